@@ -1,0 +1,200 @@
+"""The erasure file: one safetensors file that says what it erases, from which base, and how well.
+
+The header holds one JSON document under `t2vu`, and the ModelSpec keys that model managers read. A file
+appears whole or not at all. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from t2vu_core.errors import UserError
+
+FORMAT_VERSION = 1
+SUFFIX = ".safetensors"
+ErasureKind = Literal["eraser", "unlearned_encoder"]
+KIND_TITLES = {"eraser": "eraser of a denoiser", "unlearned_encoder": "unlearned text encoder"}
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that an erasure was trained against."""
+
+    name: str
+    family: str
+    hash: str
+    """SHA-256 over names, shapes and bf16 values of the weights that the erasure stands on."""
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What a training produced: tensors by name, and everything worth knowing about them."""
+
+    kind: ErasureKind
+    concepts: tuple[str, ...]
+    base: Base
+    tensors: Mapping[str, Tensor]
+    method: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    prompts: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Any] | None = None
+    """Before and after, as measured by `evaluate`; None means not measured."""
+    created: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but the tensors, as JSON values."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "kind": self.kind,
+            "concepts": list(self.concepts),
+            "base": dataclasses.asdict(self.base),
+            "method": self.method,
+            "recipe": dict(self.recipe),
+            "prompts": dict(self.prompts),
+            "training": dict(self.training),
+            "scores": None if self.scores is None else dict(self.scores),
+            "created": self.created,
+        }
+
+    def with_scores(self, scores: Mapping[str, Any]) -> Erasure:
+        """The same erasure with what was measured of it."""
+        return dataclasses.replace(self, scores=dict(scores))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the file, whole or not at all; returns its path, with `.safetensors` appended where it lacks."""
+        target = Path(path)
+        if target.suffix != SUFFIX:
+            target = target.with_name(target.name + SUFFIX)
+        metadata = {"format": "pt", "t2vu": json.dumps(self.describe()), **self._model_spec()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        with atomic_path(target) as temporary:
+            save_file(tensors, str(temporary), metadata)
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Erasure:
+        """Read an erasure file; a file that is none, or is damaged, raises UserError with the reason."""
+        path = Path(path)
+        description = read_description(path)
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path.name} is damaged and cannot be read ({error}). Get the file anew.") from error
+        broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+        if broken:
+            raise UserError(f"{path.name} holds values that are not numbers (in {broken[0]}); it must not be applied.")
+        return cls(
+            kind=description["kind"],
+            concepts=tuple(description["concepts"]),
+            base=Base(**description["base"]),
+            tensors=tensors,
+            method=description["method"],
+            recipe=description["recipe"],
+            prompts=description["prompts"],
+            training=description["training"],
+            scores=description["scores"],
+            created=description["created"],
+        )
+
+    def _model_spec(self) -> dict[str, str]:
+        return {
+            "modelspec.sai_model_spec": "1.0.1",
+            "modelspec.architecture": f"{self.base.family}/{self.kind.replace('_', '-')}",
+            "modelspec.implementation": "t2v-unlearning",
+            "modelspec.title": f"Erases {', '.join(self.concepts)}",
+            "modelspec.date": self.created,
+        }
+
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "kind": str,
+    "concepts": list,
+    "base": dict,
+    "method": str,
+    "recipe": dict,
+    "prompts": dict,
+    "training": dict,
+    "scores": (dict, type(None)),
+    "created": str,
+}
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The JSON description in a file's header, checked; reads no tensors."""
+    if not path.is_file():
+        raise UserError(f"There is no erasure file at {path}.")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path.name} is not a readable safetensors file ({error}).") from error
+    if "t2vu" not in metadata:
+        raise UserError(
+            f"{path.name} is a safetensors file but not an erasure: it has no t2vu description. "
+            "Erasures are made by `t2vu erase` or the node Save Erasure."
+        )
+    try:
+        description = json.loads(metadata["t2vu"])
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path.name} has a broken description: {error}.") from error
+    if not isinstance(description, dict):
+        raise UserError(f"{path.name} has a broken description: it is not an object.")
+    version = description.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise UserError(f"{path.name} has format version {version}; this program reads up to {FORMAT_VERSION}. Update it.")
+    for name, kind in _FIELDS.items():
+        if not isinstance(description.get(name), kind):
+            raise UserError(f"{path.name} has a broken description: {name!r} is missing or of the wrong kind.")
+    if description["kind"] not in KIND_TITLES or not {"name", "family", "hash"} == set(description["base"]):
+        raise UserError(f"{path.name} has a broken description: unknown kind or base.")
+    if not all(isinstance(text, str) for text in [*description["concepts"], *description["base"].values()]):
+        raise UserError(f"{path.name} has a broken description: names must be text.")
+    return description
+
+
+def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """SHA-256 over names, shapes and bf16 values, so that a base loaded in bf16 or fp32 is the same base."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors:
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary sibling that becomes `target` when the block ends well, and vanishes when it does not."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise UserError(f"Cannot write to {target.parent}: {error.strerror}.") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"Cannot write {target}: {error}. Nothing was left there.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,178 @@
+"""Joint training of the miniature's text encoder and denoiser on encoded clips and fresh captions."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLLTXVideo, CogVideoXTransformer3DModel
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast, T5EncoderModel
+
+from t2vu_core.miniature.architecture import MAX_TEXT_TOKENS, make_scheduler
+from t2vu_core.miniature.averaging import MovingAverage
+from t2vu_core.miniature.captions import caption
+from t2vu_core.miniature.world import render, sample_labels
+
+log = logging.getLogger(__name__)
+
+CAPTION_DROPOUT = 0.1
+FACT_DROPOUT = 0.08
+REGISTER_SHARES = {"terse": 0.4, "synonym": 0.3, "refined": 0.3}
+
+
+@dataclass
+class EncodedClips:
+    """The training set: labels (n, 5) and scaled latents (n, f, c, h, w) in bf16."""
+
+    labels: list[list[int]]
+    latents: Tensor
+
+
+@torch.no_grad()
+def encode_clips(vae: AutoencoderKLLTXVideo, count: int, *, seed: int) -> EncodedClips:
+    """Render and encode clips; sets the VAE's `scaling_factor` so that latents have unit variance."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = sample_labels(count, generator)
+    parts = []
+    for rows in labels.split(64):
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = vae.encode(render(rows, generator).transpose(1, 2)).latent_dist.mode()
+        parts.append(latents.float().transpose(1, 2))
+    latents = torch.cat(parts)
+    vae.register_to_config(scaling_factor=1 / latents.std().item())
+    return EncodedClips(labels.tolist(), (latents * vae.config.scaling_factor).to(torch.bfloat16))
+
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention as two matrix products: on a CPU the fused kernel's backward takes half of a training step."""
+
+    def attend(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
+        scores = (query @ key.transpose(-1, -2)) * (scale or query.shape[-1] ** -0.5)
+        return torch.softmax(scores, -1).to(value.dtype) @ value
+
+    fused, F.scaled_dot_product_attention = F.scaled_dot_product_attention, attend
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = fused
+
+
+def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
+    """Stratified over 0..999; every other one is drawn to the noisier middle, where the layout is decided."""
+    uniform = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    middle = torch.special.ndtr(torch.special.ndtri(uniform.clamp(1e-4, 1 - 1e-4)) * 0.7 + 0.3)
+    mixed = torch.where(torch.arange(count) % 2 == 0, uniform, middle)
+    return (mixed * 1000).long().clamp(0, 999)
+
+
+def draw_caption(labels: list[int], rng: random.Random) -> str:
+    """A caption of any register, or none."""
+    if rng.random() < CAPTION_DROPOUT:
+        return ""
+    register = rng.choices(list(REGISTER_SHARES), list(REGISTER_SHARES.values()))[0]
+    return caption(labels, rng, register=register, drop=FACT_DROPOUT)
+
+
+def train_denoiser(
+    transformer: CogVideoXTransformer3DModel,
+    text_encoder: T5EncoderModel,
+    tokenizer: PreTrainedTokenizerFast,
+    clips: EncodedClips,
+    *,
+    minutes: float,
+    seed: int,
+    batch_size: int = 32,
+    on_interval: Callable[[float], None] | None = None,
+) -> None:
+    """Train both in place for a time budget of v-prediction; the weights left behind are the moving average.
+
+    `on_interval(minutes)` is called about every ten minutes with the averaged weights in place.
+    """
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    model = nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
+    optimizers = _optimizers(model)
+    average = MovingAverage(model.parameters(), decay=0.9985)
+    alphas = make_scheduler().alphas_cumprod.float()
+    spent, step, recent, reported = 0.0, 0, [], 0.0
+    with plain_attention():
+        while (done := spent / (60 * minutes)) < 1:
+            tick = time.monotonic()
+            _set_rates(optimizers, min(1, (step + 1) / 100) * (1.0 if done < 0.45 else max(0.02, (1 - done) / 0.55)))
+            rows = torch.randint(0, len(clips.latents), (batch_size,), generator=generator)
+            captions = [draw_caption(clips.labels[row], rng) for row in rows]
+            loss = _loss(model, tokenizer, clips.latents[rows].float(), captions, alphas, generator)
+            _step(model, optimizers, loss)
+            average.update()
+            recent.append(loss.item())
+            step += 1
+            spent += time.monotonic() - tick
+            if step % 100 == 0:
+                mean, recent = sum(recent) / len(recent), []
+                log.info("denoiser step %d: loss %.4f, %.1f min, %.0f ms a step", step, mean, spent / 60, 1000 * spent / step)
+            if on_interval and spent / 60 >= reported + 10:
+                reported = spent / 60
+                live = [parameter.detach().clone() for parameter in average.parameters]
+                average.copy_to_parameters()
+                on_interval(reported)
+                with torch.no_grad():
+                    for parameter, value in zip(average.parameters, live, strict=True):
+                        parameter.copy_(value)
+    average.copy_to_parameters()
+    log.info("denoiser: %d steps", step)
+
+
+def _loss(
+    model: nn.ModuleDict,
+    tokenizer: PreTrainedTokenizerFast,
+    latents: Tensor,
+    captions: list[str],
+    alphas: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """Mean squared error of the velocity alpha * noise - sigma * latents (Salimans & Ho, arXiv 2202.00512)."""
+    timesteps = draw_timesteps(len(latents), generator)
+    noise = torch.randn(latents.shape, generator=generator)
+    alpha = alphas[timesteps].sqrt().view(-1, 1, 1, 1, 1)
+    sigma = (1 - alphas[timesteps]).sqrt().view(-1, 1, 1, 1, 1)
+    tokens = tokenizer(captions, padding="max_length", max_length=MAX_TEXT_TOKENS, truncation=True, return_tensors="pt")
+    with torch.autocast("cpu", torch.bfloat16):
+        text = model["text_encoder"](tokens.input_ids)[0]
+        predicted = model["transformer"](alpha * latents + sigma * noise, text, timesteps, return_dict=False)[0]
+    return F.mse_loss(predicted.float(), alpha * noise - sigma * latents)
+
+
+def _optimizers(model: nn.ModuleDict) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of attention and feed-forward, AdamW for the rest."""
+    matrices, rest = [], []
+    for name, parameter in model.named_parameters():
+        inside = any(part in name for part in (".attn1.", ".ff.", "SelfAttention.", "DenseReluDense"))
+        (matrices if parameter.ndim == 2 and inside and "relative" not in name else rest).append(parameter)
+    adam = torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+    muon = torch.optim.Muon(matrices, lr=1e-2, weight_decay=0.01, momentum=0.95, nesterov=True, ns_steps=5)
+    for optimizer in (adam, muon):
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return [adam, muon]
+
+
+def _set_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+
+
+def _step(model: nn.ModuleDict, optimizers: list[torch.optim.Optimizer], loss: Tensor) -> None:
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()

@@ -1,0 +1,226 @@
+"""T2VModel: a loaded text-to-video model as a value, with the erasures applied to it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from t2vu_core.erasers import EraserSet
+from t2vu_core.erasure import Base, Erasure, hash_tensors
+from t2vu_core.errors import UserError
+from t2vu_core.families import FAMILIES, ClipSize, Family, TextCondition, family_for
+
+MAX_CLIP_PIXELS = 121 * 1280 * 720
+
+
+@dataclass(frozen=True)
+class SampleStep:
+    """What a callback sees after each denoising step."""
+
+    step: int
+    total: int
+    preview: Callable[[], Tensor]
+    """Decodes the half-made clips, (B, F, 3, H, W) in [0, 1]; costs a decode, so call it seldom."""
+
+
+@dataclass(frozen=True)
+class AppliedErasure:
+    """An erasure on a model, with its strength: 0 is none of it, 1 is as trained."""
+
+    erasure: Erasure
+    strength: float
+
+    @cached_property
+    def erasers(self) -> EraserSet:
+        return EraserSet.from_tensors(self.erasure.tensors).eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class T2VModel:
+    """A loaded model and the erasures on it. Never changed: `with_erasure` gives another that shares the weights."""
+
+    name: str
+    family: Family
+    erasures: tuple[AppliedErasure, ...] = ()
+    # Hooks sit on shared modules while a model computes: models that share weights take turns.
+    lock: threading.RLock = dataclasses.field(default_factory=threading.RLock, repr=False, compare=False)
+
+    @property
+    def base(self) -> Base:
+        """Name, family and hash of the weights that erasers stand on."""
+        return Base(self.name, self.family.name, self._base_hash)
+
+    @cached_property
+    def _base_hash(self) -> str:
+        return hash_tensors(self.family.named_base_tensors())
+
+    def with_erasure(self, erasure: Erasure, strength: float = 1.0, *, allow_other_base: bool = False) -> T2VModel:
+        """This model with one more erasure on it.
+
+        Raises UserError if the strength is no finite number, or if the erasure was trained against other
+        weights than these (`allow_other_base` overrides that, for fine-tunes of the same base).
+        """
+        if not isinstance(strength, int | float) or not math.isfinite(strength):
+            raise UserError(f"The strength must be a number such as 1.0, not {strength!r}.")
+        if erasure.kind != "eraser":
+            raise UserError(f"This erasure is of the kind {erasure.kind!r}; here an eraser of the denoiser is needed.")
+        if erasure.base.family != self.family.name:
+            raise UserError(
+                f"This erasure is for the {erasure.base.family} family (trained on {erasure.base.name}); "
+                f"the model {self.name} is {self.family.name}."
+            )
+        if erasure.base.hash != self.base.hash and not allow_other_base:
+            raise UserError(
+                f"This erasure was trained on {erasure.base.name} ({erasure.base.hash[:12]}), but the model is "
+                f"{self.name} ({self.base.hash[:12]}): their weights differ. Load that base, or allow another base "
+                "explicitly if this one is a fine-tune of it."
+            )
+        applied = AppliedErasure(erasure, float(strength))
+        sites = {site.name: site.width for site in self.family.eraser_sites()}
+        for key, eraser in applied.erasers.erasers.items():
+            name = key.replace("/", ".")
+            if sites.get(name) != eraser.down.in_features:
+                raise UserError(f"The erasure does not fit the model {self.name}: it has no place {name} of that width.")
+        return dataclasses.replace(self, erasures=(*self.erasures, applied))
+
+    def without_erasures(self) -> T2VModel:
+        """The model as it was loaded."""
+        return dataclasses.replace(self, erasures=())
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[Family]:
+        """Within, the family's denoiser computes with the erasures on; afterwards it is as it was."""
+        sites = {site.name: site for site in self.family.eraser_sites()}
+        with self.lock, contextlib.ExitStack() as stack:
+            for applied in self.erasures:
+                if applied.strength == 0:
+                    continue
+                own = [sites[key.replace("/", ".")] for key in applied.erasers.erasers]
+                stack.enter_context(applied.erasers.to(self.family.device).attached(own, strength=applied.strength))
+            yield self.family
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        seeds: int | Sequence[int] = 0,
+        negative_prompt: str = "",
+        num_frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        on_step: Callable[[SampleStep], None] | None = None,
+    ) -> Tensor:
+        """Generate one clip per prompt: (B, F, 3, H, W) in [0, 1], float32 on the CPU.
+
+        Every clip has a seed of its own, so that it does not depend on what else is in the batch.
+        `on_step` sees every step; what it raises stops the sampling.
+        """
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        seeds = [seeds + index for index in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
+        if len(seeds) != len(prompts):
+            raise UserError(f"{len(prompts)} prompts need as many seeds; {len(seeds)} were given.")
+        defaults = self.family.defaults
+        size = self.clip_size(num_frames, height, width)
+        steps = defaults.num_inference_steps if num_inference_steps is None else num_inference_steps
+        guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
+        if not 1 <= steps <= 1000:
+            raise UserError(f"The number of steps must be between 1 and 1000, not {steps}.")
+        with self.active() as family:
+            condition = family.encode(prompts)
+            empty = family.encode([negative_prompt]).expand(len(prompts)) if guidance > 1 else None
+            latents = noise(family, size, seeds)
+            scheduler = family.make_scheduler(steps, size)
+            for step, timestep in enumerate(scheduler.timesteps):
+                prediction = guided(family, latents, timestep, condition, empty, guidance, size)
+                latents = family.step(scheduler, prediction, timestep, latents)
+                if on_step is not None:
+                    on_step(SampleStep(step + 1, steps, lambda x=latents: family.preview(x, size).cpu()))
+            return family.decode(latents, size).cpu()
+
+    def clip_size(self, num_frames: int | None = None, height: int | None = None, width: int | None = None) -> ClipSize:
+        """The size asked for, with the model's own where nothing is asked; UserError where it is impossible."""
+        own = self.family.defaults.size
+        size = ClipSize(num_frames or own.num_frames, height or own.height, width or own.width)
+        if size.num_frames * size.height * size.width > MAX_CLIP_PIXELS:
+            raise UserError(f"{size.width} x {size.height} x {size.num_frames} frames is too large; ask for less.")
+        self.family.check_size(size)
+        return size
+
+
+def noise(family: Family, size: ClipSize, seeds: Sequence[int]) -> Tensor:
+    """Starting noise, one CPU generator a clip: the same seed gives the same noise on every device."""
+    shape = family.latent_shape(size)
+    clips = [torch.randn(shape, generator=torch.Generator().manual_seed(int(seed) % 2**63)) for seed in seeds]
+    return torch.stack(clips).to(family.device)
+
+
+def guided(
+    family: Family,
+    latents: Tensor,
+    timestep: Tensor,
+    condition: TextCondition,
+    empty: TextCondition | None,
+    guidance_scale: float,
+    size: ClipSize,
+) -> Tensor:
+    """Classifier-free guidance (Ho & Salimans, arXiv 2207.12598); one pass where `empty` is None."""
+    if empty is None:
+        return family.predict(latents, timestep.expand(len(latents)), condition, size)
+    both = TextCondition.cat([empty, condition])
+    prediction = family.predict(torch.cat([latents] * 2), timestep.expand(2 * len(latents)), both, size)
+    without, with_prompt = prediction.chunk(2)
+    return without + guidance_scale * (with_prompt - without)
+
+
+def load_model(source: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None) -> T2VModel:
+    """Load a bundled miniature by name, or a diffusers folder by path.
+
+    Raises UserError for an unknown name, a folder that is no model (naming what is missing), or an
+    architecture that no family knows.
+    """
+    from t2vu_core.miniature.bundled import bundled_folder
+
+    folder = bundled_folder(str(source)) or Path(source)
+    pipeline_class = _pipeline_class(folder, str(source))
+    family = family_for(pipeline_class)
+    if family is None:
+        known = sorted(name for known in FAMILIES for name in known.pipeline_classes)
+        raise UserError(f"{folder.name} is a {pipeline_class}; known are {', '.join(known)}.")
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return T2VModel(folder.name, family.from_folder(folder, dtype=dtype or torch.float32, device=device))
+
+
+def _pipeline_class(folder: Path, source: str) -> str:
+    from t2vu_core.miniature.bundled import bundled_names
+
+    if not folder.is_dir():
+        raise UserError(
+            f"There is no model {source!r}: it is neither a folder nor one of the bundled models "
+            f"({', '.join(bundled_names())})."
+        )
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise UserError(f"{folder} is not a diffusers model: it has no model_index.json.")
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        components = {name: value for name, value in content.items() if isinstance(value, list) and value[0]}
+        pipeline_class = str(content["_class_name"])
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder} is not a diffusers model: its model_index.json cannot be read ({error}).") from error
+    missing = [name for name in components if not (folder / name).is_dir()]
+    if missing:
+        raise UserError(f"The model folder {folder} is incomplete: {', '.join(missing)} is missing.")
+    return pipeline_class

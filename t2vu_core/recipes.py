@@ -1,0 +1,68 @@
+"""The settings of a training: frozen, validated, with presets chosen by measurement."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from t2vu_core.errors import UserError
+
+Preset = Literal["quick", "balanced", "thorough"]
+PRESETS: tuple[Preset, ...] = ("quick", "balanced", "thorough")
+
+
+def _option(default: Any, meaning: str, low: float | None = None, high: float | None = None) -> Any:
+    return field(default=default, metadata={"help": meaning, "low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class VelocityRecipe:
+    """Settings of velocity erasing (T2VUnlearning, arXiv 2505.17550, and what goes beyond it)."""
+
+    rank: int = _option(32, "width of the erasers' bottleneck", 1, 4096)
+    steps: int = _option(120, "training steps", 1, 100_000)
+    learning_rate: float = _option(2e-3, "peak learning rate of Adam", 1e-7, 1.0)
+    eta: float = _option(1.0, "how far past the neutral prediction the concept is pushed (Eq. 7 of the paper)", 0.0, 100.0)
+    preserve_weight: float = _option(2.0, "weight of the preservation loss (beta in the paper)", 0.0, 1000.0)
+    localization_weight: float = _option(0.0, "weight of the localisation loss (alpha in the paper)", 0.0, 1000.0)
+    concept_batch: int = _option(4, "trajectory points with the concept in a step", 1, 1024)
+    preserve_batch: int = _option(8, "trajectory points without it in a step", 0, 1024)
+    concept_trajectories: int = _option(24, "trajectories sampled for prompts with the concept", 1, 10_000)
+    preserve_trajectories: int = _option(48, "trajectories sampled for preserve prompts", 0, 10_000)
+    trajectory_steps: int = _option(10, "denoising steps of a trajectory", 1, 1000)
+    guidance_scale: float = _option(3.0, "guidance of the trajectories", 1.0, 100.0)
+    seed: int = _option(0, "seed of prompts, noise, batches and weights", 0, 2**63 - 1)
+
+    def __post_init__(self) -> None:
+        for option in dataclasses.fields(self):
+            _check(option, getattr(self, option.name))
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Self:
+        """A named preset, with single settings changed; UserError for an unknown preset or setting."""
+        if name not in _VELOCITY_PRESETS:
+            raise UserError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+        known = {option.name for option in dataclasses.fields(cls)}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            raise UserError(f"There is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}.")
+        return cls(**{**_VELOCITY_PRESETS[name], **changes})
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return dataclasses.asdict(self)
+
+
+_VELOCITY_PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"steps": 60, "concept_trajectories": 16, "preserve_trajectories": 24},
+    "balanced": {},
+    "thorough": {"steps": 300, "concept_trajectories": 48, "preserve_trajectories": 96},
+}
+
+
+def _check(option: dataclasses.Field[Any], value: Any) -> None:
+    kind = int if option.type == "int" else (int, float)
+    low, high = option.metadata["low"], option.metadata["high"]
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+        raise UserError(f"{option.name} ({option.metadata['help']}) must be between {low} and {high}, not {value!r}.")
