@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from t2vu_core.families.base import ClipSize, EraserSite, Family, SamplingDefaults, TextCondition
 from t2vu_core.families.cogvideox import CogVideoX
+from t2vu_core.families.hunyuan_video import HunyuanVideo
+from t2vu_core.families.ltx import LTX
+from t2vu_core.families.mochi import Mochi
+from t2vu_core.families.wan import Wan
 
-FAMILIES: tuple[type[Family], ...] = (CogVideoX,)
+FAMILIES: tuple[type[Family], ...] = (CogVideoX, HunyuanVideo, LTX, Mochi, Wan)
 
-__all__ = ["FAMILIES", "ClipSize", "CogVideoX", "EraserSite", "Family", "SamplingDefaults", "TextCondition", "family_for"]
+__all__ = [
+    "FAMILIES",
+    "LTX",
+    "ClipSize",
+    "CogVideoX",
+    "EraserSite",
+    "Family",
+    "HunyuanVideo",
+    "Mochi",
+    "SamplingDefaults",
+    "TextCondition",
+    "Wan",
+    "family_for",
+]
 
 
 def family_for(pipeline_class: str) -> type[Family] | None:

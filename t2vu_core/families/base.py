@@ -1,16 +1,19 @@
 """What every architecture answers: the protocol between the methods and a text-to-video model.
 
-Shapes: B clips, S text tokens, N video tokens, D width. Latents are as the architecture's denoiser takes
-them, with the batch first. Decoded clips are (B, F, 3, H, W) in [0, 1].
+Shapes: B clips, S text tokens, N video tokens, D width. Latents have the batch first and the layout of the
+architecture's own noise, so that a seed gives the noise that the stock pipeline would draw. Decoded clips
+are (B, F, 3, H, W) in [0, 1].
 """
 
 from __future__ import annotations
 
 import abc
+import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from diffusers import DiffusionPipeline
@@ -37,20 +40,26 @@ class SamplingDefaults:
     num_inference_steps: int
     guidance_scale: float
     fps: int
+    embedded_guidance: float | None = None
+    """Guidance that a distilled model takes as an input beside the prompt; None where it takes none."""
 
 
 @dataclass(frozen=True)
 class TextCondition:
-    """Encoded prompts: embeddings (B, S, D) and, where the architecture uses one, a mask (B, S)."""
+    """Encoded prompts: embeddings (B, S, D) and, where the architecture uses them, a mask (B, S) and a pooled (B, D)."""
 
     embeds_BSD: Tensor
     mask_BS: Tensor | None = None
+    pooled_BD: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.embeds_BSD)
 
     def __getitem__(self, rows: Any) -> TextCondition:
-        return TextCondition(self.embeds_BSD[rows], None if self.mask_BS is None else self.mask_BS[rows])
+        return self._map(lambda tensor: tensor[rows])
+
+    def to(self, device: torch.device | str) -> TextCondition:
+        return self._map(lambda tensor: tensor.to(device))
 
     def expand(self, count: int) -> TextCondition:
         """Repeat the single encoded prompt `count` times."""
@@ -58,23 +67,55 @@ class TextCondition:
 
     @staticmethod
     def cat(conditions: Sequence[TextCondition]) -> TextCondition:
-        masks = [condition.mask_BS for condition in conditions]
-        mask = None if masks[0] is None else torch.cat([m for m in masks if m is not None])
-        return TextCondition(torch.cat([condition.embeds_BSD for condition in conditions]), mask)
+        def join(parts: Sequence[Tensor | None]) -> Tensor | None:
+            present = [part for part in parts if part is not None]
+            return torch.cat(present) if present else None
+
+        return TextCondition(
+            torch.cat([condition.embeds_BSD for condition in conditions]),
+            join([condition.mask_BS for condition in conditions]),
+            join([condition.pooled_BD for condition in conditions]),
+        )
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> TextCondition:
+        mask, pooled = self.mask_BS, self.pooled_BD
+        return TextCondition(
+            change(self.embeds_BSD),
+            None if mask is None else change(mask),
+            None if pooled is None else change(pooled),
+        )
+
+
+EraserKind = Literal["bottleneck", "lora"]
 
 
 @dataclass(frozen=True)
 class EraserSite:
     """A module whose output an eraser edits.
 
-    `edit(output, change)` returns the module's output with `change` applied to its video tokens
-    (B, N, width) and nothing else.
+    `edit(output, change)` returns the module's output with `change` applied to it: for a bottleneck to its
+    video tokens (B, N, width) and nothing else, for a LoRA to all that the projection gives.
     """
 
     name: str
     module: nn.Module
     width: int
     edit: Callable[[Any, Callable[[Tensor], Tensor]], Any]
+    kind: EraserKind = "bottleneck"
+
+
+def edit_whole(output: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """For a module that gives nothing but what is to be changed."""
+    return change(output)
+
+
+def edit_video(output: tuple[Tensor, Tensor], change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """For a joint attention that gives (video, text)."""
+    video, text = output
+    return change(video), text
+
+
+LORA_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 class Family(abc.ABC):
@@ -83,14 +124,15 @@ class Family(abc.ABC):
     name: ClassVar[str]
     pipeline_classes: ClassVar[tuple[str, ...]]
 
-    def __init__(self, pipeline: DiffusionPipeline) -> None:
+    def __init__(self, pipeline: DiffusionPipeline, folder: Path | None = None) -> None:
         self.pipeline = pipeline
+        self.folder = folder
 
     @classmethod
     def from_folder(cls, folder: Path, *, dtype: torch.dtype, device: torch.device) -> Self:
         """Load a diffusers folder; UserError names the component that cannot be loaded."""
         try:
-            pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+            pipeline = DiffusionPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"The model folder {folder} cannot be loaded: {reason}") from error
@@ -98,12 +140,32 @@ class Family(abc.ABC):
             if isinstance(component, nn.Module):
                 component.eval().requires_grad_(False)
         pipeline.set_progress_bar_config(disable=True)
-        return cls(pipeline.to(device))
+        return cls(pipeline.to(device), folder)
 
     @property
-    def denoisers(self) -> dict[str, nn.Module]:
+    def denoisers(self) -> dict[str, Any]:
         """The trained denoisers by component name; most architectures have one."""
         return {"transformer": self.pipeline.transformer}
+
+    def prefixed_denoisers(self) -> Iterator[tuple[str, Any]]:
+        """The denoisers with what the names of their sites start with: nothing for the first of them."""
+        for index, (name, denoiser) in enumerate(self.denoisers.items()):
+            yield f"{name}." if index else "", denoiser
+
+    @contextlib.contextmanager
+    def gradient_checkpointing(self) -> Iterator[None]:
+        """Within, the denoisers keep no activations and compute them again in the backward pass.
+
+        The backward pass belongs inside too, and inside the erasers' attachment: it runs the hooks again.
+        """
+        denoisers = [denoiser for denoiser in self.denoisers.values() if not denoiser.is_gradient_checkpointing]
+        try:
+            for denoiser in denoisers:
+                denoiser.enable_gradient_checkpointing()
+            yield
+        finally:
+            for denoiser in denoisers:
+                denoiser.disable_gradient_checkpointing()
 
     @property
     def device(self) -> torch.device:
@@ -131,6 +193,10 @@ class Family(abc.ABC):
         """Shape of one clip's noise, without the batch."""
 
     @abc.abstractmethod
+    def token_grid(self, size: ClipSize) -> tuple[int, int, int]:
+        """How the N video tokens lie in the clip: (frames, rows, columns), the columns fastest."""
+
+    @abc.abstractmethod
     def make_scheduler(self, num_inference_steps: int, size: ClipSize) -> Any:
         """A fresh scheduler with its timesteps set, as the stock pipeline sets them."""
 
@@ -150,6 +216,19 @@ class Family(abc.ABC):
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
         """Positions of the concept's tokens among the S text tokens; empty if the prompt does not say it."""
 
+    def lora_sites(self) -> list[EraserSite]:
+        """Where LoRA erasers sit: the projections of the same attentions that the video tokens go through."""
+        return [
+            EraserSite(f"{site.name}.{name}", linear, linear.out_features, edit_whole, "lora")
+            for site in self.eraser_sites()
+            for name, linear in site.module.named_modules()
+            if name in LORA_PROJECTIONS and isinstance(linear, nn.Linear)
+        ]
+
+    def sites(self) -> dict[str, EraserSite]:
+        """Every place that an eraser of either kind can have, by name."""
+        return {site.name: site for site in [*self.eraser_sites(), *self.lora_sites()]}
+
     def step(self, scheduler: Any, prediction: Tensor, timestep: Tensor, latents: Tensor) -> Tensor:
         """One step from noise to clip."""
         return scheduler.step(prediction, timestep, latents, return_dict=False)[0]
@@ -165,21 +244,48 @@ class Family(abc.ABC):
                 yield f"{site.name}.{name}", tensor
 
 
-def positions_of(tokenizer: Any, prompt_ids: Sequence[int], concept: str) -> list[int]:
-    """Positions of the concept's tokens in an encoded prompt: every occurrence of its token sequence.
+def check_grid(model: str, size: ClipSize, own: ClipSize, *, unit: int, ratio: int) -> None:
+    """Raise UserError unless the pixels are multiples of `unit` and the frames are `ratio` k + 1."""
+    if size.height % unit or size.width % unit or min(size.height, size.width) < unit:
+        near = [max(unit, round(length / unit) * unit) for length in (size.width, size.height)]
+        raise UserError(
+            f"{model} cannot make {size.width} x {size.height} pixels: width and height must be multiples of "
+            f"{unit}, for example {near[0]} x {near[1]} or its own {own.width} x {own.height}."
+        )
+    if size.num_frames < 1 or (size.num_frames - 1) % ratio:
+        below = max(1, (size.num_frames - 1) // ratio * ratio + 1)
+        raise UserError(
+            f"{model} cannot make {size.num_frames} frames: it makes {ratio} k + 1, "
+            f"for example {below} or {below + ratio}."
+        )
 
-    Tokenizers that mark the start of a word give other pieces inside a sentence than alone, so the
-    concept is tried as it stands, with a space before it, and in its plural-free lower-case form.
+
+def concept_tokens(
+    tokenizer: Any, text: str, concept: str, *, max_length: int, span: tuple[int, int] | None = None
+) -> list[int]:
+    """Positions of the tokens that spell the concept in an encoded text, wherever `text[span]` says it.
+
+    Found by the characters that each token covers: how a tokenizer cuts a word depends on what stands
+    around it. Upper and lower case, the space between words, and a plural ending do not matter.
     """
-    found: set[int] = set()
-    for form in dict.fromkeys((concept, concept.lower(), f" {concept}", f" {concept.lower()}")):
-        piece = [i for i in tokenizer(form, add_special_tokens=False).input_ids if i != tokenizer.unk_token_id]
-        if not piece:
-            continue
-        for start in range(len(prompt_ids) - len(piece) + 1):
-            if list(prompt_ids[start : start + len(piece)]) == piece:
-                found.update(range(start, start + len(piece)))
-    return sorted(found)
+    encoded = tokenizer(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
+    said = [match.span() for match in _mention(concept).finditer(text, *(span or (0, len(text))))]
+    return [
+        position
+        for position, (start, end) in enumerate(encoded.offset_mapping)
+        if any(start < last and end > first and text[max(start, first) : min(end, last)].strip() for first, last in said)
+    ]
+
+
+def _mention(concept: str) -> re.Pattern[str]:
+    """The concept as it is said in a sentence; never inside another word where words are set apart by spaces."""
+    words = r"\s+".join(re.escape(word) for word in concept.split())
+    if any(ord(letter) >= FIRST_CJK for letter in concept):
+        return re.compile(words)
+    return re.compile(rf"(?<!\w){words}(?:'?s|es)?(?!\w)", re.IGNORECASE)
+
+
+FIRST_CJK = 0x2E80
 
 
 def check_visible(tokenizer: Any, concept: str) -> None:

@@ -1,11 +1,18 @@
-"""CogVideoX (2B and 5B forms, and the miniature): joint text-video transformer, v-prediction, T5."""
+"""CogVideoX 2B, 5B and 1.5, and the miniature (arXiv 2408.06072): joint text-video transformer, v-prediction, T5.
+
+2B has fixed sinusoidal positions and therefore a largest clip; 5B rotates queries and keys; 1.5 folds two
+latent frames into one token and drops the padding before decoding. One attention a block sees text and video
+at once through shared projections: the paper's erasers (arXiv 2505.17550) sit behind it, in every block, and
+change its video half only. A LoRA on those projections changes what text tokens compute as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
 from torch import Tensor
 
 from t2vu_core.errors import UserError
@@ -15,7 +22,9 @@ from t2vu_core.families.base import (
     Family,
     SamplingDefaults,
     TextCondition,
-    positions_of,
+    check_grid,
+    concept_tokens,
+    edit_video,
 )
 
 
@@ -48,18 +57,10 @@ class CogVideoX(Family):
         return SamplingDefaults(size, 25 if small else 50, 4.0 if small else 6.0, 8)
 
     def check_size(self, size: ClipSize) -> None:
-        unit, ratio, own = self._spatial_ratio * self._config.patch_size, self._temporal_ratio, self.defaults.size
-        if size.height % unit or size.width % unit or min(size.height, size.width) < unit:
-            raise UserError(
-                f"CogVideoX cannot make {size.width} x {size.height} pixels: width and height must be multiples of "
-                f"{unit}, for example {own.width} x {own.height}."
-            )
-        if size.num_frames < 1 or (size.num_frames - 1) % ratio:
-            below = max(1, (size.num_frames - 1) // ratio * ratio + 1)
-            raise UserError(
-                f"CogVideoX cannot make {size.num_frames} frames: it makes {ratio} k + 1, "
-                f"for example {below} or {below + ratio}."
-            )
+        own = self.defaults.size
+        # CogVideoX's own VAE decodes latent frames in twos behind the first: other counts give extra frames.
+        ratio = self._temporal_ratio * getattr(self.pipeline.vae, "num_latent_frames_batch_size", 1)
+        check_grid("CogVideoX", size, own, unit=self._spatial_ratio * self._config.patch_size, ratio=ratio)
         fixed_positions = not self._config.use_rotary_positional_embeddings
         if fixed_positions and (size.height > own.height or size.width > own.width or size.num_frames > own.num_frames):
             raise UserError(
@@ -75,15 +76,23 @@ class CogVideoX(Family):
             max_sequence_length=self._config.max_text_seq_length,
             device=self.pipeline.text_encoder.device,
         )
-        return TextCondition(embeds.to(self.device))
+        return TextCondition(embeds).to(self.device)
 
     def latent_shape(self, size: ClipSize) -> tuple[int, ...]:
         frames = (size.num_frames - 1) // self._temporal_ratio + 1
         frames += -frames % (self._config.patch_size_t or 1)
         return (frames, self._config.in_channels, size.height // self._spatial_ratio, size.width // self._spatial_ratio)
 
+    def token_grid(self, size: ClipSize) -> tuple[int, int, int]:
+        frames, _, height, width = self.latent_shape(size)
+        patch, frames_a_token = self._config.patch_size, self._config.patch_size_t or 1
+        return frames // frames_a_token, height // patch, width // patch
+
     def make_scheduler(self, num_inference_steps: int, size: ClipSize) -> Any:
-        scheduler = type(self.pipeline.scheduler).from_config(self.pipeline.scheduler.config)
+        kind = type(self.pipeline.scheduler)
+        # The DPM scheduler draws fresh noise in every step; DDIM on the same schedule makes a seed mean one clip.
+        kind = CogVideoXDDIMScheduler if kind is CogVideoXDPMScheduler else kind
+        scheduler = kind.from_config(self.pipeline.scheduler.config)
         scheduler.set_timesteps(num_inference_steps, device=self.device)
         return scheduler
 
@@ -112,18 +121,9 @@ class CogVideoX(Family):
         blocks = self.pipeline.transformer.transformer_blocks
         width = self._config.num_attention_heads * self._config.attention_head_dim
         return [
-            EraserSite(f"transformer_blocks.{index}.attn1", block.attn1, width, _edit_video)
+            EraserSite(f"transformer_blocks.{index}.attn1", block.attn1, width, edit_video)
             for index, block in enumerate(blocks)
         ]
 
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
-        tokenizer = self.pipeline.tokenizer
-        length = self._config.max_text_seq_length
-        ids = tokenizer(prompt, truncation=True, max_length=length).input_ids
-        return positions_of(tokenizer, ids, concept)
-
-
-def _edit_video(output: tuple[Tensor, Tensor], change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """The joint attention returns (video, text)."""
-    video, text = output
-    return change(video), text
+        return concept_tokens(self.pipeline.tokenizer, prompt, concept, max_length=self._config.max_text_seq_length)

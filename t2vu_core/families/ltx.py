@@ -1,0 +1,123 @@
+"""LTX-Video (arXiv 2501.00103): one token a latent pixel, text by cross-attention, flow velocity, T5.
+
+The denoiser takes latents packed into a token sequence, and positions measured in seconds and pixels. The
+erasers sit behind the cross-attention (`attn2`) of every block, as in Wan: its output is what the text says
+to each video token, and text tokens never pass it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
+from torch import Tensor
+
+from t2vu_core.families.base import (
+    ClipSize,
+    EraserSite,
+    Family,
+    SamplingDefaults,
+    TextCondition,
+    check_grid,
+    concept_tokens,
+    edit_whole,
+)
+
+MAX_TEXT_TOKENS = 128
+FPS = 25
+PIPELINE_UNIT = 32
+"""The stock pipeline takes multiples of 32 pixels only."""
+
+
+class LTX(Family):
+    """Latents are (B, C, F, H, W); they are packed for the denoiser alone."""
+
+    name: ClassVar[str] = "ltx"
+    pipeline_classes: ClassVar[tuple[str, ...]] = ("LTXPipeline",)
+
+    @property
+    def _patches(self) -> tuple[int, int]:
+        return self.pipeline.transformer_spatial_patch_size, self.pipeline.transformer_temporal_patch_size
+
+    @property
+    def defaults(self) -> SamplingDefaults:
+        return SamplingDefaults(ClipSize(161, 512, 704), 50, 3.0, FPS)
+
+    def check_size(self, size: ClipSize) -> None:
+        ratio = self.pipeline.vae_temporal_compression_ratio
+        check_grid("LTX-Video", size, self.defaults.size, unit=PIPELINE_UNIT, ratio=ratio)
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> TextCondition:
+        embeds, mask, _, _ = self.pipeline.encode_prompt(
+            list(prompts),
+            do_classifier_free_guidance=False,
+            max_sequence_length=MAX_TEXT_TOKENS,
+            device=self.pipeline.text_encoder.device,
+        )
+        return TextCondition(embeds, mask).to(self.device)
+
+    def latent_shape(self, size: ClipSize) -> tuple[int, ...]:
+        ratio = self.pipeline.vae_spatial_compression_ratio
+        frames = (size.num_frames - 1) // self.pipeline.vae_temporal_compression_ratio + 1
+        channels = self.pipeline.transformer.config.in_channels
+        return (channels, frames, size.height // ratio, size.width // ratio)
+
+    def token_grid(self, size: ClipSize) -> tuple[int, int, int]:
+        _, frames, height, width = self.latent_shape(size)
+        patch, frames_a_token = self._patches
+        return frames // frames_a_token, height // patch, width // patch
+
+    def make_scheduler(self, num_inference_steps: int, size: ClipSize) -> Any:
+        scheduler = type(self.pipeline.scheduler).from_config(self.pipeline.scheduler.config)
+        _, frames, height, width = self.latent_shape(size)
+        config = scheduler.config
+        shift = calculate_shift(
+            frames * height * width,
+            config.get("base_image_seq_len", 256),
+            config.get("max_image_seq_len", 4096),
+            config.get("base_shift", 0.5),
+            config.get("max_shift", 1.15),
+        )
+        sigmas = np.linspace(1.0, 1 / num_inference_steps, num_inference_steps)
+        scheduler.set_timesteps(sigmas=sigmas, mu=shift, device=self.device)
+        return scheduler
+
+    def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
+        _, frames, height, width = self.latent_shape(size)
+        spatial = self.pipeline.vae_spatial_compression_ratio
+        packed = self.pipeline.transformer(
+            hidden_states=self.pipeline._pack_latents(latents.to(self.dtype), *self._patches),
+            encoder_hidden_states=condition.embeds_BSD.to(self.dtype),
+            timestep=timesteps_B,
+            encoder_attention_mask=condition.mask_BS,
+            num_frames=frames,
+            height=height,
+            width=width,
+            rope_interpolation_scale=(self.pipeline.vae_temporal_compression_ratio / FPS, spatial, spatial),
+            return_dict=False,
+        )[0].float()
+        return self.pipeline._unpack_latents(packed, *self.token_grid(size), *self._patches)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, size: ClipSize) -> Tensor:
+        vae = self.pipeline.vae
+        latents = self.pipeline._denormalize_latents(
+            latents, vae.latents_mean, vae.latents_std, vae.config.scaling_factor
+        ).to(vae.dtype)
+        timestep = latents.new_zeros(len(latents)) if vae.config.timestep_conditioning else None
+        video = vae.decode(latents, timestep, return_dict=False)[0]
+        return (video.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)
+
+    def eraser_sites(self) -> list[EraserSite]:
+        blocks = self.pipeline.transformer.transformer_blocks
+        return [
+            EraserSite(f"transformer_blocks.{index}.attn2", block.attn2, block.attn2.out_dim, edit_whole)
+            for index, block in enumerate(blocks)
+        ]
+
+    def concept_positions(self, prompt: str, concept: str) -> list[int]:
+        return concept_tokens(self.pipeline.tokenizer, prompt, concept, max_length=MAX_TEXT_TOKENS)

@@ -1,0 +1,133 @@
+"""Wan 2.1 and 2.2 (arXiv 2503.20314): video tokens that read the text by cross-attention, flow velocity, UMT5.
+
+The erasers sit behind the cross-attention of every block, the place that PROBE's port of T2VUnlearning
+(arXiv 2603.21547) chose: its output is what the text says to each video token, and text tokens never pass
+it. Wan 2.2 A14B has two denoisers that share the way from noise to clip, `transformer` down to
+`boundary_ratio` and `transformer_2` from there; both carry erasers, the second one's names start with
+`transformer_2.`. Wan 2.2 TI2V 5B gives every token a timestep of its own (`expand_timesteps`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+from torch import Tensor
+
+from t2vu_core.families.base import (
+    ClipSize,
+    EraserSite,
+    Family,
+    SamplingDefaults,
+    TextCondition,
+    check_grid,
+    concept_tokens,
+    edit_whole,
+)
+
+MAX_TEXT_TOKENS = 512
+PIPELINE_UNIT = 16
+"""The stock pipeline takes multiples of 16 pixels, whatever the patches are."""
+
+
+class Wan(Family):
+    """Latents are (B, C, F, H, W)."""
+
+    name: ClassVar[str] = "wan"
+    pipeline_classes: ClassVar[tuple[str, ...]] = ("WanPipeline",)
+
+    @property
+    def denoisers(self) -> dict[str, Any]:
+        names = ("transformer", "transformer_2")
+        return {name: getattr(self.pipeline, name) for name in names if getattr(self.pipeline, name) is not None}
+
+    @property
+    def _config(self) -> Any:
+        return next(iter(self.denoisers.values())).config
+
+    @property
+    def defaults(self) -> SamplingDefaults:
+        if self.pipeline.config.expand_timesteps:
+            return SamplingDefaults(ClipSize(121, 704, 1280), 50, 5.0, 24)
+        return SamplingDefaults(ClipSize(81, 480, 832), 50, 5.0, 16)
+
+    def check_size(self, size: ClipSize) -> None:
+        _, rows, columns = self._config.patch_size
+        unit = math.lcm(PIPELINE_UNIT, self.pipeline.vae_scale_factor_spatial * math.lcm(rows, columns))
+        check_grid("Wan", size, self.defaults.size, unit=unit, ratio=self.pipeline.vae_scale_factor_temporal)
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> TextCondition:
+        embeds, _ = self.pipeline.encode_prompt(
+            list(prompts),
+            do_classifier_free_guidance=False,
+            max_sequence_length=MAX_TEXT_TOKENS,
+            device=self.pipeline.text_encoder.device,
+        )
+        return TextCondition(embeds).to(self.device)
+
+    def latent_shape(self, size: ClipSize) -> tuple[int, ...]:
+        ratio = self.pipeline.vae_scale_factor_spatial
+        frames = (size.num_frames - 1) // self.pipeline.vae_scale_factor_temporal + 1
+        return (self._config.in_channels, frames, size.height // ratio, size.width // ratio)
+
+    def token_grid(self, size: ClipSize) -> tuple[int, int, int]:
+        _, frames, height, width = self.latent_shape(size)
+        patch = self._config.patch_size
+        return frames // patch[0], height // patch[1], width // patch[2]
+
+    def make_scheduler(self, num_inference_steps: int, size: ClipSize) -> Any:
+        scheduler = type(self.pipeline.scheduler).from_config(self.pipeline.scheduler.config)
+        scheduler.set_timesteps(num_inference_steps, device=self.device)
+        scheduler.set_begin_index(0)
+        return scheduler
+
+    def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
+        boundary = self.pipeline.config.boundary_ratio
+        if boundary is None:
+            return self._predict(next(iter(self.denoisers.values())), latents, timesteps_B, condition, size)
+        noisy = timesteps_B >= boundary * self.pipeline.scheduler.config.num_train_timesteps
+        if noisy.all() or not noisy.any():
+            denoiser = self.denoisers["transformer" if noisy.all() else "transformer_2"]
+            return self._predict(denoiser, latents, timesteps_B, condition, size)
+        # Training draws points from anywhere on the way: each row goes to the denoiser of its stretch.
+        prediction = torch.empty(latents.shape, dtype=torch.float32, device=latents.device)
+        for name, rows in (("transformer", noisy), ("transformer_2", ~noisy)):
+            part = self._predict(self.denoisers[name], latents[rows], timesteps_B[rows], condition[rows], size)
+            prediction = prediction.index_put((rows.nonzero().flatten(),), part)
+        return prediction
+
+    def _predict(
+        self, denoiser: Any, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize
+    ) -> Tensor:
+        if self.pipeline.config.expand_timesteps:
+            timesteps_B = timesteps_B[:, None].expand(-1, math.prod(self.token_grid(size)))
+        return denoiser(
+            hidden_states=latents.to(self.dtype),
+            timestep=timesteps_B,
+            encoder_hidden_states=condition.embeds_BSD.to(self.dtype),
+            return_dict=False,
+        )[0].float()
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, size: ClipSize) -> Tensor:
+        vae = self.pipeline.vae
+        latents = latents.to(vae.dtype)
+        mean = torch.tensor(vae.config.latents_mean).to(latents).view(1, -1, 1, 1, 1)
+        std = torch.tensor(vae.config.latents_std).to(latents).view(1, -1, 1, 1, 1)
+        video = vae.decode(latents * std + mean, return_dict=False)[0]
+        return (video.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)
+
+    def eraser_sites(self) -> list[EraserSite]:
+        width = self._config.num_attention_heads * self._config.attention_head_dim
+        return [
+            EraserSite(f"{prefix}blocks.{index}.attn2", block.attn2, width, edit_whole)
+            for prefix, denoiser in self.prefixed_denoisers()
+            for index, block in enumerate(denoiser.blocks)
+        ]
+
+    def concept_positions(self, prompt: str, concept: str) -> list[int]:
+        return concept_tokens(self.pipeline.tokenizer, prompt_clean(prompt), concept, max_length=MAX_TEXT_TOKENS)
