@@ -86,11 +86,7 @@ class T2VModel:
                 "explicitly if this one is a fine-tune of it."
             )
         applied = AppliedErasure(erasure, float(strength))
-        sites = {site.name: site.width for site in self.family.eraser_sites()}
-        for key, eraser in applied.erasers.erasers.items():
-            name = key.replace("/", ".")
-            if sites.get(name) != eraser.down.in_features:
-                raise UserError(f"The erasure does not fit the model {self.name}: it has no place {name} of that width.")
+        applied.erasers.fit(self.family.sites())
         return dataclasses.replace(self, erasures=(*self.erasures, applied))
 
     def without_erasures(self) -> T2VModel:
@@ -100,13 +96,13 @@ class T2VModel:
     @contextlib.contextmanager
     def active(self) -> Iterator[Family]:
         """Within, the family's denoiser computes with the erasures on; afterwards it is as it was."""
-        sites = {site.name: site for site in self.family.eraser_sites()}
+        sites = self.family.sites()
         with self.lock, contextlib.ExitStack() as stack:
             for applied in self.erasures:
                 if applied.strength == 0:
                     continue
-                own = [sites[key.replace("/", ".")] for key in applied.erasers.erasers]
-                stack.enter_context(applied.erasers.to(self.family.device).attached(own, strength=applied.strength))
+                erasers = applied.erasers.to(self.family.device)
+                stack.enter_context(erasers.attached(erasers.fit(sites), strength=applied.strength))
             yield self.family
 
     @torch.no_grad()

@@ -9,34 +9,38 @@ import torch
 from torch import Tensor, nn
 
 from t2vu_core.erasers.bottleneck import BottleneckEraser
+from t2vu_core.erasers.lora import LoraEraser
 from t2vu_core.errors import UserError
 from t2vu_core.families.base import EraserSite
 
+Eraser = BottleneckEraser | LoraEraser
+
 
 class EraserSet(nn.Module):
-    """Erasers by site name. Attached, the model computes with them; detached, it is bit for bit what it was."""
+    """Erasers of either kind by site name. Attached, the model computes with them; detached, it is bit for bit what it was."""
 
-    def __init__(self, erasers: Mapping[str, BottleneckEraser]) -> None:
+    def __init__(self, erasers: Mapping[str, Eraser]) -> None:
         super().__init__()
         # ModuleDict keys cannot hold dots, site names do.
         self.erasers = nn.ModuleDict({name.replace(".", "/"): eraser for name, eraser in erasers.items()})
 
     @classmethod
     def create(cls, sites: Sequence[EraserSite], *, rank: int, seed: int) -> EraserSet:
-        """New erasers that change nothing yet; the same seed gives the same weights."""
+        """New erasers of the sites' kinds that change nothing yet; the same seed gives the same weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls({site.name: BottleneckEraser(site.width, rank) for site in sites})
+            return cls({site.name: _new_eraser(site, rank) for site in sites})
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> EraserSet:
         """Rebuild from `named_tensors()`."""
         names = sorted({key.rsplit(".", 2)[0] for key in tensors})
         try:
-            shapes = {name: tensors[f"{name}.down.weight"].shape for name in names}
-            erasers = cls({name: BottleneckEraser(width, rank) for name, (rank, width) in shapes.items()})
-            state = {f"erasers.{key.rsplit('.', 2)[0].replace('.', '/')}.{'.'.join(key.rsplit('.', 2)[1:])}": value
-                     for key, value in tensors.items()}
+            erasers = cls({name: _empty_eraser(tensors, name) for name in names})
+            state = {
+                f"erasers.{key.rsplit('.', 2)[0].replace('.', '/')}.{'.'.join(key.rsplit('.', 2)[1:])}": value
+                for key, value in tensors.items()
+            }
             erasers.load_state_dict(state)
         except (KeyError, ValueError, RuntimeError) as error:
             raise UserError(f"The erasure's tensors do not form a set of erasers: {str(error).splitlines()[0]}") from error
@@ -50,6 +54,17 @@ class EraserSet(nn.Module):
             for name, tensor in eraser.state_dict().items()
         }
 
+    def fit(self, sites: Mapping[str, EraserSite]) -> list[EraserSite]:
+        """The sites that these erasers belong to; UserError if one of them has none, or another width."""
+        own = []
+        for key, eraser in self.erasers.items():
+            name = key.replace("/", ".")
+            site = sites.get(name)
+            if site is None or not eraser.fits(site.module, site.width):
+                raise UserError(f"The erasure does not fit this model: it has no place {name} of that width.")
+            own.append(site)
+        return own
+
     @contextlib.contextmanager
     def attached(
         self,
@@ -60,7 +75,8 @@ class EraserSet(nn.Module):
     ) -> Iterator[None]:
         """Within, the sites' video tokens are `hidden + strength * eraser(hidden)`.
 
-        `record(site name, eraser output (B, N, width))` sees every output, for the localisation loss.
+        A LoRA reads the projection's input instead, and changes all of its output. `record(site name, eraser
+        output (B, N, width))` sees every output of a bottleneck, for the localisation loss.
         """
         handles = []
         try:
@@ -73,19 +89,34 @@ class EraserSet(nn.Module):
                 handle.remove()
 
 
+def _new_eraser(site: EraserSite, rank: int) -> Eraser:
+    if site.kind == "lora":
+        return LoraEraser(site.module.in_features, site.width, rank)
+    return BottleneckEraser(site.width, rank)
+
+
+def _empty_eraser(tensors: Mapping[str, Tensor], name: str) -> Eraser:
+    """An eraser of the kind and shape of the tensors under a site's name."""
+    if f"{name}.lora_A.weight" in tensors:
+        rank, in_width = tensors[f"{name}.lora_A.weight"].shape
+        return LoraEraser(in_width, tensors[f"{name}.lora_B.weight"].shape[0], rank)
+    rank, width = tensors[f"{name}.down.weight"].shape
+    return BottleneckEraser(width, rank)
+
+
 def _hook(
     site: EraserSite,
-    eraser: nn.Module,
+    eraser: Eraser,
     strength: float,
     record: Callable[[str, Tensor], None] | None,
 ) -> Callable[..., object]:
-    def change(hidden: Tensor) -> Tensor:
-        removed = eraser(hidden)
-        if record is not None:
-            record(site.name, removed)
-        return hidden + strength * removed
+    def hook(module: nn.Module, args: tuple[Tensor, ...], output: object) -> object:
+        def change(hidden: Tensor) -> Tensor:
+            removed = eraser(args[0] if eraser.reads_input else hidden)
+            if record is not None and not eraser.reads_input:
+                record(site.name, removed)
+            return hidden + strength * removed
 
-    def hook(module: nn.Module, args: object, output: object) -> object:
         return site.edit(output, change)
 
     return hook

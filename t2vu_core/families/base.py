@@ -255,8 +255,7 @@ def check_grid(model: str, size: ClipSize, own: ClipSize, *, unit: int, ratio: i
     if size.num_frames < 1 or (size.num_frames - 1) % ratio:
         below = max(1, (size.num_frames - 1) // ratio * ratio + 1)
         raise UserError(
-            f"{model} cannot make {size.num_frames} frames: it makes {ratio} k + 1, "
-            f"for example {below} or {below + ratio}."
+            f"{model} cannot make {size.num_frames} frames: it makes {ratio} k + 1, for example {below} or {below + ratio}."
         )
 
 

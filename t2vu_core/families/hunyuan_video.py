@@ -81,7 +81,8 @@ class HunyuanVideo(Family):
         return scheduler
 
     def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
-        assert condition.mask_BS is not None and condition.pooled_BD is not None
+        assert condition.mask_BS is not None
+        assert condition.pooled_BD is not None
         embedded = self.defaults.embedded_guidance
         guidance = None
         if embedded is not None:

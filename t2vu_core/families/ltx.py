@@ -105,9 +105,9 @@ class LTX(Family):
     @torch.no_grad()
     def decode(self, latents: Tensor, size: ClipSize) -> Tensor:
         vae = self.pipeline.vae
-        latents = self.pipeline._denormalize_latents(
-            latents, vae.latents_mean, vae.latents_std, vae.config.scaling_factor
-        ).to(vae.dtype)
+        latents = self.pipeline._denormalize_latents(latents, vae.latents_mean, vae.latents_std, vae.config.scaling_factor).to(
+            vae.dtype
+        )
         timestep = latents.new_zeros(len(latents)) if vae.config.timestep_conditioning else None
         video = vae.decode(latents, timestep, return_dict=False)[0]
         return (video.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)

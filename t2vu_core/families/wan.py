@@ -100,9 +100,7 @@ class Wan(Family):
             prediction = prediction.index_put((rows.nonzero().flatten(),), part)
         return prediction
 
-    def _predict(
-        self, denoiser: Any, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize
-    ) -> Tensor:
+    def _predict(self, denoiser: Any, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
         if self.pipeline.config.expand_timesteps:
             timesteps_B = timesteps_B[:, None].expand(-1, math.prod(self.token_grid(size)))
         return denoiser(

@@ -1,0 +1,34 @@
+"""A low-rank change of one projection (LoRA, arXiv 2106.09685): the kind of eraser that other programs can load."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class LoraEraser(nn.Module):
+    """`lora_B(lora_A(input))`, (..., in) -> (..., out), scale 1. `lora_B` starts at zero: a new eraser changes nothing.
+
+    The names are peft's, so that an export only renames the projections.
+    """
+
+    reads_input: ClassVar[bool] = True
+
+    def __init__(self, in_width: int, out_width: int, rank: int) -> None:
+        super().__init__()
+        self.lora_A = nn.Linear(in_width, rank, bias=False)
+        self.lora_B = nn.Linear(rank, out_width, bias=False)
+        nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_B.weight)
+
+    def fits(self, module: nn.Module, width: int) -> bool:
+        """Whether it can change the output, `width` wide, of this projection."""
+        return getattr(module, "in_features", None) == self.lora_A.in_features and width == self.lora_B.out_features
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        # Kept in float32 beside a bf16 base, like every eraser: small updates survive.
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.lora_B(self.lora_A(hidden.to(self.lora_A.weight.dtype))).to(hidden.dtype)
