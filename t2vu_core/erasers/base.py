@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -49,16 +50,18 @@ class EraserSet(nn.Module):
     def named_tensors(self) -> dict[str, Tensor]:
         """`<site>.down.weight` and so on, as an erasure file holds them."""
         return {
-            f"{key.replace('/', '.')}.{name}": tensor.detach()
-            for key, eraser in self.erasers.items()
-            for name, tensor in eraser.state_dict().items()
+            f"{site}.{name}": tensor.detach() for site, eraser in self.items() for name, tensor in eraser.state_dict().items()
         }
+
+    def items(self) -> Iterator[tuple[str, Eraser]]:
+        """The erasers with the names of their sites."""
+        for key, eraser in self.erasers.items():
+            yield key.replace("/", "."), cast(Eraser, eraser)
 
     def fit(self, sites: Mapping[str, EraserSite]) -> list[EraserSite]:
         """The sites that these erasers belong to; UserError if one of them has none, or another width."""
         own = []
-        for key, eraser in self.erasers.items():
-            name = key.replace("/", ".")
+        for name, eraser in self.items():
             site = sites.get(name)
             if site is None or not eraser.fits(site.module, site.width):
                 raise UserError(f"The erasure does not fit this model: it has no place {name} of that width.")
@@ -78,11 +81,11 @@ class EraserSet(nn.Module):
         A LoRA reads the projection's input instead, and changes all of its output. `record(site name, eraser
         output (B, N, width))` sees every output of a bottleneck, for the localisation loss.
         """
-        handles = []
+        erasers, handles = dict(self.items()), []
         try:
             for site in sites:
-                eraser = self.erasers[site.name.replace(".", "/")]
-                handles.append(site.module.register_forward_hook(_hook(site, eraser, strength, record)))
+                hook = _hook(site, erasers[site.name], strength, record)
+                handles.append(site.module.register_forward_hook(hook))
             yield
         finally:
             for handle in handles:
@@ -91,7 +94,7 @@ class EraserSet(nn.Module):
 
 def _new_eraser(site: EraserSite, rank: int) -> Eraser:
     if site.kind == "lora":
-        return LoraEraser(site.module.in_features, site.width, rank)
+        return LoraEraser(cast(nn.Linear, site.module).in_features, site.width, rank)
     return BottleneckEraser(site.width, rank)
 
 
