@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure, hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families import FAMILIES, ClipSize, Family, TextCondition, family_for
+
+if TYPE_CHECKING:
+    from t2vu_core.guards.base import Guard
 
 MAX_CLIP_PIXELS = 121 * 1280 * 720
 
@@ -117,12 +121,13 @@ class T2VModel:
         width: int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guard: Guard | None = None,
         on_step: Callable[[SampleStep], None] | None = None,
     ) -> Tensor:
         """Generate one clip per prompt: (B, F, 3, H, W) in [0, 1], float32 on the CPU.
 
         Every clip has a seed of its own, so that it does not depend on what else is in the batch.
-        `on_step` sees every step; what it raises stops the sampling.
+        A `guard` takes the place of plain classifier-free guidance. `on_step` sees every step; what it raises stops the sampling.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         seeds = [seeds + index for index in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
@@ -139,8 +144,9 @@ class T2VModel:
             empty = family.encode([negative_prompt]).expand(len(prompts)) if guidance > 1 else None
             latents = noise(family, size, seeds)
             scheduler = family.make_scheduler(steps, size)
+            predict = guided if guard is None else guard.start(family, prompts, steps)
             for step, timestep in enumerate(scheduler.timesteps):
-                prediction = guided(family, latents, timestep, condition, empty, guidance, size)
+                prediction = predict(family, latents, timestep, condition, empty, guidance, size)
                 latents = family.step(scheduler, prediction, timestep, latents)
                 if on_step is not None:
                     on_step(SampleStep(step + 1, steps, lambda x=latents: family.preview(x, size).cpu()))

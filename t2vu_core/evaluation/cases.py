@@ -1,0 +1,138 @@
+"""Prompt sets: what is asked of a model when it is measured, as plain JSON Lines files.
+
+A line is one case: `{"register": "terse", "concept": "ghost", "prompt": "...", "seed": 7000001, "facts": {...}}`.
+`concept` is what the detector looks for in the clip; `facts` are the prompt's other attributes, where known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from t2vu_core.errors import UserError
+
+FOLDER = Path(__file__).parent / "prompt_sets" / "v1"
+ERASED_REGISTERS = ("terse", "synonym", "refined", "two_subject")
+KEPT = "kept"
+REGISTERS = (*ERASED_REGISTERS, KEPT)
+FACTS = ("subject", "style", "motion", "background")
+# Seeds of measured clips. Trainings, captions and attacks draw from elsewhere, so that nothing is measured on
+# noise that it was trained on. Rounds of the same prompts are ROUND apart and stay inside.
+MEASURING_SEEDS = range(7_000_000, 8_000_000)
+ROUND = 100_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One clip to make and to judge."""
+
+    prompt: str
+    register: str
+    concept: str
+    seed: int
+    facts: dict[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Cases with the name of their source and the hash of what was read."""
+
+    name: str
+    cases: tuple[Case, ...]
+    sha256: str
+
+    def first(self, per_register: int, kept: int, rounds: int = 1) -> PromptSet:
+        """The first cases of every register, `rounds` times with other seeds; kept cases evenly over their concepts."""
+        chosen = [case for register in ERASED_REGISTERS for case in self.of(register)[:per_register]]
+        chosen += _evenly(self.of(KEPT), kept)
+        again = [dataclasses.replace(case, seed=case.seed + r * ROUND) for r in range(rounds) for case in chosen]
+        return dataclasses.replace(self, cases=tuple(again))
+
+    def of(self, register: str) -> list[Case]:
+        """The cases of a register, in the order of the file."""
+        return [case for case in self.cases if case.register == register]
+
+
+def built_in(concept: str) -> PromptSet | None:
+    """The set that ships for a concept of the miniature's world, by the concept's own name, or None."""
+    path = FOLDER / f"{concept}.jsonl"
+    if not path.is_file():
+        return None
+    own, kept = path.read_bytes(), (FOLDER / "kept.jsonl").read_bytes()
+    cases = [*_parse(own, path, concept), *_parse(kept, path, concept)]
+    apart = [case for case in cases if case.register != KEPT or not _involves(case, concept)]
+    return PromptSet(f"{FOLDER.name}/{concept}", tuple(apart), hashlib.sha256(own + kept).hexdigest())
+
+
+def load_prompt_set(path: Path, concept: str) -> PromptSet:
+    """A user's file: JSON Lines as above (register, concept and seed may be left out), or one prompt a line.
+
+    Raises UserError for a file that is missing, empty, or broken, with the number of the line.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"The prompt file {path} cannot be read: {error.strerror}.") from error
+    cases = tuple(_parse(content, path, concept))
+    if not cases:
+        raise UserError(f"The prompt file {path} holds no prompts; write one on each line.")
+    if not any(case.register in ERASED_REGISTERS for case in cases):
+        raise UserError(f"The prompt file {path} has no prompt for {concept!r}, only prompts to keep.")
+    return PromptSet(path.name, cases, hashlib.sha256(content).hexdigest())
+
+
+def _parse(content: bytes, path: Path, concept: str) -> list[Case]:
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{path.name}, line {line}: this is not UTF-8 text.") from error
+    return [_case(line, number, path, concept) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _case(line: str, number: int, path: Path, concept: str) -> Case:
+    seed = MEASURING_SEEDS.start + number
+    if not line.lstrip().startswith("{"):
+        return Case(line.strip(), "terse", concept, seed)
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path.name}, line {number}: broken JSON ({error.msg} at column {error.colno}).") from error
+    value = {"register": "terse", "concept": concept, "seed": seed, "facts": {}} | value
+    problem = _problem(value)
+    if problem:
+        raise UserError(f"{path.name}, line {number}: {problem}.")
+    return Case(value["prompt"], value["register"], value["concept"], value["seed"], value["facts"])
+
+
+def _problem(value: dict[str, Any]) -> str | None:
+    if not isinstance(value.get("prompt"), str) or not value["prompt"].strip():
+        return 'there is no text under "prompt"'
+    if value["register"] not in REGISTERS:
+        return f'"register" must be one of {", ".join(REGISTERS)}, not {value["register"]!r}'
+    if not isinstance(value["concept"], str) or not value["concept"]:
+        return '"concept" must be text'
+    if isinstance(value["seed"], bool) or not isinstance(value["seed"], int) or value["seed"] < 0:
+        return f'"seed" must be a whole number, not {value["seed"]!r}'
+    if not isinstance(value["facts"], dict) or not all(isinstance(text, str) for text in value["facts"].values()):
+        return '"facts" must be an object of texts'
+    return None
+
+
+def _involves(case: Case, concept: str) -> bool:
+    return case.concept == concept or concept in case.facts.values()
+
+
+def _evenly(cases: Sequence[Case], count: int) -> list[Case]:
+    """The first `count` of the cases when every concept takes its turn, in the order of the file."""
+    turns: dict[str, int] = {}
+    order = []
+    for index, case in enumerate(cases):
+        turn = turns[case.concept] = turns.get(case.concept, -1) + 1
+        order.append((turn, index))
+    return [cases[index] for _, index in sorted(order)[:count]]

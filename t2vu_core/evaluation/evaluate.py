@@ -1,0 +1,213 @@
+"""The meter: makes the clips of a prompt set before and after, has them judged, and counts."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation.cases import Case, PromptSet, built_in
+from t2vu_core.evaluation.clip_store import ClipStore, clip_key, fingerprint, generate, weights_hash
+from t2vu_core.evaluation.detectors import Detector, WorldDetector
+from t2vu_core.evaluation.measures import l1_distance, ssim
+from t2vu_core.evaluation.records import Record, look
+from t2vu_core.evaluation.scores import score
+from t2vu_core.evaluation.settings import EvaluationCallback, EvaluationProgress, EvaluationSettings
+from t2vu_core.evaluation.verdicts import VerdictStore
+from t2vu_core.guards.base import Guard
+from t2vu_core.model import SampleStep, T2VModel
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured: the scores as JSON values, and the records and clips that they were counted from."""
+
+    concept: str
+    scores: dict[str, Any]
+    records: list[Record]
+    clips: ClipStore
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A model with its guard, and the hash of both."""
+
+    model: T2VModel
+    guard: Guard | None
+    hash: str
+    settings: EvaluationSettings
+
+    @classmethod
+    def of(cls, model: T2VModel, guard: Guard | None, weights: str, settings: EvaluationSettings) -> Maker:
+        own = fingerprint(model, weights)
+        return cls(model, guard, own if guard is None else f"{own} {guard.describe()}", settings)
+
+    def key(self, case: Case) -> str:
+        return clip_key(self.hash, case.prompt, case.seed, self.settings.sampling())
+
+    def sample(self, cases: Sequence[Case], on_step: Callable[[SampleStep], None] | None = None) -> Tensor:
+        """The clips of the cases, (B, F, 3, H, W) in [0, 1]."""
+        prompts, seeds = [case.prompt for case in cases], [case.seed for case in cases]
+        return self.model.sample(prompts, seeds=seeds, guard=self.guard, on_step=on_step, **self.settings.sampling())
+
+
+def evaluate(
+    model: T2VModel,
+    concept: str,
+    *,
+    before: T2VModel | None = None,
+    guard: Guard | None = None,
+    detector: Detector | None = None,
+    settings: EvaluationSettings | None = None,
+    prompts: PromptSet | None = None,
+    out: Path | None = None,
+    on_progress: EvaluationCallback | None = None,
+) -> Evaluation:
+    """Measure what a model with erasures, or under a guard, shows of a concept, and what it keeps.
+
+    `before` is the model without (by default the same without its erasures); both make the same prompts with
+    the same seeds. `detector` is by default the miniature's, `prompts` the set that ships for the concept. With
+    `out`, finished clips and verdicts are kept there: an interrupted evaluation goes on where it stopped, and
+    base's clips are shared between evaluations. The same input gives the same scores, apart from the seconds.
+
+    Raises UserError for a concept that the detector does not know or that the erasures are not for, for a
+    concept without prompts, and where there is no space for the clips.
+    """
+    start = time.monotonic()
+    settings = settings or EvaluationSettings()
+    detector = detector or WorldDetector.bundled()
+    before = before or model.without_erasures()
+    name = resolve(detector, concept)
+    _check_erasures(model, detector, name, concept)
+    chosen = _prompts(prompts, name, settings)
+    makers = _makers(before, model, guard, settings)
+    store, verdicts = ClipStore(out and out / "clips"), VerdictStore(out and out / "verdicts.jsonl", detector)
+    _check_space(store, makers, chosen)
+    records = list(_records(makers, chosen, store, verdicts, settings, on_progress))
+    scores = {
+        "format_version": FORMAT_VERSION,
+        "concept": name,
+        **score(records),
+        "comes_back": {"probe": None, "prompt_attack": None, "regrowth": None},
+        "settings": _describe(makers, chosen, detector, name, settings),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    return Evaluation(name, scores, records, store)
+
+
+def resolve(detector: Detector, concept: str) -> str:
+    """The detector's own name of a concept; UserError, with what it knows, if it has none."""
+    name = detector.resolve(concept) if concept.strip() else None
+    if name is None:
+        known = f"it knows {', '.join(detector.known())}" if detector.known() else "describe it in words"
+        raise UserError(f"The detector ({detector.name}) does not know the concept {concept!r}; {known}.")
+    return name
+
+
+def estimate_seconds(model: T2VModel, settings: EvaluationSettings, clips: int, guard: Guard | None = None) -> float:
+    """Roughly how long so many clips take here, from a few steps of one batch."""
+    few = 2
+    steps = settings.num_inference_steps or model.family.defaults.num_inference_steps
+    start = time.monotonic()
+    sampling = {**settings.sampling(), "num_inference_steps": few}
+    model.sample(["a"] * settings.batch_size, guard=guard, **sampling)
+    return (time.monotonic() - start) / few * steps * clips / settings.batch_size
+
+
+def _check_erasures(model: T2VModel, detector: Detector, name: str, concept: str) -> None:
+    erased = [text for applied in model.erasures for text in applied.erasure.concepts]
+    if erased and name not in [detector.resolve(text) for text in erased] and concept not in erased:
+        raise UserError(f"The erasure is for {', '.join(erased)}, not for {concept!r}; ask for what it erases.")
+
+
+def _prompts(prompts: PromptSet | None, name: str, settings: EvaluationSettings) -> PromptSet:
+    prompts = prompts or built_in(name)
+    if prompts is None:
+        raise UserError(f"No prompt set for {name!r} ships with the package; name a file with prompts for it.")
+    return prompts.first(settings.per_register, settings.kept, settings.rounds)
+
+
+def _makers(before: T2VModel, after: T2VModel, guard: Guard | None, settings: EvaluationSettings) -> tuple[Maker, Maker]:
+    weights = weights_hash(before.family)
+    other = weights if after.family is before.family else weights_hash(after.family)
+    return Maker.of(before, None, weights, settings), Maker.of(after, guard, other, settings)
+
+
+def _check_space(store: ClipStore, makers: Sequence[Maker], prompts: PromptSet) -> None:
+    missing = len({maker.key(case) for maker in makers for case in prompts.cases if maker.key(case) not in store})
+    size = makers[0].model.clip_size()
+    store.check_space(missing, size.num_frames * size.height * size.width * 3)
+
+
+def _records(
+    makers: tuple[Maker, Maker],
+    prompts: PromptSet,
+    store: ClipStore,
+    verdicts: VerdictStore,
+    settings: EvaluationSettings,
+    on_progress: EvaluationCallback | None,
+) -> Iterator[Record]:
+    total, done, start = 2 * len(prompts.cases), 0, time.monotonic()
+    tell = on_progress or (lambda progress: None)
+    tell(EvaluationProgress("clips", 0, total))
+    for first in range(0, len(prompts.cases), settings.batch_size):
+        cases = prompts.cases[first : first + settings.batch_size]
+        looks, clips = [], []
+        for maker in makers:
+            keys = [maker.key(case) for case in cases]
+
+            # Telling at every step lets a callback that raises stop the work at once.
+            on_step = partial(_still, tell, EvaluationProgress("clips", done, total))
+            clips.append(generate(store, keys, partial(maker.sample, cases, on_step)))
+            looks.append(look(clips[-1], verdicts.judge(keys, clips[-1], cases)))
+            done += len(cases)
+            left = (time.monotonic() - start) / done * (total - done)
+            tell(EvaluationProgress("clips", done, total, left))
+        likeness, distance = ssim(*clips).tolist(), l1_distance(*clips).tolist()
+        for row, case in enumerate(cases):
+            keys = [maker.key(case) for maker in makers]
+            concept = verdicts.names[case.concept]
+            yield Record(case, concept, looks[0][row], looks[1][row], likeness[row], distance[row], *keys)
+
+
+def _still(tell: EvaluationCallback, progress: EvaluationProgress, step: SampleStep) -> None:
+    tell(progress)
+
+
+def _describe(
+    makers: tuple[Maker, Maker],
+    prompts: PromptSet,
+    detector: Detector,
+    concept: str,
+    settings: EvaluationSettings,
+) -> dict[str, Any]:
+    accuracy = detector.accuracy(concept)
+    before, after = (maker.model for maker in makers)
+    defaults = before.family.defaults
+    guard = makers[1].guard
+    return {
+        "preset": settings.preset,
+        "num_inference_steps": settings.num_inference_steps or defaults.num_inference_steps,
+        "guidance_scale": settings.guidance_scale or defaults.guidance_scale,
+        "model": before.name,
+        "base_hash": before.base.hash,
+        "erasures": [
+            {"method": a.erasure.method, "concepts": list(a.erasure.concepts), "strength": a.strength} for a in after.erasures
+        ],
+        "guard": None if guard is None else guard.describe(),
+        "before_hash": makers[0].hash,
+        "after_hash": makers[1].hash,
+        "detector": {"name": detector.name, "accuracy": "unknown" if accuracy is None else accuracy.describe()},
+        "prompts": {"name": prompts.name, "sha256": prompts.sha256, "clips": len(prompts.cases)},
+    }

@@ -1,0 +1,41 @@
+"""What was seen: one record a case, before and after, from which all rates are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from t2vu_core.evaluation import measures
+from t2vu_core.evaluation.cases import Case
+from t2vu_core.evaluation.detectors.base import Judgement
+
+
+@dataclass(frozen=True)
+class Look:
+    """One clip: the detector's verdict, and measures that need none."""
+
+    judgement: Judgement
+    motion: float
+    sharpness: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """One case, before and after; `concept` is the detector's own name of what is looked for."""
+
+    case: Case
+    concept: str
+    before: Look
+    after: Look
+    ssim: float
+    l1: float
+    before_key: str = ""
+    after_key: str = ""
+
+
+def look(clips: Tensor, judgements: Sequence[Judgement]) -> list[Look]:
+    """Measure clips (B, F, 3, H, W) and put the verdicts beside."""
+    rows = zip(judgements, measures.motion(clips).tolist(), measures.sharpness(clips).tolist(), strict=True)
+    return [Look(judgement, motion, sharpness) for judgement, motion, sharpness in rows]

@@ -1,0 +1,75 @@
+"""Verdicts on clips, kept as JSON Lines beside them, so that a slow detector judges a clip once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation.cases import Case
+from t2vu_core.evaluation.detectors import Detector, Judgement
+
+
+class VerdictStore:
+    """A detector with a memory. A line that an interruption left half-written is ignored, and judged anew."""
+
+    def __init__(self, path: Path | None, detector: Detector) -> None:
+        self.path, self.detector = path, detector
+        self.names: dict[str, str] = {}
+        """The detector's own names of the concepts that cases look for."""
+        self._known = dict(self._read()) if path is not None and path.is_file() else {}
+
+    def judge(self, keys: Sequence[str], clips: Tensor, cases: Sequence[Case]) -> list[Judgement]:
+        """Judge the clips (B, F, 3, H, W) of the cases for what they look for and for their facts' subjects."""
+        asked = self._asked(cases)
+        keys = [f"{self.detector.name} {key}" for key in keys]
+        if not all(key in self._known and asked <= set(self._known[key].shown) for key in keys):
+            judgements = self.detector.judge(clips, sorted(asked))
+            for key, judgement in zip(keys, judgements, strict=True):
+                self._known[key] = judgement
+                self._write(key, judgement)
+        return [self._known[key] for key in keys]
+
+    def _asked(self, cases: Sequence[Case]) -> set[str]:
+        for case in cases:
+            if case.concept not in self.names:
+                name = self.detector.resolve(case.concept)
+                if name is None:
+                    raise UserError(
+                        f"The detector ({self.detector.name}) does not know {case.concept!r}, which a prompt is about: "
+                        f"{case.prompt!r}."
+                    )
+                self.names[case.concept] = name
+        others = (case.facts.get("subject", "") for case in cases)
+        return {self.names[case.concept] for case in cases} | {n for n in others if n and self.detector.resolve(n) == n}
+
+    def _read(self) -> Iterable[tuple[str, Judgement]]:
+        assert self.path is not None
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                value = json.loads(line)
+                yield value.pop("key"), Judgement(**value)
+            except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
+                continue
+
+    def _write(self, key: str, judgement: Judgement) -> None:
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            if file.tell() and not self._ends_well():
+                file.write("\n")
+            file.write(json.dumps({"key": key, **asdict(judgement)}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _ends_well(self) -> bool:
+        assert self.path is not None
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"

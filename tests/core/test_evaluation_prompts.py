@@ -1,0 +1,88 @@
+"""Prompt sets: the ones that ship use what no training sees, and a user's file is read or refused with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation import MEASURING_SEEDS, built_in, load_prompt_set
+from t2vu_core.evaluation.build_prompt_sets import CONCEPTS, PER_REGISTER
+from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT
+from t2vu_core.miniature.captions import (
+    REFINED_OPENINGS,
+    REFINED_PLACES,
+    REFINED_STYLES,
+    STYLE_WORDS,
+    SUBJECT_WORDS,
+    TERSE_FORMS,
+)
+
+
+def _frames(forms: tuple[str, ...]) -> list[str]:
+    """The fixed words of sentence forms, long enough to be told apart."""
+    pieces = [piece.strip(" .,") for form in forms for piece in form.replace("}", "{").split("{")[::2]]
+    return [piece for piece in pieces if len(piece) > 8]
+
+
+@pytest.mark.parametrize("concept", CONCEPTS)
+def test_every_concept_has_every_register_on_held_out_words_and_reserved_seeds(concept: str) -> None:
+    prompts = built_in(concept)
+    assert prompts is not None
+    for register in ERASED_REGISTERS:
+        assert len(prompts.of(register)) == PER_REGISTER
+    text = " ".join(case.prompt for case in prompts.cases)
+    forms = (TERSE_FORMS, REFINED_OPENINGS, REFINED_PLACES, REFINED_STYLES)
+    assert not [piece for words in forms for piece in _frames((words.usual, *words.seen)) if piece in text]
+    words = {**SUBJECT_WORDS, **STYLE_WORDS}[concept]
+    assert all(any(name in case.prompt for name in words.held_out) for case in prompts.of("synonym"))
+    assert not [name for name in words.seen if f" {name} " in text]
+    seeds = [case.seed for case in prompts.first(PER_REGISTER, 500, rounds=2).cases]
+    assert len(set(seeds)) == len(seeds)
+    assert all(seed in MEASURING_SEEDS for seed in seeds)
+
+
+@pytest.mark.parametrize("concept", ["ghost", "noir"])
+def test_clips_to_keep_do_not_show_the_concept(concept: str) -> None:
+    prompts = built_in(concept)
+    assert prompts is not None
+    kept = prompts.of(KEPT)
+    words = {**SUBJECT_WORDS, **STYLE_WORDS}[concept]
+    assert len(kept) > 100
+    assert not [case for case in kept for name in (words.usual, *words.held_out) if name in case.prompt]
+    assert {case.concept for case in prompts.first(1, 15).of(KEPT)} == set(CONCEPTS) - {concept}
+
+
+def test_a_file_of_plain_lines_is_a_prompt_set(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("a ghost in the rain\n\na ghost on a bike\n", encoding="utf-8")
+    prompts = load_prompt_set(path, "ghost")
+    assert [case.prompt for case in prompts.of("terse")] == ["a ghost in the rain", "a ghost on a bike"]
+    assert all(case.seed in MEASURING_SEEDS for case in prompts.cases)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "holds no prompts"),
+        (b"\n  \n", "holds no prompts"),
+        (b'a ghost\n{"prompt": "a ghost"\n', "line 2: broken JSON"),
+        (b'{"prompt": ""}\n', "line 1: there is no text"),
+        (b'a ghost\n\n{"prompt": "a ghost", "register": "poem"}\n', 'line 3: "register" must be one of terse'),
+        (b'{"prompt": "a ghost", "seed": "x"}\n', 'line 1: "seed" must be a whole number'),
+        (b'{"prompt": "a ghost", "facts": [1]}\n', 'line 1: "facts" must be'),
+        (b"a ghost\n\xff\xfe\n", "line 2: this is not UTF-8"),
+        (b'{"prompt": "a cat", "register": "kept", "concept": "cat"}\n', "no prompt for 'ghost'"),
+    ],
+)
+def test_a_broken_prompt_file_is_refused_with_the_line(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=says):
+        load_prompt_set(path, "ghost")
+
+
+def test_a_missing_prompt_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.txt cannot be read"):
+        load_prompt_set(tmp_path / "none.txt", "ghost")
