@@ -21,7 +21,7 @@ from t2vu_core.miniature.world import NUM_FRAMES, SIZE, sample_labels
 MAX_TEXT_TOKENS = 48
 SPATIAL_RATIO = 8
 TEMPORAL_RATIO = 2
-LATENT_CHANNELS = 32
+LATENT_CHANNELS = 48
 LATENT_SIZE = SIZE // SPATIAL_RATIO
 LATENT_FRAMES = (NUM_FRAMES - 1) // TEMPORAL_RATIO + 1
 
@@ -72,19 +72,19 @@ def make_text_encoder(vocabulary_size: int, *, width: int = 160, layers: int = 3
     return T5EncoderModel(config)
 
 
-def make_vae(*, low: int = 48, high: int = 128, latent_channels: int = LATENT_CHANNELS) -> AutoencoderKLLTXVideo:
+def make_vae(*, width: int = 32) -> AutoencoderKLLTXVideo:
     """A causal video VAE: 9 x 48 x 48 pixels <-> 5 x 6 x 6 latents.
 
-    The pixels are folded into patches of 4 x 4 (`low` channels), then halved once in time and space
-    (`high` channels). The empty blocks are there because CogVideoXPipeline reads the spatial ratio
-    off the number of entries in `block_out_channels`: 2 ** (4 - 1).
+    Pixels are folded into patches of 4 x 4 (`width` channels), then 2 x 2 x 2 of those into one position
+    (8 `width` channels) by the block's own unshuffling shortcut. The empty blocks are there because
+    CogVideoXPipeline reads the spatial ratio off the number of entries: 2 ** (4 - 1).
     """
-    vae = AutoencoderKLLTXVideo(
-        latent_channels=latent_channels,
-        block_out_channels=(low, high, high, high),
-        decoder_block_out_channels=(low, high, high, high),
-        layers_per_block=(1, 0, 0, 2),
-        decoder_layers_per_block=(2, 0, 0, 0, 2),
+    return AutoencoderKLLTXVideo(
+        latent_channels=LATENT_CHANNELS,
+        block_out_channels=(width, 8 * width, 8 * width, 8 * width),
+        decoder_block_out_channels=(8 * width,) * 4,
+        layers_per_block=(2, 0, 0, 0),
+        decoder_layers_per_block=(4, 0, 0, 0, 0),
         spatio_temporal_scaling=(True, False, False),
         decoder_spatio_temporal_scaling=(True, False, False, False),
         patch_size=4,
@@ -93,12 +93,10 @@ def make_vae(*, low: int = 48, high: int = 128, latent_channels: int = LATENT_CH
         downsample_type=("spatiotemporal",) * 3,
         decoder_inject_noise=(False,) * 5,
         upsample_residual=(True, False, False, False),
-        upsample_factor=(1,) * 4,
+        upsample_factor=(8, 1, 1, 1),
         spatial_compression_ratio=SPATIAL_RATIO,
         temporal_compression_ratio=TEMPORAL_RATIO,
     )
-    vae.encoder.conv_out.conv.bias.data[-1] = -4.0  # the shared log-variance channel: start with little noise
-    return vae
 
 
 def make_transformer(*, heads: int = 7, head_dim: int = 32, layers: int = 6, text_width: int = 160) -> CogVideoXTransformer3DModel:

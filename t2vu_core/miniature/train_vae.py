@@ -24,16 +24,21 @@ def reconstruction_loss(pixels_BCFHW: Tensor, drawn_BCFHW: Tensor) -> Tensor:
     return error.abs().mean() + 0.5 * error.square().mean() + 0.5 * edges
 
 
-def train_vae(vae: AutoencoderKLLTXVideo, *, minutes: float, seed: int, batch_size: int = 8, lr: float = 3e-3) -> None:
-    """Train in place for a time budget; the weights left behind are the moving average."""
+def train_vae(vae: AutoencoderKLLTXVideo, *, minutes: float, seed: int, batch_size: int = 8, lr: float = 0.03) -> None:
+    """Train in place for a time budget; the weights left behind are the moving average.
+
+    Every weight's step is `lr` over its fan-in: Adam's equal steps would add up over thousands of
+    inputs and wreck the linear start.
+    """
     generator = torch.Generator().manual_seed(seed)
     pool = render(sample_labels(4000, generator, distractors=0.05), generator).to(torch.bfloat16)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr, betas=(0.9, 0.98), weight_decay=1e-4)
+    groups = [{"params": [weight], "peak": lr / max(64, weight[0].numel())} for weight in vae.parameters()]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
     average = MovingAverage(vae.parameters(), decay=0.995)
     start, step = time.monotonic(), 0
     while (done := (time.monotonic() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1, (step + 1) / 100) * max(0.01, min(1, (1 - done) / 0.7))
+            group["lr"] = group["peak"] * min(1, (step + 1) / 50) * max(0.01, min(1, (1 - done) / 0.7))
         pixels = pool[torch.randint(0, len(pool), (batch_size,), generator=generator)].float().transpose(1, 2)
         with torch.autocast("cpu", torch.bfloat16):
             posterior = vae.encode(pixels).latent_dist
@@ -46,7 +51,7 @@ def train_vae(vae: AutoencoderKLLTXVideo, *, minutes: float, seed: int, batch_si
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         average.update()
-        if step % 200 == 0:
+        if step % 50 == 0:
             log.info("vae step %d: loss %.4f, %.0f s", step, loss.item(), time.monotonic() - start)
         step += 1
     average.copy_to_parameters()

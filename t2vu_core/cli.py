@@ -1,0 +1,88 @@
+"""The command line `t2vu`. Exit codes: 0 done, 2 bad input (one sentence on stderr), 1 failed, 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from t2vu_core.errors import UserError
+
+COMMANDS = {
+    "models": "models",
+    "sample": "sample",
+    "erase": "erase",
+    "inspect": "inspect_",
+    "miniature": "miniature",
+    "evaluate": "evaluate",
+    "export": "export",
+    "import": "import_",
+}
+"""Command name -> module in `t2vu_core.commands` with HELP, add_arguments, run and show."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors of arguments in one sentence, like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"t2vu: {message}. See `{self.prog} --help`.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    level = logging.INFO if options.verbose else logging.ERROR
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", stream=sys.stderr)
+    _quiet_libraries()
+    command = options.command_module
+    try:
+        result = command.run(options)
+    except UserError as error:
+        print(f"t2vu: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("t2vu: stopped.", file=sys.stderr)
+        return 130
+    except (RuntimeError, OSError) as error:
+        if options.verbose:
+            raise
+        print(f"t2vu: failed: {error} (--verbose shows where)", file=sys.stderr)
+        return 1
+    print(json.dumps(result, indent=1) if options.json else command.show(result))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="t2vu", description="Erase concepts from text-to-video models.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, module_name in COMMANDS.items():
+        module = importlib.import_module(f"t2vu_core.commands.{module_name}")
+        subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(subparser)
+        subparser.add_argument("--json", action="store_true", help="print the result as JSON")
+        subparser.add_argument("--verbose", action="store_true", help="log what happens, and show tracebacks")
+        subparser.set_defaults(command_module=module)
+    return parser
+
+
+def _quiet_libraries() -> None:
+    """Loading bars and notes of the libraries would bury the one line that matters."""
+    import warnings
+
+    import diffusers
+    import transformers
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""`t2vu erase`: train an eraser of a concept (velocity erasing)."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from t2vu_core.commands.options import add_model, open_model, training_bar
+from t2vu_core.errors import UserError
+from t2vu_core.recipes import PRESETS, VelocityRecipe
+from t2vu_core.training.velocity import erase_velocity
+
+HELP = "train an eraser of a concept into a file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Model, concept, recipe and output."""
+    add_model(parser)
+    parser.add_argument("--concept", required=True, metavar="C", help='what is to go, in words: "ghost", "in noir style"')
+    parser.add_argument("--out", required=True, metavar="F", help="the erasure file to write (.safetensors)")
+    parser.add_argument("--preset", choices=PRESETS, default="balanced")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--synonym", action="append", default=[], help="another name of the concept; may be given again")
+    parser.add_argument("--concept-prompts", metavar="FILE", help="prompts that say the concept, one a line")
+    parser.add_argument("--preserve-prompts", metavar="FILE", help="prompts that must keep working, one a line")
+    parser.add_argument(
+        "--method-option", action="append", default=[], metavar="KEY=VALUE",
+        help=f"change a setting of the recipe: {', '.join(option.name for option in dataclasses.fields(VelocityRecipe))}",
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Train and write the erasure."""
+    recipe = VelocityRecipe.preset(options.preset, seed=options.seed, **parse_options(options.method_option))
+    out = Path(options.out)
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; name the file to write, for example {out / 'ghost.safetensors'}.")
+    prompts = {name: read_prompts(getattr(options, name)) for name in ("concept_prompts", "preserve_prompts")}
+    model = open_model(options)
+    with training_bar() as on_progress:
+        erasure = erase_velocity(
+            model, options.concept, recipe, synonyms=options.synonym, on_progress=on_progress, **prompts
+        )
+    path = erasure.save(out)
+    losses = erasure.training["losses"]
+    return {
+        "out": str(path),
+        "concept": erasure.concepts[0],
+        "model": model.name,
+        "seconds": erasure.training["seconds"],
+        "steps": len(losses),
+        "loss": losses[-1],
+        "scores": None,
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    """What was written; a falling loss is no proof, so it says what to do next."""
+    return (
+        f"{result['out']}: an eraser of {result['concept']!r}, {result['steps']} steps in {result['seconds']} s.\n"
+        "It is not measured yet: `t2vu evaluate` says what is gone and what was kept."
+    )
+
+
+def parse_options(pairs: list[str]) -> dict[str, int | float]:
+    """`["eta=3", ...]` -> settings; numbers only."""
+    settings: dict[str, int | float] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        try:
+            settings[key.strip()] = int(value) if value.strip().lstrip("+-").isdigit() else float(value)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise UserError(f"--method-option takes KEY=VALUE with a number, for example eta=3; {pair!r} is not that.")
+    return settings
+
+
+def read_prompts(path: str | None) -> list[str]:
+    """Prompts of a text file, one a line; empty lines do not count."""
+    if path is None:
+        return []
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The prompts in {path} cannot be read: {error}.") from error
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise UserError(f"{path} holds no prompts: write one a line.")
+    return prompts

@@ -1,0 +1,79 @@
+"""Arguments and progress that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from tqdm import tqdm
+
+from t2vu_core.errors import UserError
+from t2vu_core.erasure import Erasure
+from t2vu_core.model import SampleStep, T2VModel, load_model
+from t2vu_core.training.progress import ProgressCallback, TrainProgress
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """`--model`, `--dtype`, `--device`."""
+    parser.add_argument("--model", required=True, metavar="M", help="a bundled name (see `t2vu models`) or a diffusers folder")
+    parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="number format of the frozen weights")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; the default is a GPU where there is one")
+
+
+def add_erasures(parser: argparse.ArgumentParser) -> None:
+    """`--erasure` (repeatable), `--strength`, `--allow-other-base`."""
+    parser.add_argument("--erasure", action="append", default=[], metavar="F", help="an erasure file; may be given again")
+    parser.add_argument("--strength", type=float, default=1.0, help="strength of the erasures; 1 is as trained")
+    parser.add_argument("--allow-other-base", action="store_true", help="apply an erasure trained on other weights")
+
+
+def open_model(options: argparse.Namespace) -> T2VModel:
+    """The model that `--model` names."""
+    try:
+        device = torch.device(options.device) if options.device else None
+        return load_model(options.model, dtype=DTYPES[options.dtype], device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"The device {options.device!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def apply_erasures(model: T2VModel, options: argparse.Namespace) -> T2VModel:
+    """The model with the files of `--erasure` on it."""
+    for path in options.erasure:
+        model = model.with_erasure(Erasure.load(path), options.strength, allow_other_base=options.allow_other_base)
+    return model
+
+
+@contextlib.contextmanager
+def sampling_bar() -> Iterator[object]:
+    """A progress bar for `T2VModel.sample`, on stderr."""
+    with tqdm(unit="step", desc="sampling") as bar:
+
+        def on_step(step: SampleStep) -> None:
+            bar.total = step.total
+            bar.update(step.step - bar.n)
+
+        yield on_step
+
+
+@contextlib.contextmanager
+def training_bar() -> Iterator[ProgressCallback]:
+    """A progress bar for a training, on stderr; a new one for every stage."""
+    bars: dict[str, tqdm] = {}
+
+    def on_progress(progress: TrainProgress) -> None:
+        if progress.stage not in bars:
+            bars[progress.stage] = tqdm(total=progress.total, desc=progress.stage, unit="step")
+        bar = bars[progress.stage]
+        bar.update(progress.step - bar.n)
+        if progress.loss is not None:
+            bar.set_postfix(loss=f"{progress.loss:.4f}")
+
+    try:
+        yield on_progress
+    finally:
+        for bar in bars.values():
+            bar.close()

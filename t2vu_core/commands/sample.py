@@ -1,0 +1,71 @@
+"""`t2vu sample`: one clip from a prompt."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from t2vu_core.commands.options import add_erasures, add_model, apply_erasures, open_model, sampling_bar
+from t2vu_core.errors import UserError
+from t2vu_core.video import VIDEO_SUFFIXES, enlarge, save_video
+
+HELP = "generate a clip, with erasures on the model if you name any"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Model, prompt, size, seed, erasures and output."""
+    add_model(parser)
+    add_erasures(parser)
+    parser.add_argument("--prompt", required=True, help="what the clip shall show")
+    parser.add_argument("--negative-prompt", default="", help="what it shall not show")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="denoising steps; the default is the model's own")
+    parser.add_argument("--guidance-scale", type=float, help="classifier-free guidance; the default is the model's own")
+    parser.add_argument("--num-frames", type=int)
+    parser.add_argument("--height", type=int)
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--fps", type=int, help="frames per second of the file")
+    parser.add_argument("--enlarge", type=int, default=1, metavar="N", help="write every pixel N x N times")
+    parser.add_argument("--out", required=True, metavar="FILE", help="a name that ends in .mp4, .webp or .gif")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Generate and write the clip."""
+    if not str(options.out).lower().endswith(VIDEO_SUFFIXES):
+        raise UserError(f"{options.out!r} is no video name: end it in {', '.join(VIDEO_SUFFIXES)}.")
+    if not 1 <= options.enlarge <= 64:
+        raise UserError(f"--enlarge must be between 1 and 64, not {options.enlarge}.")
+    model = apply_erasures(open_model(options), options)
+    start = time.monotonic()
+    with sampling_bar() as on_step:
+        clip = model.sample(
+            options.prompt,
+            seeds=options.seed,
+            negative_prompt=options.negative_prompt,
+            num_frames=options.num_frames,
+            height=options.height,
+            width=options.width,
+            num_inference_steps=options.steps,
+            guidance_scale=options.guidance_scale,
+            on_step=on_step,
+        )[0]
+    path = save_video(enlarge(clip, options.enlarge), options.out, fps=options.fps or model.family.defaults.fps)
+    return {
+        "out": str(path),
+        "model": model.name,
+        "prompt": options.prompt,
+        "seed": options.seed,
+        "erased": [concept for applied in model.erasures for concept in applied.erasure.concepts],
+        "strength": options.strength,
+        "num_frames": clip.shape[0],
+        "height": clip.shape[2],
+        "width": clip.shape[3],
+        "seconds": round(time.monotonic() - start, 2),
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    """Where the clip is."""
+    size = f"{result['num_frames']} frames of {result['width']} x {result['height']}"
+    return f"{result['out']}: {size}, {result['seconds']} s"

@@ -1,0 +1,169 @@
+"""Building the miniature from nothing: sprites, VAE, detector, denoiser; each stage is kept, so a build resumes.
+
+Stages leave their result in the work folder; a stage whose result is there is not repeated. `export`
+puts the finished parts, in half precision, where the package ships them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import random
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLLTXVideo, CogVideoXPipeline, CogVideoXTransformer3DModel
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import T5EncoderModel
+
+from t2vu_core.errors import UserError
+from t2vu_core.miniature import captions, world
+from t2vu_core.miniature.architecture import (
+    make_scheduler,
+    make_text_encoder,
+    make_tokenizer,
+    make_transformer,
+    make_vae,
+)
+from t2vu_core.miniature.bundled import WEIGHTS
+from t2vu_core.miniature.detector import MiniatureDetector, load_detector, train_detector
+from t2vu_core.miniature.principal_components import initialise_linearly
+from t2vu_core.miniature.train_denoiser import EncodedClips, encode_clips, train_denoiser
+from t2vu_core.miniature.train_vae import reconstruction_error, train_vae
+
+log = logging.getLogger(__name__)
+
+FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+NAME = "miniature"
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """How long each stage trains, in minutes of this machine, and on how many clips."""
+
+    vae_minutes: float = 5.5
+    detector_minutes: float = 4.0
+    denoiser_minutes: float = 68.0
+    num_clips: int = 16_000
+    seed: int = 0
+
+
+def build(work: Path, plan: BuildPlan) -> None:
+    """Run the stages that have no result in `work` yet."""
+    work.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(plan.seed)
+    if FONT.is_file():
+        world.build_sprites(str(FONT))
+    seconds = _read_json(work / "seconds.json")
+    stages: dict[str, Callable[[], None]] = {
+        "vae": lambda: _build_vae(work / "vae", plan),
+        "denoiser": lambda: _build_denoiser(work, plan),
+        "detector": lambda: _build_detector(work, plan),
+    }
+    for name, run in stages.items():
+        if name in seconds:
+            continue
+        log.info("stage %s", name)
+        start = time.monotonic()
+        run()
+        seconds[name] = round(time.monotonic() - start)
+        (work / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
+
+
+def export(work: Path, plan: BuildPlan, out: Path = WEIGHTS) -> None:
+    """Copy the finished parts to `out` in half precision, with the prompt set and how they were built."""
+    missing = {"vae", "detector", "denoiser"} - set(_read_json(work / "seconds.json"))
+    if missing:
+        raise UserError(f"The build in {work} is not finished: {', '.join(sorted(missing))} is missing. Build again.")
+    target = out / NAME
+    shutil.rmtree(target, ignore_errors=True)
+    pipeline = CogVideoXPipeline.from_pretrained(work / "pipeline", dtype=torch.float16)
+    pipeline.save_pretrained(target)
+    detector = load_detector(work / "detector.safetensors")
+    save_file({name: value.half().contiguous() for name, value in detector.state_dict().items()}, str(out / "detector.safetensors"))
+    (target / "prompts.json").write_text(json.dumps(prompt_set(), indent=1), encoding="utf-8")
+    facts = {"plan": asdict(plan), "seconds": _read_json(work / "seconds.json"), "machine": machine()}
+    (target / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def prompt_set(*, per_kind: int = 60, num_preserve: int = 400, seed: int = 7) -> dict[str, object]:
+    """The prompts that come with the miniature, of the `seen` split only: contexts, preserve prompts, other names."""
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    split: captions.Split = "seen"
+
+    def say(row: list[int]) -> str:
+        return captions.caption(row, rng, register=rng.choice(captions.REGISTERS), split=split)
+
+    def context(row: list[int], column: int) -> str | None:
+        """The caption with a place where the fact of `column` was said, or None where it was not said once."""
+        words = captions.SUBJECT_WORDS if column == world.FIRST else captions.STYLE_WORDS
+        name = (world.SUBJECTS if column == world.FIRST else world.STYLES)[row[column]]
+        text = say(row)
+        spoken = [form for form in (words[name].usual, *words[name].seen) if form and f" {form} " in f" {text} ".replace(",", " ").replace(".", " ")]
+        spoken.sort(key=len, reverse=True)
+        return text.replace(spoken[0], "{}") if spoken and text.count(spoken[0]) == 1 else None
+
+    rows = world.sample_labels(4000, generator, empty=0.0).tolist()
+    styled = [row for row in rows if row[world.STYLE] != 0]
+    things = list(dict.fromkeys(filter(None, (context(row, world.FIRST) for row in rows[:600]))))
+    manners = list(dict.fromkeys(filter(None, (context(row, world.STYLE) for row in styled[:600]))))
+    preserve = list(dict.fromkeys(say(row) for row in rows[1000:]))
+    names = {name: list(words.seen) for name, words in captions.SUBJECT_WORDS.items()}
+    names |= {words.usual: list(words.seen) for name, words in captions.STYLE_WORDS.items() if name != "plain"}
+    return {"things": things[:per_kind], "manners": manners[:per_kind], "preserve": preserve[:num_preserve], "names": names}
+
+
+def machine() -> dict[str, object]:
+    """What this machine is, for the record."""
+    return {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
+
+
+def _build_vae(folder: Path, plan: BuildPlan) -> None:
+    generator = torch.Generator().manual_seed(plan.seed + 3)
+    vae = make_vae()
+    initialise_linearly(vae, world.render(world.sample_labels(400, generator), generator))
+    train_vae(vae, minutes=plan.vae_minutes, seed=plan.seed)
+    unseen = world.render(world.sample_labels(100, generator), generator)
+    log.info("vae: mean squared error %.5f on unseen clips", reconstruction_error(vae, unseen))
+    vae.save_pretrained(folder)
+
+
+def _build_detector(work: Path, plan: BuildPlan) -> None:
+    vae = AutoencoderKLLTXVideo.from_pretrained(work / "vae").eval()
+
+    @torch.no_grad()
+    def reconstruct(clips: Tensor) -> Tensor:
+        parts = []
+        for part in clips.split(64):
+            with torch.autocast("cpu", torch.bfloat16):
+                pixels = part.float().transpose(1, 2)
+                parts.append(vae.decode(vae.encode(pixels).latent_dist.mode()).sample.transpose(1, 2).to(clips.dtype))
+        return torch.cat(parts)
+
+    detector = MiniatureDetector()
+    train_detector(detector, minutes=plan.detector_minutes, seed=plan.seed, reconstruct=reconstruct)
+    save_file(detector.state_dict(), str(work / "detector.safetensors"))
+
+
+def _build_denoiser(work: Path, plan: BuildPlan) -> None:
+    vae = AutoencoderKLLTXVideo.from_pretrained(work / "vae").eval()
+    clips = encode_clips(vae, plan.num_clips, seed=plan.seed + 11)
+    tokenizer = make_tokenizer(seed=plan.seed)
+    text_encoder, transformer = make_text_encoder(len(tokenizer)), make_transformer()
+    pipeline = CogVideoXPipeline(tokenizer, text_encoder, vae, transformer, make_scheduler())
+    train_denoiser(
+        transformer, text_encoder, tokenizer, clips, minutes=plan.denoiser_minutes, seed=plan.seed,
+        on_interval=lambda minutes: pipeline.save_pretrained(work / f"snapshot_{minutes:.0f}"),
+    )  # fmt: skip
+    pipeline.save_pretrained(work / "pipeline")
+
+
+def _read_json(path: Path) -> dict[str, int]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

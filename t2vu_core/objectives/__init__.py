@@ -1,0 +1,1 @@
+"""Objectives: named, cited, pure functions."""

@@ -1,0 +1,5 @@
+"""Prompts for a training: templates, sets that come with a model, preserve prompts."""
+
+from t2vu_core.prompts.plan import PromptPair, PromptPlan, plan_prompts
+
+__all__ = ["PromptPair", "PromptPlan", "plan_prompts"]

@@ -1,0 +1,1 @@
+"""One training service for every method: trajectories, the loop, progress."""

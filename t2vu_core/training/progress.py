@@ -1,0 +1,23 @@
+"""What a training tells while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """One step of one stage. A callback that raises stops the training."""
+
+    stage: str
+    step: int
+    total: int
+    loss: float | None = None
+    preview: Callable[[], Tensor] | None = None
+    """Clips (B, F, 3, H, W) in [0, 1] of the state so far; costs a decode, so call it seldom."""
+
+
+ProgressCallback = Callable[[TrainProgress], None]

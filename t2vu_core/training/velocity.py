@@ -1,0 +1,223 @@
+"""Velocity erasing: T2VUnlearning (arXiv 2505.17550) on cached trajectories of the frozen model."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from t2vu_core.erasers import EraserSet
+from t2vu_core.erasure import Erasure
+from t2vu_core.families.base import ClipSize, EraserSite, Family, TextCondition, check_visible
+from t2vu_core.model import T2VModel
+from t2vu_core.objectives.velocity import negative_guidance_target, preservation_loss, unlearning_loss
+from t2vu_core.prompts import PromptPlan, plan_prompts
+from t2vu_core.prompts.plan import prompt_set_for
+from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.loop import TrainingLog, step_generator, train
+from t2vu_core.training.progress import ProgressCallback, TrainProgress
+from t2vu_core.training.trajectories import Trajectories, sample_trajectories
+
+log = logging.getLogger(__name__)
+
+METHOD = "velocity (T2VUnlearning, arXiv 2505.17550)"
+
+
+def erase_velocity(
+    model: T2VModel,
+    concept: str,
+    recipe: VelocityRecipe | None = None,
+    *,
+    synonyms: Sequence[str] = (),
+    concept_prompts: Sequence[str] = (),
+    preserve_prompts: Sequence[str] = (),
+    on_progress: ProgressCallback | None = None,
+) -> Erasure:
+    """Train erasers that make the model's denoiser forget a concept.
+
+    The model, with the erasures it carries, is the frozen teacher; it is not changed. `synonyms` are other
+    names of the concept, `concept_prompts` sentences that say it, `preserve_prompts` sentences that must
+    keep working; what is not given comes from the model's prompt set. Raises UserError for a concept that
+    is empty or that the tokenizer cannot read.
+    """
+    recipe = recipe or VelocityRecipe()
+    start = time.monotonic()
+    with torch.inference_mode(False), model.active() as family:
+        plan = plan_prompts(
+            concept,
+            prompt_set_for(family.folder),
+            num_pairs=recipe.concept_trajectories,
+            num_preserve=recipe.preserve_trajectories,
+            seed=recipe.seed,
+            synonyms=synonyms,
+            concept_prompts=concept_prompts,
+            preserve_prompts=preserve_prompts,
+        )
+        check_visible(family.pipeline.tokenizer, plan.concept)
+        points = _collect(family, plan, recipe, on_progress)
+        sampled = time.monotonic() - start
+        erasers, history = _fit(family, points, recipe, on_progress)
+    training = {
+        "seconds": round(time.monotonic() - start, 1),
+        "trajectory_seconds": round(sampled, 1),
+        "trajectory_bytes": points.concept.num_bytes + (points.preserve.num_bytes if points.preserve else 0),
+        "losses": [float(f"{loss:.4g}") for loss in history.losses],
+        "versions": {"torch": torch.__version__, "diffusers": diffusers.__version__},
+    }
+    return Erasure(
+        kind="eraser",
+        concepts=(plan.concept,),
+        base=model.base,
+        tensors=erasers.named_tensors(),
+        method=METHOD,
+        recipe=recipe.describe(),
+        prompts=plan.describe(),
+        training=training,
+    )
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Everything a training step draws from."""
+
+    size: ClipSize
+    concept: Trajectories
+    preserve: Trajectories | None
+    conditions: dict[str, TextCondition]
+    """`concept`, `neutral` and `preserve` by prompt index, `empty` once."""
+
+
+def _collect(
+    family: Family, plan: PromptPlan, recipe: VelocityRecipe, on_progress: ProgressCallback | None
+) -> _Points:
+    size = family.defaults.size
+    pairs = _fill_up(plan.pairs, recipe.concept_trajectories)
+    preserve = _fill_up(plan.preserve, recipe.preserve_trajectories) if plan.preserve else []
+    conditions = {
+        "empty": family.encode([""]),
+        "concept": family.encode([pair.prompt for pair in pairs]),
+        "neutral": family.encode([pair.neutral for pair in pairs]),
+    }
+    common: dict[str, Any] = {
+        "num_steps": recipe.trajectory_steps,
+        "guidance_scale": recipe.guidance_scale,
+        "on_progress": on_progress,
+        "total": len(pairs) + len(preserve),
+    }
+    first_seed = 1_000_000 * (recipe.seed + 1)
+    seeds = range(first_seed, first_seed + len(pairs) + len(preserve))
+    concept = sample_trajectories(
+        family, conditions["concept"], conditions["empty"], size,
+        neutral=conditions["neutral"], seeds=seeds[: len(pairs)], **common,
+    )  # fmt: skip
+    kept = None
+    if preserve:
+        conditions["preserve"] = family.encode(preserve)
+        kept = sample_trajectories(
+            family, conditions["preserve"], conditions["empty"], size,
+            seeds=seeds[len(pairs) :], done=len(pairs), **common,
+        )  # fmt: skip
+    return _Points(size, concept, kept, conditions)
+
+
+def _fill_up(items: Sequence[Any], count: int) -> list[Any]:
+    """Repeat the items in turn up to `count`; every repetition gets a seed of its own."""
+    return [items[index % len(items)] for index in range(count)]
+
+
+def _fit(
+    family: Family, points: _Points, recipe: VelocityRecipe, on_progress: ProgressCallback | None
+) -> tuple[EraserSet, TrainingLog]:
+    sites = family.eraser_sites()
+    erasers = EraserSet.create(sites, rank=recipe.rank, seed=recipe.seed).to(family.device)
+
+    def on_step(step: int, loss: float) -> None:
+        if on_progress is not None:
+            on_progress(TrainProgress("training", step, recipe.steps, loss, lambda: _preview(family, points, erasers, sites)))
+
+    with torch.enable_grad(), erasers.attached(sites):
+        history = train(
+            erasers.parameters(),
+            lambda step: _loss(family, points, recipe, step_generator(recipe.seed, step)),
+            steps=recipe.steps,
+            learning_rate=recipe.learning_rate,
+            on_step=on_step,
+        )
+    return erasers.eval().requires_grad_(False), history
+
+
+def _loss(family: Family, points: _Points, recipe: VelocityRecipe, generator: torch.Generator) -> Tensor:
+    """One forward pass over points with the concept and points without it."""
+    batch = [_concept_part(points, recipe, generator)]
+    if recipe.preserve_batch:
+        batch += _preserve_parts(points, recipe.preserve_batch, generator)
+    latents = torch.cat([part.latents for part in batch]).to(family.device, torch.float32)
+    timesteps = torch.cat([part.timesteps for part in batch]).to(family.device)
+    condition = TextCondition.cat([part.condition for part in batch])
+    target = torch.cat([part.target for part in batch]).to(family.device, torch.float32)
+    with torch.autocast(family.device.type, torch.bfloat16):
+        student = family.predict(latents, timesteps, condition, points.size)
+    count = recipe.concept_batch
+    loss = unlearning_loss(student[:count], target[:count])
+    if len(student) > count:
+        loss = loss + recipe.preserve_weight * preservation_loss(student[count:], target[count:])
+    return loss
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of a batch: where the student is asked, with which prompt, and what it should say."""
+
+    latents: Tensor
+    timesteps: Tensor
+    condition: TextCondition
+    target: Tensor
+
+
+def _concept_part(points: _Points, recipe: VelocityRecipe, generator: torch.Generator) -> _Part:
+    concept = points.concept
+    rows = torch.randint(0, len(concept), (recipe.concept_batch,), generator=generator)
+    target = negative_guidance_target(
+        concept.predictions["prompt"][rows].float(), concept.predictions["neutral"][rows].float(), recipe.eta
+    )
+    condition = points.conditions["concept"][concept.prompt[rows]]
+    return _Part(concept.latents[rows], concept.timesteps[rows], condition, target)
+
+
+def _preserve_parts(points: _Points, count: int, generator: torch.Generator) -> list[_Part]:
+    """Half with preserve prompts, a quarter with neutral ones where the concept was, a quarter with none."""
+
+    def draw(trajectories: Trajectories, prediction: str, rows_wanted: int, conditions: TextCondition | None) -> _Part:
+        rows = torch.randint(0, len(trajectories), (rows_wanted,), generator=generator)
+        condition = points.conditions["empty"].expand(rows_wanted)
+        if conditions is not None:
+            condition = conditions[trajectories.prompt[rows]]
+        target = trajectories.predictions[prediction][rows].float()
+        return _Part(trajectories.latents[rows], trajectories.timesteps[rows], condition, target)
+
+    quarter = count // 4
+    source = points.preserve or points.concept
+    parts = [draw(points.concept, "neutral", quarter, points.conditions["neutral"])]
+    parts.append(draw(source, "empty", quarter, None))
+    if points.preserve is not None:
+        parts.append(draw(points.preserve, "prompt", count - 2 * quarter, points.conditions["preserve"]))
+    return parts
+
+
+@torch.no_grad()
+def _preview(family: Family, points: _Points, erasers: EraserSet, sites: list[EraserSite]) -> Tensor:
+    """The first concept prompt as the student draws it now; the erasers are attached while training calls this."""
+    from t2vu_core.model import guided, noise
+
+    size, prompt = points.size, points.conditions["concept"][:1]
+    latents, scheduler = noise(family, size, [0]), family.make_scheduler(8, size)
+    for timestep in scheduler.timesteps:
+        prediction = guided(family, latents, timestep, prompt, points.conditions["empty"], 3.0, size)
+        latents = family.step(scheduler, prediction, timestep, latents)
+    return family.decode(latents, size).cpu()
