@@ -1,0 +1,167 @@
+"""The only file that touches ComfyUI itself: progress, cancel, devices, folders, and its inference mode."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import torch
+from server import PromptServer
+from torch import Tensor
+
+from t2vu_core.errors import UserError
+from t2vu_core.families import FAMILIES
+from t2vu_core.miniature.bundled import bundled_folder, bundled_names
+
+from .pictures import preview_picture
+
+MODELS = "t2v"
+ERASURES = "erasures"
+SUFFIX = ".safetensors"
+PREVIEW_SECONDS = 0.7
+PREVIEW_SHARE = 0.1
+
+outside_inference_mode = torch.inference_mode(mode=False)
+"""Decorator for `execute`. ComfyUI runs nodes in inference mode, and tensors made there can never be trained."""
+
+
+def register_folders() -> None:
+    """`models/t2v` for diffusers folders; `models/erasures` and `output/erasures` for erasure files."""
+    models, output = folder_paths.models_dir, folder_paths.get_output_directory()
+    _add_folders(MODELS, [os.path.join(models, MODELS)], set())
+    _add_folders(ERASURES, [os.path.join(output, ERASURES), os.path.join(models, ERASURES)], {SUFFIX})
+
+
+def _add_folders(kind: str, folders: list[str], extensions: set[str]) -> None:
+    known, _ = folder_paths.folder_names_and_paths.get(kind, ([], set()))
+    folder_paths.folder_names_and_paths[kind] = ([*known, *(f for f in folders if f not in known)], extensions)
+
+
+class Progress:
+    """A node's progress bar, text and preview. Every report is also where ComfyUI's cancel takes effect."""
+
+    def __init__(self, node_id: str | None) -> None:
+        self._node_id = node_id
+        self._bar = comfy.utils.ProgressBar(1)
+        self._started = self._previewed = time.monotonic()
+        self._spent = 0.0
+
+    def report(self, step: int, total: int, preview: Callable[[], Tensor] | None = None) -> None:
+        """Show that `step` of `total` is done; raises ComfyUI's own exception if the user has cancelled."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        picture = ("JPEG", self._picture(preview), None) if preview and self._preview_is_due() else None
+        self._bar.update_absolute(step, total, picture)
+
+    def say(self, text: str) -> None:
+        """Write a line under the node."""
+        if self._node_id is not None:
+            PromptServer.instance.send_progress_text(text, self._node_id)
+
+    def _preview_is_due(self) -> bool:
+        """Now and then only: making a preview costs a decode, which is dear in a large model."""
+        now = time.monotonic()
+        return now - self._previewed >= PREVIEW_SECONDS and self._spent <= PREVIEW_SHARE * (now - self._started)
+
+    def _picture(self, preview: Callable[[], Tensor]) -> object:
+        begin = time.monotonic()
+        picture = preview_picture(preview())
+        self._previewed = time.monotonic()
+        self._spent += self._previewed - begin
+        return picture
+
+
+def model_folders() -> dict[str, Path]:
+    """Every model that a node can load, by the name it is offered under; the bundled ones first."""
+    found = {name: folder for name in bundled_names() if (folder := bundled_folder(name)) is not None}
+    known = {name for family in FAMILIES for name in family.pipeline_classes}
+    roots = [*folder_paths.get_folder_paths(MODELS), *folder_paths.get_folder_paths("diffusers")]
+    for root in map(Path, roots):
+        for index in sorted([*root.glob("*/model_index.json"), *root.glob("*/*/model_index.json")]):
+            if _pipeline_class(index) in known:
+                found.setdefault(index.parent.relative_to(root).as_posix(), index.parent)
+    return found
+
+
+def _pipeline_class(index: Path) -> str | None:
+    """The class that a model_index.json names; None where it cannot be read, so that one bad folder hides no other."""
+    try:
+        return json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def model_folder(name: str) -> Path:
+    """The folder of an offered model; UserError for any other name."""
+    offered = model_folders()
+    if name not in offered:
+        raise UserError(
+            f"There is no model {name!r}; there are {', '.join(offered)}. Put diffusers folders into models/{MODELS}."
+        )
+    return offered[name]
+
+
+def fingerprint(path: Path) -> str:
+    """Changes when a file, or a file in a folder, is replaced: then the node runs again."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = [file.stat() for file in files if file.is_file()]
+    return str([(stat.st_mtime_ns, stat.st_size) for stat in stats])
+
+
+def device() -> torch.device:
+    """Where ComfyUI computes."""
+    return comfy.model_management.get_torch_device()
+
+
+def default_dtype() -> torch.dtype:
+    """bfloat16 where the device is good at it, float32 elsewhere."""
+    place = device()
+    fast = place.type != "cpu" and comfy.model_management.should_use_bf16(place)
+    return torch.bfloat16 if fast else torch.float32
+
+
+def make_room() -> None:
+    """Move ComfyUI's own models off the accelerator before a large one comes."""
+    if device().type != "cpu":
+        comfy.model_management.unload_all_models()
+        comfy.model_management.soft_empty_cache()
+
+
+def erasure_names() -> list[str]:
+    """Erasure files as Load Erasure offers them."""
+    return list(folder_paths.get_filename_list(ERASURES))
+
+
+def erasure_file(name: str) -> Path:
+    """The path of an offered erasure; UserError for any other name, so no path outside the folders is reached."""
+    path = folder_paths.get_full_path(ERASURES, name) if name in erasure_names() else None
+    if path is None:
+        raise UserError(f"There is no erasure {name!r} in output/{ERASURES} or models/{ERASURES}.")
+    return Path(path)
+
+
+def erasure_name(path: Path) -> str:
+    """The name under which Load Erasure offers a file that was saved into output/erasures."""
+    root = os.path.realpath(os.path.join(folder_paths.get_output_directory(), ERASURES))
+    return os.path.relpath(os.path.realpath(path), root)
+
+
+def new_erasure_file(name: str, *, overwrite: bool) -> Path:
+    """Where a new erasure goes, in output/erasures; a number is added to a name that is taken.
+
+    Raises UserError for a name that is empty, absolute, or leads outside that folder.
+    """
+    root = os.path.realpath(os.path.join(folder_paths.get_output_directory(), ERASURES))
+    stem = name.strip().removesuffix(SUFFIX)
+    if not stem or "\0" in stem or stem.endswith(("/", "\\")) or os.path.basename(stem).startswith("."):
+        raise UserError(f"{name!r} cannot be the name of a file; give a name such as ghost or styles/noir.")
+    path = os.path.realpath(os.path.join(root, stem + SUFFIX))
+    if os.path.commonpath([root, path]) != root:
+        raise UserError(f"{name!r} leads outside output/{ERASURES}; give a name such as ghost or styles/noir.")
+    number = 2
+    while not overwrite and os.path.exists(path):
+        path, number = os.path.join(os.path.dirname(path), f"{os.path.basename(stem)}_{number}{SUFFIX}"), number + 1
+    return Path(path)

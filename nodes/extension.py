@@ -1,0 +1,22 @@
+"""The list of nodes that ComfyUI asks for."""
+
+from comfy_api.v0_0_2 import ComfyExtension, io
+
+from . import comfy_bridge
+from .apply_eraser import ApplyEraser
+from .erasure_files import LoadErasure, SaveErasure
+from .load_model import LoadT2VModel
+from .sample_video import SampleVideo
+from .velocity_erase import VelocityErase
+
+
+class T2VUnlearning(ComfyExtension):
+    """Erase concepts from text-to-video models."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [LoadT2VModel, VelocityErase, ApplyEraser, SampleVideo, SaveErasure, LoadErasure]
+
+
+async def comfy_entrypoint() -> ComfyExtension:
+    comfy_bridge.register_folders()
+    return T2VUnlearning()

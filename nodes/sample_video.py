@@ -1,0 +1,100 @@
+"""Sample Video."""
+
+from fractions import Fraction
+
+from comfy_api.v0_0_2 import InputImpl, Types, io
+
+from t2vu_core.model import SampleStep, T2VModel
+
+from . import comfy_bridge
+from .declare import MAX_SEED, Model, advanced, schema
+
+
+class SampleVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="T2VUSampleVideo",
+            display_name="Sample Video",
+            description="Makes a clip from a prompt. The same seed before and after erasing shows what was erased.",
+            search_aliases=["generate video", "text to video", "sampler"],
+            inputs=[
+                Model.Input("model", tooltip="A model, with or without erasers on it."),
+                io.String.Input("prompt", multiline=True, default="", tooltip="What the clip is to show."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=True,
+                    tooltip="The starting noise. The same seed gives the same clip.",
+                ),
+                io.String.Input(
+                    "negative_prompt", multiline=True, default="", tooltip="What the clip is not to show. May be empty."
+                ),
+                io.Int.Input(
+                    "steps", default=0, min=0, max=1000, tooltip="Denoising steps. 0: as many as the model is made for."
+                ),
+                io.Float.Input(
+                    "guidance",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="How closely the clip follows the prompt. 0: the model's own; 1: no guidance.",
+                ),
+                io.Int.Input("frames", default=0, min=0, max=1024, tooltip="Number of frames. 0: the model's own."),
+                io.Int.Input("width", default=0, min=0, max=4096, tooltip="Width in pixels. 0: the model's own."),
+                io.Int.Input("height", default=0, min=0, max=4096, tooltip="Height in pixels. 0: the model's own."),
+                advanced(
+                    io.Float,
+                    "fps",
+                    default=0.0,
+                    min=0.0,
+                    max=120.0,
+                    step=0.5,
+                    tooltip="Frames a second of the VIDEO output. 0: the model's own.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("images", tooltip="The frames, for any image or video node."),
+                io.Video.Output("video", tooltip="The clip, for Save Video."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    @comfy_bridge.outside_inference_mode
+    def execute(
+        cls,
+        model: T2VModel,
+        prompt: str,
+        seed: int,
+        negative_prompt: str = "",
+        steps: int = 0,
+        guidance: float = 0.0,
+        frames: int = 0,
+        width: int = 0,
+        height: int = 0,
+        fps: float = 0.0,
+    ) -> io.NodeOutput:
+        progress = comfy_bridge.Progress(cls.hidden.unique_id)
+
+        def on_step(step: SampleStep) -> None:
+            progress.report(step.step, step.total, step.preview)
+
+        clips = model.sample(
+            prompt,
+            seeds=seed,
+            negative_prompt=negative_prompt,
+            num_frames=frames or None,
+            height=height or None,
+            width=width or None,
+            num_inference_steps=steps or None,
+            guidance_scale=None if guidance == 0 else guidance,
+            on_step=on_step,
+        )
+        images = clips[0].permute(0, 2, 3, 1).contiguous()
+        rate = Fraction(fps or model.family.defaults.fps).limit_denominator(1000)
+        video = InputImpl.VideoFromComponents(Types.VideoComponents(images=images, frame_rate=rate))
+        return io.NodeOutput(images, video)

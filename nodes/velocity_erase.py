@@ -1,0 +1,123 @@
+"""Velocity Erase Fine-tune."""
+
+from comfy_api.v0_0_2 import io
+
+from t2vu_core.model import T2VModel
+from t2vu_core.recipes import PRESETS, VelocityRecipe
+from t2vu_core.training.progress import TrainProgress
+from t2vu_core.training.velocity import erase_velocity
+
+from . import comfy_bridge
+from .declare import MAX_SEED, Eraser, Model, advanced, lines, schema
+from .pictures import loss_picture
+
+
+class VelocityErase(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="T2VUVelocityErase",
+            display_name="Velocity Erase Fine-tune",
+            description=(
+                "Trains an eraser: a small addition to the denoiser that turns its predictions away from a concept. "
+                "The model itself is not changed."
+            ),
+            search_aliases=["erase concept", "unlearn", "t2vunlearning", "train"],
+            inputs=[
+                Model.Input("model", tooltip="The model to erase from."),
+                io.String.Input(
+                    "concept",
+                    default="",
+                    placeholder="ghost",
+                    tooltip="What is to go, in the words of a prompt: a character, an object, or a style.",
+                ),
+                io.Combo.Input(
+                    "preset", options=list(PRESETS), default="quick", tooltip="How long and how carefully to train."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=False,
+                    tooltip="Seed of the training. The same seed gives the same eraser.",
+                ),
+                io.String.Input(
+                    "synonyms",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="Other words for the concept, one a line. They are erased too.",
+                ),
+                io.String.Input(
+                    "concept_prompts",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="Whole prompts that show the concept, one a line; a language model can write them. "
+                    "Empty: made from templates.",
+                ),
+                io.String.Input(
+                    "preserve_prompts",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="Prompts that must keep working, one a line. Empty: the model's own set.",
+                ),
+                advanced(
+                    io.Int,
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=100_000,
+                    optional=True,
+                    tooltip="Training steps. 0: as many as the preset has.",
+                ),
+            ],
+            outputs=[
+                Eraser.Output("eraser", tooltip="For Apply Eraser and Save Erasure."),
+                io.Image.Output("loss", tooltip="The course of the training loss."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    @comfy_bridge.outside_inference_mode
+    def execute(
+        cls,
+        model: T2VModel,
+        concept: str,
+        preset: str,
+        seed: int,
+        synonyms: str = "",
+        concept_prompts: str = "",
+        preserve_prompts: str = "",
+        steps: int = 0,
+    ) -> io.NodeOutput:
+        changes = {"seed": seed} | ({"steps": steps} if steps else {})
+        recipe = VelocityRecipe.preset(preset, **changes)
+        progress = comfy_bridge.Progress(cls.hidden.unique_id)
+        losses: list[float] = []
+
+        def on_progress(done: TrainProgress) -> None:
+            if done.loss is not None:
+                losses.append(done.loss)
+            progress.say(_say(done))
+            progress.report(done.step, done.total, done.preview)
+
+        comfy_bridge.make_room()
+        eraser = erase_velocity(
+            model,
+            concept,
+            recipe,
+            synonyms=lines(synonyms),
+            concept_prompts=lines(concept_prompts),
+            preserve_prompts=lines(preserve_prompts),
+            on_progress=on_progress,
+        )
+        return io.NodeOutput(eraser, loss_picture(losses))
+
+
+def _say(done: TrainProgress) -> str:
+    loss = "" if done.loss is None else f", loss {done.loss:.4f}"
+    return f"{done.stage} {done.step}/{done.total}{loss}"

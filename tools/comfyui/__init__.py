@@ -1,0 +1,6 @@
+"""A real ComfyUI for the demo, for `./run serve` and for the tests."""
+
+from tools.comfyui.client import Rejected, Result, queue
+from tools.comfyui.server import ComfyServer
+
+__all__ = ["ComfyServer", "Rejected", "Result", "queue"]
