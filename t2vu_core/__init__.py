@@ -1,0 +1,37 @@
+"""T2V Unlearning: erases concepts from text-to-video models.
+
+The names below are the public interface; they are imported when first used, so that importing the package is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from t2vu_core.erasure import Erasure
+    from t2vu_core.errors import Cancelled, UserError
+    from t2vu_core.evaluation.evaluate import evaluate
+    from t2vu_core.model import T2VModel, load_model
+    from t2vu_core.recipes import VelocityRecipe
+    from t2vu_core.training.velocity import erase_velocity
+
+__version__ = "0.1.0"
+__all__ = ["Cancelled", "Erasure", "T2VModel", "UserError", "VelocityRecipe", "erase_velocity", "evaluate", "load_model"]
+
+_HOMES = {
+    "Cancelled": "errors",
+    "Erasure": "erasure",
+    "T2VModel": "model",
+    "UserError": "errors",
+    "VelocityRecipe": "recipes",
+    "erase_velocity": "training.velocity",
+    "evaluate": "evaluation.evaluate",
+    "load_model": "model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
-from t2vu_core.erasure import Base, Erasure, hash_tensors
+from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.families import FAMILIES, ClipSize, Family, TextCondition, family_for
 
@@ -46,7 +46,9 @@ class AppliedErasure:
 
     @cached_property
     def erasers(self) -> EraserSet:
-        return EraserSet.from_tensors(self.erasure.tensors).eval().requires_grad_(False)
+        # A ComfyUI node runs under inference_mode; tensors made there could not serve a later training.
+        with torch.inference_mode(False):
+            return EraserSet.from_tensors(self.erasure.tensors).eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,7 @@ class T2VModel:
     @property
     def base(self) -> Base:
         """Name, family and hash of the weights that erasers stand on."""
-        return Base(self.name, self.family.name, self._base_hash)
-
-    @cached_property
-    def _base_hash(self) -> str:
-        return hash_tensors(self.family.named_base_tensors())
+        return Base(self.name, self.family.name, self.family.base_hash)
 
     def with_erasure(self, erasure: Erasure, strength: float = 1.0, *, allow_other_base: bool = False) -> T2VModel:
         """This model with one more erasure on it.
@@ -127,7 +125,8 @@ class T2VModel:
         """Generate one clip per prompt: (B, F, 3, H, W) in [0, 1], float32 on the CPU.
 
         Every clip has a seed of its own, so that it does not depend on what else is in the batch.
-        A `guard` takes the place of plain classifier-free guidance. `on_step` sees every step; what it raises stops the sampling.
+        A `guard` takes the place of plain classifier-free guidance. `on_step` sees every step; what it raises
+        stops the sampling.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         seeds = [seeds + index for index in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
@@ -202,7 +201,8 @@ def load_model(source: str | Path, *, dtype: torch.dtype | None = None, device: 
         known = sorted(name for known in FAMILIES for name in known.pipeline_classes)
         raise UserError(f"{folder.name} is a {pipeline_class}; known are {', '.join(known)}.")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return T2VModel(folder.name, family.from_folder(folder, dtype=dtype or torch.float32, device=device))
+    with torch.inference_mode(False):
+        return T2VModel(folder.name, family.from_folder(folder, dtype=dtype or torch.float32, device=device))
 
 
 def _pipeline_class(folder: Path, source: str) -> str:

@@ -12,6 +12,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -20,6 +21,7 @@ from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 
 
@@ -237,6 +239,11 @@ class Family(abc.ABC):
         """A cheap look at half-made latents; by default they are decoded."""
         return self.decode(latents, size)
 
+    @cached_property
+    def base_hash(self) -> str:
+        """Hash of the weights that an eraser of this family stands on."""
+        return hash_tensors(self.named_base_tensors())
+
     def named_base_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The weights that an eraser of this family stands on, in a fixed order: those of the erased modules."""
         for site in self.eraser_sites():
@@ -290,8 +297,9 @@ FIRST_CJK = 0x2E80
 def check_visible(tokenizer: Any, concept: str) -> None:
     """Raise UserError if the tokenizer knows no piece of the concept."""
     ids = tokenizer(concept, add_special_tokens=False).input_ids
-    space = set(tokenizer("\u00a0 ", add_special_tokens=False).input_ids)
-    if all(i == tokenizer.unk_token_id or i in space for i in ids):
+    known = [i for i in ids if i != tokenizer.unk_token_id]
+    # Markers of a word's start stand alone before a piece that is unknown.
+    if not "".join(tokenizer.convert_ids_to_tokens(known)).strip("\u2581\u0120 "):
         raise UserError(
             f"The model's tokenizer cannot read {concept!r}: every piece of it is unknown. "
             "Describe the concept in words of the language the model was trained on."

@@ -101,15 +101,14 @@ def plan_prompts(
     kind, rng = concept_kind(concept), random.Random(seed)
     names = tuple(dict.fromkeys([concept, *synonyms, *_known_names(concept, prompts)]))
     pairs = [_own_pair(text, names, kind) for text in concept_prompts]
-    contexts = prompts.manners if kind == "manner" else prompts.things
+    contexts = _without(prompts.manners if kind == "manner" else prompts.things, names)
     fillings = [(context, name) for context in contexts for name in names]
     rng.shuffle(fillings)
     # The name that the user gave is what a model knows best: it gets half of the contexts.
     own = [(context, concept) for context in rng.sample(contexts, len(contexts))]
-    mixed = [filling for both in zip(own, fillings, strict=False) for filling in both]
+    mixed = [filling for both in zip(own, fillings, strict=False) for filling in both] + fillings
     pairs += [_fill(context, name, kind) for context, name in dict.fromkeys(mixed)]
-    mentions = _mentions(names)
-    kept = [text for text in prompts.preserve if not any(word in f" {text.lower()} " for word in mentions)]
+    kept = _without(prompts.preserve, names)
     rng.shuffle(kept)
     preserve = dict.fromkeys([*preserve_prompts, *kept])
     return PromptPlan(concept, kind, tuple(dict.fromkeys(pairs))[:num_pairs], tuple(preserve)[:num_preserve])
@@ -152,8 +151,10 @@ def _own_pair(text: str, names: Sequence[str], kind: ConceptKind) -> PromptPair:
     return PromptPair(text, "")
 
 
-def _mentions(names: Sequence[str]) -> list[str]:
-    return [f" {_bare(name)}" for name in names]
+def _without(texts: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The texts that say none of the names."""
+    mentions = [f" {_bare(name)}" for name in names]
+    return [text for text in texts if not any(mention in f" {text.lower()} " for mention in mentions)]
 
 
 def _tidy(text: str) -> str:

@@ -1,0 +1,60 @@
+"""`t2vu miniature`: build the bundled model from nothing, or check what it is worth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from t2vu_core.miniature.bundled import WEIGHTS
+from t2vu_core.miniature.card import write_card
+
+HELP = "build the bundled miniature from nothing, or measure it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`build` with the minutes of each stage, `check` with the number of clips."""
+    parser.add_argument("action", choices=("build", "check"))
+    parser.add_argument("--work", metavar="DIR", default="build/miniature", help="where a build keeps its stages")
+    parser.add_argument("--minutes", type=float, metavar="M", help="build: minutes of denoiser training")
+    parser.add_argument("--clips", type=int, default=150, help="check: clips per register")
+    parser.add_argument("--write-card", action="store_true", help="check: write the model card beside the weights")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Build and install the weights, or measure the installed ones."""
+    return _build(options) if options.action == "build" else _check(options)
+
+
+def _build(options: argparse.Namespace) -> dict[str, Any]:
+    from t2vu_core.miniature.build import BuildPlan, build, export
+
+    plan = BuildPlan() if options.minutes is None else BuildPlan(denoiser_minutes=options.minutes)
+    torch.set_num_threads(torch.get_num_threads())
+    build(Path(options.work), plan)
+    export(Path(options.work), plan)
+    return {"installed": str(WEIGHTS)}
+
+
+def _check(options: argparse.Namespace) -> dict[str, Any]:
+    from t2vu_core.miniature.check import check
+
+    with tqdm(desc="clips", unit="clip") as bar:
+
+        def on_clip(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        result = check(clips_per_register=options.clips, on_clip=on_clip)
+    if options.write_card:
+        write_card(result)
+    return result
+
+
+def show(result: dict[str, Any]) -> str:
+    """The figures as text."""
+    return json.dumps(result, indent=1)

@@ -1,0 +1,143 @@
+"""What the miniature and its detector are worth, measured on renders and clips that nothing was trained on."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from t2vu_core.miniature.bundled import WEIGHTS
+from t2vu_core.miniature.captions import REGISTERS, caption
+from t2vu_core.miniature.detector import (
+    THRESHOLD,
+    MiniatureDetector,
+    Verdict,
+    load_detector,
+    ruin,
+    subject_targets,
+)
+from t2vu_core.miniature.world import (
+    BACKGROUND,
+    FIRST,
+    MOTION,
+    SECOND,
+    STYLE,
+    STYLES,
+    STYLES_HIDING_BACKGROUND,
+    SUBJECTS,
+    render,
+    sample_labels,
+)
+from t2vu_core.model import T2VModel, load_model
+
+CHECK_SEED = 424_242
+"""Labels, renders and noise of a check; no training uses seeds near it."""
+SAMPLING_BATCH = 8
+
+
+def check(
+    *, clips_per_register: int = 150, model: T2VModel | None = None, on_clip: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Measure everything the model card says. `on_clip(done, total)` follows the generation of clips."""
+    model = model or load_model("miniature")
+    detector = load_detector(WEIGHTS / "detector.safetensors")
+    fidelity, seconds = measure_fidelity(model, detector, clips_per_register, on_clip)
+    return {
+        "detector": measure_detector(detector),
+        "fidelity": fidelity,
+        "clips": clips_per_register * (len(REGISTERS) + 1),
+        "num_inference_steps": model.family.defaults.num_inference_steps,
+        "guidance_scale": model.family.defaults.guidance_scale,
+        "seconds_per_clip": round(seconds, 2),
+        "megabytes": megabytes(WEIGHTS),
+    }
+
+
+def measure_detector(detector: MiniatureDetector, *, num_clips: int = 2000) -> dict[str, float]:
+    """Shares of correct answers on unseen renders, per attribute, and how it behaves where nobody is to be seen."""
+    generator = torch.Generator().manual_seed(CHECK_SEED)
+    labels = sample_labels(num_clips, generator, distractors=0.1)
+    verdict = detector.judge(render(labels, generator))
+    scores = attribute_scores(verdict, labels)
+    present = subject_targets(labels).bool()
+    answers = verdict.subjects > THRESHOLD
+    nobody = render(sample_labels(300, generator, empty=1.0), generator)
+    ruined = ruin(render(sample_labels(300, generator), generator), generator)
+    return {
+        **scores,
+        "misses": _share(~answers[present]),
+        "false_alarms": _share(answers[~present]),
+        "false_alarms_empty": _share((detector.judge(nobody).subjects > THRESHOLD).any(1)),
+        "false_alarms_unrecognisable": _share((detector.judge(ruined).subjects > THRESHOLD).any(1)),
+    }
+
+
+def measure_fidelity(
+    model: T2VModel,
+    detector: MiniatureDetector,
+    clips_per_register: int,
+    on_clip: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, dict[str, float]], float]:
+    """Per register, the share of clips that show what was asked; and the seconds that a single clip takes."""
+    registers = [*REGISTERS, "two_subject"]
+    total, done, fidelity = clips_per_register * len(registers), 0, {}
+    for index, register in enumerate(registers):
+        generator, rng = torch.Generator().manual_seed(CHECK_SEED + index), random.Random(CHECK_SEED + index)
+        pairs = 1.0 if register == "two_subject" else 0.0
+        labels = sample_labels(clips_per_register, generator, two_subjects=pairs, empty=0.0)
+        spoken = "terse" if register == "two_subject" else register
+        prompts = [caption(row, rng, register=spoken) for row in labels.tolist()]
+        parts = []
+        for start in range(0, clips_per_register, SAMPLING_BATCH):
+            batch = prompts[start : start + SAMPLING_BATCH]
+            first_seed = CHECK_SEED + 10_000 * index + start
+            parts.append(model.sample(batch, seeds=first_seed))
+            done += len(batch)
+            if on_clip is not None:
+                on_clip(done, total)
+        verdict = detector.judge(torch.cat(parts) * 2 - 1)
+        fidelity[register] = attribute_scores(verdict, labels)
+    start = time.monotonic()
+    model.sample("a ghost moving left under a starry night", seeds=0)
+    return fidelity, time.monotonic() - start
+
+
+def attribute_scores(verdict: Verdict, labels: Tensor) -> dict[str, float]:
+    """Shares of clips in which each asked attribute is found; `subject` asks for all of a clip's subjects.
+
+    The background counts where the style leaves it visible; the motion where somebody moves.
+    """
+    targets = subject_targets(labels).bool()
+    answers = verdict.subjects > THRESHOLD
+    somebody = labels[:, FIRST] >= 0
+    visible = ~torch.isin(labels[:, STYLE], torch.tensor([STYLES.index(name) for name in STYLES_HIDING_BACKGROUND]))
+    known = somebody & (labels[:, FIRST] < len(SUBJECTS))
+    return {
+        "subject": _share((answers | ~targets).all(1)[known]),
+        "style": _share(verdict.style.argmax(1) == labels[:, STYLE]),
+        "motion": _share((verdict.motion.argmax(1) == labels[:, MOTION])[somebody]),
+        "background": _share((verdict.background.argmax(1) == labels[:, BACKGROUND])[visible]),
+    }
+
+
+def per_subject(verdict: Verdict, labels: Tensor) -> dict[str, float]:
+    """Share of the clips asked to show each subject that do."""
+    rates = {}
+    for index, name in enumerate(SUBJECTS):
+        asked = (labels[:, FIRST] == index) | (labels[:, SECOND] == index)
+        rates[name] = _share(verdict.shows(name)[asked])
+    return rates
+
+
+def megabytes(folder: Path) -> float:
+    """Size of everything in a folder, MiB."""
+    return round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20, 2)
+
+
+def _share(answers: Tensor) -> float:
+    return round(answers.float().mean().item(), 4)

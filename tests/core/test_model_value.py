@@ -1,0 +1,146 @@
+"""A model is a value: erasures never change it, and wrong input is refused in one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from t2vu_core.erasure import Base
+from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.model import SampleStep, T2VModel, load_model
+from tests.core.tiny_models import TINY_MODELS, TinyModel
+
+TINY = TINY_MODELS["cogvideox-2b"]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> TinyModel:
+    return TINY
+
+
+def sample(model: T2VModel, seed: int = 0, **changes: object) -> torch.Tensor:
+    return model.sample("a red ghost", seeds=seed, guidance_scale=3.0, **{**TINY.clip, **changes})  # type: ignore[arg-type]
+
+
+def test_a_branch_without_the_erasure_is_bit_for_bit_what_it_was(tiny: TinyModel) -> None:
+    before = sample(tiny.model)
+    erased = tiny.model.with_erasure(tiny.random_erasure("bottleneck"))
+    assert not torch.equal(sample(erased), before)
+    assert torch.equal(sample(tiny.model), before)
+    assert torch.equal(sample(erased.without_erasures()), before)
+
+
+def test_strength_zero_is_the_base_and_strength_scales(tiny: TinyModel) -> None:
+    erasure = tiny.random_erasure("bottleneck")
+    base = sample(tiny.model)
+    assert torch.equal(sample(tiny.model.with_erasure(erasure, 0.0)), base)
+    half, full = (sample(tiny.model.with_erasure(erasure, strength)) for strength in (0.5, 1.0))
+    assert not torch.equal(half, full)
+
+
+def test_a_failure_while_sampling_leaves_no_hook_behind(tiny: TinyModel) -> None:
+    before = sample(tiny.model)
+
+    def stop(step: SampleStep) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        tiny.model.with_erasure(tiny.random_erasure("bottleneck")).sample("a ghost", on_step=stop, **TINY.clip)
+    assert torch.equal(sample(tiny.model), before)
+
+
+def test_cancel_stops_after_the_step_it_was_asked_in(tiny: TinyModel) -> None:
+    seen: list[int] = []
+
+    def stop(step: SampleStep) -> None:
+        seen.append(step.step)
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        tiny.model.sample("a ghost", on_step=stop, **TINY.clip)
+    assert seen == [1]
+
+
+def test_a_clip_does_not_depend_on_its_batch(tiny: TinyModel) -> None:
+    together = tiny.model.sample(["a red ghost", "a dog"], seeds=[5, 6], guidance_scale=3.0, **TINY.clip)
+    assert torch.allclose(together[0], sample(tiny.model, seed=5)[0], atol=1e-5)
+
+
+def test_an_erasure_for_another_base_is_refused_with_both_names(tiny: TinyModel) -> None:
+    erasure = tiny.random_erasure("bottleneck")
+    other = dataclasses.replace(erasure, base=Base("some-other-model", "cogvideox", "00" * 32))
+    with pytest.raises(UserError, match="some-other-model.*cogvideox-2b"):
+        tiny.model.with_erasure(other)
+    allowed = tiny.model.with_erasure(other, allow_other_base=True)
+    assert torch.equal(sample(allowed), sample(tiny.model.with_erasure(erasure)))
+    with pytest.raises(UserError, match="wan family"):
+        tiny.model.with_erasure(dataclasses.replace(erasure, base=Base("x", "wan", "00")))
+
+
+@pytest.mark.parametrize("strength", ["strong", float("nan"), float("inf"), None])
+def test_a_strength_that_is_no_number_is_refused(tiny: TinyModel, strength: object) -> None:
+    with pytest.raises(UserError, match="strength must be a number"):
+        tiny.model.with_erasure(tiny.random_erasure("bottleneck"), strength)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"width": 50}, "multiples of"),
+        ({"height": -8}, "multiples of"),
+        ({"num_frames": 6}, "for example 1 or 9"),
+        ({"num_frames": 4001, "width": 64000, "height": 64000}, "too large"),
+        ({"num_inference_steps": 0}, "steps must be"),
+    ],
+)
+def test_impossible_sizes_are_refused_with_possible_ones(tiny: TinyModel, change: dict, hint: str) -> None:
+    with pytest.raises(UserError, match=hint):
+        sample(tiny.model, **change)
+
+
+def test_as_many_seeds_as_prompts_are_needed(tiny: TinyModel) -> None:
+    with pytest.raises(UserError, match="2 prompts need as many seeds; 1"):
+        tiny.model.sample(["a", "b"], seeds=[1], **TINY.clip)
+
+
+def test_an_unknown_name_says_which_models_ship() -> None:
+    with pytest.raises(UserError, match=r"no model 'nonesuch'.*miniature"):
+        load_model("nonesuch")
+
+
+def test_a_folder_that_is_no_model_says_what_is_missing(tiny: TinyModel, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no model_index.json"):
+        load_model(tmp_path)
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny.folder, folder)
+    shutil.rmtree(folder / "vae")
+    with pytest.raises(UserError, match="vae is missing"):
+        load_model(folder)
+    (folder / "model_index.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_model(folder)
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    with pytest.raises(UserError, match="FluxPipeline; known are"):
+        load_model(folder)
+
+
+def test_damaged_weights_are_named_and_never_unpickled(tiny: TinyModel, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny.folder, folder)
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_model(folder)
+
+
+def test_a_model_loaded_in_inference_mode_can_still_be_trained_on(tiny: TinyModel) -> None:
+    with torch.inference_mode():
+        model = load_model(tiny.folder, device="cpu")
+        model = model.with_erasure(tiny.random_erasure("bottleneck"))
+    assert not any(parameter.is_inference() for parameter in model.family.pipeline.transformer.parameters())
+    assert not any(parameter.is_inference() for parameter in model.erasures[0].erasers.parameters())

@@ -1,0 +1,118 @@
+"""Velocity erasing on a tiny model of the real classes: what is trained, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.objectives.velocity import negative_guidance_target
+from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.loop import TrainingDiverged, train
+from t2vu_core.training.progress import TrainProgress
+from t2vu_core.training.velocity import erase_velocity
+from tests.core.tiny_models import TINY_MODELS
+
+TINY = TINY_MODELS["cogvideox-2b"]
+FEW = {"concept_trajectories": 2, "preserve_trajectories": 2, "trajectory_steps": 2, "steps": 8, "rank": 4}
+
+
+def recipe(**changes: object) -> VelocityRecipe:
+    return VelocityRecipe.preset("quick", **{**FEW, **changes})
+
+
+def test_the_target_is_the_papers_formula() -> None:
+    concept, without = torch.tensor([3.0, 1.0]), torch.tensor([1.0, 1.0])
+    assert torch.equal(negative_guidance_target(concept, without, 2.0), torch.tensor([-3.0, 1.0]))
+    assert torch.equal(negative_guidance_target(concept, without, 0.0), without)
+
+
+def test_training_lowers_the_loss_and_moves_no_weight_of_the_model() -> None:
+    weights = {name: value.clone() for name, value in TINY.model.family.pipeline.transformer.state_dict().items()}
+    erasure = erase_velocity(TINY.model, "ghost", recipe(steps=30, learning_rate=1e-2))
+    losses = erasure.training["losses"]
+    assert sum(losses[-5:]) < sum(losses[:5])
+    after = TINY.model.family.pipeline.transformer.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in weights.items())
+    assert all(parameter.grad is None for parameter in TINY.model.family.pipeline.transformer.parameters())
+
+
+def test_the_same_seed_trains_the_same_erasure_and_another_another() -> None:
+    first, second = (erase_velocity(TINY.model, "ghost", recipe(seed=3)) for _ in range(2))
+    other = erase_velocity(TINY.model, "ghost", recipe(seed=4))
+    assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
+    assert not all(torch.equal(first.tensors[name], other.tensors[name]) for name in first.tensors)
+
+
+def test_the_erasure_says_what_was_used() -> None:
+    erasure = erase_velocity(TINY.model, " ghost ", recipe(), preserve_prompts=["a small dog"], synonyms=["clown"])
+    assert erasure.concepts == ("ghost",)
+    assert erasure.recipe["rank"] == 4
+    assert "a small dog" in erasure.prompts["preserve"]
+    assert erasure.base == TINY.model.base
+    assert erasure.scores is None
+
+
+def test_it_works_inside_a_comfyui_node() -> None:
+    with torch.inference_mode():
+        erasure = erase_velocity(TINY.model, "ghost", recipe())
+    assert not any(tensor.is_inference() for tensor in erasure.tensors.values())
+
+
+def test_an_erased_model_can_be_erased_further() -> None:
+    once = TINY.model.with_erasure(erase_velocity(TINY.model, "ghost", recipe()))
+    twice = once.with_erasure(erase_velocity(once, "clown", recipe()))
+    assert [applied.erasure.concepts for applied in twice.erasures] == [("ghost",), ("clown",)]
+
+
+def test_progress_tells_both_stages_and_cancel_stops_within_a_step() -> None:
+    seen: list[TrainProgress] = []
+
+    def stop(progress: TrainProgress) -> None:
+        seen.append(progress)
+        if progress.stage == "training" and progress.step == 2:
+            assert progress.preview is not None
+            assert progress.preview().shape[2] == 3
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        erase_velocity(TINY.model, "ghost", recipe(), on_progress=stop)
+    assert {progress.stage for progress in seen} == {"trajectories", "training"}
+    assert seen[-1].step == 2
+    assert not TINY.model.family.pipeline.transformer.transformer_blocks[0].attn1._forward_hooks
+
+
+@pytest.mark.parametrize(("concept", "hint"), [("", "concept is empty"), ("  ", "concept is empty"), ("\u6f22\u5b57", "cannot read")])
+def test_a_concept_that_says_nothing_is_refused(concept: str, hint: str) -> None:
+    with pytest.raises(UserError, match=hint):
+        erase_velocity(TINY.model, concept, recipe())
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"eta": float("nan")}, "eta .* must be between"),
+        ({"steps": 0}, "steps .* must be between"),
+        ({"steps": 2.5}, "steps .* must be between"),
+        ({"ranks": 3}, "no setting 'ranks'"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(changes: dict[str, object], hint: str) -> None:
+    with pytest.raises(UserError, match=hint):
+        recipe(**changes)
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="quick, balanced, thorough"):
+        VelocityRecipe.preset("best")
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_break() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+
+    def loss_at(step: int) -> torch.Tensor:
+        return weight.sum() * (float("nan") if step == 3 else 1.0)
+
+    with pytest.raises(TrainingDiverged, match="step 3"):
+        train([weight], loss_at, steps=10, learning_rate=0.1)
+    assert torch.isfinite(weight).all()
