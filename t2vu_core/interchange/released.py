@@ -1,0 +1,138 @@
+"""The paper's released erasers (T2VUnlearning, arXiv 2505.17550): `eraser_weights.pt` and `eraser_config.json`.
+
+The weights are `{"<attention>.adapter": {"down.weight", "down.bias", "up.weight", "up.bias"}}`, pickled by
+torch; the attentions are `transformer_blocks.N.attn1` in CogVideoX and `single_transformer_blocks.N.attn` in
+HunyuanVideo. They are the bottlenecks of `erasers.bottleneck`, so only the names change.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from t2vu_core.erasers import EraserSet
+from t2vu_core.erasure import Base, Erasure
+from t2vu_core.errors import UserError
+from t2vu_core.model import T2VModel
+
+WEIGHTS, CONFIG = "eraser_weights.pt", "eraser_config.json"
+METHOD = "velocity (T2VUnlearning, arXiv 2505.17550), released by its authors' code"
+UNKNOWN_HASH = "unknown"
+_KEY = re.compile(
+    r"(?P<site>(?P<blocks>transformer_blocks|single_transformer_blocks)\.\d+\.(?P<attention>attn1|attn))"
+    r"\.adapter\.(?P<parameter>(?:down|up)\.(?:weight|bias))"
+)
+_FAMILIES = {("transformer_blocks", "attn1"): "cogvideox", ("single_transformer_blocks", "attn"): "hunyuan_video"}
+
+
+def import_released(path: str | os.PathLike[str], *, concepts: tuple[str, ...] = (), model: T2VModel | None = None) -> Erasure:
+    """Read a folder of the paper's release, or its weights file, as an erasure.
+
+    The release does not say what it erases or which weights it was trained against. Without `concepts` the
+    folder's name stands for them; without `model` the base is unknown, and applying the erasure needs the
+    explicit permission for another base. Raises UserError for anything that is not such a release.
+    """
+    weights = Path(path)
+    weights = weights / WEIGHTS if weights.is_dir() else weights
+    if not weights.is_file():
+        raise UserError(f"There is no {WEIGHTS} at {path}; name the file or the folder that holds it.")
+    tensors, family = _rename(_flatten(_load(weights), weights.name), weights.name)
+    erasers = EraserSet.from_tensors(tensors)
+    rank = _check_shapes(tensors, weights)
+    base = Base(f"a {family} model that the file does not name", family, UNKNOWN_HASH)
+    if model is not None:
+        if model.family.name != family:
+            raise UserError(f"{weights.name} is for {family}; the model {model.name} is {model.family.name}.")
+        erasers.fit(model.family.sites())
+        base = model.base
+    return Erasure(
+        kind="eraser",
+        concepts=concepts or (weights.resolve().parent.name,),
+        base=base,
+        tensors=tensors,
+        method=METHOD,
+        recipe={"rank": rank},
+        training={"imported_from": weights.name},
+    )
+
+
+def _load(path: Path) -> Any:
+    """Unpickle tensors and plain containers only."""
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > size:
+                raise UserError(f"{path.name} unpacks to more than its own size; torch never writes such files.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(
+            f"{path.name} holds more than tensors, or is damaged; such a file could run code and is not opened."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path.name} is damaged and cannot be read ({str(error).splitlines()[0]}).") from error
+
+
+def _flatten(content: Any, name: str) -> dict[str, Tensor]:
+    """Tensors by dotted name, from the release's dictionaries of dictionaries or from one flat dictionary."""
+    flat = {}
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            inner = value.items() if isinstance(value, Mapping) else [(None, value)]
+            flat.update({f"{key}" if last is None else f"{key}.{last}": tensor for last, tensor in inner})
+    if not flat or not all(isinstance(tensor, Tensor) for tensor in flat.values()):
+        raise UserError(f"{name} is not a release of T2VUnlearning: it should hold tensors by name and nothing else.")
+    return flat
+
+
+def _rename(flat: Mapping[str, Tensor], file_name: str) -> tuple[dict[str, Tensor], str]:
+    """Our names and the family; every value checked."""
+    families, tensors = set(), {}
+    for key, tensor in flat.items():
+        match = _KEY.fullmatch(key)
+        family = _FAMILIES.get((match["blocks"], match["attention"])) if match else None
+        if match is None or family is None:
+            raise UserError(
+                f"{file_name} is not a release of T2VUnlearning for CogVideoX or HunyuanVideo: it holds {key[:80]!r}."
+            )
+        families.add(family)
+        # A view can claim any shape over a few stored numbers: only what is really there is copied.
+        if not tensor.is_contiguous() or not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+            raise UserError(f"{file_name} holds values in {key} that are no plain finite numbers.")
+        tensors[f"{match['site']}.{match['parameter']}"] = tensor.detach().float()
+    if len(families) > 1:
+        raise UserError(f"{file_name} mixes places of {' and '.join(sorted(families))}.")
+    return tensors, families.pop()
+
+
+def _check_shapes(tensors: Mapping[str, Tensor], weights: Path) -> int:
+    """The rank; UserError unless all erasers have one rank and width, the ones in the configuration beside the file."""
+    shapes = {tuple(tensor.shape) for key, tensor in tensors.items() if key.endswith("down.weight")}
+    if len(shapes) != 1:
+        raise UserError(f"{weights.name} holds erasers of different sizes: {sorted(shapes)}.")
+    rank = shapes.pop()[0]
+    for setting, expected in (("eraser_type", "adapter"), ("eraser_rank", rank)):
+        for value in _settings(weights.with_name(CONFIG), setting):
+            if value != expected:
+                raise UserError(f"{CONFIG} says {setting} {value!r}, but the weights beside it are of {expected!r}.")
+    return rank
+
+
+def _settings(path: Path, name: str) -> Iterator[Any]:
+    """The setting's value, if there is a configuration."""
+    if not path.is_file():
+        return
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        yield settings[name]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise UserError(f"{CONFIG} cannot be read: it needs {name} ({error}).") from error
