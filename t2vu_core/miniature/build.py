@@ -49,7 +49,7 @@ class BuildPlan:
     """How long each stage trains, in minutes of this machine, and on how many clips."""
 
     vae_minutes: float = 5.5
-    detector_minutes: float = 4.0
+    detector_minutes: float = 7.0
     denoiser_minutes: float = 68.0
     num_clips: int = 16_000
     seed: int = 0

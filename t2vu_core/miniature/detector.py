@@ -160,7 +160,7 @@ def ruin(clips: Tensor, generator: torch.Generator) -> Tensor:
 def train_detector(detector: MiniatureDetector, *, minutes: float, seed: int, reconstruct=None, batch_size: int = 48) -> None:
     """Train in place for a time budget. `reconstruct`: clips -> the VAE's version of them, mixed into every batch."""
     generator = torch.Generator().manual_seed(seed)
-    options = {"distractors": 0.22, "empty": 0.06, "two_subjects": 0.35}
+    options = {"distractors": 0.20, "empty": 0.14, "two_subjects": 0.35}
     labels = sample_labels(5000, generator, **options)
     pool = render(labels, generator).to(torch.bfloat16)
     versions = [pool] if reconstruct is None else [pool, reconstruct(pool)]

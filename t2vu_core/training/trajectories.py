@@ -97,10 +97,9 @@ def _rollout(
     prompt, points = torch.arange(first, first + count), []
     for timestep in scheduler.timesteps:
         inputs = torch.cat([latents] * len(conditions))
-        predictions = dict(
-            zip(conditions, family.predict(inputs, timestep.expand(len(inputs)), together, size).chunk(len(conditions)),
-                strict=True)
-        )  # fmt: skip
+        with torch.autocast(family.device.type, torch.bfloat16):
+            predicted = family.predict(inputs, timestep.expand(len(inputs)), together, size)
+        predictions = dict(zip(conditions, predicted.chunk(len(conditions)), strict=True))
         kept = {name: value.to("cpu", torch.bfloat16) for name, value in predictions.items()}
         points.append(Trajectories(latents.to("cpu", torch.bfloat16), timestep.expand(count).cpu(), prompt, kept))
         guided = predictions["empty"] + guidance_scale * (predictions["prompt"] - predictions["empty"])
