@@ -1,6 +1,7 @@
 """The only file that touches ComfyUI itself: progress, cancel, devices, folders, and its inference mode."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -47,7 +48,8 @@ class Progress:
     def __init__(self, node_id: str | None) -> None:
         self._node_id = node_id
         self._bar = comfy.utils.ProgressBar(1)
-        self._started = self._previewed = time.monotonic()
+        self._started = time.monotonic()
+        self._previewed = -math.inf
         self._spent = 0.0
 
     def report(self, step: int, total: int, preview: Callable[[], Tensor] | None = None) -> None:

@@ -33,7 +33,7 @@ class SaveErasure(io.ComfyNode):
                     tooltip="Replace a file of that name. Off: a number is added and both are kept.",
                 ),
             ],
-            outputs=[io.String.Output("file", tooltip="The file, relative to output/erasures.")],
+            outputs=[io.String.Output("file", display_name="file", tooltip="The file, relative to output/erasures.")],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
@@ -62,8 +62,10 @@ class LoadErasure(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Eraser.Output("eraser", tooltip="For Apply Eraser."),
-                io.String.Output("description", tooltip="Concepts, base model, recipe and scores, to read."),
+                Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser."),
+                io.String.Output(
+                    "description", display_name="description", tooltip="Concepts, base model, recipe and scores, to read."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )

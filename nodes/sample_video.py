@@ -57,8 +57,8 @@ class SampleVideo(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("images", tooltip="The frames, for any image or video node."),
-                io.Video.Output("video", tooltip="The clip, for Save Video."),
+                io.Image.Output("images", display_name="images", tooltip="The frames, for any image or video node."),
+                io.Video.Output("video", display_name="video", tooltip="The clip, for Save Video."),
             ],
             hidden=[io.Hidden.unique_id],
         )

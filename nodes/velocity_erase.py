@@ -75,8 +75,8 @@ class VelocityErase(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Eraser.Output("eraser", tooltip="For Apply Eraser and Save Erasure."),
-                io.Image.Output("loss", tooltip="The course of the training loss."),
+                Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser and Save Erasure."),
+                io.Image.Output("loss", display_name="loss", tooltip="The course of the training loss."),
             ],
             hidden=[io.Hidden.unique_id],
         )

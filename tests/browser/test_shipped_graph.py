@@ -1,0 +1,90 @@
+"""The shipped graph on the real frontend in Chromium: dropped, run, and its videos seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tools.comfyui import ComfyServer
+from tools.comfyui.server import REPOSITORY
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+GRAPH = REPOSITORY / "workflows" / "erase_a_concept.json"
+API_GRAPH = REPOSITORY / "workflows" / "api" / "erase_a_concept.json"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    # The page must not need anything from outside.
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]
+READY = "() => window.app?.graph && window.LiteGraph?.registered_node_types['T2VULoadModel']"
+DROP = """(text) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([text], 'erase_a_concept.json', {type: 'application/json'}));
+    const canvas = document.querySelector('#graph-canvas');
+    const {x, y, width, height} = canvas.getBoundingClientRect();
+    const at = {bubbles: true, cancelable: true, composed: true, clientX: x + width / 2, clientY: y + height / 2};
+    for (const type of ['dragenter', 'dragover', 'drop'])
+        canvas.dispatchEvent(new DragEvent(type, {...at, dataTransfer: transfer}));
+}"""
+SHORTEN = """() => {
+    const set = (node, name, value) => { const w = node.widgets.find((w) => w.name === name); w.value = value; };
+    for (const node of app.graph._nodes) {
+        if (node.type === 'T2VUVelocityErase') set(node, 'steps', 1);
+        if (node.type === 'T2VUSampleVideo') set(node, 'steps', 8);
+    }
+}"""
+VIDEOS = """() => [...document.querySelectorAll('video')].filter((v) => v.readyState >= 2 && v.videoWidth > 0)
+    .map((v) => [v.videoWidth, v.videoHeight, v.duration])"""
+
+
+@pytest.fixture(scope="module")
+def page(comfy: ComfyServer) -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(240_000)
+        page.goto(comfy.url, wait_until="domcontentloaded")
+        page.wait_for_function(READY)
+        yield page
+        browser.close()
+
+
+def _drop(page: Page) -> None:
+    page.evaluate("() => app.graph.clear()")
+    page.evaluate(DROP, GRAPH.read_text(encoding="utf-8"))
+    page.wait_for_function("() => app.graph._nodes.some((node) => node.type === 'T2VUSampleVideo')")
+
+
+def test_the_api_graph_is_the_drawn_graph(page: Page) -> None:
+    """Who queues workflows/api without a browser runs what the template shows."""
+    _drop(page)
+    drawn: dict[str, Any] = page.evaluate("async () => (await app.graphToPrompt()).output")
+    assert drawn == json.loads(API_GRAPH.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_a_person_drops_the_graph_runs_it_and_sees_before_and_after(page: Page, tmp_path: Path) -> None:
+    """Slow, because it waits for a browser, a training and four clips."""
+    _drop(page)
+    page.evaluate(SHORTEN)
+    page.locator("[data-testid=queue-button]").first.click()
+    training = "() => { const n = app.graph._nodes.find((n) => n.type === 'T2VUVelocityErase'); return n.progress > 0; }"
+    page.wait_for_function(training)
+    page.wait_for_function(f"() => ({VIDEOS})().length === 2")
+    for width, height, seconds in page.evaluate(VIDEOS):
+        assert width > height > 200, "before and after stand side by side, large enough to be seen"
+        assert seconds > 1
+    assert page.evaluate("() => app.lastNodeErrors") in (None, {})

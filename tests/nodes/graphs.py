@@ -1,0 +1,65 @@
+"""Small graphs in API format, and what a person would see of their results."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tools.comfyui import ComfyServer, Rejected, Result, queue
+from tools.comfyui.client import Graph
+
+MODEL = "miniature"
+PROMPT = "a ghost moving left under a starry night"
+
+
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def load() -> dict[str, Any]:
+    return node("T2VULoadModel", model=MODEL, dtype="float32")
+
+
+def erase(**changes: Any) -> dict[str, Any]:
+    """A training of one step: enough to give an eraser that changes something."""
+    return node(
+        "T2VUVelocityErase", **{"model": ["load", 0], "concept": "ghost", "preset": "quick", "seed": 0, "steps": 1} | changes
+    )
+
+
+def apply(eraser: str, **changes: Any) -> dict[str, Any]:
+    return node("T2VUApplyEraser", **{"model": ["load", 0], "eraser": [eraser, 0], "strength": 1.0} | changes)
+
+
+def sample(model: str = "load", **changes: Any) -> dict[str, Any]:
+    """Four steps show the same as twenty-five do, where only sameness matters."""
+    own = {"steps": 4, "guidance": 0.0, "frames": 0, "width": 0, "height": 0, "fps": 0.0, "negative_prompt": ""}
+    return node("T2VUSampleVideo", **{"model": [model, 0], "prompt": PROMPT, "seed": 5, **own} | changes)
+
+
+def frames_of(source: str) -> dict[str, Any]:
+    return node("SaveImage", images=[source, 0], filename_prefix="frames")
+
+
+def sampled(model: str = "load", **changes: Any) -> Graph:
+    """Load, sample, save the frames."""
+    return {"load": load(), "sample": sample(model, **changes), "frames": frames_of("sample")}
+
+
+def pixels(server: ComfyServer, result: Result, key: str = "frames") -> np.ndarray:
+    """What a node has saved, (F, H, W, 3) uint8."""
+    assert result.succeeded, result.error
+    return np.stack([np.array(Image.open(server.file(item)).convert("RGB")) for item in result.files(key)])
+
+
+def refusal(server: ComfyServer, graph: Graph) -> str:
+    """What ComfyUI says of a graph that must not run, before it runs or at the node."""
+    try:
+        result = queue(server.url, graph)
+    except Rejected as rejected:
+        return json.dumps(rejected.answer)
+    assert result.error is not None, "the graph ran, although it must be refused"
+    return result.error

@@ -1,0 +1,124 @@
+"""Erasing in a graph: before and after side by side, saved and loaded, cached, cancelled."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from tests.nodes.graphs import apply, erase, frames_of, load, node, pixels, sample, sampled
+from tools.comfyui import ComfyServer, queue
+from tools.comfyui.client import Control, Event, Graph
+
+
+def _before_and_after(eraser: str, **changes: object) -> Graph:
+    return {
+        "load": load(),
+        "file": node("T2VULoadErasure", file=eraser),
+        "apply": apply("file", **changes),
+        "before": sample("load"),
+        "after": sample("apply"),
+        "frames before": frames_of("before"),
+        "frames after": frames_of("after"),
+    }
+
+
+def test_before_and_after_in_one_graph_differ_by_the_eraser_only(comfy: ComfyServer, eraser_name: str) -> None:
+    alone = pixels(comfy, queue(comfy.url, sampled(fps=3.0)))
+    result = queue(comfy.url, _before_and_after(eraser_name, strength=3.0))
+    before, after = pixels(comfy, result, "frames before"), pixels(comfy, result, "frames after")
+    assert np.array_equal(before, alone)
+    assert not np.array_equal(after, before)
+
+
+def test_the_model_that_comfyui_keeps_is_not_changed_by_an_eraser(comfy: ComfyServer, eraser_name: str) -> None:
+    first = pixels(comfy, queue(comfy.url, sampled(seed=21)))
+    queue(comfy.url, _before_and_after(eraser_name, strength=5.0))
+    again = queue(comfy.url, sampled(seed=21, fps=4.0))
+    assert "load" in again.cached, "the kept model must be the one that is asked again"
+    assert np.array_equal(pixels(comfy, again), first)
+
+
+def test_strength_zero_is_the_model_as_it_was(comfy: ComfyServer, eraser_name: str) -> None:
+    result = queue(comfy.url, _before_and_after(eraser_name, strength=0.0))
+    assert np.array_equal(pixels(comfy, result, "frames before"), pixels(comfy, result, "frames after"))
+
+
+def test_training_shows_its_stages_and_a_loss_curve(comfy: ComfyServer) -> None:
+    graph = {
+        "load": load(),
+        "erase": erase(seed=1, steps=2),
+        "loss": node("SaveImage", images=["erase", 1], filename_prefix="loss"),
+    }
+    result = queue(comfy.url, graph)
+    said = [event.payload.decode(errors="ignore") for event in result.of("text")]
+    assert any("trajectories" in line for line in said)
+    assert any("training 2/2, loss" in line for line in said)
+    assert Image.open(comfy.file(result.files("loss")[0])).width > 300
+
+
+def test_a_saved_eraser_erases_as_the_trained_one_did(comfy: ComfyServer) -> None:
+    trained: Graph = {
+        "load": load(),
+        "erase": erase(),
+        "save": node("T2VUSaveErasure", erasure=["erase", 0], name="styles/kept", overwrite=False),
+        "apply": apply("erase", strength=3.0),
+        "sample": sample("apply"),
+        "frames": frames_of("sample"),
+    }
+    direct = pixels(comfy, queue(comfy.url, trained))
+    loaded = queue(comfy.url, _before_and_after("styles/kept.safetensors", strength=3.0))
+    assert np.array_equal(pixels(comfy, loaded, "frames after"), direct)
+
+
+def test_only_the_clips_are_made_anew_when_a_prompt_changes(comfy: ComfyServer, eraser_name: str) -> None:
+    graph = _before_and_after(eraser_name)
+    queue(comfy.url, graph)
+    graph["after"]["inputs"]["prompt"] = "a cat moving up"
+    assert {"load", "file", "apply", "before"} <= queue(comfy.url, graph).cached
+
+
+def test_a_file_that_is_replaced_is_read_again(comfy: ComfyServer, eraser_name: str) -> None:
+    graph: Graph = {"file": node("T2VULoadErasure", file=eraser_name), "text": node("PreviewAny", source=["file", 1])}
+    queue(comfy.url, graph)
+    assert "file" in queue(comfy.url, graph).cached
+    (comfy.base / "output" / "erasures" / eraser_name).touch()
+    assert "file" not in queue(comfy.url, graph).cached
+
+
+def test_loading_says_what_is_erased_and_that_nothing_was_measured(comfy: ComfyServer, eraser_name: str) -> None:
+    graph: Graph = {"file": node("T2VULoadErasure", file=eraser_name), "text": node("PreviewAny", source=["file", 1])}
+    shown = queue(comfy.url, graph).outputs["text"]["text"][0]
+    assert "Erases: ghost" in shown
+    assert "From: miniature" in shown
+    assert "not measured" in shown
+
+
+def test_saving_twice_keeps_both_files(comfy: ComfyServer, eraser_name: str) -> None:
+    for prefix in ("one", "two"):
+        graph: Graph = {
+            "file": node("T2VULoadErasure", file=eraser_name),
+            "save": node("T2VUSaveErasure", erasure=["file", 0], name="twice", overwrite=False),
+            "text": node("SaveImage", images=["blank", 0], filename_prefix=prefix),
+            "blank": node("EmptyImage", width=16, height=16, batch_size=1, color=0),
+        }
+        # Saving is not repeated for the same inputs: the other name stands for a changed graph.
+        graph["save"]["inputs"]["name"] = "twice" if prefix == "one" else "twice.safetensors"
+        assert queue(comfy.url, graph).succeeded
+    names = comfy.get("/object_info/T2VULoadErasure")["T2VULoadErasure"]["input"]["required"]["file"][1]["options"]
+    assert {"twice.safetensors", "twice_2.safetensors"} <= set(names)
+
+
+def test_cancelling_a_training_leaves_no_file_and_a_working_server(comfy: ComfyServer) -> None:
+    def cancel_at_once(event: Event, control: Control) -> None:
+        if event.type == "text":
+            control.interrupt()
+
+    graph: Graph = {
+        "load": load(),
+        "erase": erase(seed=99, steps=1000),
+        "save": node("T2VUSaveErasure", erasure=["erase", 0], name="cancelled", overwrite=False),
+    }
+    result = queue(comfy.url, graph, cancel_at_once)
+    assert result.of("execution_interrupted")
+    assert not list((comfy.base / "output").rglob("*cancelled*"))
+    assert queue(comfy.url, sampled(seed=4)).succeeded

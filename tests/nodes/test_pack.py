@@ -1,0 +1,90 @@
+"""The pack as ComfyUI sees it: nodes, help pages, templates, translations."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tools.comfyui import ComfyServer
+from tools.comfyui.server import PACK, REPOSITORY
+
+DISPLAY_NAMES = {
+    "T2VULoadModel": "Load T2V Model",
+    "T2VUVelocityErase": "Velocity Erase Fine-tune",
+    "T2VUApplyEraser": "Apply Eraser",
+    "T2VUSampleVideo": "Sample Video",
+    "T2VUSaveErasure": "Save Erasure",
+    "T2VULoadErasure": "Load Erasure",
+}
+
+
+def _read(comfy: ComfyServer, path: str) -> str:
+    with urllib.request.urlopen(comfy.url + path, timeout=30) as answer:
+        return str(answer.read().decode())
+
+
+@pytest.mark.parametrize(("node_id", "title"), DISPLAY_NAMES.items())
+def test_the_node_menu_offers_every_node_under_its_name(comfy: ComfyServer, node_id: str, title: str) -> None:
+    declared = comfy.get(f"/object_info/{node_id}")[node_id]
+    assert declared["display_name"] == title
+    assert declared["category"] == "T2V Unlearning"
+    assert declared["description"]
+
+
+@pytest.mark.parametrize("node_id", DISPLAY_NAMES)
+def test_every_input_and_output_explains_itself(comfy: ComfyServer, node_id: str) -> None:
+    declared = comfy.get(f"/object_info/{node_id}")[node_id]
+    inputs = {**declared["input"]["required"], **declared["input"].get("optional", {})}
+    assert [name for name, (_, options) in inputs.items() if not options.get("tooltip")] == []
+    assert all(declared["output_tooltips"])
+    assert not [name for name in declared["output_name"] if name.startswith("T2VU_")]
+
+
+@pytest.mark.parametrize("node_id", DISPLAY_NAMES)
+def test_the_help_panel_has_a_page_that_names_every_input(comfy: ComfyServer, node_id: str) -> None:
+    page = _read(comfy, f"/extensions/{PACK}/docs/{node_id}.md")
+    declared = comfy.get(f"/object_info/{node_id}")[node_id]
+    names = [*declared["input"]["required"], *declared["input"].get("optional", {}), *declared["output_name"]]
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_the_template_browser_offers_the_graph_and_all_its_nodes_exist(comfy: ComfyServer) -> None:
+    assert "erase_a_concept" in comfy.get("/workflow_templates")[PACK]
+    graph = json.loads(_read(comfy, f"/api/workflow_templates/{PACK}/erase_a_concept.json"))
+    drawn_by_the_frontend = {"MarkdownNote", "Note"}
+    used = {entry["type"] for entry in graph["nodes"]} - drawn_by_the_frontend
+    assert used <= set(comfy.get("/object_info"))
+    assert (REPOSITORY / "workflows" / "erase_a_concept.jpg").is_file()
+
+
+def test_the_translations_name_nodes_and_inputs_that_exist(comfy: ComfyServer) -> None:
+    for language, texts in comfy.get("/i18n").items():
+        for node_id, translated in texts.get("nodeDefs", {}).items():
+            if node_id not in DISPLAY_NAMES:
+                continue
+            declared = comfy.get(f"/object_info/{node_id}")[node_id]["input"]
+            known = {*declared["required"], *declared.get("optional", {})}
+            assert set(translated["inputs"]) == known, f"{language}: {node_id}"
+
+
+def test_a_pack_that_was_only_copied_brings_its_own_core(tmp_path: Path) -> None:
+    """Without site-packages nothing is installed: the package must come from beside the nodes."""
+    script = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("core_package", {str(REPOSITORY / "nodes" / "core_package.py")!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+assert importlib.util.find_spec("t2vu_core") is None
+module.provide_core()
+import t2vu_core.errors
+print(t2vu_core.errors.__file__)
+assert importlib.util.find_spec("nodes") is None, "the pack's own folder must not be on the path"
+"""
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == REPOSITORY / "t2vu_core" / "errors.py"

@@ -1,0 +1,167 @@
+"""`./run demo`: erases a concept in a real ComfyUI, and shows and measures what that did.
+
+Queues the graph that ships as workflows/api/erase_a_concept.json once for every pair of prompts. Between
+the queue calls only prompts and seed change, so ComfyUI keeps the model and the eraser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from t2vu_core.miniature.bundled import WEIGHTS
+from t2vu_core.miniature.detector import load_detector
+from t2vu_core.miniature.world import SUBJECTS
+from t2vu_core.video import save_video
+from tools.comfyui import ComfyServer, queue
+from tools.comfyui.client import Control, Event, Graph, Result
+from tools.demo_picture import grid, side_by_side
+from tools.demo_prompts import Pair, demo_pairs
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+GRAPH = REPOSITORY / "workflows" / "api" / "erase_a_concept.json"
+SAMPLERS = ("Concept before", "Concept after", "Other before", "Other after")
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What the graph's four samplers made, (n, F, 3, H, W) in [0, 1], by the sampler's title."""
+
+    by_title: dict[str, Tensor]
+
+    def rate(self, title: str, subjects: list[str]) -> float:
+        """Share of the clips in which the detector sees the subject that the prompt names."""
+        detector = load_detector(WEIGHTS / "detector.safetensors")
+        verdict = detector.judge(self.by_title[title] * 2 - 1)
+        seen = [bool(verdict.shows(subject)[index]) for index, subject in enumerate(subjects)]
+        return round(sum(seen) / len(seen), 3)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    start = time.monotonic()
+    pairs = demo_pairs(options.concept, options.pairs)
+    print(f"Erasing {options.concept!r} from the bundled miniature, in ComfyUI.", flush=True)
+    with tempfile.TemporaryDirectory(prefix="t2vu-demo-") as base, ComfyServer(Path(base)) as server:
+        clips = _sample_all(server, options.concept, options.preset, pairs)
+    report = _report(clips, pairs, options.concept)
+    report["seconds"] = round(time.monotonic() - start, 1)
+    _write(options.out, clips, pairs, report)
+    return 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./run demo", description=__doc__.split("\n")[0])
+    parser.add_argument("--concept", choices=SUBJECTS, default="ghost", help="what to erase (default: %(default)s)")
+    parser.add_argument("--preset", default="quick", help="of Velocity Erase Fine-tune (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=12, help="prompts with the concept, and as many without (default: 12)")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "demo", help="folder for the results (default: demo)")
+    return parser.parse_args(arguments)
+
+
+def _sample_all(server: ComfyServer, concept: str, preset: str, pairs: list[Pair]) -> Clips:
+    template = json.loads(GRAPH.read_text(encoding="utf-8"))
+    clips: dict[str, list[Tensor]] = {title: [] for title in SAMPLERS}
+    for number, pair in enumerate(pairs, 1):
+        graph = _filled(template, concept, preset, pair)
+        result = queue(server.url, graph, _Narrator(graph, f"[{number}/{len(pairs)}]"))
+        if not result.succeeded:
+            raise SystemExit(f"ComfyUI could not run the graph: {result.error}")
+        for title in SAMPLERS:
+            clips[title].append(_frames(server, result, title))
+    print(flush=True)
+    return Clips({title: torch.stack(parts) for title, parts in clips.items()})
+
+
+def _filled(template: Graph, concept: str, preset: str, pair: Pair) -> Graph:
+    """The shipped graph with this pair's values, and every sampler's frames saved without loss."""
+    graph: Graph = json.loads(json.dumps(template))
+    by_title = {node["_meta"]["title"]: (key, node["inputs"]) for key, node in graph.items()}
+    by_title["Velocity Erase Fine-tune"][1].update(concept=concept, preset=preset)
+    by_title["Save Erasure"][1]["name"] = concept
+    by_title["Prompt with the concept"][1]["value"] = pair.concept_prompt
+    by_title["Prompt without the concept"][1]["value"] = pair.other_prompt
+    by_title["Seed"][1]["value"] = pair.seed
+    for title in SAMPLERS:
+        inputs = {"images": [by_title[title][0], 0], "filename_prefix": "frames"}
+        graph[title] = {"class_type": "SaveImage", "inputs": inputs}
+    return graph
+
+
+def _frames(server: ComfyServer, result: Result, title: str) -> Tensor:
+    """The saved frames of a sampler: (F, 3, H, W) in [0, 1]."""
+    pictures = [np.array(Image.open(server.file(item)).convert("RGB")) for item in result.files(title)]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+
+
+class _Narrator:
+    """Prints which node works, and how far it is; one line that is rewritten where there is a terminal."""
+
+    def __init__(self, graph: Graph, place: str) -> None:
+        self._titles = {key: node.get("_meta", {}).get("title", "saving") for key, node in graph.items()}
+        self._place = place
+        self._last = ""
+
+    def __call__(self, event: Event, control: Control) -> None:
+        if event.type == "text":
+            length = int.from_bytes(event.payload[:4], "big")
+            self._show(event.payload[4 + length :].decode())
+        elif event.type == "executing" and event.data["node"] is not None:
+            self._show(self._titles.get(event.data["node"], ""))
+
+    def _show(self, text: str) -> None:
+        line = f"{self._place} {text}"
+        if sys.stdout.isatty():
+            print(f"\r\033[K{line}", end="", flush=True)
+        elif line.split("/")[0] != self._last.split("/")[0] and text[:1].isupper():
+            print(line, flush=True)
+        self._last = line
+
+
+def _report(clips: Clips, pairs: list[Pair], concept: str) -> dict[str, object]:
+    concepts, others = [concept] * len(pairs), [pair.other for pair in pairs]
+    return {
+        "concept": concept,
+        "erased": {"before": clips.rate("Concept before", concepts), "after": clips.rate("Concept after", concepts)},
+        "kept": {"before": clips.rate("Other before", others), "after": clips.rate("Other after", others)},
+        "clips": len(SAMPLERS) * len(pairs),
+        "prompts": [[pair.concept_prompt, pair.other_prompt, pair.seed] for pair in pairs],
+    }
+
+
+def _write(out: Path, clips: Clips, pairs: list[Pair], report: dict[str, object]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    before, after = (torch.cat([clips.by_title[f"Concept {when}"], clips.by_title[f"Other {when}"]])
+                     for when in ("before", "after"))  # fmt: skip
+    save_video(grid(before), out / "before.mp4", fps=8, loops=4)
+    save_video(grid(after), out / "after.mp4", fps=8, loops=4)
+    side_by_side(before, after, report).save(out / "side_by_side.png")
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(_summary(report))
+    for name in ("before.mp4", "after.mp4", "side_by_side.png", "report.json"):
+        print(f"  {out / name}")
+
+
+def _summary(report: dict[str, object]) -> str:
+    erased, kept = report["erased"], report["kept"]
+    assert isinstance(erased, dict)
+    assert isinstance(kept, dict)
+    return (
+        f"Clips that show the {report['concept']} at its prompts: {erased['before']:.0%} before, {erased['after']:.0%} after.\n"
+        f"Clips that show the subject of other prompts: {kept['before']:.0%} before, {kept['after']:.0%} after.\n"
+        f"{report['clips']} clips in {report['seconds']} s."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
