@@ -1,0 +1,74 @@
+"""Prompts whose concept words are turned away from the concept: what SAFREE and VideoEraser do before sampling.
+
+The published code masks tokens in the attention of one text encoder, at offsets that hold for CLIP only (its
+T5 port is off by one). Here the unit is the word: a prompt is encoded again with one word left out, and the
+family says where a word's tokens are, so the same code serves every text encoder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from t2vu_core.errors import UserError
+from t2vu_core.families import Family, TextCondition
+from t2vu_core.guards.subspace import orthonormal_basis, safe_embeddings, trigger_words, validated_share
+
+
+@dataclass(frozen=True)
+class AdjustedPrompts:
+    """Encoded prompts with their concept words projected, and what was found in each."""
+
+    condition: TextCondition
+    triggers: tuple[tuple[str, ...], ...]
+    """The words of each prompt that carry the concept."""
+    shares: tuple[float, ...]
+    """The self-validating filter of each prompt; 0 where there is no trigger."""
+
+
+def adjust_prompts(family: Family, prompts: Sequence[str], concepts: Sequence[str], *, alpha: float) -> AdjustedPrompts:
+    """Project the tokens of trigger words of every prompt; all other tokens stay as they were encoded."""
+    condition = family.encode(prompts)
+    concept_rd = orthonormal_basis(_pooled(family, check_concepts(concepts)))
+    embeds = condition.embeds_BSD.clone()
+    found = [_adjust(family, prompt, row, concept_rd, alpha) for prompt, row in zip(prompts, embeds, strict=True)]
+    triggers, shares = zip(*found, strict=True)
+    return AdjustedPrompts(dataclasses.replace(condition, embeds_BSD=embeds), triggers, shares)
+
+
+def check_concepts(concepts: Sequence[str]) -> list[str]:
+    """The concepts a guard is to keep out; UserError where one is empty, or all are missing."""
+    if not concepts or not all(concept.strip() for concept in concepts):
+        raise UserError('A guard needs a concept to keep out, in words: for example "ghost".')
+    return [" ".join(concept.split()) for concept in concepts]
+
+
+def _adjust(family: Family, prompt: str, row_SD: Tensor, concept_rd: Tensor, alpha: float) -> tuple[tuple[str, ...], float]:
+    """Change the tokens of one prompt in place; returns its trigger words and the filter's share."""
+    words = prompt.split()
+    if len(words) < 2:
+        return (), 0.0
+    without_nd = _pooled(family, [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))])
+    trigger = trigger_words(without_nd, concept_rd, alpha=alpha)
+    named = tuple(word.strip(".,;:!?\"'") for word, carries in zip(words, trigger.tolist(), strict=True) if carries)
+    positions = sorted({p for word in named if word for p in family.concept_positions(prompt, word)})
+    if not positions:
+        return (), 0.0
+    before = row_SD[positions].float()
+    after = safe_embeddings(before, concept_rd, orthonormal_basis(without_nd))
+    row_SD[positions] = after.to(row_SD.dtype)
+    return named, validated_share(before.mean(0), after.mean(0))
+
+
+def _pooled(family: Family, texts: Sequence[str]) -> Tensor:
+    """Mean embedding over the tokens of each text, (n, d) float32."""
+    embeds = family.encode(texts).embeds_BSD.float()
+    rows = []
+    for text, row in zip(texts, embeds, strict=True):
+        positions = family.concept_positions(text, text)
+        rows.append(row[positions].mean(0) if positions else row.mean(0))
+    return torch.stack(rows)
