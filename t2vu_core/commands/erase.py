@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--synonym", action="append", default=[], help="another name of the concept; may be given again")
     parser.add_argument("--concept-prompts", metavar="FILE", help="prompts that say the concept, one a line")
     parser.add_argument("--preserve-prompts", metavar="FILE", help="prompts that must keep working, one a line")
+    parser.add_argument("--log", metavar="DIR", help="keep the state here, so that a stopped training can be resumed")
+    parser.add_argument("--resume", action="store_true", help="go on with the state in --log")
     parser.add_argument(
         "--method-option", action="append", default=[], metavar="KEY=VALUE",
         help=f"change a setting of the recipe: {', '.join(option.name for option in dataclasses.fields(VelocityRecipe))}",
@@ -37,11 +39,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     out = Path(options.out)
     if out.is_dir():
         raise UserError(f"{out} is a folder; name the file to write, for example {out / 'ghost.safetensors'}.")
+    log_folder = _log_folder(options)
     prompts = {name: read_prompts(getattr(options, name)) for name in ("concept_prompts", "preserve_prompts")}
     model = open_model(options)
     with training_bar() as on_progress:
         erasure = erase_velocity(
-            model, options.concept, recipe, synonyms=options.synonym, on_progress=on_progress, **prompts
+            model, options.concept, recipe, synonyms=options.synonym, log_folder=log_folder, on_progress=on_progress, **prompts
         )
     path = erasure.save(out)
     losses = erasure.training["losses"]
@@ -62,6 +65,19 @@ def show(result: dict[str, Any]) -> str:
         f"{result['out']}: an eraser of {result['concept']!r}, {result['steps']} steps in {result['seconds']} s.\n"
         "It is not measured yet: `t2vu evaluate` says what is gone and what was kept."
     )
+
+
+def _log_folder(options: argparse.Namespace) -> Path | None:
+    if options.log is None:
+        if options.resume:
+            raise UserError("--resume needs --log DIR, the folder that keeps the state.")
+        return None
+    state = Path(options.log) / "state.safetensors"
+    if options.resume and not state.is_file():
+        raise UserError(f"There is no state to resume in {options.log}.")
+    if state.is_file() and not options.resume:
+        raise UserError(f"{options.log} holds the state of a training; add --resume to go on, or name another folder.")
+    return Path(options.log)
 
 
 def parse_options(pairs: list[str]) -> dict[str, int | float]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from t2vu_core.training.checkpoint import Checkpoint
+
 
 class TrainingDiverged(RuntimeError):
-    """The loss stopped being a number; the last good state was kept."""
+    """The loss stopped being a number; the state before that step was kept."""
 
 
-@dataclass
-class TrainingLog:
-    """What happened, step by step."""
-
-    losses: list[float] = field(default_factory=list)
+class StopEarly(Exception):
+    """Raised by a progress callback: end the training now and use what was trained so far."""
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -35,28 +33,54 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 def train(
-    parameters: Iterable[nn.Parameter],
+    parameters: Mapping[str, nn.Parameter],
     loss_at: Callable[[int], Tensor],
     *,
     steps: int,
     learning_rate: float,
+    checkpoint: Checkpoint | None = None,
     on_step: Callable[[int, float], None] | None = None,
-) -> TrainingLog:
-    """Minimise `loss_at(step)` over `steps` steps. Raises TrainingDiverged, naming the step, on a loss that is NaN."""
-    parameters = list(parameters)
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
-    log = TrainingLog()
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * learning_rate_factor(step, steps)
-        loss = loss_at(step)
-        if not torch.isfinite(loss):
-            raise TrainingDiverged(f"The loss became {loss.item()} at step {step}. Lower the learning rate or eta.")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        log.losses.append(loss.item())
-        if on_step is not None:
-            on_step(step + 1, log.losses[-1])
-    return log
+) -> list[float]:
+    """Minimise `loss_at(step)` over `steps` steps; returns the losses.
+
+    With a checkpoint it goes on where a saved state ends, and saves one every few steps, at the end, and
+    when anything stops it. `on_step(step, loss)` may raise StopEarly to end the training and keep it.
+    Raises TrainingDiverged, naming the step, on a loss that is NaN or infinite.
+    """
+    optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate)
+    losses = checkpoint.load(parameters, optimizer) if checkpoint else []
+    try:
+        while len(losses) < steps:
+            losses.append(_step(parameters, optimizer, loss_at, len(losses), steps, learning_rate))
+            if checkpoint and len(losses) % checkpoint.every == 0:
+                checkpoint.save(parameters, optimizer, losses)
+            if on_step is not None:
+                on_step(len(losses), losses[-1])
+    except StopEarly:
+        pass
+    finally:
+        if checkpoint and losses:
+            checkpoint.save(parameters, optimizer, losses)
+    return losses
+
+
+def _step(
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    loss_at: Callable[[int], Tensor],
+    step: int,
+    steps: int,
+    learning_rate: float,
+) -> float:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * learning_rate_factor(step, steps)
+    loss = loss_at(step)
+    if not torch.isfinite(loss):
+        raise TrainingDiverged(f"The loss became {loss.item()} at step {step}. Lower the learning rate or eta.")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+    if not torch.isfinite(norm):
+        raise TrainingDiverged(f"The gradient became {norm.item()} at step {step}. Lower the learning rate or eta.")
+    optimizer.step()
+    return loss.item()

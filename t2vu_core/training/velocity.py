@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -20,7 +21,8 @@ from t2vu_core.objectives.velocity import negative_guidance_target, preservation
 from t2vu_core.prompts import PromptPlan, plan_prompts
 from t2vu_core.prompts.plan import prompt_set_for
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.loop import TrainingLog, step_generator, train
+from t2vu_core.training.checkpoint import Checkpoint, fingerprint_of
+from t2vu_core.training.loop import step_generator, train
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.trajectories import Trajectories, sample_trajectories
 
@@ -37,14 +39,16 @@ def erase_velocity(
     synonyms: Sequence[str] = (),
     concept_prompts: Sequence[str] = (),
     preserve_prompts: Sequence[str] = (),
+    log_folder: Path | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> Erasure:
     """Train erasers that make the model's denoiser forget a concept.
 
     The model, with the erasures it carries, is the frozen teacher; it is not changed. `synonyms` are other
     names of the concept, `concept_prompts` sentences that say it, `preserve_prompts` sentences that must
-    keep working; what is not given comes from the model's prompt set. Raises UserError for a concept that
-    is empty or that the tokenizer cannot read.
+    keep working; what is not given comes from the model's prompt set. With a `log_folder` the state is kept
+    there, and the same call resumes exactly where it was stopped. `on_progress` may raise StopEarly to keep
+    what was trained so far. Raises UserError for a concept that is empty or that the tokenizer cannot read.
     """
     recipe = recipe or VelocityRecipe()
     start = time.monotonic()
@@ -60,14 +64,20 @@ def erase_velocity(
             preserve_prompts=preserve_prompts,
         )
         check_visible(family.pipeline.tokenizer, plan.concept)
+        checkpoint = None
+        if log_folder is not None:
+            carried = [[applied.strength, applied.erasure.describe()] for applied in model.erasures]
+            mark = fingerprint_of(recipe.describe(), plan.describe(), model.base.hash, carried)
+            checkpoint = Checkpoint(log_folder / "state.safetensors", mark)
         points = _collect(family, plan, recipe, on_progress)
         sampled = time.monotonic() - start
-        erasers, history = _fit(family, points, recipe, on_progress)
+        erasers, losses = _fit(family, points, recipe, checkpoint, on_progress)
     training = {
         "seconds": round(time.monotonic() - start, 1),
         "trajectory_seconds": round(sampled, 1),
         "trajectory_bytes": points.concept.num_bytes + (points.preserve.num_bytes if points.preserve else 0),
-        "losses": [float(f"{loss:.4g}") for loss in history.losses],
+        "steps": len(losses),
+        "losses": [float(f"{loss:.4g}") for loss in losses],
         "versions": {"torch": torch.__version__, "diffusers": diffusers.__version__},
     }
     return Erasure(
@@ -132,8 +142,12 @@ def _fill_up(items: Sequence[Any], count: int) -> list[Any]:
 
 
 def _fit(
-    family: Family, points: _Points, recipe: VelocityRecipe, on_progress: ProgressCallback | None
-) -> tuple[EraserSet, TrainingLog]:
+    family: Family,
+    points: _Points,
+    recipe: VelocityRecipe,
+    checkpoint: Checkpoint | None,
+    on_progress: ProgressCallback | None,
+) -> tuple[EraserSet, list[float]]:
     sites = family.eraser_sites()
     erasers = EraserSet.create(sites, rank=recipe.rank, seed=recipe.seed).to(family.device)
 
@@ -142,14 +156,15 @@ def _fit(
             on_progress(TrainProgress("training", step, recipe.steps, loss, lambda: _preview(family, points, erasers, sites)))
 
     with torch.enable_grad(), erasers.attached(sites):
-        history = train(
-            erasers.parameters(),
+        losses = train(
+            dict(erasers.named_parameters()),
             lambda step: _loss(family, points, recipe, step_generator(recipe.seed, step)),
             steps=recipe.steps,
             learning_rate=recipe.learning_rate,
+            checkpoint=checkpoint,
             on_step=on_step,
         )
-    return erasers.eval().requires_grad_(False), history
+    return erasers.eval().requires_grad_(False), losses
 
 
 def _loss(family: Family, points: _Points, recipe: VelocityRecipe, generator: torch.Generator) -> Tensor:

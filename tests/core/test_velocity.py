@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.loop import TrainingDiverged, train
+from t2vu_core.training.loop import StopEarly, TrainingDiverged, train
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.velocity import erase_velocity
 from tests.core.tiny_models import TINY_MODELS
@@ -82,7 +87,9 @@ def test_progress_tells_both_stages_and_cancel_stops_within_a_step() -> None:
     assert not TINY.model.family.pipeline.transformer.transformer_blocks[0].attn1._forward_hooks
 
 
-@pytest.mark.parametrize(("concept", "hint"), [("", "concept is empty"), ("  ", "concept is empty"), ("\u6f22\u5b57", "cannot read")])
+@pytest.mark.parametrize(
+    ("concept", "hint"), [("", "concept is empty"), ("  ", "concept is empty"), ("\u6f22\u5b57", "cannot read")]
+)
 def test_a_concept_that_says_nothing_is_refused(concept: str, hint: str) -> None:
     with pytest.raises(UserError, match=hint):
         erase_velocity(TINY.model, concept, recipe())
@@ -107,6 +114,56 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
         VelocityRecipe.preset("best")
 
 
+def stopped_at(step: int) -> Callable[[TrainProgress], None]:
+    def stop(progress: TrainProgress) -> None:
+        if progress.stage == "training" and progress.step == step:
+            raise Cancelled
+
+    return stop
+
+
+@pytest.mark.parametrize("step", [1, 4, 7])
+def test_a_stopped_training_resumes_bit_for_bit(tmp_path: Path, step: int) -> None:
+    whole = erase_velocity(TINY.model, "ghost", recipe())
+    with pytest.raises(Cancelled):
+        erase_velocity(TINY.model, "ghost", recipe(), log_folder=tmp_path, on_progress=stopped_at(step))
+    resumed = erase_velocity(TINY.model, "ghost", recipe(), log_folder=tmp_path)
+    assert all(torch.equal(whole.tensors[name], resumed.tensors[name]) for name in whole.tensors)
+    assert whole.training["losses"] == resumed.training["losses"]
+
+
+def test_the_comparison_of_resumed_trainings_can_fail(tmp_path: Path) -> None:
+    whole = erase_velocity(TINY.model, "ghost", recipe())
+    with pytest.raises(Cancelled):
+        erase_velocity(TINY.model, "ghost", recipe(), log_folder=tmp_path, on_progress=stopped_at(4))
+    state = tmp_path / "state.safetensors"
+    with safe_open(str(state), framework="pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    forgotten = {name: value * 0 if ".exp_avg." in name else value for name, value in tensors.items()}
+    save_file(forgotten, str(state), metadata)
+    resumed = erase_velocity(TINY.model, "ghost", recipe(), log_folder=tmp_path)
+    assert not all(torch.equal(whole.tensors[name], resumed.tensors[name]) for name in whole.tensors)
+
+
+def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
+    erase_velocity(TINY.model, "ghost", recipe(), log_folder=tmp_path)
+    with pytest.raises(UserError, match="another training"):
+        erase_velocity(TINY.model, "clown", recipe(), log_folder=tmp_path)
+    (tmp_path / "state.safetensors").write_bytes(b"torn")
+    with pytest.raises(UserError, match="cannot be read"):
+        erase_velocity(TINY.model, "ghost", recipe(), log_folder=tmp_path)
+
+
+def test_stopping_early_keeps_what_was_trained() -> None:
+    def stop(progress: TrainProgress) -> None:
+        if progress.stage == "training" and progress.step == 3:
+            raise StopEarly
+
+    erasure = erase_velocity(TINY.model, "ghost", recipe(), on_progress=stop)
+    assert erasure.training["steps"] == 3
+    assert any(tensor.abs().max() > 0 for name, tensor in erasure.tensors.items() if "up" in name)
+
+
 def test_a_loss_that_is_no_number_stops_before_the_weights_break() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
 
@@ -114,5 +171,5 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_break() -> None:
         return weight.sum() * (float("nan") if step == 3 else 1.0)
 
     with pytest.raises(TrainingDiverged, match="step 3"):
-        train([weight], loss_at, steps=10, learning_rate=0.1)
+        train({"weight": weight}, loss_at, steps=10, learning_rate=0.1)
     assert torch.isfinite(weight).all()

@@ -1,0 +1,83 @@
+"""Checkpoints of a training: one safetensors file that appears whole or not at all, and resumes exactly.
+
+The random numbers of a step depend on seed and step alone (`loop.step_generator`), so parameters, the
+optimizer's moments and the step number are the whole state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from t2vu_core.erasure import atomic_path
+from t2vu_core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training keeps its state, and which training it is."""
+
+    path: Path
+    fingerprint: str
+    every: int = 25
+
+    def save(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
+        """Write parameters, moments and losses; the number of losses is the step to go on with."""
+        tensors = {f"parameter.{name}": parameter.detach() for name, parameter in parameters.items()}
+        for name, parameter in parameters.items():
+            for key, value in optimizer.state[parameter].items():
+                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+        tensors = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+        with atomic_path(self.path) as temporary:
+            save_file(tensors, str(temporary), {"fingerprint": self.fingerprint, "losses": json.dumps(losses)})
+
+    def load(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> list[float]:
+        """Put a saved state back, if there is one; returns the losses so far.
+
+        Raises UserError for a damaged file and for the state of another training.
+        """
+        if not self.path.is_file():
+            return []
+        tensors, metadata = self._read()
+        if metadata.get("fingerprint") != self.fingerprint:
+            raise UserError(
+                f"{self.path} is the state of another training (other concept, model, prompts or settings). "
+                "Resume with the same, or name another folder."
+            )
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(tensors[f"parameter.{name}"])
+                optimizer.state[parameter] = self._moments(tensors, name, parameter)
+        return json.loads(metadata["losses"])
+
+    def _read(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        try:
+            with safe_open(str(self.path), framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"The checkpoint {self.path} cannot be read ({error}). Remove it to start anew.") from error
+
+    @staticmethod
+    def _moments(tensors: Mapping[str, Tensor], name: str, parameter: nn.Parameter) -> dict[str, Tensor]:
+        ending = f".{name}"
+        moments = {
+            key.removeprefix("optimizer.").removesuffix(ending): value
+            for key, value in tensors.items()
+            if key.startswith("optimizer.") and key.endswith(ending)
+        }
+        # Adam counts its steps on the CPU, whatever device the parameters are on.
+        return {key: value if key == "step" else value.to(parameter.device) for key, value in moments.items()}
+
+
+def fingerprint_of(*parts: Any) -> str:
+    """Hash of what makes two trainings the same: JSON values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,123 @@
+"""The command line: what it prints, what it leaves, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+
+from t2vu_core.cli import main
+from tests.core.tiny_models import TINY_MODELS
+
+TINY = TINY_MODELS["cogvideox-2b"]
+FEW = ["concept_trajectories=2", "preserve_trajectories=2", "trajectory_steps=2", "steps=4", "rank=4"]
+
+
+@pytest.fixture()
+def t2vu(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command; its exit code, standard output and standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def model_options() -> list[object]:
+    return ["--model", TINY.folder, "--device", "cpu"]
+
+
+def erase(t2vu: Callable, out: Path, *more: object) -> tuple[int, str, str]:
+    options = [part for setting in FEW for part in ("--method-option", setting)]
+    return t2vu("erase", *model_options(), "--concept", "ghost", "--out", out, "--preset", "quick", *options, *more)
+
+
+def test_erase_then_inspect_then_sample(t2vu: Callable, tmp_path: Path) -> None:
+    code, out, _ = erase(t2vu, tmp_path / "ghost.safetensors", "--json")
+    assert code == 0
+    assert json.loads(out)["concept"] == "ghost"
+    code, out, _ = t2vu("inspect", tmp_path / "ghost.safetensors", "--json")
+    described = json.loads(out)
+    assert (described["concepts"], described["scores"], described["recipe"]["steps"]) == (["ghost"], None, 4)
+    clip = tmp_path / "clip.mp4"
+    sample = ["sample", *model_options(), "--prompt", "a ghost", "--steps", 2, "--out", clip, "--json"]
+    code, out, _ = t2vu(*sample, "--erasure", tmp_path / "ghost.safetensors", "--strength", 0.5)
+    assert code == 0
+    assert json.loads(out)["erased"] == ["ghost"]
+    with av.open(str(clip)) as container:
+        frames = list(container.decode(video=0))
+    assert (len(frames), frames[0].width, frames[0].height) == (9, 48, 32)
+
+
+def test_the_same_seed_samples_the_same_clip(t2vu: Callable, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        t2vu("sample", *model_options(), "--prompt", "x", "--steps", 2, "--seed", seed, "--out", tmp_path / f"{name}.webp")
+    clips = {name: (tmp_path / f"{name}.webp").read_bytes() for name in "abc"}
+    assert clips["a"] == clips["b"] != clips["c"]
+
+
+def test_a_stopped_training_goes_on_with_resume(t2vu: Callable, tmp_path: Path) -> None:
+    assert erase(t2vu, tmp_path / "a", "--log", tmp_path / "log")[0] == 0
+    code, _, error = erase(t2vu, tmp_path / "a", "--log", tmp_path / "log")
+    assert code == 2
+    assert "--resume" in error
+    assert erase(t2vu, tmp_path / "b", "--log", tmp_path / "log", "--resume")[0] == 0
+
+
+def test_models_lists_what_ships_and_what_is_known(t2vu: Callable) -> None:
+    code, out, _ = t2vu("models", "--json")
+    listed = json.loads(out)
+    assert code == 0
+    assert "miniature" in [model["name"] for model in listed["bundled"]]
+    assert {"cogvideox", "wan"} <= {family["name"] for family in listed["families"]}
+
+
+@pytest.mark.parametrize("command", ["models", "sample", "erase", "inspect", "miniature", "evaluate", "export", "import"])
+def test_every_command_has_help(t2vu: Callable, command: str) -> None:
+    code, out, _ = t2vu(command, "--help")
+    assert code == 0
+    assert "--json" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["sample", "--model", "nonesuch", "--prompt", "x", "--out", "a.mp4"], "no model 'nonesuch'"),
+        (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.avi"], "end it in .mp4"),
+        (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--width", "50"], "multiples of"),
+        (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--num-frames", "6"], "frames"),
+        (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--erasure", "none.safetensors"], "no erasure file"),
+        (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--strength", "strong"], "invalid float"),
+        (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--device", "abacus"], "cannot be used"),
+        (["sample", "--model", "MODEL", "--prompt", "x", "--out", "/proc/none/a.mp4"], "Cannot write"),
+        (["erase", "--model", "MODEL", "--concept", " ", "--out", "a"], "concept is empty"),
+        (["erase", "--model", "MODEL", "--concept", "x", "--out", "."], "is a folder"),
+        (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--method-option", "eta=high"], "KEY=VALUE"),
+        (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--method-option", "speed=1"], "no setting 'speed'"),
+        (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--preserve-prompts", "none.txt"], "cannot be read"),
+        (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--resume"], "--resume needs --log"),
+        (["erase", "--model", "MODEL", "--concept", "x"], "--out"),
+        (["inspect", "nothing.safetensors"], "no erasure file"),
+        (["dance"], "invalid choice"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    t2vu: Callable, arguments: list[str], hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, error = t2vu(*[str(TINY.folder) if argument == "MODEL" else argument for argument in arguments])
+    said = [line for line in error.splitlines() if line.startswith("t2vu:")]
+    assert code == 2
+    assert len(said) == 1
+    assert hint in said[0]
+    assert "Traceback" not in error
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
