@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
-from tests.nodes.graphs import erase, load, node
-from tools.comfyui import ComfyServer, queue
+from tests.nodes.graphs import apply, erase, frames_of, load, node, sample
+from tools.comfyui import ComfyServer, Result, queue
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A saved eraser of the ghost, and the run that trained it, which also sampled with it at strength 3."""
+
+    name: str
+    result: Result
 
 
 @pytest.fixture(scope="session")
-def eraser_name(comfy: ComfyServer) -> str:
-    """The name of a saved eraser of the ghost, as Load Erasure offers it."""
+def trained(comfy: ComfyServer) -> Trained:
     graph = {
         "load": load(),
-        "erase": erase(),
-        "save": node("T2VUSaveErasure", erasure=["erase", 0], name="shared", overwrite=True),
+        "erase": erase(steps=2),
+        "save": node("T2VUSaveErasure", erasure=["erase", 0], name="styles/shared", overwrite=True),
+        "loss": node("SaveImage", images=["erase", 1], filename_prefix="loss"),
+        "apply": apply("erase", strength=3.0),
+        "sample": sample("apply"),
+        "frames": frames_of("sample"),
     }
     result = queue(comfy.url, graph)
     assert result.succeeded, result.error
-    return "shared.safetensors"
+    return Trained("styles/shared.safetensors", result)
+
+
+@pytest.fixture
+def eraser_name(trained: Trained) -> str:
+    """The eraser as Load Erasure offers it."""
+    return trained.name

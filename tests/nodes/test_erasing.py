@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from tests.nodes.conftest import Trained
 from tests.nodes.graphs import apply, erase, frames_of, load, node, pixels, sample, sampled
 from tools.comfyui import ComfyServer, queue
 from tools.comfyui.client import Control, Event, Graph
@@ -43,31 +44,16 @@ def test_strength_zero_is_the_model_as_it_was(comfy: ComfyServer, eraser_name: s
     assert np.array_equal(pixels(comfy, result, "frames before"), pixels(comfy, result, "frames after"))
 
 
-def test_training_shows_its_stages_and_a_loss_curve(comfy: ComfyServer) -> None:
-    graph = {
-        "load": load(),
-        "erase": erase(seed=1, steps=2),
-        "loss": node("SaveImage", images=["erase", 1], filename_prefix="loss"),
-    }
-    result = queue(comfy.url, graph)
-    said = [event.payload.decode(errors="ignore") for event in result.of("text")]
+def test_training_shows_its_stages_and_a_loss_curve(comfy: ComfyServer, trained: Trained) -> None:
+    said = [event.payload.decode(errors="ignore") for event in trained.result.of("text")]
     assert any("trajectories" in line for line in said)
     assert any("training 2/2, loss" in line for line in said)
-    assert Image.open(comfy.file(result.files("loss")[0])).width > 300
+    assert Image.open(comfy.file(trained.result.files("loss")[0])).width > 300
 
 
-def test_a_saved_eraser_erases_as_the_trained_one_did(comfy: ComfyServer) -> None:
-    trained: Graph = {
-        "load": load(),
-        "erase": erase(),
-        "save": node("T2VUSaveErasure", erasure=["erase", 0], name="styles/kept", overwrite=False),
-        "apply": apply("erase", strength=3.0),
-        "sample": sample("apply"),
-        "frames": frames_of("sample"),
-    }
-    direct = pixels(comfy, queue(comfy.url, trained))
-    loaded = queue(comfy.url, _before_and_after("styles/kept.safetensors", strength=3.0))
-    assert np.array_equal(pixels(comfy, loaded, "frames after"), direct)
+def test_a_saved_eraser_erases_as_the_trained_one_did(comfy: ComfyServer, trained: Trained) -> None:
+    loaded = queue(comfy.url, _before_and_after(trained.name, strength=3.0))
+    assert np.array_equal(pixels(comfy, loaded, "frames after"), pixels(comfy, trained.result))
 
 
 def test_only_the_clips_are_made_anew_when_a_prompt_changes(comfy: ComfyServer, eraser_name: str) -> None:
