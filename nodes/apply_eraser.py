@@ -35,6 +35,7 @@ class ApplyEraser(io.ComfyNode):
                     io.Boolean,
                     "allow_other_base",
                     default=False,
+                    optional=True,
                     tooltip="Apply the eraser although it was trained on other weights, such as those of a fine-tune.",
                 ),
             ],

@@ -30,6 +30,7 @@ class SaveErasure(io.ComfyNode):
                 io.Boolean.Input(
                     "overwrite",
                     default=False,
+                    optional=True,
                     tooltip="Replace a file of that name. Off: a number is added and both are kept.",
                 ),
             ],

@@ -31,6 +31,7 @@ class LoadT2VModel(io.ComfyNode):
                     "dtype",
                     options=list(DTYPES),
                     default="auto",
+                    optional=True,
                     tooltip="Precision of the weights. auto: bfloat16 on a GPU that is good at it, float32 elsewhere.",
                 ),
             ],

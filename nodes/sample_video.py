@@ -30,26 +30,43 @@ class SampleVideo(io.ComfyNode):
                     tooltip="The starting noise. The same seed gives the same clip.",
                 ),
                 io.String.Input(
-                    "negative_prompt", multiline=True, default="", tooltip="What the clip is not to show. May be empty."
+                    "negative_prompt",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="What the clip is not to show. May be empty.",
                 ),
                 io.Int.Input(
-                    "steps", default=0, min=0, max=1000, tooltip="Denoising steps. 0: as many as the model is made for."
+                    "steps",
+                    default=0,
+                    optional=True,
+                    min=0,
+                    max=1000,
+                    tooltip="Denoising steps. 0: as many as the model is made for.",
                 ),
                 io.Float.Input(
                     "guidance",
                     default=0.0,
+                    optional=True,
                     min=0.0,
                     max=100.0,
                     step=0.1,
                     tooltip="How closely the clip follows the prompt. 0: the model's own; 1: no guidance.",
                 ),
-                io.Int.Input("frames", default=0, min=0, max=1024, tooltip="Number of frames. 0: the model's own."),
-                io.Int.Input("width", default=0, min=0, max=4096, tooltip="Width in pixels. 0: the model's own."),
-                io.Int.Input("height", default=0, min=0, max=4096, tooltip="Height in pixels. 0: the model's own."),
+                io.Int.Input(
+                    "frames", default=0, optional=True, min=0, max=1024, tooltip="Number of frames. 0: the model's own."
+                ),
+                io.Int.Input(
+                    "width", default=0, optional=True, min=0, max=4096, tooltip="Width in pixels. 0: the model's own."
+                ),
+                io.Int.Input(
+                    "height", default=0, optional=True, min=0, max=4096, tooltip="Height in pixels. 0: the model's own."
+                ),
                 advanced(
                     io.Float,
                     "fps",
                     default=0.0,
+                    optional=True,
                     min=0.0,
                     max=120.0,
                     step=0.5,

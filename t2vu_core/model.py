@@ -138,6 +138,8 @@ class T2VModel:
         guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
         if not 1 <= steps <= 1000:
             raise UserError(f"The number of steps must be between 1 and 1000, not {steps}.")
+        if not math.isfinite(guidance):
+            raise UserError(f"The guidance scale must be a number such as {defaults.guidance_scale}, not {guidance!r}.")
         with self.active() as family:
             condition = family.encode(prompts)
             empty = family.encode([negative_prompt]).expand(len(prompts)) if guidance > 1 else None

@@ -36,8 +36,7 @@ def apply(eraser: str, **changes: Any) -> dict[str, Any]:
 
 def sample(model: str = "load", **changes: Any) -> dict[str, Any]:
     """Four steps show the same as twenty-five do, where only sameness matters."""
-    own = {"steps": 4, "guidance": 0.0, "frames": 0, "width": 0, "height": 0, "fps": 0.0, "negative_prompt": ""}
-    return node("T2VUSampleVideo", **{"model": [model, 0], "prompt": PROMPT, "seed": 5, **own} | changes)
+    return node("T2VUSampleVideo", **{"model": [model, 0], "prompt": PROMPT, "seed": 5, "steps": 4} | changes)
 
 
 def frames_of(source: str) -> dict[str, Any]:
@@ -52,6 +51,7 @@ def sampled(model: str = "load", **changes: Any) -> Graph:
 def pixels(server: ComfyServer, result: Result, key: str = "frames") -> np.ndarray:
     """What a node has saved, (F, H, W, 3) uint8."""
     assert result.succeeded, result.error
+    assert not result.node_errors
     return np.stack([np.array(Image.open(server.file(item)).convert("RGB")) for item in result.files(key)])
 
 
@@ -61,5 +61,7 @@ def refusal(server: ComfyServer, graph: Graph) -> str:
         result = queue(server.url, graph)
     except Rejected as rejected:
         return json.dumps(rejected.answer)
+    if result.node_errors:
+        return json.dumps(result.node_errors)
     assert result.error is not None, "the graph ran, although it must be refused"
     return result.error

@@ -129,6 +129,7 @@ def test_an_eraser_for_another_base_is_refused_and_can_be_allowed(comfy: ComfySe
 @pytest.mark.parametrize(
     ("content", "said"),
     [(b"", "not a readable safetensors file"), (b"\xff" * 64, "not a readable safetensors file"), (None, "not an erasure")],
+    ids=["empty", "noise", "other tensors"],
 )
 def test_a_file_that_is_no_erasure_is_refused(comfy: ComfyServer, content: bytes | None, said: str) -> None:
     file = comfy.base / "models" / "erasures" / "strange.safetensors"
