@@ -2,7 +2,7 @@
 
 from t2vu_core.evaluation.cases import MEASURING_SEEDS, Case, PromptSet, built_in, load_prompt_set
 from t2vu_core.evaluation.detectors import Accuracy, Detector, Judgement, WorldDetector
-from t2vu_core.evaluation.evaluate import Evaluation, estimate_seconds, evaluate
+from t2vu_core.evaluation.evaluate import Evaluation, evaluate
 from t2vu_core.evaluation.settings import EvaluationProgress, EvaluationSettings
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "PromptSet",
     "WorldDetector",
     "built_in",
-    "estimate_seconds",
     "evaluate",
     "load_prompt_set",
 ]

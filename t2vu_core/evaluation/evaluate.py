@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.cases import Case, PromptSet, built_in
-from t2vu_core.evaluation.clip_store import ClipStore, clip_key, fingerprint, generate, weights_hash
+from t2vu_core.evaluation.attacked import Attacked, attacked
+from t2vu_core.evaluation.cases import PromptSet, built_in
+from t2vu_core.evaluation.clip_store import ClipStore, generate, weights_hash
 from t2vu_core.evaluation.detectors import Detector, WorldDetector
+from t2vu_core.evaluation.maker import Maker
 from t2vu_core.evaluation.measures import l1_distance, ssim
 from t2vu_core.evaluation.records import Record, look
 from t2vu_core.evaluation.scores import score
@@ -39,29 +39,6 @@ class Evaluation:
     clips: ClipStore
 
 
-@dataclass(frozen=True)
-class Maker:
-    """A model with its guard, and the hash of both."""
-
-    model: T2VModel
-    guard: Guard | None
-    hash: str
-    settings: EvaluationSettings
-
-    @classmethod
-    def of(cls, model: T2VModel, guard: Guard | None, weights: str, settings: EvaluationSettings) -> Maker:
-        own = fingerprint(model, weights)
-        return cls(model, guard, own if guard is None else f"{own} {guard.describe()}", settings)
-
-    def key(self, case: Case) -> str:
-        return clip_key(self.hash, case.prompt, case.seed, self.settings.sampling())
-
-    def sample(self, cases: Sequence[Case], on_step: Callable[[SampleStep], None] | None = None) -> Tensor:
-        """The clips of the cases, (B, F, 3, H, W) in [0, 1]."""
-        prompts, seeds = [case.prompt for case in cases], [case.seed for case in cases]
-        return self.model.sample(prompts, seeds=seeds, guard=self.guard, on_step=on_step, **self.settings.sampling())
-
-
 def evaluate(
     model: T2VModel,
     concept: str,
@@ -71,13 +48,17 @@ def evaluate(
     detector: Detector | None = None,
     settings: EvaluationSettings | None = None,
     prompts: PromptSet | None = None,
+    attacks: Sequence[str] = (),
+    never_knew: T2VModel | None = None,
     out: Path | None = None,
     on_progress: EvaluationCallback | None = None,
 ) -> Evaluation:
     """Measure what a model with erasures, or under a guard, shows of a concept, and what it keeps.
 
     `before` is the model without (by default the same without its erasures); both make the same prompts with
-    the same seeds. `detector` is by default the miniature's, `prompts` the set that ships for the concept. With
+    the same seeds. `detector` is by default the miniature's, `prompts` the set that ships for the concept. `attacks`
+    (see `t2vu_core.evaluation.attacks`) try to bring the concept back; `never_knew` is a model without it, as their
+    ceiling. With
     `out`, finished clips and verdicts are kept there: an interrupted evaluation goes on where it stopped, and
     base's clips are shared between evaluations. The same input gives the same scores, apart from the seconds.
 
@@ -90,16 +71,19 @@ def evaluate(
     before = before or model.without_erasures()
     name = resolve(detector, concept)
     _check_erasures(model, detector, name, concept)
-    chosen = _prompts(prompts, name, settings)
+    if attacks and guard is not None:
+        raise UserError("Attacks are on a model's weights; measure the guard without them.")
+    whole = _prompts(prompts, name)
+    chosen = whole.first(settings.per_register, settings.kept, settings.rounds)
     makers = _makers(before, model, guard, settings)
-    store, verdicts = ClipStore(out and out / "clips"), VerdictStore(out and out / "verdicts.jsonl", detector)
+    store, verdicts = ClipStore(out and out / "clips"), VerdictStore(out and out / "verdicts.jsonl", detector, name)
     _check_space(store, makers, chosen)
     records = list(_records(makers, chosen, store, verdicts, settings, on_progress))
     scores = {
         "format_version": FORMAT_VERSION,
         "concept": name,
-        **score(records),
-        "comes_back": {"probe": None, "prompt_attack": None, "regrowth": None},
+        **score(records, name),
+        "comes_back": attacked(attacks, makers, Attacked(concept, name, detector, whole, never_knew), out, on_progress),
         "settings": _describe(makers, chosen, detector, name, settings),
         "seconds": round(time.monotonic() - start, 1),
     }
@@ -115,27 +99,17 @@ def resolve(detector: Detector, concept: str) -> str:
     return name
 
 
-def estimate_seconds(model: T2VModel, settings: EvaluationSettings, clips: int, guard: Guard | None = None) -> float:
-    """Roughly how long so many clips take here, from a few steps of one batch."""
-    few = 2
-    steps = settings.num_inference_steps or model.family.defaults.num_inference_steps
-    start = time.monotonic()
-    sampling = {**settings.sampling(), "num_inference_steps": few}
-    model.sample(["a"] * settings.batch_size, guard=guard, **sampling)
-    return (time.monotonic() - start) / few * steps * clips / settings.batch_size
-
-
 def _check_erasures(model: T2VModel, detector: Detector, name: str, concept: str) -> None:
     erased = [text for applied in model.erasures for text in applied.erasure.concepts]
     if erased and name not in [detector.resolve(text) for text in erased] and concept not in erased:
         raise UserError(f"The erasure is for {', '.join(erased)}, not for {concept!r}; ask for what it erases.")
 
 
-def _prompts(prompts: PromptSet | None, name: str, settings: EvaluationSettings) -> PromptSet:
+def _prompts(prompts: PromptSet | None, name: str) -> PromptSet:
     prompts = prompts or built_in(name)
     if prompts is None:
         raise UserError(f"No prompt set for {name!r} ships with the package; name a file with prompts for it.")
-    return prompts.first(settings.per_register, settings.kept, settings.rounds)
+    return prompts
 
 
 def _makers(before: T2VModel, after: T2VModel, guard: Guard | None, settings: EvaluationSettings) -> tuple[Maker, Maker]:
@@ -160,7 +134,7 @@ def _records(
 ) -> Iterator[Record]:
     total, done, start = 2 * len(prompts.cases), 0, time.monotonic()
     tell = on_progress or (lambda progress: None)
-    tell(EvaluationProgress("clips", 0, total))
+    tell(EvaluationProgress("clips", 0, total, _expected(makers, prompts, store, settings)))
     for first in range(0, len(prompts.cases), settings.batch_size):
         cases = prompts.cases[first : first + settings.batch_size]
         looks, clips = [], []
@@ -177,8 +151,16 @@ def _records(
         likeness, distance = ssim(*clips).tolist(), l1_distance(*clips).tolist()
         for row, case in enumerate(cases):
             keys = [maker.key(case) for maker in makers]
-            concept = verdicts.names[case.concept]
+            concept = verdicts.names[case.concept] or ""
             yield Record(case, concept, looks[0][row], looks[1][row], likeness[row], distance[row], *keys)
+
+
+def _expected(makers: Sequence[Maker], prompts: PromptSet, store: ClipStore, settings: EvaluationSettings) -> float | None:
+    """Seconds that a full evaluation will take; a quick one starts at once."""
+    if settings.preset != "full":
+        return None
+    missing = [sum(maker.key(case) not in store for case in prompts.cases) for maker in makers]
+    return sum(maker.estimate_seconds(count) for maker, count in zip(makers, missing, strict=True) if count)
 
 
 def _still(tell: EvaluationCallback, progress: EvaluationProgress, step: SampleStep) -> None:

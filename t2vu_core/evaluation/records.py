@@ -23,7 +23,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Record:
-    """One case, before and after; `concept` is the detector's own name of what is looked for."""
+    """One case, before and after; `concept` is the detector's own name of what is looked for.
+
+    It is empty for a prompt to keep whose content the detector cannot judge.
+    """
 
     case: Case
     concept: str

@@ -13,7 +13,7 @@ from t2vu_core.evaluation.statistics import before_after, paired_ratio, trend, w
 PLAIN_REGISTERS = ("terse", "synonym", "refined")
 
 
-def score(records: Sequence[Record]) -> dict[str, Any]:
+def score(records: Sequence[Record], concept: str) -> dict[str, Any]:
     """All rates and measures of an evaluation, as JSON values; null where nothing was asked."""
     about = [record for record in records if record.case.register in ERASED_REGISTERS]
     unrelated = [record for record in records if record.case.register == KEPT]
@@ -24,6 +24,10 @@ def score(records: Sequence[Record]) -> dict[str, Any]:
             "attributes": attributes([record for record in about if record.case.register in PLAIN_REGISTERS]),
             "other_subject": other_subject(about),
         },
+        "false_alarms": before_after(
+            [record.before.judgement.shown[concept] for record in unrelated],
+            [record.after.judgement.shown[concept] for record in unrelated],
+        ),
         "drift": drift(unrelated),
         "motion": ratio(records, lambda look: look.motion),
         "quality": {
@@ -56,6 +60,7 @@ def by_frame(about: Sequence[Record]) -> dict[str, Any] | None:
 
 def kept_concepts(unrelated: Sequence[Record]) -> dict[str, Any] | None:
     """Rate at which clips of other concepts show what they should, and what share of base's rate that is."""
+    unrelated = [record for record in unrelated if record.concept]
     pooled = _shown(unrelated)
     if pooled is None:
         return None

@@ -11,17 +11,18 @@ from pathlib import Path
 from torch import Tensor
 
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.cases import Case
+from t2vu_core.evaluation.cases import KEPT, Case
 from t2vu_core.evaluation.detectors import Detector, Judgement
 
 
 class VerdictStore:
     """A detector with a memory. A line that an interruption left half-written is ignored, and judged anew."""
 
-    def __init__(self, path: Path | None, detector: Detector) -> None:
-        self.path, self.detector = path, detector
-        self.names: dict[str, str] = {}
-        """The detector's own names of the concepts that cases look for."""
+    def __init__(self, path: Path | None, detector: Detector, concept: str) -> None:
+        """`concept` is looked for in every clip, by the detector's own name."""
+        self.path, self.detector, self.concept = path, detector, concept
+        self.names: dict[str, str | None] = {}
+        """The detector's own names of what cases look for; None for a prompt to keep whose content it cannot judge."""
         self._known = dict(self._read()) if path is not None and path.is_file() else {}
 
     def judge(self, keys: Sequence[str], clips: Tensor, cases: Sequence[Case]) -> list[Judgement]:
@@ -39,14 +40,15 @@ class VerdictStore:
         for case in cases:
             if case.concept not in self.names:
                 name = self.detector.resolve(case.concept)
-                if name is None:
+                if name is None and case.register != KEPT:
                     raise UserError(
                         f"The detector ({self.detector.name}) does not know {case.concept!r}, which a prompt is about: "
                         f"{case.prompt!r}."
                     )
                 self.names[case.concept] = name
         others = (case.facts.get("subject", "") for case in cases)
-        return {self.names[case.concept] for case in cases} | {n for n in others if n and self.detector.resolve(n) == n}
+        asked = {self.concept, *(name for case in cases if (name := self.names[case.concept]))}
+        return asked | {name for name in others if name and self.detector.resolve(name) == name}
 
     def _read(self) -> Iterable[tuple[str, Judgement]]:
         assert self.path is not None

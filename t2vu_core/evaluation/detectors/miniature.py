@@ -13,25 +13,11 @@ from torch import Tensor
 from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors.base import Accuracy, Judgement
+from t2vu_core.evaluation.detectors.miniature_accuracy import stored_accuracy
 from t2vu_core.miniature.bundled import WEIGHTS
 from t2vu_core.miniature.captions import STYLE_WORDS, SUBJECT_WORDS
 from t2vu_core.miniature.detector import THRESHOLD, MiniatureDetector, load_detector
-from t2vu_core.miniature.world import (
-    BACKGROUNDS,
-    FIRST,
-    MOTIONS,
-    NUM_FRAMES,
-    SECOND,
-    SIZE,
-    STYLE,
-    STYLES,
-    SUBJECTS,
-    render,
-    sample_labels,
-)
-
-RENDERS_PER_SIDE = 500
-_RENDER_SEED = 7_900_000
+from t2vu_core.miniature.world import BACKGROUNDS, MOTIONS, NUM_FRAMES, SIZE, STYLES, SUBJECTS
 
 
 class WorldDetector:
@@ -39,7 +25,6 @@ class WorldDetector:
 
     def __init__(self, network: MiniatureDetector) -> None:
         self.network = network
-        self._accuracies: dict[str, Accuracy] = {}
         self.name = f"miniature {hash_tensors(sorted(network.state_dict().items()))[:12]}"
 
     @classmethod
@@ -56,19 +41,18 @@ class WorldDetector:
     def resolve(self, concept: str) -> str | None:
         return _names().get(" ".join(concept.lower().split()))
 
-    def accuracy(self, concept: str) -> Accuracy:
-        """Counted on renders, half of them with the concept; concept-free ones include unknown and no subjects."""
-        if concept not in self._accuracies:
-            found, alarms = (self._shown(clips, concept) for clips in _renders(concept))
-            self._accuracies[concept] = Accuracy(sum(alarms), len(alarms), len(found) - sum(found), len(found))
-        return self._accuracies[concept]
+    def accuracy(self, concept: str) -> Accuracy | None:
+        """As counted on renders and stored beside this file; None for weights that were not counted."""
+        return stored_accuracy(self.name, concept)
 
     @torch.no_grad()
     def judge(self, clips: Tensor, concepts: Sequence[str]) -> list[Judgement]:
         """Clips of another size or length are resampled to the detector's own; frames keep their number."""
         frames_asked = clips.shape[1]
-        verdict = self.network.judge(_fit(clips) * 2 - 1)
-        style_by_frame = _style_by_frame(self.network, _fit(clips) * 2 - 1)
+        fitted = _fit(clips) * 2 - 1
+        verdict = self.network.judge(fitted)
+        styles = [concept for concept in concepts if concept in STYLES]
+        style_by_frame = _style_by_frame(self.network, fitted) if styles else torch.empty(0)
         index = torch.linspace(0, NUM_FRAMES - 1, frames_asked).round().long()
         judgements = []
         for row in range(len(clips)):
@@ -82,7 +66,7 @@ class WorldDetector:
                     frames[concept] = (subject_frames[index, column] > THRESHOLD).tolist()
                 else:
                     shown[concept] = style == concept
-                    frames[concept] = (style_by_frame[row][index] == STYLES.index(concept)).tolist()
+                    frames[concept] = (style_by_frame[row, index] == STYLES.index(concept)).tolist()
             attributes = {
                 "style": style,
                 "motion": MOTIONS[int(verdict.motion[row].argmax())],
@@ -91,9 +75,6 @@ class WorldDetector:
             confidence = float(torch.maximum(subjects, 1 - subjects).min())
             judgements.append(Judgement(shown, frames, confidence, attributes))
         return judgements
-
-    def _shown(self, clips: Tensor, concept: str) -> list[bool]:
-        return [judgement.shown[concept] for judgement in self.judge(clips, [concept])]
 
 
 @cache
@@ -109,23 +90,8 @@ def _names() -> dict[str, str]:
     return names
 
 
-def _renders(concept: str) -> tuple[Tensor, Tensor]:
-    """Renders with and without a concept, each (n, 9, 3, 48, 48) in [0, 1]; always the same ones."""
-    generator = torch.Generator().manual_seed(_RENDER_SEED)
-    options = {"distractors": 0.15, "empty": 0.05}
-    labels = sample_labels(RENDERS_PER_SIDE * 40, generator, **options)
-    if concept in SUBJECTS:
-        number = SUBJECTS.index(concept)
-        has = (labels[:, FIRST] == number) | ((labels[:, SECOND] == number) & (labels[:, FIRST] >= 0))
-    else:
-        has = labels[:, STYLE] == STYLES.index(concept)
-    chosen = [labels[has][:RENDERS_PER_SIDE], labels[~has][:RENDERS_PER_SIDE]]
-    first, second = (render(part, generator) / 2 + 0.5 for part in chosen)
-    return first, second
-
-
 def _fit(clips: Tensor) -> Tensor:
-    """Resample (B, F, 3, H, W) to the 9 frames of 48 x 48 that the detector was trained on."""
+    """Resample (B, F, 3, H, W) to the number and size of frames that the detector was trained on."""
     clips = clips.float()
     if clips.shape[1] != NUM_FRAMES:
         clips = clips[:, torch.linspace(0, clips.shape[1] - 1, NUM_FRAMES).round().long()]

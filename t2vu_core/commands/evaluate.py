@@ -1,0 +1,107 @@
+"""`t2vu evaluate`: what is erased, what is kept, what comes back."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from t2vu_core.commands.options import add_erasures, add_model, apply_erasures, open_model
+from t2vu_core.erasure import Erasure, atomic_path
+from t2vu_core.evaluation.attacks import ATTACKS
+from t2vu_core.evaluation.cases import load_prompt_set
+from t2vu_core.evaluation.detectors import DETECTORS, open_detector
+from t2vu_core.evaluation.evaluate import evaluate
+from t2vu_core.evaluation.report import write_report
+from t2vu_core.evaluation.settings import PRESETS, EvaluationCallback, EvaluationProgress, EvaluationSettings
+from t2vu_core.evaluation.verdict import text_table
+from t2vu_core.guards import GUARDS, make_guard
+from t2vu_core.model import load_model
+
+HELP = "measure what is erased, what is kept, and what comes back"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Model, erasures, guard, concept, detector, prompts and output."""
+    add_model(parser)
+    add_erasures(parser)
+    parser.add_argument("--concept", required=True, metavar="C", help='what shall be gone, in words: "ghost"')
+    parser.add_argument("--out", required=True, metavar="DIR", help="a folder for the report, the scores and the clips")
+    parser.add_argument("--preset", choices=PRESETS, default="quick", help="how much is measured")
+    parser.add_argument("--guard", choices=GUARDS, help="sample under a training-free guard against the concept")
+    parser.add_argument("--detector", default="miniature", metavar="D", help=f"one of {', '.join(DETECTORS)}")
+    parser.add_argument("--prompts", metavar="FILE", help="your own prompts: JSON Lines, or one prompt a line")
+    parser.add_argument(
+        "--attack", action="append", default=[], choices=[*ATTACKS, "all"], help="try to bring it back; may be given again"
+    )
+    parser.add_argument("--never-knew", metavar="M", help="a model that never knew the concept, as the attacks' ceiling")
+    parser.add_argument("--steps", type=int, help="denoising steps; the default is the preset's")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure; write the page and the scores, and put the scores into the erasure file."""
+    out = Path(options.out)
+    changes = {} if options.steps is None else {"num_inference_steps": options.steps}
+    settings = EvaluationSettings.of(options.preset, **changes)
+    detector = open_detector(options.detector)
+    prompts = None if options.prompts is None else load_prompt_set(Path(options.prompts), options.concept)
+    base = open_model(options)
+    model = apply_erasures(base, options)
+    guard = make_guard(options.guard, [options.concept]) if options.guard else None
+    with evaluation_bar() as on_progress:
+        evaluation = evaluate(
+            model,
+            options.concept,
+            before=base,
+            guard=guard,
+            detector=detector,
+            settings=settings,
+            prompts=prompts,
+            attacks=ATTACKS if "all" in options.attack else tuple(dict.fromkeys(options.attack)),
+            never_knew=load_model(options.never_knew, device=base.family.device) if options.never_knew else None,
+            out=out,
+            on_progress=on_progress,
+        )
+    erasures = [applied.erasure for applied in model.erasures]
+    report = write_report(evaluation, out / "report.html", erasures=erasures, fps=model.family.defaults.fps)
+    with atomic_path(out / "scores.json") as temporary:
+        temporary.write_text(json.dumps(evaluation.scores, indent=1), encoding="utf-8")
+    written = _into_file(options, evaluation.scores)
+    return {**evaluation.scores, "report": str(report), "scores_written_to": written}
+
+
+def show(result: dict[str, Any]) -> str:
+    """The verdict, the table, and where the page is."""
+    return f"{text_table(result)}\n\n{result['report']}"
+
+
+def _into_file(options: argparse.Namespace, scores: dict[str, Any]) -> str | None:
+    """Scores belong to a file if nothing else was at work: one erasure, as trained, without a guard."""
+    if len(options.erasure) != 1 or options.guard or options.strength != 1:
+        return None
+    return str(Erasure.load(options.erasure[0]).with_scores(scores).save(options.erasure[0]))
+
+
+@contextlib.contextmanager
+def evaluation_bar() -> Iterator[EvaluationCallback]:
+    """Progress bars on stderr, one a stage; the expected duration is said as soon as it is known."""
+    bars: dict[str, tqdm] = {}
+
+    def on_progress(progress: EvaluationProgress) -> None:
+        if progress.stage not in bars:
+            bars[progress.stage] = tqdm(total=progress.total, desc=progress.stage, unit="clip")
+            if progress.seconds_left:
+                tqdm.write(f"{progress.total} clips take about {progress.seconds_left / 60:.0f} minutes.", file=sys.stderr)
+        bars[progress.stage].update(progress.step - bars[progress.stage].n)
+
+    try:
+        yield on_progress
+    finally:
+        for bar in bars.values():
+            bar.close()

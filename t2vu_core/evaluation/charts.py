@@ -1,0 +1,83 @@
+"""Curves and bars as inline SVG: no script, no picture files, readable in print and on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+WIDTH, HEIGHT = 520, 220
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 34
+
+
+def rate_by_frame(by_frame: Mapping[str, Any]) -> str:
+    """Rate over frame index before and after, with the interval of after as a band."""
+    count = len(by_frame["after"])
+    low, high = zip(*by_frame["interval"], strict=True)
+    band = [*_points(low, count, 1.0), *reversed(_points(high, count, 1.0))]
+    shapes = f'<polygon class="band" points="{_join(band)}"/>'
+    for name in ("before", "after"):
+        shapes += f'<polyline class="{name}" points="{_join(_points(by_frame[name], count, 1.0))}"/>'
+        shapes += "".join(f'<circle class="{name}" cx="{x}" cy="{y}" r="3"/>' for x, y in _points(by_frame[name], count, 1))
+    ticks = _x_ticks([str(index + 1) for index in range(count)])
+    return _frame(shapes + _y_ticks(["0 %", "50 %", "100 %"]) + ticks, "frame", "Rate of clips with the concept, by frame")
+
+
+def loss_curve(losses: Sequence[float]) -> str:
+    """The loss of a training over its steps, from zero."""
+    step = max(1, len(losses) // 250)
+    shown = list(losses)[::step]
+    top = max(shown) or 1.0
+    line = f'<polyline class="after" points="{_join(_points(shown, len(shown), top))}"/>'
+    ticks = _y_ticks(["0", f"{top / 2:.2g}", f"{top:.2g}"]) + _x_ticks(["1", str(len(losses))])
+    return _frame(line + ticks, "training step", "Loss of the training")
+
+
+def bars_by_concept(by_concept: Mapping[str, Any]) -> str:
+    """One pair of bars a concept, before and after, as lines of HTML that stay readable at any width."""
+    rows = []
+    for name, rate in by_concept.items():
+        bars = "".join(
+            f'<span class="bar {which}" style="width:{100 * rate[which]:.1f}%"></span>' for which in ("before", "after")
+        )
+        numbers = f"{100 * rate['before']:.0f} → {100 * rate['after']:.0f} %"
+        rows.append(f'<div class="row"><b>{escape(name)}</b><span class="bars">{bars}</span><i>{numbers}</i></div>')
+    return f'<div class="concepts">{"".join(rows)}</div>'
+
+
+def _points(values: Sequence[float], count: int, top: float) -> list[tuple[float, float]]:
+    return [
+        (_x(index, count), round(HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM), 1))
+        for index, value in enumerate(values)
+    ]
+
+
+def _x(index: int, count: int) -> float:
+    return round(LEFT + index / max(1, count - 1) * (WIDTH - LEFT - RIGHT), 1)
+
+
+def _join(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x},{y}" for x, y in points)
+
+
+def _y_ticks(labels: Sequence[str]) -> str:
+    parts = []
+    for index, label in enumerate(labels):
+        y = HEIGHT - BOTTOM - index / (len(labels) - 1) * (HEIGHT - TOP - BOTTOM)
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{label}</text>')
+    return "".join(parts)
+
+
+def _x_ticks(labels: Sequence[str]) -> str:
+    step = max(1, len(labels) // 12)
+    places = [(index, label) for index, label in enumerate(labels) if index % step == 0]
+    return "".join(
+        f'<text x="{_x(index, len(labels))}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{label}</text>'
+        for index, label in places
+    )
+
+
+def _frame(shapes: str, x_title: str, title: str) -> str:
+    name = f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 3}" text-anchor="middle">{x_title}</text>'
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{shapes}{name}</svg>'

@@ -1,0 +1,98 @@
+"""Scores in words: two sentences for people, and a table for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+REGISTER_TITLES = {
+    "terse": "short prompts",
+    "synonym": "other names",
+    "refined": "long, refined prompts",
+    "two_subject": "two subjects",
+    "all": "all of them",
+}
+# Above these a part of the verdict turns from good to bad.
+GONE_ABOVE = 0.10
+KEPT_BELOW = 0.85
+STILL_BELOW = 0.6
+
+
+def sentences(scores: Mapping[str, Any]) -> str:
+    """The verdict in two sentences: what is gone, and what else changed."""
+    return f"{_gone(scores)} {_kept(scores)}"
+
+
+def table(scores: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """Rows (what, before, after, 95 % interval of after, clips) of all rates that were counted."""
+    erased, kept = scores["erased"], scores["kept"]
+    rows = [(f"shows it, {title}", erased[name]) for name, title in REGISTER_TITLES.items()]
+    rows += [("other concepts shown", kept["concepts"]), ("the other subject of two", kept["other_subject"])]
+    rows += [("shows it, not asked for", scores["false_alarms"])]
+    rows += [(f"{name} as asked", rate) for name, rate in kept["attributes"].items()]
+    return [(what, *_cells(rate)) for what, rate in rows if rate]
+
+
+def text_table(scores: Mapping[str, Any]) -> str:
+    """The verdict and the table as plain text."""
+    rows = [("", "before", "after", "95 % interval", "clips"), *table(scores)]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([sentences(scores), "", *lines, *_measures(scores)])
+
+
+def percent(share: float | None) -> str:
+    """0.053 -> "5 %"; "-" where nothing was measured."""
+    return "-" if share is None else f"{100 * share:.0f} %"
+
+
+def interval(bounds: Any) -> str:
+    """(0.02, 0.13) -> "2 to 13 %"."""
+    return "-" if bounds is None else f"{100 * bounds[0]:.0f} to {100 * bounds[1]:.0f} %"
+
+
+def _gone(scores: Mapping[str, Any]) -> str:
+    rate, concept = scores["erased"]["all"], scores["concept"]
+    if rate is None:
+        return f"Nothing was asked about {concept!r}."
+    count = rate["clips"]
+    seen, was = round(rate["after"] * count), round(rate["before"] * count)
+    return (
+        f"{_word(rate)}: {concept!r} is in {seen} of {count} clips that ask for it ({percent(rate['after'])}, "
+        f"95 % interval {interval(rate['interval'])}); before it was in {was} ({percent(rate['before'])})."
+    )
+
+
+def _word(rate: Mapping[str, Any]) -> str:
+    if rate["before"] == 0 or rate["p_of_no_change"] > 0.05 or rate["after"] >= rate["before"]:
+        return "Not erased"
+    if rate["interval"][1] <= GONE_ABOVE:
+        return "Erased"
+    return "Mostly erased" if rate["after"] <= 0.2 * rate["before"] else "Partly erased"
+
+
+def _kept(scores: Mapping[str, Any]) -> str:
+    kept, motion = scores["kept"]["concepts"], scores["motion"]["ratio"]
+    if kept is None or kept["relative"]["ratio"] is None:
+        return "What else changed is not known: no prompts of other concepts worked."
+    share = kept["relative"]
+    text = f"Other concepts are shown {percent(share['ratio'])} as often as before ({interval(share['interval'])})"
+    text += ", which is damage" if share["ratio"] < KEPT_BELOW else ""
+    if motion is not None and motion < STILL_BELOW:
+        text += f", and the clips move only {percent(motion)} as much"
+    return f"{text}."
+
+
+def _cells(rate: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return percent(rate["before"]), percent(rate["after"]), interval(rate["interval"]), str(rate["clips"])
+
+
+def _measures(scores: Mapping[str, Any]) -> list[str]:
+    lines = [f"motion against base: {percent(scores['motion']['ratio'])}"]
+    if scores["drift"]:
+        lines.append(f"same-seed drift of other clips: SSIM {scores['drift']['ssim']:.3f}, L1 {scores['drift']['l1']:.3f}")
+    for name, attack in scores["comes_back"].items():
+        if attack:
+            found = f"{percent(attack['after'])} ({interval(attack['interval'])}; unerased {percent(attack['control'])})"
+            lines.append(f"comes back by {name.replace('_', ' ')}: {found}")
+    return ["", *lines]
