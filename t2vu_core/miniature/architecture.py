@@ -19,9 +19,9 @@ from t2vu_core.miniature.captions import REGISTERS, caption
 from t2vu_core.miniature.world import NUM_FRAMES, SIZE, sample_labels
 
 MAX_TEXT_TOKENS = 48
-SPATIAL_RATIO = 8
-TEMPORAL_RATIO = 2
-LATENT_CHANNELS = 48
+SPATIAL_RATIO = 4
+TEMPORAL_RATIO = 1
+LATENT_CHANNELS = 12
 LATENT_SIZE = SIZE // SPATIAL_RATIO
 LATENT_FRAMES = (NUM_FRAMES - 1) // TEMPORAL_RATIO + 1
 
@@ -72,35 +72,34 @@ def make_text_encoder(vocabulary_size: int, *, width: int = 160, layers: int = 3
     return T5EncoderModel(config)
 
 
-def make_vae(*, width: int = 32) -> AutoencoderKLLTXVideo:
-    """A causal video VAE: 9 x 48 x 48 pixels <-> 5 x 6 x 6 latents.
+def make_vae(*, width: int = 48) -> AutoencoderKLLTXVideo:
+    """A causal video VAE: 9 x 32 x 32 pixels <-> 9 x 8 x 8 latents.
 
-    Pixels are folded into patches of 4 x 4 (`width` channels), then 2 x 2 x 2 of those into one position
-    (8 `width` channels) by the block's own unshuffling shortcut. The empty blocks are there because
-    CogVideoXPipeline reads the spatial ratio off the number of entries: 2 ** (4 - 1).
+    Pixels are folded into patches of 4 x 4. The empty blocks are there because CogVideoXPipeline reads
+    the spatial ratio off the number of entries: 2 ** (3 - 1).
     """
     return AutoencoderKLLTXVideo(
         latent_channels=LATENT_CHANNELS,
-        block_out_channels=(width, 8 * width, 8 * width, 8 * width),
-        decoder_block_out_channels=(8 * width,) * 4,
-        layers_per_block=(2, 0, 0, 0),
-        decoder_layers_per_block=(4, 0, 0, 0, 0),
-        spatio_temporal_scaling=(True, False, False),
-        decoder_spatio_temporal_scaling=(True, False, False, False),
+        block_out_channels=(width,) * 3,
+        decoder_block_out_channels=(width,) * 3,
+        layers_per_block=(1, 0, 1),
+        decoder_layers_per_block=(2, 0, 0, 2),
+        spatio_temporal_scaling=(False,) * 2,
+        decoder_spatio_temporal_scaling=(False,) * 3,
         patch_size=4,
         patch_size_t=1,
-        down_block_types=("LTXVideo095DownBlock3D",) * 3,
-        downsample_type=("spatiotemporal",) * 3,
-        decoder_inject_noise=(False,) * 5,
-        upsample_residual=(True, False, False, False),
-        upsample_factor=(8, 1, 1, 1),
+        down_block_types=("LTXVideo095DownBlock3D",) * 2,
+        downsample_type=("spatiotemporal",) * 2,
+        decoder_inject_noise=(False,) * 4,
+        upsample_residual=(False,) * 3,
+        upsample_factor=(1,) * 3,
         spatial_compression_ratio=SPATIAL_RATIO,
         temporal_compression_ratio=TEMPORAL_RATIO,
     )
 
 
-def make_transformer(*, heads: int = 7, head_dim: int = 32, layers: int = 6, text_width: int = 160) -> CogVideoXTransformer3DModel:
-    """CogVideoX's denoiser on 5 x 6 x 6 latents, adaLN-zero initialised."""
+def make_transformer(*, heads: int = 6, head_dim: int = 32, layers: int = 6, text_width: int = 160) -> CogVideoXTransformer3DModel:
+    """CogVideoX's denoiser on 9 x 8 x 8 latents, adaLN-zero initialised."""
     model = CogVideoXTransformer3DModel(
         num_attention_heads=heads,
         attention_head_dim=head_dim,
@@ -112,7 +111,7 @@ def make_transformer(*, heads: int = 7, head_dim: int = 32, layers: int = 6, tex
         sample_width=LATENT_SIZE,
         sample_height=LATENT_SIZE,
         sample_frames=NUM_FRAMES,
-        patch_size=1,
+        patch_size=2,
         temporal_compression_ratio=TEMPORAL_RATIO,
         max_text_seq_length=MAX_TEXT_TOKENS,
         spatial_interpolation_scale=0.5,

@@ -59,7 +59,7 @@ class Verdict:
 
 
 class MiniatureDetector(nn.Module):
-    """Clips (n, 9, 3, 48, 48) in [-1, 1] -> logits of each attribute."""
+    """Clips (n, 9, 3, 32, 32) in [-1, 1] -> logits of each attribute."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class MiniatureDetector(nn.Module):
             block(4 * width, 4 * width, 1),
         )
         features = 128
-        self.project = nn.Sequential(nn.Conv2d(4 * width, 32, 1), nn.SiLU(), nn.Flatten(), nn.Linear(32 * 36, features))
+        self.project = nn.Sequential(nn.Conv2d(4 * width, 32, 1), nn.SiLU(), nn.Flatten(), nn.Linear(32 * 16, features))
         self.subject = nn.Sequential(nn.SiLU(), nn.Linear(features, features), nn.SiLU(), nn.Linear(features, len(SUBJECTS)))
         self.clip = nn.Sequential(nn.SiLU(), nn.Linear(features, features), nn.SiLU())
         self.style = nn.Linear(features, len(STYLES))
@@ -99,7 +99,7 @@ class MiniatureDetector(nn.Module):
 
     @torch.no_grad()
     def judge(self, clips_BFCHW: Tensor, *, batch_size: int = 64) -> Verdict:
-        """Judge clips (n, 9, 3, 48, 48) in [-1, 1]."""
+        """Judge clips (n, 9, 3, 32, 32) in [-1, 1]."""
         parts = [self(part) for part in clips_BFCHW.float().split(batch_size)]
         logits = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         by_frame = logits["subjects_by_frame"]
@@ -149,8 +149,8 @@ def ruin(clips: Tensor, generator: torch.Generator) -> Tensor:
     kinds = torch.randint(0, 3, (len(clips),), generator=generator)
     small = F.interpolate(clips.flatten(0, 1), size=4, mode="area")
     blobs = F.interpolate(small, size=clips.shape[-1], mode="bilinear").view_as(clips)
-    blocks = clips.unflatten(4, (6, 8)).unflatten(3, (6, 8)).permute(0, 1, 2, 3, 5, 4, 6).flatten(3, 4)
-    shuffled = blocks[:, :, :, torch.randperm(36, generator=generator)].unflatten(3, (6, 6))
+    blocks = clips.unflatten(4, (4, 8)).unflatten(3, (4, 8)).permute(0, 1, 2, 3, 5, 4, 6).flatten(3, 4)
+    shuffled = blocks[:, :, :, torch.randperm(16, generator=generator)].unflatten(3, (4, 4))
     shuffled = shuffled.permute(0, 1, 2, 3, 5, 4, 6).flatten(5, 6).flatten(3, 4)
     noise = (blobs + 0.8 * torch.randn(clips.shape, generator=generator)).clamp(-1, 1)
     pick = kinds[:, None, None, None, None]

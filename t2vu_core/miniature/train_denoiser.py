@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 CAPTION_DROPOUT = 0.1
 FACT_DROPOUT = 0.08
-REGISTER_SHARES = {"terse": 0.4, "synonym": 0.3, "refined": 0.3}
+REGISTER_SHARES = {"terse": 0.5, "synonym": 0.25, "refined": 0.25}
 
 
 @dataclass
@@ -39,7 +39,7 @@ class EncodedClips:
 def encode_clips(vae: AutoencoderKLLTXVideo, count: int, *, seed: int) -> EncodedClips:
     """Render and encode clips; sets the VAE's `scaling_factor` so that latents have unit variance."""
     generator = torch.Generator().manual_seed(seed)
-    labels = sample_labels(count, generator)
+    labels = sample_labels(count, generator, two_subjects=0.25)
     parts = []
     for rows in labels.split(64):
         with torch.autocast("cpu", torch.bfloat16):

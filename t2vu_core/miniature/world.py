@@ -1,6 +1,6 @@
 """The world: what a miniature clip can show, and the renderer that draws it.
 
-A clip is 9 frames of 48 x 48 pixels. Its facts are one row of a label tensor
+A clip is 9 frames of 32 x 32 pixels. Its facts are one row of a label tensor
 (`first`, `second`, `style`, `motion`, `background`): indices into the tuples below, with
 `NOBODY` where there is no subject. The sprites are glyphs of Noto Color Emoji (see NOTICE).
 
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-SIZE = 48
+SIZE = 32
 NUM_FRAMES = 9
 NOBODY = -1
 
@@ -49,7 +49,7 @@ FIRST, SECOND, STYLE, MOTION, BACKGROUND = range(len(LABELS))
 STYLES_HIDING_BACKGROUND = ("sketch",)
 
 _SPRITES_FILE = Path(__file__).parent / "weights" / "sprites.safetensors"
-_SPRITE_SIZES = (48, 34, 24, 16)
+_SPRITE_SIZES = (30, 24, 20, 15, 10)
 
 
 def sample_labels(
@@ -76,7 +76,7 @@ def sample_labels(
 
 
 def render(labels: Tensor, generator: torch.Generator, *, chunk: int = 64) -> Tensor:
-    """Draw the labelled clips. labels (n, 5) -> (n, 9, 3, 48, 48) in [-1, 1]."""
+    """Draw the labelled clips. labels (n, 5) -> (n, 9, 3, 32, 32) in [-1, 1]."""
     return torch.cat([_render_chunk(part, generator) for part in labels.split(chunk)])
 
 
@@ -123,23 +123,21 @@ def _trajectories(motion: Tensor, pair: Tensor, generator: torch.Generator) -> t
     """Radius and centre per frame, in pixels, each (n, t); `shift` (n, 1) moves a pair's two subjects apart."""
     n, name = len(motion), {name: index for index, name in enumerate(MOTIONS)}
 
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.rand(n, 1, generator=generator) * (high - low) + low
+    def jitter() -> Tensor:
+        """Places two pixels apart, like the steps of the motion: a small model learns each of them sharply."""
+        return 2.0 * torch.randint(-1, 2, (n, 1), generator=generator)
 
     time = torch.linspace(-1, 1, NUM_FRAMES)[None]
     motion, pair = motion[:, None], pair[:, None]
-    radius = torch.where(pair, uniform(9.5, 10.5), uniform(13.0, 15.0)).expand(n, NUM_FRAMES)
-    amplitude = torch.where(pair, uniform(6.0, 7.0), uniform(8.5, 10.0))
-    sideways = torch.where(pair, uniform(3.2, 4.2), amplitude)
-    jitter_x = uniform(-3.0, 3.0) * torch.where(pair, 0.2, 1.0)
-    jitter_y = uniform(-3.0, 3.0)
-    calm = 0.4
+    radius = torch.where(pair, 7.5, 10.0).expand(n, NUM_FRAMES)
+    sideways = torch.where(pair, 4.0, 8.0)
+    jitter_x, jitter_y = jitter() * torch.where(pair, 0.0, 1.0), jitter()
     horizontal = (motion == name["right"]).float() - (motion == name["left"]).float()
     vertical = (motion == name["down"]).float() - (motion == name["up"]).float()
-    x = SIZE / 2 + torch.where(horizontal != 0, calm * jitter_x, jitter_x) + horizontal * sideways * time
-    y = SIZE / 2 + torch.where(vertical != 0, calm * jitter_y, jitter_y) + vertical * amplitude * time
-    radius = torch.where(motion == name["growing"], radius * (0.8 + 0.35 * time), radius)
-    shift = torch.where(pair, 11.5, 0.0)
+    x = SIZE / 2 + torch.where(horizontal != 0, 0.0, jitter_x) + horizontal * sideways * time
+    y = SIZE / 2 + torch.where(vertical != 0, 0.0, jitter_y) + vertical * 8.0 * time
+    radius = torch.where(motion == name["growing"], radius * (0.85 + 0.35 * time), radius)
+    shift = torch.where(pair, 8.0, 0.0)
     return radius, x, y, shift
 
 
@@ -175,10 +173,10 @@ def _still_backdrops() -> Tensor:
     x = y.T
     sky = _gradient((0.30, 0.60, 0.98), (0.75, 0.90, 1.0), y)
     night = _gradient((0.03, 0.04, 0.18), (0.12, 0.10, 0.32), y)
-    moon = (4.2 - ((x - 0.86) ** 2 + (y - 0.14) ** 2).sqrt() * SIZE).clamp(0, 1)
+    moon = (3.2 - ((x - 0.86) ** 2 + (y - 0.14) ** 2).sqrt() * SIZE).clamp(0, 1)
     night = night * (1 - moon) + torch.tensor((0.98, 0.95, 0.75))[:, None, None] * moon
     for star_x, star_y in ((0.10, 0.12), (0.34, 0.06), (0.60, 0.10), (0.06, 0.52), (0.94, 0.55), (0.22, 0.90)):
-        star = (1.3 - ((x - star_x) ** 2 + (y - star_y) ** 2).sqrt() * SIZE).clamp(0, 1)
+        star = (1.0 - ((x - star_x) ** 2 + (y - star_y) ** 2).sqrt() * SIZE).clamp(0, 1)
         night = night * (1 - star) + star
     meadow = _gradient((0.80, 0.93, 1.0), (0.25, 0.68, 0.22), ((y - 0.62) * SIZE).clamp(0, 1))
     sunset = _gradient((0.45, 0.18, 0.50), (1.0, 0.62, 0.20), y)

@@ -37,7 +37,12 @@ def test_things_and_manners_are_told_apart(concept: str, kind: str) -> None:
 
 
 def test_names_get_the_article_they_need() -> None:
-    assert [with_article(name) for name in ("ghost", "octopus", "the moon", "Obama")] == ["a ghost", "an octopus", "the moon", "Obama"]
+    assert [with_article(name) for name in ("ghost", "octopus", "the moon", "Obama")] == [
+        "a ghost",
+        "an octopus",
+        "the moon",
+        "Obama",
+    ]
 
 
 def test_a_preserve_prompt_never_says_the_concept() -> None:
