@@ -36,6 +36,8 @@ class EraserSet(nn.Module):
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> EraserSet:
         """Rebuild from `named_tensors()`."""
         names = sorted({key.rsplit(".", 2)[0] for key in tensors})
+        if not names:
+            raise UserError("The erasure holds no tensors: it would erase nothing.")
         try:
             erasers = cls({name: _empty_eraser(tensors, name) for name in names})
             state = {
@@ -118,7 +120,8 @@ def _hook(
             removed = eraser(args[0] if eraser.reads_input else hidden)
             if record is not None and not eraser.reads_input:
                 record(site.name, removed)
-            return hidden + strength * removed
+            # Under autocast a projection's input and output differ in precision; what follows expects the output's.
+            return hidden + (strength * removed).to(hidden.dtype)
 
         return site.edit(output, change)
 

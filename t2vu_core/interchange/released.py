@@ -79,7 +79,8 @@ def _load(path: Path) -> Any:
             f"{path.name} holds more than tensors, or is damaged; such a file could run code and is not opened."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path.name} is damaged and cannot be read ({str(error).splitlines()[0]}).") from error
+        reason = " ".join(str(error).split())[:120] or "it ends too early"
+        raise UserError(f"{path.name} is damaged and cannot be read ({reason}).") from error
 
 
 def _flatten(content: Any, name: str) -> dict[str, Tensor]:

@@ -1,0 +1,164 @@
+"""Exported LoRAs, loaded by the programs they are for: diffusers' own pipelines, and ComfyUI's own models."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.loaders import single_file_utils as originals
+from safetensors.torch import load_file
+from torch import Tensor
+
+from t2vu_core.erasure import Erasure, read_description
+from t2vu_core.errors import UserError
+from t2vu_core.interchange import export_lora
+from tests.core.tiny_models import TINY_MODELS, TinyModel
+
+PROMPTS = ["a red ghost floats over a quiet green hill"]
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMFYUI = Path(os.environ.get("COMFYUI_DIR") or REPOSITORY / ".comfy" / "ComfyUI")
+
+
+@pytest.fixture(params=TINY_MODELS.values(), ids=lambda tiny: tiny.name)
+def tiny(request: pytest.FixtureRequest) -> TinyModel:
+    return request.param
+
+
+def test_the_stock_pipeline_with_the_export_makes_our_clips(tiny: TinyModel, tmp_path: Path) -> None:
+    erasure = tiny.random_erasure("lora", scale=0.2)
+    files = export_lora(erasure, tmp_path / "ghost", layout="diffusers")
+    stock = tiny.stock()
+    for index, file in enumerate(files):
+        second = {"load_into_transformer_2": True} if index else {}
+        stock.load_lora_weights(file.parent, weight_name=file.name, adapter_name=f"ghost_{index}", **second)
+    theirs = tiny.sample_stock(stock, PROMPTS, [2], 1.0)
+    ours = tiny.sample_ours(tiny.model.with_erasure(erasure), PROMPTS, [2], 1.0)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    without = tiny.sample_ours(tiny.model, PROMPTS, [2], 1.0)
+    assert (ours - without).abs().max() > 1e-2, "the LoRA does too little to compare"
+
+
+def test_a_model_with_two_denoisers_gives_a_file_for_each(tmp_path: Path) -> None:
+    erasure = TINY_MODELS["wan-2.2-14b"].random_erasure("lora")
+    for layout in ("comfyui", "diffusers"):
+        files = export_lora(erasure, tmp_path / "ghost.safetensors", layout=layout)
+        assert [file.name for file in files] == ["ghost_high_noise.safetensors", "ghost_low_noise.safetensors"]
+        first, second = (load_file(file) for file in files)
+        assert set(first) == set(second)
+        assert any(not torch.equal(first[key], second[key]) for key in first)
+
+
+def test_the_export_says_where_it_comes_from(tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    erasure = TINY_MODELS["wan-2.1"].random_erasure("lora")
+    (file,) = export_lora(erasure, tmp_path / "ghost", layout="comfyui")
+    with safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+    assert metadata["modelspec.architecture"] == "wan/lora"
+    assert json.loads(metadata["t2vu_exported_from"])["concepts"] == ["ghost"]
+    with pytest.raises(UserError, match="not an erasure"):
+        read_description(file)
+
+
+def test_what_no_lora_can_say_is_refused(tiny: TinyModel, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="LoRA kind"):
+        export_lora(tiny.random_erasure("bottleneck"), tmp_path / "x", layout="comfyui")
+    encoder = dataclasses.replace(tiny.random_erasure("lora"), kind="unlearned_encoder")
+    with pytest.raises(UserError, match="text encoder"):
+        export_lora(encoder, tmp_path / "x", layout="comfyui")
+    elsewhere = dataclasses.replace(tiny.random_erasure("lora"), tensors={
+        "somewhere.lora_A.weight": torch.ones(2, 3), "somewhere.lora_B.weight": torch.ones(3, 2)
+    })  # fmt: skip
+    with pytest.raises(UserError, match="somewhere"):
+        export_lora(elsewhere, tmp_path / "x", layout="comfyui")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cogvideox_gets_the_names_of_comfyuis_cogvideox(tmp_path: Path) -> None:
+    (file,) = export_lora(TINY_MODELS["cogvideox-2b"].random_erasure("lora"), tmp_path / "x", layout="comfyui")
+    modules = {key.rsplit(".", 2)[0] for key in load_file(file)}
+    assert modules == {f"diffusion_model.blocks.{block}.{name}" for block in range(2) for name in ("q", "k", "v", "attn_out")}
+
+
+def mochi_to_diffusers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The video side of the attentions, split as diffusers' reader does it; that one is for 48 blocks only."""
+    split = {}
+    for block in range(2):
+        ours, theirs = f"transformer_blocks.{block}.attn1", f"blocks.{block}.attn"
+        parts = weights[f"{theirs}.qkv_x.weight"].chunk(3)
+        split.update({f"{ours}.{name}.weight": part for name, part in zip(("to_q", "to_k", "to_v"), parts, strict=True)})
+        split[f"{ours}.to_out.0.weight"] = weights[f"{theirs}.proj_x.weight"]
+    return split
+
+
+CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
+    "wan": originals.convert_wan_transformer_to_diffusers,
+    "ltx": originals.convert_ltx_transformer_checkpoint_to_diffusers,
+    "hunyuan_video": originals.convert_hunyuan_video_transformer_to_diffusers,
+    "mochi": mochi_to_diffusers,
+}
+"""diffusers' own readers of the original layouts, which are ComfyUI's."""
+COMFY_ROWS = {
+    "wan": "wan-2.1",
+    "ltx": "ltx-video",
+    "hunyuan_video": "hunyuan-video",
+    "mochi": "mochi",
+    "cogvideox": "cogvideox-5b",
+}
+STRENGTH = 0.7
+
+
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Erasure, list[str] | None, Path]]:
+    """Every architecture's export, applied by ComfyUI to its own model of the same size."""
+    if not (COMFYUI / "comfy" / "lora.py").is_file():
+        pytest.skip("there is no ComfyUI; ./run setup puts one in place, or COMFYUI_DIR names one")
+    folder = tmp_path_factory.mktemp("comfyui")
+    erasures, jobs = {}, []
+    for family, name in COMFY_ROWS.items():
+        erasures[family] = TINY_MODELS[name].random_erasure("lora")
+        (lora,) = export_lora(erasures[family], folder / family, layout="comfyui")
+        out = folder / f"{family}-merged.safetensors"
+        jobs.append({"family": family, "lora": str(lora), "strength": STRENGTH, "out": str(out)})
+    (folder / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
+    paths = [str(REPOSITORY / "tools" / "comfyui" / "shim"), os.environ.get("PYTHONPATH", "")]
+    script = Path(__file__).with_name("comfy_merge.py")
+    answer = subprocess.run(
+        [os.environ.get("COMFYUI_PYTHON") or sys.executable, str(script), str(folder / "jobs.json")],
+        cwd=COMFYUI, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    leftovers: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+    return {job["family"]: (erasures[job["family"]], leftovers[job["family"]], Path(job["out"])) for job in jobs}
+
+
+@pytest.mark.comfy
+@pytest.mark.parametrize("family", COMFY_ROWS)
+def test_comfyui_takes_every_key_and_changes_the_weights_as_the_erasers_do(merged: Any, family: str) -> None:
+    erasure, leftovers, out = merged[family]
+    if leftovers is None:
+        pytest.skip(f"this ComfyUI has no native {family}")
+    assert leftovers == []
+    weights = load_file(out)
+    if family not in CONVERTERS:
+        return
+    before, after = (
+        CONVERTERS[family]({key.removeprefix(when): tensor for key, tensor in weights.items() if key.startswith(when)})
+        for when in ("before.", "after.")
+    )
+    sites = {key.rsplit(".", 2)[0] for key in erasure.tensors}
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {f"{site}.weight" for site in sites}
+    for site in sites:
+        expected = erasure.tensors[f"{site}.lora_B.weight"] @ erasure.tensors[f"{site}.lora_A.weight"]
+        change = after[f"{site}.weight"] - before[f"{site}.weight"]
+        torch.testing.assert_close(change, STRENGTH * expected, atol=1e-5, rtol=1e-4)

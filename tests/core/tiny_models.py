@@ -1,0 +1,266 @@
+"""Tiny pipelines of every architecture: the real classes with random weights, as diffusers folders."""
+
+from __future__ import annotations
+
+import string
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import diffusers as d
+import torch
+import transformers as t
+from diffusers import DiffusionPipeline
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from t2vu_core.erasers import EraserSet
+from t2vu_core.erasure import Erasure
+from t2vu_core.families import ClipSize
+from t2vu_core.families.base import EraserKind
+from t2vu_core.model import T2VModel, load_model
+
+CORPUS = [
+    " ".join(string.ascii_letters + string.digits + string.punctuation),
+    "a red ghost floats over a quiet green hill at night",
+    "two ghosts and a clown dance slowly in the rain, seen from far away",
+    "a street in pixel art style, with an old clown and a small dog",
+    "the portrait of a robot, in pixel art style",
+    "a polar bear plays drums on a square; the camera moves closer",
+    "Describe the video by detailing the following aspects: 1. The main content and theme of the video.",
+    "The color, shape, size, texture, quantity, text, and spatial relationships of the objects.",
+    "Actions, events, behaviors temporal relationships, physical movement changes of the objects.",
+    "background environment, light, style and atmosphere. camera angles, movements, and transitions used in the video:",
+]
+TEXT_WIDTH = 32
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    """How to build one, and the clip that it makes quickly."""
+
+    name: str
+    family: str
+    build: Callable[[], DiffusionPipeline]
+    num_frames: int = 5
+    height: int = 32
+    width: int = 48
+    steps: int = 3
+    guidance_scale: float = 3.0
+    stock_guidance: str = "guidance_scale"
+    """What the stock pipeline calls classifier-free guidance."""
+
+    @cached_property
+    def folder(self) -> Path:
+        """The saved pipeline."""
+        torch.manual_seed(0)
+        folder = _folder() / self.name
+        self.build().save_pretrained(folder)
+        return folder
+
+    @cached_property
+    def model(self) -> T2VModel:
+        """Loaded by us, in float32."""
+        return load_model(self.folder, device="cpu")
+
+    def stock(self) -> DiffusionPipeline:
+        """Loaded by diffusers, anew."""
+        pipeline = DiffusionPipeline.from_pretrained(self.folder)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @property
+    def size(self) -> ClipSize:
+        return ClipSize(self.num_frames, self.height, self.width)
+
+    @property
+    def clip(self) -> dict[str, Any]:
+        return {
+            "num_frames": self.num_frames,
+            "height": self.height,
+            "width": self.width,
+            "num_inference_steps": self.steps,
+        }
+
+    def sample_ours(self, model: T2VModel, prompts: list[str], seeds: list[int], guidance_scale: float) -> torch.Tensor:
+        return model.sample(prompts, seeds=seeds, guidance_scale=guidance_scale, **self.clip)
+
+    def sample_stock(
+        self, pipeline: DiffusionPipeline, prompts: list[str], seeds: list[int], guidance_scale: float
+    ) -> torch.Tensor:
+        return pipeline(
+            prompts,
+            negative_prompt=[""] * len(prompts),
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            output_type="pt",
+            **{self.stock_guidance: guidance_scale},
+            **self.clip,
+        ).frames
+
+    def random_erasers(self, kind: EraserKind, *, scale: float = 0.5, rank: int = 4) -> EraserSet:
+        """Erasers that do something: every weight is drawn."""
+        family = self.model.family
+        sites = family.eraser_sites() if kind == "bottleneck" else family.lora_sites()
+        erasers = EraserSet.create(sites, rank=rank, seed=0)
+        generator = torch.Generator().manual_seed(1)
+        for parameter in erasers.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator) * scale
+        return erasers.requires_grad_(False)
+
+    def random_erasure(self, kind: EraserKind, *, scale: float = 0.5) -> Erasure:
+        erasers = self.random_erasers(kind, scale=scale)
+        return Erasure("eraser", ("ghost",), self.model.base, erasers.named_tensors(), "random, for tests")
+
+
+@cache
+def _folder() -> Path:
+    keep = tempfile.TemporaryDirectory(prefix="t2vu-tiny-")
+    _KEPT.append(keep)
+    return Path(keep.name)
+
+
+_KEPT: list[tempfile.TemporaryDirectory] = []
+"""Folders that live until the tests end."""
+
+
+@cache
+def t5_tokenizer() -> Any:
+    """A Unigram tokenizer of T5's class, learned from the corpus."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=160, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    pieces = sorted(tokenizer.get_vocab().items(), key=lambda piece: piece[1])
+    scores = [(piece, 0.0 if rank < 3 else -2.0 - rank / 50) for rank, (piece, _) in enumerate(pieces)]
+    return t.T5Tokenizer(vocab=scores, extra_ids=0, model_max_length=128)
+
+
+def t5_encoder(kind: type = t.T5EncoderModel, config: type = t.T5Config) -> Any:
+    return kind(config(vocab_size=len(t5_tokenizer()), d_model=TEXT_WIDTH, d_kv=8, d_ff=37, num_layers=2, num_heads=4))
+
+
+def llama_tokenizer() -> Any:
+    """Byte pairs as in Llama 3, whose tokenizer is of this generic class; the template's markers are single tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    markers = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|pad|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=520, special_tokens=markers, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", 0)]
+    )
+    return t.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=markers[0], pad_token=markers[4], padding_side="right"
+    )
+
+
+def clip_tokenizer() -> Any:
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + list("0123456789.,;:'-")
+    pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    return t.CLIPTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[], model_max_length=77)
+
+
+def cogvideox(**changes: Any) -> DiffusionPipeline:
+    blocks = {"down_block_types": ("CogVideoXDownBlock3D",) * 4, "up_block_types": ("CogVideoXUpBlock3D",) * 4}
+    vae = d.AutoencoderKLCogVideoX(
+        **blocks, block_out_channels=(8,) * 4, latent_channels=4, layers_per_block=1, norm_num_groups=2,
+        scaling_factor=0.7,
+    )  # fmt: skip
+    transformer = d.CogVideoXTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, in_channels=4, out_channels=4, time_embed_dim=8,
+        text_embed_dim=TEXT_WIDTH, num_layers=2, sample_width=6, sample_height=4, sample_frames=9,
+        **changes,
+    )  # fmt: skip
+    schedule = {"prediction_type": "v_prediction", "timestep_spacing": "trailing", "rescale_betas_zero_snr": True}
+    return d.CogVideoXPipeline(t5_tokenizer(), t5_encoder(), vae, transformer, d.CogVideoXDDIMScheduler(**schedule))
+
+
+def wan_transformer() -> Any:
+    return d.WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=12, in_channels=16, out_channels=16, text_dim=TEXT_WIDTH, freq_dim=32,
+        ffn_dim=32, num_layers=2, rope_max_seq_len=32,
+    )  # fmt: skip
+
+
+def wan(*, two_denoisers: bool = False, **settings: Any) -> DiffusionPipeline:
+    vae = d.AutoencoderKLWan(base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
+    transformer, second = wan_transformer(), wan_transformer() if two_denoisers else None
+    encoder = t5_encoder(t.UMT5EncoderModel, t.UMT5Config)
+    scheduler = d.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    return d.WanPipeline(t5_tokenizer(), encoder, vae, scheduler, transformer, second, **settings)
+
+
+def hunyuan_video() -> DiffusionPipeline:
+    blocks = {"down_block_types": ("HunyuanVideoDownBlock3D",) * 4, "up_block_types": ("HunyuanVideoUpBlock3D",) * 4}
+    vae = d.AutoencoderKLHunyuanVideo(
+        **blocks, latent_channels=4, block_out_channels=(8,) * 4, layers_per_block=1, norm_num_groups=4
+    )
+    transformer = d.HunyuanVideoTransformer3DModel(
+        in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=1, num_single_layers=2,
+        num_refiner_layers=1, text_embed_dim=16, pooled_projection_dim=8, rope_axes_dim=(4, 6, 6),
+    )  # fmt: skip
+    llama, clip = llama_tokenizer(), clip_tokenizer()
+    llama_config = t.LlamaConfig(
+        vocab_size=len(llama), hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=4,
+        max_position_embeddings=512,
+    )  # fmt: skip
+    clip_config = t.CLIPTextConfig(
+        vocab_size=len(clip), hidden_size=8, intermediate_size=37, projection_dim=8, num_attention_heads=2,
+        num_hidden_layers=1, bos_token_id=clip.bos_token_id, eos_token_id=clip.eos_token_id,
+        pad_token_id=clip.pad_token_id,
+    )  # fmt: skip
+    scheduler = d.FlowMatchEulerDiscreteScheduler(shift=7.0)
+    return d.HunyuanVideoPipeline(
+        t.LlamaModel(llama_config), llama, transformer, vae, scheduler, t.CLIPTextModel(clip_config), clip
+    )
+
+
+def ltx() -> DiffusionPipeline:
+    vae = d.AutoencoderKLLTXVideo(
+        latent_channels=8, block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4,
+        layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 5,
+    )  # fmt: skip
+    transformer = d.LTXVideoTransformer3DModel(
+        in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=16, cross_attention_dim=32,
+        num_layers=2, caption_channels=TEXT_WIDTH,
+    )  # fmt: skip
+    scheduler = d.FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, base_image_seq_len=1024, shift_terminal=0.1
+    )
+    return d.LTXPipeline(scheduler, vae, t5_encoder(), t5_tokenizer(), transformer)
+
+
+def mochi() -> DiffusionPipeline:
+    vae = d.AutoencoderKLMochi(
+        encoder_block_out_channels=(32,) * 4, decoder_block_out_channels=(32,) * 4, layers_per_block=(1,) * 5
+    )
+    transformer = d.MochiTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=16, num_layers=2, pooled_projection_dim=16,
+        text_embed_dim=TEXT_WIDTH, time_embed_dim=8,
+    )  # fmt: skip
+    torch.nn.init.normal_(transformer.pos_frequencies)
+    scheduler = d.FlowMatchEulerDiscreteScheduler(invert_sigmas=True)
+    return d.MochiPipeline(scheduler, vae, t5_encoder(), t5_tokenizer(), transformer)
+
+
+ROTARY = {"use_rotary_positional_embeddings": True}
+TINY_MODELS = {
+    model.name: model
+    for model in (
+        TinyModel("cogvideox-2b", "cogvideox", cogvideox, num_frames=9),
+        TinyModel("cogvideox-5b", "cogvideox", lambda: cogvideox(**ROTARY), num_frames=9),
+        TinyModel("cogvideox-1.5", "cogvideox", lambda: cogvideox(**ROTARY, patch_size_t=2), num_frames=9),
+        TinyModel("hunyuan-video", "hunyuan_video", hunyuan_video, stock_guidance="true_cfg_scale"),
+        TinyModel("ltx-video", "ltx", ltx, num_frames=9, height=64, width=96),
+        TinyModel("mochi", "mochi", mochi, num_frames=7),
+        TinyModel("wan-2.1", "wan", wan),
+        TinyModel("wan-2.2-14b", "wan", lambda: wan(two_denoisers=True, boundary_ratio=0.875), steps=4),
+        TinyModel("wan-2.2-5b", "wan", lambda: wan(expand_timesteps=True)),
+    )
+}
