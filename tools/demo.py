@@ -25,7 +25,7 @@ from t2vu_core.miniature.world import SUBJECTS
 from t2vu_core.video import save_video
 from tools.comfyui import ComfyServer, queue
 from tools.comfyui.client import Control, Event, Graph, Result
-from tools.demo_picture import grid, side_by_side
+from tools.demo_picture import card, grid, side_by_side
 from tools.demo_prompts import Pair, demo_pairs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -105,27 +105,28 @@ def _frames(server: ComfyServer, result: Result, title: str) -> Tensor:
 
 
 class _Narrator:
-    """Prints which node works, and how far it is; one line that is rewritten where there is a terminal."""
+    """Says which node works and how far it is: one line that is rewritten, or a line a stage where there is no terminal."""
 
     def __init__(self, graph: Graph, place: str) -> None:
-        self._titles = {key: node.get("_meta", {}).get("title", "saving") for key, node in graph.items()}
+        own = {key: node for key, node in graph.items() if node["class_type"].startswith("T2VU")}
+        self._titles = {key: node["_meta"]["title"] for key, node in own.items()}
         self._place = place
-        self._last = ""
+        self._stage = ""
 
     def __call__(self, event: Event, control: Control) -> None:
         if event.type == "text":
             length = int.from_bytes(event.payload[:4], "big")
             self._show(event.payload[4 + length :].decode())
-        elif event.type == "executing" and event.data["node"] is not None:
-            self._show(self._titles.get(event.data["node"], ""))
+        elif event.type == "executing" and event.data["node"] in self._titles:
+            self._show(self._titles[event.data["node"]])
 
     def _show(self, text: str) -> None:
-        line = f"{self._place} {text}"
+        stage = text.split(" ")[0]
         if sys.stdout.isatty():
-            print(f"\r\033[K{line}", end="", flush=True)
-        elif line.split("/")[0] != self._last.split("/")[0] and text[:1].isupper():
-            print(line, flush=True)
-        self._last = line
+            print(f"\r\033[K{self._place} {text}", end="", flush=True)
+        elif stage != self._stage:
+            print(f"{self._place} {text}", flush=True)
+        self._stage = stage
 
 
 def _report(clips: Clips, pairs: list[Pair], concept: str) -> dict[str, object]:
@@ -146,9 +147,11 @@ def _write(out: Path, clips: Clips, pairs: list[Pair], report: dict[str, object]
     save_video(grid(before), out / "before.mp4", fps=8, loops=4)
     save_video(grid(after), out / "after.mp4", fps=8, loops=4)
     side_by_side(before, after, report).save(out / "side_by_side.png")
+    shown = next((index for index, pair in enumerate(pairs) if pair.other == "cat"), 0)
+    card({title: clips.by_title[title][shown] for title in SAMPLERS}).save(out / "card.jpg", quality=90)
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(_summary(report))
-    for name in ("before.mp4", "after.mp4", "side_by_side.png", "report.json"):
+    for name in ("before.mp4", "after.mp4", "side_by_side.png", "card.jpg", "report.json"):
         print(f"  {out / name}")
 
 
