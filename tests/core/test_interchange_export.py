@@ -100,13 +100,27 @@ def mochi_to_diffusers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return split
 
 
+def hunyuan_video_to_diffusers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The single-stream blocks' fused matrix, split as diffusers' reader does it; that one is for width 3072 only."""
+    split = {}
+    for block in range(2):
+        fused = weights[f"single_blocks.{block}.linear1.weight"]
+        width = fused.shape[1]
+        names = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
+        parts = fused.split((width, width, width, len(fused) - 3 * width))
+        split.update(
+            {f"single_transformer_blocks.{block}.{name}.weight": part for name, part in zip(names, parts, strict=True)}
+        )
+    return split
+
+
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "wan": originals.convert_wan_transformer_to_diffusers,
     "ltx": originals.convert_ltx_transformer_checkpoint_to_diffusers,
-    "hunyuan_video": originals.convert_hunyuan_video_transformer_to_diffusers,
+    "hunyuan_video": hunyuan_video_to_diffusers,
     "mochi": mochi_to_diffusers,
 }
-"""diffusers' own readers of the original layouts, which are ComfyUI's."""
+"""diffusers' own readers of the original layouts, which are ComfyUI's, or the same cuts where those know one size only."""
 COMFY_ROWS = {
     "wan": "wan-2.1",
     "ltx": "ltx-video",
