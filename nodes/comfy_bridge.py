@@ -161,7 +161,7 @@ def new_erasure_file(name: str, *, overwrite: bool) -> Path:
     if not stem or "\0" in stem or stem.endswith(("/", "\\")) or os.path.basename(stem).startswith("."):
         raise UserError(f"{name!r} cannot be the name of a file; give a name such as ghost or styles/noir.")
     path = os.path.realpath(os.path.join(root, stem + SUFFIX))
-    if os.path.commonpath([root, path]) != root:
+    if not Path(path).is_relative_to(root):
         raise UserError(f"{name!r} leads outside output/{ERASURES}; give a name such as ghost or styles/noir.")
     number = 2
     while not overwrite and os.path.exists(path):
