@@ -58,6 +58,8 @@ class T2VModel:
     name: str
     family: Family
     erasures: tuple[AppliedErasure, ...] = ()
+    guard: Guard | None = None
+    """Takes the place of plain guidance wherever this model is sampled; trainings do not see it."""
     # Hooks sit on shared modules while a model computes: models that share weights take turns.
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock, repr=False, compare=False)
 
@@ -91,9 +93,13 @@ class T2VModel:
         applied.erasers.fit(self.family.sites())
         return dataclasses.replace(self, erasures=(*self.erasures, applied))
 
+    def with_guard(self, guard: Guard | None) -> T2VModel:
+        """This model with a training-free guard (see `t2vu_core.guards`) in place of the one it has."""
+        return dataclasses.replace(self, guard=guard)
+
     def without_erasures(self) -> T2VModel:
         """The model as it was loaded."""
-        return dataclasses.replace(self, erasures=())
+        return dataclasses.replace(self, erasures=(), guard=None)
 
     @contextlib.contextmanager
     def active(self) -> Iterator[Family]:
@@ -119,14 +125,12 @@ class T2VModel:
         width: int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
-        guard: Guard | None = None,
         on_step: Callable[[SampleStep], None] | None = None,
     ) -> Tensor:
         """Generate one clip per prompt: (B, F, 3, H, W) in [0, 1], float32 on the CPU.
 
         Every clip has a seed of its own, so that it does not depend on what else is in the batch.
-        A `guard` takes the place of plain classifier-free guidance. `on_step` sees every step; what it raises
-        stops the sampling.
+        `on_step` sees every step; what it raises stops the sampling.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         seeds = [seeds + index for index in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
@@ -145,7 +149,7 @@ class T2VModel:
             empty = family.encode([negative_prompt]).expand(len(prompts)) if guidance > 1 else None
             latents = noise(family, size, seeds)
             scheduler = family.make_scheduler(steps, size)
-            predict = guided if guard is None else guard.start(family, prompts, steps)
+            predict = guided if self.guard is None else self.guard.start(family, prompts, steps)
             for step, timestep in enumerate(scheduler.timesteps):
                 prediction = predict(family, latents, timestep, condition, empty, guidance, size)
                 latents = family.step(scheduler, prediction, timestep, latents)

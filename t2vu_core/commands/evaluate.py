@@ -53,13 +53,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     prompts = None if options.prompts is None else load_prompt_set(Path(options.prompts), options.concept)
     base = open_model(options)
     model = apply_erasures(base, options)
-    guard = make_guard(options.guard, [options.concept]) if options.guard else None
+    if options.guard:
+        model = model.with_guard(make_guard(options.guard, [options.concept]))
     with evaluation_bar() as on_progress:
         evaluation = evaluate(
             model,
             options.concept,
             before=base,
-            guard=guard,
             detector=detector,
             settings=settings,
             prompts=prompts,

@@ -21,10 +21,11 @@ ERASED_REGISTERS = ("terse", "synonym", "refined", "two_subject")
 KEPT = "kept"
 REGISTERS = (*ERASED_REGISTERS, KEPT)
 FACTS = ("subject", "style", "motion", "background")
-# Seeds of measured clips. Trainings, captions and attacks draw from elsewhere, so that nothing is measured on
-# noise that it was trained on. Rounds of the same prompts are ROUND apart and stay inside.
-MEASURING_SEEDS = range(7_000_000, 8_000_000)
-ROUND = 100_000
+# Seeds of measured clips, so that nothing is measured on noise that it was trained on. A training with seed s
+# draws from 1_000_000 (s + 1) upwards, far fewer than 500_000 clips: it never reaches the upper half of a million.
+# Rounds of the same prompts are ROUND apart and stay inside.
+MEASURING_SEEDS = range(7_500_000, 8_000_000)
+ROUND = 50_000
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def built_in(concept: str) -> PromptSet | None:
     if not path.is_file():
         return None
     own, kept = path.read_bytes(), (FOLDER / "kept.jsonl").read_bytes()
-    cases = [*_parse(own, path, concept), *_parse(kept, path, concept)]
+    cases = [*_parse(own, path.name, concept), *_parse(kept, path.name, concept)]
     apart = [case for case in cases if case.register != KEPT or not _involves(case, concept)]
     return PromptSet(f"{FOLDER.name}/{concept}", tuple(apart), hashlib.sha256(own + kept).hexdigest())
 
@@ -78,35 +79,40 @@ def load_prompt_set(path: Path, concept: str) -> PromptSet:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"The prompt file {path} cannot be read: {error.strerror}.") from error
-    cases = tuple(_parse(content, path, concept))
+    return parse_prompt_set(content, path.name, concept)
+
+
+def parse_prompt_set(content: bytes, name: str, concept: str) -> PromptSet:
+    """The same from the content of a file; `name` is what errors call it."""
+    cases = tuple(_parse(content, name, concept))
     if not cases:
-        raise UserError(f"The prompt file {path} holds no prompts; write one on each line.")
+        raise UserError(f"{name} holds no prompts; write one on each line.")
     if not any(case.register in ERASED_REGISTERS for case in cases):
-        raise UserError(f"The prompt file {path} has no prompt for {concept!r}, only prompts to keep.")
-    return PromptSet(path.name, cases, hashlib.sha256(content).hexdigest())
+        raise UserError(f"{name} has no prompt for {concept!r}, only prompts to keep.")
+    return PromptSet(name, cases, hashlib.sha256(content).hexdigest())
 
 
-def _parse(content: bytes, path: Path, concept: str) -> list[Case]:
+def _parse(content: bytes, name: str, concept: str) -> list[Case]:
     try:
         lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise UserError(f"{path.name}, line {line}: this is not UTF-8 text.") from error
-    return [_case(line, number, path, concept) for number, line in enumerate(lines, 1) if line.strip()]
+        raise UserError(f"{name}, line {line}: this is not UTF-8 text.") from error
+    return [_case(line, number, name, concept) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _case(line: str, number: int, path: Path, concept: str) -> Case:
+def _case(line: str, number: int, name: str, concept: str) -> Case:
     seed = MEASURING_SEEDS.start + number
     if not line.lstrip().startswith("{"):
         return Case(line.strip(), "terse", concept, seed)
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
-        raise UserError(f"{path.name}, line {number}: broken JSON ({error.msg} at column {error.colno}).") from error
+        raise UserError(f"{name}, line {number}: broken JSON ({error.msg} at column {error.colno}).") from error
     value = {"register": "terse", "concept": concept, "seed": seed, "facts": {}} | value
     problem = _problem(value)
     if problem:
-        raise UserError(f"{path.name}, line {number}: {problem}.")
+        raise UserError(f"{name}, line {number}: {problem}.")
     return Case(value["prompt"], value["register"], value["concept"], value["seed"], value["facts"])
 
 

@@ -66,8 +66,9 @@ class ClipStore:
 
 
 def fingerprint(model: T2VModel, weights: str) -> str:
-    """What a model computes, as a hash: all its weights (`weights_hash`) and the erasures on it."""
+    """What a model computes, as a hash: all its weights (`weights_hash`), the erasures on it, and its guard."""
     parts = [weights, *(f"{hash_tensors(sorted(a.erasure.tensors.items()))} {a.strength!r}" for a in model.erasures)]
+    parts += [] if model.guard is None else [json.dumps(model.guard.describe(), sort_keys=True)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
@@ -78,7 +79,7 @@ def weights_hash(family: Family) -> str:
 
 
 def clip_key(maker: str, prompt: str, seed: int, settings: dict[str, Any]) -> str:
-    """The key of a clip; `maker` is the fingerprint of the model with its guard."""
+    """The key of a clip; `maker` is the fingerprint of the model."""
     return hashlib.sha256(json.dumps([maker, prompt, seed, settings], sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -21,7 +21,6 @@ from t2vu_core.evaluation.records import Record, look
 from t2vu_core.evaluation.scores import score
 from t2vu_core.evaluation.settings import EvaluationCallback, EvaluationProgress, EvaluationSettings
 from t2vu_core.evaluation.verdicts import VerdictStore
-from t2vu_core.guards.base import Guard
 from t2vu_core.model import SampleStep, T2VModel
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,6 @@ def evaluate(
     concept: str,
     *,
     before: T2VModel | None = None,
-    guard: Guard | None = None,
     detector: Detector | None = None,
     settings: EvaluationSettings | None = None,
     prompts: PromptSet | None = None,
@@ -55,7 +53,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure what a model with erasures, or under a guard, shows of a concept, and what it keeps.
 
-    `before` is the model without (by default the same without its erasures); both make the same prompts with
+    `before` is the model without (by default the same without its erasures and guard); both make the same prompts with
     the same seeds. `detector` is by default the miniature's, `prompts` the set that ships for the concept. `attacks`
     (see `t2vu_core.evaluation.attacks`) try to bring the concept back; `never_knew` is a model without it, as their
     ceiling. With
@@ -71,11 +69,11 @@ def evaluate(
     before = before or model.without_erasures()
     name = resolve(detector, concept)
     _check_erasures(model, detector, name, concept)
-    if attacks and guard is not None:
+    if attacks and model.guard is not None:
         raise UserError("Attacks are on a model's weights; measure the guard without them.")
     whole = _prompts(prompts, name)
     chosen = whole.first(settings.per_register, settings.kept, settings.rounds)
-    makers = _makers(before, model, guard, settings)
+    makers = _makers(before, model, settings)
     store, verdicts = ClipStore(out and out / "clips"), VerdictStore(out and out / "verdicts.jsonl", detector, name)
     _check_space(store, makers, chosen)
     records = list(_records(makers, chosen, store, verdicts, settings, on_progress))
@@ -112,10 +110,10 @@ def _prompts(prompts: PromptSet | None, name: str) -> PromptSet:
     return prompts
 
 
-def _makers(before: T2VModel, after: T2VModel, guard: Guard | None, settings: EvaluationSettings) -> tuple[Maker, Maker]:
+def _makers(before: T2VModel, after: T2VModel, settings: EvaluationSettings) -> tuple[Maker, Maker]:
     weights = weights_hash(before.family)
     other = weights if after.family is before.family else weights_hash(after.family)
-    return Maker.of(before, None, weights, settings), Maker.of(after, guard, other, settings)
+    return Maker.of(before, weights, settings), Maker.of(after, other, settings)
 
 
 def _check_space(store: ClipStore, makers: Sequence[Maker], prompts: PromptSet) -> None:
@@ -177,7 +175,6 @@ def _describe(
     accuracy = detector.accuracy(concept)
     before, after = (maker.model for maker in makers)
     defaults = before.family.defaults
-    guard = makers[1].guard
     return {
         "preset": settings.preset,
         "num_inference_steps": settings.num_inference_steps or defaults.num_inference_steps,
@@ -187,7 +184,7 @@ def _describe(
         "erasures": [
             {"method": a.erasure.method, "concepts": list(a.erasure.concepts), "strength": a.strength} for a in after.erasures
         ],
-        "guard": None if guard is None else guard.describe(),
+        "guard": None if after.guard is None else after.guard.describe(),
         "before_hash": makers[0].hash,
         "after_hash": makers[1].hash,
         "detector": {"name": detector.name, "accuracy": "unknown" if accuracy is None else accuracy.describe()},

@@ -1,4 +1,4 @@
-"""Who makes the clips: a model with its guard, sampled as the settings say, under one hash."""
+"""Who makes the clips: a model, sampled as the settings say, under one hash."""
 
 from __future__ import annotations
 
@@ -11,23 +11,20 @@ from torch import Tensor
 from t2vu_core.evaluation.cases import Case
 from t2vu_core.evaluation.clip_store import clip_key, fingerprint
 from t2vu_core.evaluation.settings import EvaluationSettings
-from t2vu_core.guards.base import Guard
 from t2vu_core.model import SampleStep, T2VModel
 
 
 @dataclass(frozen=True)
 class Maker:
-    """A model with its guard, and the hash of both."""
+    """A model, and the hash of all that it computes with."""
 
     model: T2VModel
-    guard: Guard | None
     hash: str
     settings: EvaluationSettings
 
     @classmethod
-    def of(cls, model: T2VModel, guard: Guard | None, weights: str, settings: EvaluationSettings) -> Maker:
-        own = fingerprint(model, weights)
-        return cls(model, guard, own if guard is None else f"{own} {guard.describe()}", settings)
+    def of(cls, model: T2VModel, weights: str, settings: EvaluationSettings) -> Maker:
+        return cls(model, fingerprint(model, weights), settings)
 
     def key(self, case: Case) -> str:
         return clip_key(self.hash, case.prompt, case.seed, self.settings.sampling())
@@ -35,7 +32,7 @@ class Maker:
     def sample(self, cases: Sequence[Case], on_step: Callable[[SampleStep], None] | None = None) -> Tensor:
         """The clips of the cases, (B, F, 3, H, W) in [0, 1]."""
         prompts, seeds = [case.prompt for case in cases], [case.seed for case in cases]
-        return self.model.sample(prompts, seeds=seeds, guard=self.guard, on_step=on_step, **self.settings.sampling())
+        return self.model.sample(prompts, seeds=seeds, on_step=on_step, **self.settings.sampling())
 
     def estimate_seconds(self, clips: int) -> float:
         """Roughly how long so many clips take here, from a few steps of one batch."""
@@ -43,5 +40,5 @@ class Maker:
         steps = settings.num_inference_steps or self.model.family.defaults.num_inference_steps
         sampling = {**settings.sampling(), "num_inference_steps": few}
         start = time.monotonic()
-        self.model.sample(["a"] * settings.batch_size, guard=self.guard, **sampling)
+        self.model.sample(["a"] * settings.batch_size, **sampling)
         return (time.monotonic() - start) / few * steps * clips / settings.batch_size

@@ -72,9 +72,11 @@ def _clips(evaluation: Evaluation, fps: int) -> str:
 def _pair(evaluation: Evaluation, record: Record, fps: int) -> str:
     figures = []
     for which, key, seen in (("before", record.before_key, record.before), ("after", record.after_key, record.after)):
-        found = "shows" if seen.judgement.shown[record.concept] else "does not show"
         source = webp_data_uri(evaluation.clips.get(key), fps)
-        text = f"{which}: {found} {escape(record.concept)}"
+        text = which
+        if record.concept:
+            found = "shows" if seen.judgement.shown[record.concept] else "does not show"
+            text = f"{which}: {found} {escape(record.concept)}"
         figures.append(f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>')
     kind = REGISTER_TITLES.get(record.case.register, "another concept")
     words = f"{escape(record.case.prompt)} <small>({kind}, seed {record.case.seed})</small>"

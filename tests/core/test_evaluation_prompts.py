@@ -43,6 +43,12 @@ def test_every_concept_has_every_register_on_held_out_words_and_reserved_seeds(c
     assert all(seed in MEASURING_SEEDS for seed in seeds)
 
 
+def test_no_training_starts_from_the_noise_of_a_measured_clip() -> None:
+    for seed in (0, 1, 6, 7, 10**6):
+        first, most = 1_000_000 * (seed + 1), 20_000
+        assert not set(range(first, first + most)) & set(MEASURING_SEEDS)
+
+
 @pytest.mark.parametrize("concept", ["ghost", "noir"])
 def test_clips_to_keep_do_not_show_the_concept(concept: str) -> None:
     prompts = built_in(concept)

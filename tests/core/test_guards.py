@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from t2vu_core.errors import UserError
-from t2vu_core.guards import GUARDS, SAFREE, NegativePrompt, VideoEraser, make_guard
+from t2vu_core.guards import GUARDS, SAFREE, Guard, NegativePrompt, VideoEraser, make_guard
 from t2vu_core.guards.prompt_adjustment import adjust_prompts
 from t2vu_core.guards.safree import guarded_steps
 from t2vu_core.guards.subspace import orthonormal_basis, project, safe_embeddings, trigger_words, validated_share
@@ -22,9 +22,9 @@ def model(request: pytest.FixtureRequest) -> T2VModel:
     return TINY_MODELS[request.param].model
 
 
-def sample(model: T2VModel, prompt: str = PROMPT, **options: object) -> torch.Tensor:
+def sample(model: T2VModel, prompt: str = PROMPT, guard: Guard | None = None, **options: object) -> torch.Tensor:
     settings = {"num_frames": 9, "height": 32, "width": 32, "num_inference_steps": 4, "guidance_scale": 3.0}
-    return model.sample(prompt, seeds=3, **{**settings, **options})  # type: ignore[arg-type]
+    return model.with_guard(guard).sample(prompt, seeds=3, **{**settings, **options})  # type: ignore[arg-type]
 
 
 def test_projection_is_the_papers_matrix() -> None:
@@ -112,7 +112,7 @@ def test_safree_without_trigger_words_changes_nothing(model: T2VModel) -> None:
 
 def test_every_prompt_of_a_batch_is_guarded_by_itself(model: T2VModel) -> None:
     options = {"num_frames": 9, "height": 32, "width": 32, "num_inference_steps": 4, "guidance_scale": 3.0}
-    both = model.sample([PROMPT, "an old clown"], seeds=[3, 4], guard=SAFREE(("ghost",)), **options)
+    both = model.with_guard(SAFREE(("ghost",))).sample([PROMPT, "an old clown"], seeds=[3, 4], **options)
     torch.testing.assert_close(both[:1], sample(model, guard=SAFREE(("ghost",))), atol=1e-5, rtol=0)
 
 

@@ -26,7 +26,8 @@ def noised(scheduler: Any, clean: Tensor, eps: Tensor, place: Tensor) -> tuple[T
     arXiv 2210.02747), in the model's own output space.
     """
     place = place.cpu()
-    if hasattr(scheduler, "alphas_cumprod"):
+    # Some schedulers that also do flow matching keep the betas of diffusion.
+    if hasattr(scheduler, "alphas_cumprod") and scheduler.config.get("prediction_type") != "flow_prediction":
         alpha = scheduler.alphas_cumprod.cpu()[scheduler.timesteps.cpu().long()[place]]
         signal, spread = (_like(root, clean) for root in (alpha.sqrt(), (1 - alpha).sqrt()))
         targets = {"epsilon": eps, "v_prediction": signal * eps - spread * clean, "sample": clean}

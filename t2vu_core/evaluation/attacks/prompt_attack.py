@@ -36,7 +36,7 @@ def allowed_tokens(model: T2VModel, target: Target) -> Tensor:
     return torch.tensor([
         token
         for piece, token in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
-        if token not in own and piece.replace("▁", "").replace("</w>", "").lower() not in spelled
+        if token not in own and piece.replace("▁", "").replace("Ġ", "").replace("</w>", "").lower() not in spelled
     ])  # fmt: skip
 
 

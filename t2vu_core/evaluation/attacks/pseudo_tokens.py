@@ -31,10 +31,10 @@ class Placeholder:
         """The first word of the vocabulary that stays one token in a sentence; UserError if there is none."""
         said = " ".join(prompts).lower()
         for piece, token in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]):
-            word = piece.replace("▁", " ").replace("</w>", "").strip()
+            word = piece.replace("▁", "").replace("Ġ", "").replace("</w>", "")
             if not re.fullmatch("[a-z]{3,}", word) or word in said:
                 continue
-            if tokenizer(f"{word} {word}", add_special_tokens=False).input_ids == [token, token]:
+            if token_ids(tokenizer, f"a {word} {word}")[-2:] == [token, token]:
                 return cls(word, token, count)
         raise UserError("The model's tokenizer has no word to spare for an attack with pseudo-tokens.")
 
@@ -70,7 +70,10 @@ def replaced(family: Family, placeholder: Placeholder, vectors_kD: Tensor) -> It
 
 def input_embeddings(family: Family) -> nn.Module:
     """The text encoder's table of input embeddings; its weight is (V, D)."""
-    table: nn.Module = family.pipeline.text_encoder.get_input_embeddings()
+    encoder = family.pipeline.text_encoder
+    # T5's outer class names a table that shares its weights with the one that is read, in its stack.
+    stack = getattr(encoder, "encoder", encoder)
+    table: nn.Module = (stack if hasattr(stack, "embed_tokens") else encoder).get_input_embeddings()
     return table
 
 

@@ -1,0 +1,146 @@
+"""Attacks on real, tiny pipelines: the loss is the model's own, only the attacker's tokens move, and nothing stays behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation import WorldDetector, load_prompt_set
+from t2vu_core.evaluation.attacks import AttackBudget, Target, run_attacks
+from t2vu_core.evaluation.attacks.denoising import PLACES, encode_with_gradients, noised
+from t2vu_core.evaluation.attacks.embedding_inversion import learn_tokens
+from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, straight_through
+from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
+from t2vu_core.evaluation.attacks.regrowth import fine_tuned
+from t2vu_core.evaluation.clip_store import weights_hash
+from t2vu_core.miniature.detector import MiniatureDetector
+from tests.core.tiny_models import TINY_MODELS, TinyModel
+
+TINY = TINY_MODELS["cogvideox-2b"]
+BUDGET = AttackBudget(steps=8, batch_size=2, tokens=3, target_clips=4, sampling_steps=2, measured_clips=2)
+ONE_DENOISER = ["cogvideox-2b", "wan-2.1", "ltx-video", "mochi", "hunyuan-video"]
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    torch.manual_seed(0)
+    path = tmp_path / "prompts.txt"
+    path.write_text("a red ghost floats\na ghost in the rain\n", encoding="utf-8")
+    prompts = load_prompt_set(path, "ghost")
+    return Target.of("ghost", "ghost", TINY.model, WorldDetector(MiniatureDetector().eval()), prompts, BUDGET)
+
+
+@pytest.fixture(params=ONE_DENOISER)
+def tiny(request: pytest.FixtureRequest) -> TinyModel:
+    return TINY_MODELS[request.param]
+
+
+def test_noising_is_the_schedulers_own_way_back(tiny: TinyModel) -> None:
+    """With the true target as prediction, one step of the scheduler leads to the next noised latents."""
+    family = tiny.model.family
+    shape = (1, *family.latent_shape(tiny.size))
+    generator = torch.Generator().manual_seed(0)
+    clean, eps = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
+    scheduler = family.make_scheduler(PLACES, tiny.size)
+    for place in (PLACES // 2, PLACES - 2):
+        scheduler = family.make_scheduler(PLACES, tiny.size)
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(place)
+        latents, target = noised(scheduler, clean, eps, torch.tensor([place]))
+        following, _ = noised(scheduler, clean, eps, torch.tensor([place + 1]))
+        stepped = family.step(scheduler, target, scheduler.timesteps[place], latents)
+        torch.testing.assert_close(stepped, following, atol=2e-3, rtol=1e-2)
+        assert (stepped - latents).abs().max() > 5e-3
+
+
+def test_pseudo_tokens_with_a_words_embedding_read_as_that_word() -> None:
+    family, tokenizer = TINY.model.family, TINY.model.family.pipeline.tokenizer
+    placeholder = Placeholder.choose(tokenizer, ["a red ghost"], 1)
+    assert placeholder.word not in "a red ghost"
+    word = "ghost"
+    assert len(token_ids(tokenizer, word)) == 1
+    assert placeholder.word != word
+    vector = input_embeddings(family).weight[token_ids(tokenizer, word)]
+    with replaced(family, placeholder, vector):
+        read = family.encode([f"a {placeholder.text} floats"]).embeds_BSD
+    torch.testing.assert_close(read, family.encode([f"a {word} floats"]).embeds_BSD)
+    assert (read - family.encode([f"a {placeholder.text} floats"]).embeds_BSD).abs().max() > 1e-4
+
+
+def test_the_placeholder_stands_where_the_concept_was_said() -> None:
+    placeholder = Placeholder("thing", 7, 2)
+    assert placeholder.instead_of(["ghost"], "there is a ghost at night") == "there is thing thing at night"
+    assert placeholder.instead_of(["ghost"], "a ghostly night") == "a ghostly night thing thing"
+    assert placeholder.instead_of(["noir", "in noir style"], "a cat in noir style") == "a cat thing thing"
+
+
+def test_gradients_reach_the_text_encoders_input_through_every_family(tiny: TinyModel) -> None:
+    family = tiny.model.family
+    tokenizer = family.pipeline.tokenizer
+    placeholder = Placeholder.choose(tokenizer, ["a red ghost"], 2)
+    table = input_embeddings(family).weight
+    soft = table[:2].detach().float().clone().requires_grad_()
+    with torch.enable_grad(), replaced(family, placeholder, soft):
+        encode_with_gradients(family, [f"a {placeholder.text}"]).embeds_BSD.pow(2).sum().backward()
+    assert soft.grad is not None
+    assert (soft.grad.abs().sum(1) > 0).all()
+    assert table.grad is None
+
+
+def test_inversion_lowers_the_loss_and_leaves_the_model_alone(target: Target) -> None:
+    model = TINY.model.with_erasure(TINY.random_erasure("bottleneck"))
+    before = weights_hash(model.family)
+    placeholder, vectors, loss = learn_tokens(model, target, lambda soft: soft)
+    again = learn_tokens(model, target, lambda soft: soft)
+    torch.testing.assert_close(again[1], vectors, atol=0, rtol=0)
+    start = input_embeddings(model.family).weight[token_ids(model.family.pipeline.tokenizer, "ghost")[:1]]
+    assert vectors.shape == (placeholder.count, start.shape[1])
+    assert (vectors[:1] - start).abs().max() > 1e-3
+    assert loss == pytest.approx(again[2])
+    assert weights_hash(model.family) == before
+    assert all(parameter.grad is None for parameter in model.family.pipeline.transformer.parameters())
+
+
+def test_a_prompt_attack_may_not_say_the_concept(target: Target) -> None:
+    allowed = allowed_tokens(TINY.model, target)
+    tokenizer = TINY.model.family.pipeline.tokenizer
+    assert not set(token_ids(tokenizer, "ghost")) & set(allowed.tolist())
+    assert not set(tokenizer.all_special_ids) & set(allowed.tolist())
+    assert len(allowed) > 50
+
+
+def test_hard_words_pass_the_gradient_to_the_vectors_behind_them() -> None:
+    words = torch.eye(4)
+    soft = torch.tensor([[0.1, 0.9, 0.0, 0.0]], requires_grad=True)
+    hard = straight_through(soft, words)
+    assert nearest(soft.detach(), words).tolist() == [1]
+    torch.testing.assert_close(hard, words[1:2])
+    hard.sum().backward()
+    torch.testing.assert_close(soft.grad, torch.ones(1, 4))
+
+
+def test_regrowth_changes_the_erasers_of_a_copy_only(target: Target) -> None:
+    erasure = TINY.random_erasure("bottleneck")
+    tensors = {name: value.clone() for name, value in erasure.tensors.items()}
+    model = TINY.model.with_erasure(erasure)
+    grown, _ = fine_tuned(model, target)
+    assert all(torch.equal(tensors[name], value) for name, value in model.erasures[0].erasure.tensors.items())
+    assert any(not torch.equal(tensors[name], value) for name, value in grown.erasures[0].erasure.tensors.items())
+
+
+def test_every_attack_says_its_budget_and_its_control(target: Target) -> None:
+    model = TINY.model.with_erasure(TINY.random_erasure("bottleneck"))
+    results = run_attacks(["probe", "prompt_attack", "regrowth"], model, target, never_knew=TINY.model)
+    for name, result in results.items():
+        assert result is not None, name
+        assert 0 <= result["interval"][0] <= result["after"] <= result["interval"][1] <= 1
+        assert result["control"] is not None
+        assert result["never_knew"] is not None
+        assert "steps of 2 on 4 clips" in result["budget"]
+    assert results["prompt_attack"]["note"].startswith("found words: ")  # type: ignore[index]
+    assert run_attacks([], model, target) == {"probe": None, "prompt_attack": None, "regrowth": None}
+    with pytest.raises(UserError, match="no attack 'magic'"):
+        run_attacks(["magic"], model, target)
