@@ -151,6 +151,12 @@ def erasure_name(path: Path) -> str:
     return os.path.relpath(os.path.realpath(path), root)
 
 
+def evaluation_folder(concept: str) -> Path:
+    """Where the evaluations of a concept are kept, in output/evaluations; any words give a plain folder name."""
+    plain = "".join(letter if letter.isalnum() else "_" for letter in concept.strip())[:80] or "_"
+    return Path(folder_paths.get_output_directory()) / "evaluations" / plain
+
+
 def new_erasure_file(name: str, *, overwrite: bool) -> Path:
     """Where a new erasure goes, in output/erasures; a number is added to a name that is taken.
 

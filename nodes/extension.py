@@ -5,6 +5,8 @@ from comfy_api.v0_0_2 import ComfyExtension, io
 from . import comfy_bridge
 from .apply_eraser import ApplyEraser
 from .erasure_files import LoadErasure, SaveErasure
+from .evaluate import EvaluateErasure
+from .guard import Guard
 from .load_model import LoadT2VModel
 from .sample_video import SampleVideo
 from .velocity_erase import VelocityErase
@@ -14,7 +16,16 @@ class T2VUnlearning(ComfyExtension):
     """Erase concepts from text-to-video models."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [LoadT2VModel, VelocityErase, ApplyEraser, SampleVideo, SaveErasure, LoadErasure]
+        return [
+            LoadT2VModel,
+            VelocityErase,
+            ApplyEraser,
+            SampleVideo,
+            SaveErasure,
+            LoadErasure,
+            EvaluateErasure,
+            Guard,
+        ]
 
 
 async def comfy_entrypoint() -> ComfyExtension:

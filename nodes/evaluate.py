@@ -1,0 +1,118 @@
+"""Evaluate Erasure."""
+
+import json
+
+from comfy_api.v0_0_2 import io
+
+from t2vu_core.erasure import Erasure
+from t2vu_core.evaluation import EvaluationProgress, EvaluationSettings, evaluate
+from t2vu_core.evaluation.attacks import ATTACKS
+from t2vu_core.evaluation.cases import parse_prompt_set
+from t2vu_core.evaluation.detectors import open_detector
+from t2vu_core.evaluation.report import write_report
+from t2vu_core.evaluation.settings import PRESETS
+from t2vu_core.evaluation.verdict import text_table
+from t2vu_core.model import T2VModel
+
+from . import comfy_bridge
+from .declare import Eraser, Model, advanced, schema
+
+
+class EvaluateErasure(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="T2VUEvaluateErasure",
+            display_name="Evaluate Erasure",
+            description=(
+                "Measures what is erased and what is kept: the same prompts and seeds with and without the erasers, judged "
+                "by a detector, with the uncertainty of every rate. Writes a report that opens in a browser."
+            ),
+            search_aliases=["measure", "score", "report", "benchmark"],
+            inputs=[
+                Model.Input("model", tooltip="The model with erasers, or a guard, on it. It is compared with itself without."),
+                io.String.Input(
+                    "concept", default="", placeholder="ghost", tooltip="What is to be gone, as the eraser calls it."
+                ),
+                io.Combo.Input(
+                    "preset", options=list(PRESETS), default="quick", tooltip="quick: some minutes. full: many clips."
+                ),
+                io.String.Input(
+                    "detector",
+                    default="miniature",
+                    optional=True,
+                    tooltip="Who judges: miniature; clip:FOLDER with a CLIP model; nudenet.",
+                ),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="Your own prompts with the concept, one a line. Empty: the set that ships for the concept.",
+                ),
+                advanced(
+                    io.Boolean,
+                    "attacks",
+                    default=False,
+                    optional=True,
+                    tooltip="Also try to bring the concept back: with learned tokens, found words and more training.",
+                ),
+            ],
+            outputs=[
+                io.String.Output("verdict", display_name="verdict", tooltip="The verdict and the table, to read."),
+                io.String.Output("scores", display_name="scores", tooltip="All scores as JSON."),
+                io.String.Output("report", display_name="report", tooltip="The HTML report, in output/evaluations."),
+                Eraser.Output(
+                    "eraser",
+                    display_name="eraser",
+                    tooltip="The model's last eraser with these scores in it, for Save Erasure.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @comfy_bridge.outside_inference_mode
+    def execute(
+        cls,
+        model: T2VModel,
+        concept: str,
+        preset: str,
+        detector: str = "miniature",
+        prompts: str = "",
+        attacks: bool = False,
+    ) -> io.NodeOutput:
+        progress = comfy_bridge.Progress(cls.hidden.unique_id)
+
+        def on_progress(done: EvaluationProgress) -> None:
+            left = "" if done.seconds_left is None else f", about {done.seconds_left:.0f} s left"
+            progress.say(f"{done.stage} {done.step}/{done.total}{left}")
+            progress.report(done.step, done.total)
+
+        out = comfy_bridge.evaluation_folder(concept)
+        comfy_bridge.make_room()
+        evaluation = evaluate(
+            model,
+            concept,
+            detector=open_detector(detector),
+            settings=EvaluationSettings.of(preset),
+            prompts=parse_prompt_set(prompts.encode(), "The node's prompt list", concept) if prompts.strip() else None,
+            attacks=ATTACKS if attacks else (),
+            out=out,
+            on_progress=on_progress,
+        )
+        erasers = [applied.erasure for applied in model.erasures]
+        report = write_report(evaluation, out / "report.html", erasures=erasers, fps=model.family.defaults.fps)
+        verdict = text_table(evaluation.scores)
+        progress.say(verdict.splitlines()[0])
+        return io.NodeOutput(verdict, json.dumps(evaluation.scores), str(report), _scored(model, evaluation.scores))
+
+
+def _scored(model: T2VModel, scores: dict) -> Erasure | None:
+    """Scores belong to an eraser if nothing else was at work: it alone, as trained, without a guard."""
+    if not model.erasures:
+        return None
+    alone = len(model.erasures) == 1 and model.erasures[0].strength == 1 and model.guard is None
+    erasure = model.erasures[-1].erasure
+    return erasure.with_scores(scores) if alone else erasure
