@@ -150,12 +150,17 @@ def _loss(
 
 
 def _optimizers(model: nn.ModuleDict) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of attention and feed-forward, AdamW for the rest."""
+    """Muon for the denoiser's matrices of attention and feed-forward, AdamW for the rest.
+
+    The text encoder learns slowly: at the denoiser's pace it drowns the subjects' words in what is easier
+    to draw (styles, backgrounds) before the denoiser has found a use for them.
+    """
     matrices, rest = [], []
-    for name, parameter in model.named_parameters():
-        inside = any(part in name for part in (".attn1.", ".ff.", "SelfAttention.", "DenseReluDense"))
-        (matrices if parameter.ndim == 2 and inside and "relative" not in name else rest).append(parameter)
-    adam = torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+    for name, parameter in model["transformer"].named_parameters():
+        inside = ".attn1." in name or ".ff." in name
+        (matrices if parameter.ndim == 2 and inside else rest).append(parameter)
+    groups = [{"params": rest, "lr": 1e-3}, {"params": list(model["text_encoder"].parameters()), "lr": 1e-4}]
+    adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
     muon = torch.optim.Muon(matrices, lr=1e-2, weight_decay=0.01, momentum=0.95, nesterov=True, ns_steps=5)
     for optimizer in (adam, muon):
         for group in optimizer.param_groups:
