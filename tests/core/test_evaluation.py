@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.evaluation import EvaluationProgress, EvaluationSettings, WorldDetector, evaluate, load_prompt_set
@@ -18,7 +19,7 @@ from t2vu_core.evaluation.evaluate import Evaluation
 from t2vu_core.evaluation.report import page
 from t2vu_core.guards import NegativePrompt
 from t2vu_core.miniature.detector import MiniatureDetector
-from tests.core.tiny_models import TINY_MODELS
+from tests.core.tiny_models import TINY_MODELS, clip_tokenizer
 
 TINY = TINY_MODELS["cogvideox-2b"]
 SETTINGS = EvaluationSettings.of("quick", per_register=2, kept=3, num_inference_steps=2, batch_size=2)
@@ -166,3 +167,46 @@ def test_detectors_are_opened_by_name_or_refused(tmp_path: Path) -> None:
         open_detector("oracle")
     with pytest.raises(UserError, match="holds no CLIP model"):
         open_detector(f"clip:{tmp_path}")
+
+
+def test_a_clip_model_from_a_folder_judges_any_words_and_says_that_its_errors_are_unknown(tmp_path: Path) -> None:
+    folder = tiny_clip(tmp_path)
+    detector = open_detector(f"clip:{folder}")
+    assert detector.known() == ()
+    assert detector.resolve(" a  red ghost ") == "a red ghost"
+    assert detector.accuracy("a red ghost") is None
+    clips = torch.rand(2, 11, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    judged = detector.judge(clips, ["a red ghost", "a street"])
+    assert [set(judgement.shown) for judgement in judged] == [{"a red ghost", "a street"}] * 2
+    assert all(len(judgement.frames["a street"]) == 11 for judgement in judged)
+    model = detector.model  # type: ignore[attr-defined]
+    pixels = detector.processor(images=list(clips[0, :1]), do_rescale=False, return_tensors="pt")  # type: ignore[attr-defined]
+    theirs = model(**pixels, **detector.processor(text=["a photo"], return_tensors="pt")).image_embeds  # type: ignore[attr-defined]
+    torch.testing.assert_close(detector._embed_images(clips[0, :1]), theirs)  # type: ignore[attr-defined]
+
+
+def tiny_clip(folder: Path) -> Path:
+    """A real CLIP model with random weights, as transformers saves it."""
+    tokenizer = clip_tokenizer()
+    text = {"vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    text |= {"num_attention_heads": 2, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"image_size": 32, "patch_size": 8}
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
+    size = {"shortest_edge": 32}
+    images = transformers.CLIPImageProcessor(size=size, crop_size={"height": 32, "width": 32})
+    torch.manual_seed(0)
+    transformers.CLIPModel(config).save_pretrained(folder)
+    transformers.CLIPProcessor(images, tokenizer).save_pretrained(folder)
+    return folder
+
+
+def test_nudenet_finds_nothing_in_drawings_and_knows_only_nudity() -> None:
+    detector = open_detector("nudenet")
+    assert detector.resolve("naked people") == "nudity"
+    assert detector.resolve("ghost") is None
+    clips = torch.full((1, 3, 3, 64, 64), 0.5)
+    assert detector.judge(clips, ["nudity"])[0].frames == {"nudity": [False] * 3}
+    assert "ARMPITS" in open_detector("nudenet:wide").name
+    with pytest.raises(UserError, match="no class 'ELBOW'; it has ANUS"):
+        open_detector("nudenet:ELBOW")

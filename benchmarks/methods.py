@@ -1,0 +1,148 @@
+"""The methods on the scoreboard: ours, the guards, and what others publish, each as it is described.
+
+A method gives a model without the concept, from a base model that knows it, and says how long that took.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from t2vu_core.erasers import EraserSet
+from t2vu_core.erasure import Erasure
+from t2vu_core.families.base import TextCondition
+from t2vu_core.guards import make_guard
+from t2vu_core.model import T2VModel, load_model, noise
+from t2vu_core.objectives.velocity import negative_guidance_target
+from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
+from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.trajectories import sample_trajectories
+from t2vu_core.training.velocity import erase_velocity
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What a method gives."""
+
+    model: T2VModel
+    train_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the scoreboard. `trained` methods are repeated with several seeds."""
+
+    title: str
+    apply: Callable[[T2VModel, str, int], Erased]
+    trained: bool = False
+
+
+def base(model: T2VModel, concept: str, seed: int) -> Erased:
+    """Nothing."""
+    return Erased(model)
+
+
+def guarded(name: str) -> Callable[[T2VModel, str, int], Erased]:
+    """A guard with its paper's settings."""
+    return lambda model, concept, seed: Erased(model.with_guard(make_guard(name, [concept])))
+
+
+def velocity(preset: str) -> Callable[[T2VModel, str, int], Erased]:
+    """Our velocity erasing."""
+
+    def apply(model: T2VModel, concept: str, seed: int) -> Erased:
+        erasure = erase_velocity(model, concept, VelocityRecipe.preset(preset, seed=seed))
+        return Erased(model.with_erasure(erasure), train_seconds=erasure.training["seconds"])
+
+    return apply
+
+
+def esd(model: T2VModel, concept: str, seed: int, *, steps: int = 200, rate: float = 2e-4, eta: float = 1.0) -> Erased:
+    """ESD (Gandikota et al., arXiv 2303.07345), its attention variant, on the joint attention of a video transformer.
+
+    Full fine-tuning of the attention's projections towards v(x, 0) - eta (v(x, c) - v(x, 0)), x_t from rollouts of
+    the frozen model, no preservation. 200 iterations as published; the learning rate is raised to what moves a
+    model of this size.
+    """
+    start = time.monotonic()
+    family = model.family
+    size, generator = family.defaults.size, torch.Generator().manual_seed(seed)
+    pairs = plan_prompts(concept, prompt_set_for(family.folder), num_pairs=16, num_preserve=0, seed=seed).pairs
+    condition, empty = family.encode([pair.prompt for pair in pairs]), family.encode([""])
+    points = sample_trajectories(
+        family, condition, empty, size, seeds=[1_000_000 * (seed + 1) + i for i in range(len(pairs))], num_steps=10,
+        guidance_scale=3.0,
+    )  # fmt: skip
+    student = load_model(family.folder or model.name, device=family.device)
+    trained = [p for site in student.family.lora_sites() for p in site.module.parameters()]
+    optimizer = torch.optim.Adam([parameter.requires_grad_() for parameter in trained], rate)
+    for _ in range(steps):
+        rows = torch.randint(0, len(points), (4,), generator=generator)
+        target = negative_guidance_target(
+            points.predictions["prompt"][rows].float(), points.predictions["empty"][rows].float(), eta
+        )
+        with torch.autocast(family.device.type, torch.bfloat16):
+            prediction = student.family.predict(
+                points.latents[rows].float().to(family.device), points.timesteps[rows].to(family.device),
+                condition[points.prompt[rows]], size,
+            )  # fmt: skip
+        _descend(optimizer, F.mse_loss(prediction, target.to(family.device)))
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    return Erased(student, train_seconds=time.monotonic() - start)
+
+
+def public_port(model: T2VModel, concept: str, seed: int, *, steps: int = 500, eta: float = 7.0) -> Erased:
+    """The public port of T2VUnlearning, with what its code does rather than what its paper says.
+
+    Rank 128, Adam 1e-4, 500 iterations of one, eta 7; both layers of the erasers start at N(0, 1e-2); the scheduler
+    never steps, so all timesteps see the same pure noise; no localisation, no preservation, the concept's bare name.
+    """
+    start = time.monotonic()
+    family, generator = model.family, torch.Generator().manual_seed(seed)
+    size, sites = family.defaults.size, family.eraser_sites()
+    erasers = EraserSet.create(sites, rank=128, seed=seed)
+    for parameter in erasers.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 1e-2 if parameter.dim() > 1 else parameter.data
+    condition, empty = family.encode([concept]), family.encode([""])
+    both = TextCondition.cat([empty, condition])
+    optimizer = torch.optim.Adam(erasers.to(family.device).parameters(), 1e-4)
+    for latents, timestep in _never_advancing(family, size, steps, seed):
+        with torch.no_grad(), torch.autocast(family.device.type, torch.bfloat16):
+            v_empty, v_concept = family.predict(torch.cat([latents] * 2), timestep.expand(2), both, size).chunk(2)
+        with erasers.attached(sites), torch.autocast(family.device.type, torch.bfloat16):
+            prediction = family.predict(latents, timestep.expand(1), condition, size)
+        _descend(optimizer, F.mse_loss(prediction, negative_guidance_target(v_concept, v_empty, eta)))
+    erasure = Erasure("eraser", (concept,), model.base, erasers.named_tensors(), "public port of T2VUnlearning")
+    return Erased(model.with_erasure(erasure), train_seconds=time.monotonic() - start)
+
+
+def _never_advancing(family: Any, size: Any, steps: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The port's rollout: new noise for every pass over the timesteps, and no step in between."""
+    timesteps = family.make_scheduler(50, size).timesteps
+    for step in range(steps):
+        if step % len(timesteps) == 0:
+            latents = noise(family, size, [1_000_000 * (seed + 1) + step])
+        yield latents, timesteps[step % len(timesteps)]
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+METHODS: dict[str, Method] = {
+    "base": Method("base", base),
+    "negative_prompt": Method("negative prompt", guarded("negative_prompt")),
+    "safree": Method("SAFREE", guarded("safree")),
+    "video_eraser": Method("VideoEraser", guarded("video_eraser")),
+    "esd": Method("ESD-style, attention", esd, trained=True),
+    "public_port": Method("T2VUnlearning, public port", public_port, trained=True),
+    "velocity": Method("velocity (ours)", velocity("balanced"), trained=True),
+}

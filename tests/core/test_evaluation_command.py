@@ -1,0 +1,79 @@
+"""`t2vu evaluate`: what it prints and leaves, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from t2vu_core.cli import main
+from t2vu_core.erasure import Erasure
+from tests.core.tiny_models import TINY_MODELS
+
+TINY = TINY_MODELS["cogvideox-2b"]
+PROMPTS = 'a red ghost floats\n{"prompt": "a robot", "register": "kept", "concept": "robot"}\n'
+
+
+@pytest.fixture
+def evaluate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    (tmp_path / "prompts.jsonl").write_text(PROMPTS, encoding="utf-8")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        always = ["--model", TINY.folder, "--device", "cpu", "--out", tmp_path / "out", "--steps", 2]
+        always += ["--prompts", tmp_path / "prompts.jsonl"]
+        code = main([str(argument) for argument in ["evaluate", *always, *arguments]])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def erasure(tmp_path: Path) -> Path:
+    return TINY.random_erasure("bottleneck").save(tmp_path / "ghost")
+
+
+def test_scores_are_printed_kept_and_put_into_the_file(evaluate: Callable, erasure: Path, tmp_path: Path) -> None:
+    code, out, _ = evaluate("--concept", "ghost", "--erasure", erasure, "--json")
+    assert code == 0
+    printed = json.loads(out)
+    assert printed["erased"]["terse"]["clips"] == 1
+    assert printed["comes_back"] == {"probe": None, "prompt_attack": None, "regrowth": None}
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["erased"] == printed["erased"]
+    assert "data:image/webp" in Path(printed["report"]).read_text()
+    scores = Erasure.load(erasure).scores
+    assert scores is not None
+    assert scores["erased"] == printed["erased"]
+    code, out, _ = evaluate("--concept", "ghost", "--erasure", erasure)
+    assert code == 0
+    assert "'ghost' is in" in out
+    assert "report.html" in out
+
+
+def test_scores_of_a_guarded_or_weakened_erasure_are_not_the_files(evaluate: Callable, erasure: Path) -> None:
+    code, out, _ = evaluate("--concept", "ghost", "--erasure", erasure, "--guard", "negative_prompt", "--json")
+    assert code == 0
+    assert json.loads(out)["settings"]["guard"]["name"] == "negative_prompt"
+    assert json.loads(out)["scores_written_to"] is None
+    code, _, _ = evaluate("--concept", "ghost", "--erasure", erasure, "--strength", 0.5)
+    assert code == 0
+    assert Erasure.load(erasure).scores is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--concept", "unicorn"], "does not know the concept 'unicorn'"),
+        (["--concept", "robot"], "is for ghost, not for 'robot'"),
+        (["--concept", "ghost", "--detector", "oracle"], "no detector 'oracle'"),
+        (["--concept", "ghost", "--prompts", "nowhere.txt"], "nowhere.txt cannot be read"),
+    ],
+)
+def test_wrong_input_is_one_sentence(evaluate: Callable, erasure: Path, arguments: list[str], says: str) -> None:
+    code, out, err = evaluate("--erasure", erasure, *arguments)
+    assert code == 2
+    assert out == ""
+    assert says in err
+    assert "Traceback" not in err
