@@ -1,11 +1,10 @@
 """Save Erasure and Load Erasure."""
 
-from typing import Any
-
 from comfy_api.v0_0_2 import io
 
 from t2vu_core.erasure import KIND_TITLES, Erasure
 from t2vu_core.errors import UserError
+from t2vu_core.evaluation.verdict import spoken
 
 from . import comfy_bridge
 from .declare import Eraser, UnlearnedEncoder, schema
@@ -93,15 +92,9 @@ def describe(erasure: Erasure) -> str:
             f"Erases: {', '.join(erasure.concepts)}",
             f"From: {erasure.base.name} ({erasure.base.family}, {erasure.base.hash[:12]})",
             f"Method: {erasure.method}, {erasure.created}",
-            f"Scores: {_scores(erasure.scores) if erasure.scores else 'not measured'}",
+            f"Scores: {spoken(erasure.scores)}",
         ]
     )
-
-
-def _scores(scores: Any) -> str:
-    if not isinstance(scores, dict):
-        return str(scores)
-    return ", ".join(f"{name} {_scores(value)}" for name, value in scores.items())
 
 
 def _file_name(erasure: Erasure) -> str:

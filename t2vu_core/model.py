@@ -154,7 +154,7 @@ class T2VModel:
                 prediction = predict(family, latents, timestep, condition, empty, guidance, size)
                 latents = family.step(scheduler, prediction, timestep, latents)
                 if on_step is not None:
-                    on_step(SampleStep(step + 1, steps, lambda x=latents: family.preview(x, size).cpu()))
+                    on_step(SampleStep(step + 1, steps, _preview(family, latents, size)))
             return family.decode(latents, size).cpu()
 
     def clip_size(self, num_frames: int | None = None, height: int | None = None, width: int | None = None) -> ClipSize:
@@ -165,6 +165,10 @@ class T2VModel:
             raise UserError(f"{size.width} x {size.height} x {size.num_frames} frames is too large; ask for less.")
         self.family.check_size(size)
         return size
+
+
+def _preview(family: Family, latents: Tensor, size: ClipSize) -> Callable[[], Tensor]:
+    return lambda: family.preview(latents, size).cpu()
 
 
 def noise(family: Family, size: ClipSize, seeds: Sequence[int]) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from t2vu_core.erasure import KIND_TITLES, Erasure
+from t2vu_core.evaluation.verdict import spoken
 
 HELP = "show what an erasure file erases, from which base, and how well"
 
@@ -40,6 +41,5 @@ def show(result: dict[str, Any]) -> str:
         f"  base     {base['name']} ({base['family']}), weights {base['hash'][:16]}",
         f"  made     {result['created']}, in {result['training'].get('seconds', '?')} s",
     ]
-    scores = result["scores"]
-    lines.append("  scores   none: not measured (see `t2vu evaluate`)" if scores is None else f"  scores   {scores}")
+    lines.append(f"  scores   {spoken(result['scores'])}")
     return "\n".join(lines)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from tqdm import tqdm
 
-from t2vu_core.errors import UserError
 from t2vu_core.erasure import Erasure
+from t2vu_core.errors import UserError
 from t2vu_core.model import SampleStep, T2VModel, load_model
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 
@@ -48,7 +48,7 @@ def apply_erasures(model: T2VModel, options: argparse.Namespace) -> T2VModel:
 
 
 @contextlib.contextmanager
-def sampling_bar() -> Iterator[object]:
+def sampling_bar() -> Iterator[Callable[[SampleStep], None]]:
     """A progress bar for `T2VModel.sample`, on stderr."""
     with tqdm(unit="step", desc="sampling") as bar:
 

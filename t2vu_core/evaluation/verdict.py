@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,16 @@ STILL_BELOW = 0.6
 def sentences(scores: Mapping[str, Any]) -> str:
     """The verdict in two sentences: what is gone, and what else changed."""
     return f"{_gone(scores)} {_kept(scores)}"
+
+
+def spoken(scores: Mapping[str, Any] | None) -> str:
+    """The scores that an erasure file carries, in words; those of another program as they stand."""
+    if scores is None:
+        return "not measured"
+    try:
+        return sentences(scores)
+    except (KeyError, TypeError):
+        return json.dumps(dict(scores))
 
 
 def table(scores: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:

@@ -1,6 +1,6 @@
 """VideoEraser (Xu et al., EMNLP 2025, arXiv 2508.15314): adjusted prompts and guidance away from the concept.
 
-Written from the method's formulas. The published CogVideoX code rewrites the concept's row where the prompt's
+Written after the released code's formulas. The published CogVideoX code rewrites the concept's row where the prompt's
 is meant and cuts the concept's words at commas; its ModelScope code forgets the momentum at every step.
 """
 

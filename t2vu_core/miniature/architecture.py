@@ -98,7 +98,9 @@ def make_vae(*, width: int = 48) -> AutoencoderKLLTXVideo:
     )
 
 
-def make_transformer(*, heads: int = 6, head_dim: int = 32, layers: int = 6, text_width: int = 160) -> CogVideoXTransformer3DModel:
+def make_transformer(
+    *, heads: int = 6, head_dim: int = 32, layers: int = 6, text_width: int = 160
+) -> CogVideoXTransformer3DModel:
     """CogVideoX's denoiser on 9 x 8 x 8 latents, adaLN-zero initialised."""
     model = CogVideoXTransformer3DModel(
         num_attention_heads=heads,

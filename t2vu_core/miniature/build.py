@@ -18,10 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLLTXVideo, CogVideoXPipeline, CogVideoXTransformer3DModel
+from diffusers import AutoencoderKLLTXVideo, CogVideoXPipeline
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import T5EncoderModel
 
 from t2vu_core.errors import UserError
 from t2vu_core.miniature import captions, world
@@ -35,7 +34,7 @@ from t2vu_core.miniature.architecture import (
 from t2vu_core.miniature.bundled import WEIGHTS
 from t2vu_core.miniature.detector import MiniatureDetector, load_detector, train_detector
 from t2vu_core.miniature.principal_components import initialise_linearly
-from t2vu_core.miniature.train_denoiser import EncodedClips, encode_clips, train_denoiser
+from t2vu_core.miniature.train_denoiser import encode_clips, train_denoiser
 from t2vu_core.miniature.train_vae import reconstruction_error, train_vae
 
 log = logging.getLogger(__name__)
@@ -87,7 +86,9 @@ def export(work: Path, plan: BuildPlan, out: Path = WEIGHTS) -> None:
     pipeline = CogVideoXPipeline.from_pretrained(work / "pipeline", dtype=torch.float16)
     pipeline.save_pretrained(target)
     detector = load_detector(work / "detector.safetensors")
-    save_file({name: value.half().contiguous() for name, value in detector.state_dict().items()}, str(out / "detector.safetensors"))
+    save_file(
+        {name: value.half().contiguous() for name, value in detector.state_dict().items()}, str(out / "detector.safetensors")
+    )
     (target / "prompts.json").write_text(json.dumps(prompt_set(), indent=1), encoding="utf-8")
     facts = {"plan": asdict(plan), "seconds": _read_json(work / "seconds.json"), "machine": machine()}
     (target / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -104,11 +105,11 @@ def prompt_set(*, per_kind: int = 60, num_preserve: int = 400, seed: int = 7) ->
     def context(row: list[int], column: int) -> str | None:
         """The caption with a place where the fact of `column` was said, or None where it was not said once."""
         words = captions.SUBJECT_WORDS if column == world.FIRST else captions.STYLE_WORDS
-        name = (world.SUBJECTS if column == world.FIRST else world.STYLES)[row[column]]
+        own = words[(world.SUBJECTS if column == world.FIRST else world.STYLES)[row[column]]]
         text = say(row)
-        spoken = [form for form in (words[name].usual, *words[name].seen) if form and f" {form} " in f" {text} ".replace(",", " ").replace(".", " ")]
-        spoken.sort(key=len, reverse=True)
-        return text.replace(spoken[0], "{}") if spoken and text.count(spoken[0]) == 1 else None
+        plain = f" {text} ".replace(",", " ").replace(".", " ")
+        spoken = sorted((form for form in (own.usual, *own.seen) if f" {form} " in plain), key=len)
+        return text.replace(spoken[-1], "{}") if spoken and text.count(spoken[-1]) == 1 else None
 
     rows = world.sample_labels(4000, generator, empty=0.0).tolist()
     styled = [row for row in rows if row[world.STYLE] != 0]

@@ -27,13 +27,15 @@ def page(card: dict[str, Any]) -> str:
     """The card as Markdown."""
     measured, built = card["measured"], card["built"]
     minutes = {stage: round(seconds / 60, 1) for stage, seconds in built["seconds"].items()}
-    rows = [f"| {name} | " + " | ".join(f"{scores[key]:.1%}" for key in _ATTRIBUTES) + " |"
-            for name, scores in (*measured["fidelity"].items(), ("detector, on renders", measured["detector"]))]
+    rows = [
+        f"| {name} | " + " | ".join(f"{scores[key]:.1%}" for key in _ATTRIBUTES) + " |"
+        for name, scores in (*measured["fidelity"].items(), ("detector, on renders", measured["detector"]))
+    ]
     return "\n".join([
         f"# {card['name']}",
         "",
         "A text-to-video model of the real CogVideoX classes, small enough to run anywhere and truly trained:",
-        "cartoon clips of 9 frames, 48 x 48 pixels. Load it with stock diffusers (`CogVideoXPipeline.from_pretrained`,",
+        "cartoon clips of 9 frames, 32 x 32 pixels. Load it with stock diffusers (`CogVideoXPipeline.from_pretrained`,",
         "`max_sequence_length=48`) or by its name in `t2vu` and in the ComfyUI nodes.",
         "",
         f"- subjects: {', '.join(SUBJECTS)}",
@@ -42,7 +44,8 @@ def page(card: dict[str, Any]) -> str:
         "- glyphs: Noto Color Emoji (SIL Open Font License 1.1, see NOTICE)",
         "",
         f"Measured by `t2vu miniature check` over {measured['clips']} generated clips of unseen seeds "
-        f"({measured['num_inference_steps']} steps, guidance {measured['guidance_scale']}); 2,000 unseen renders for the detector.",
+        f"({measured['num_inference_steps']} steps, guidance {measured['guidance_scale']}); 2,000 unseen renders for the "
+        "detector.",
         "The background counts where the style leaves it visible.",
         "",
         "| prompts | " + " | ".join(_ATTRIBUTES) + " |",

@@ -6,13 +6,13 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from t2vu_core.miniature.bundled import WEIGHTS
-from t2vu_core.miniature.captions import REGISTERS, caption
+from t2vu_core.miniature.captions import REGISTERS, Register, caption
 from t2vu_core.miniature.detector import (
     THRESHOLD,
     MiniatureDetector,
@@ -90,7 +90,7 @@ def measure_fidelity(
         generator, rng = torch.Generator().manual_seed(CHECK_SEED + index), random.Random(CHECK_SEED + index)
         pairs = 1.0 if register == "two_subject" else 0.0
         labels = sample_labels(clips_per_register, generator, two_subjects=pairs, empty=0.0)
-        spoken = "terse" if register == "two_subject" else register
+        spoken: Register = "terse" if register == "two_subject" else cast(Register, register)
         prompts = [caption(row, rng, register=spoken) for row in labels.tolist()]
         parts = []
         for start in range(0, clips_per_register, SAMPLING_BATCH):
@@ -102,9 +102,9 @@ def measure_fidelity(
                 on_clip(done, total)
         verdict = detector.judge(torch.cat(parts) * 2 - 1)
         fidelity[register] = attribute_scores(verdict, labels)
-    start = time.monotonic()
+    began = time.monotonic()
     model.sample("a ghost moving left under a starry night", seeds=0)
-    return fidelity, time.monotonic() - start
+    return fidelity, time.monotonic() - began
 
 
 def attribute_scores(verdict: Verdict, labels: Tensor) -> dict[str, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,7 +158,14 @@ def ruin(clips: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(pick == 0, blobs, torch.where(pick == 1, shuffled, noise))
 
 
-def train_detector(detector: MiniatureDetector, *, minutes: float, seed: int, reconstruct=None, batch_size: int = 48) -> None:
+def train_detector(
+    detector: MiniatureDetector,
+    *,
+    minutes: float,
+    seed: int,
+    reconstruct: Callable[[Tensor], Tensor] | None = None,
+    batch_size: int = 48,
+) -> None:
     """Train in place for a time budget. `reconstruct`: clips -> the VAE's version of them, mixed into every batch."""
     generator = torch.Generator().manual_seed(seed)
     options = {"distractors": 0.20, "empty": 0.14, "two_subjects": 0.35}

@@ -8,6 +8,8 @@ on two cores.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from diffusers import AutoencoderKLLTXVideo
 from diffusers.models.autoencoders.autoencoder_kl_ltx import LTXVideoCausalConv3d
@@ -58,7 +60,7 @@ def _silence_branches(vae: AutoencoderKLLTXVideo) -> None:
             nn.init.zeros_(module.bias)
 
 
-def _input_of(module: nn.Module, run) -> Tensor:
+def _input_of(module: nn.Module, run: Callable[[], object]) -> Tensor:
     """What a module is given while `run()` computes."""
     seen: list[Tensor] = []
     handle = module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))

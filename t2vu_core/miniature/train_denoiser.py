@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,14 +18,14 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from t2vu_core.miniature.architecture import MAX_TEXT_TOKENS, make_scheduler
 from t2vu_core.miniature.averaging import MovingAverage
-from t2vu_core.miniature.captions import caption
+from t2vu_core.miniature.captions import Register, caption
 from t2vu_core.miniature.world import render, sample_labels
 
 log = logging.getLogger(__name__)
 
 CAPTION_DROPOUT = 0.1
 FACT_DROPOUT = 0.08
-REGISTER_SHARES = {"terse": 0.5, "synonym": 0.25, "refined": 0.25}
+REGISTER_SHARES: dict[Register, float] = {"terse": 0.5, "synonym": 0.25, "refined": 0.25}
 
 
 @dataclass
@@ -54,11 +55,12 @@ def encode_clips(vae: AutoencoderKLLTXVideo, count: int, *, seed: int) -> Encode
 def plain_attention() -> Iterator[None]:
     """Attention as two matrix products: on a CPU the fused kernel's backward takes half of a training step."""
 
-    def attend(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
+    def attend(query: Tensor, key: Tensor, value: Tensor, *_: object, scale: float | None = None, **__: object) -> Tensor:
         scores = (query @ key.transpose(-1, -2)) * (scale or query.shape[-1] ** -0.5)
         return torch.softmax(scores, -1).to(value.dtype) @ value
 
-    fused, F.scaled_dot_product_attention = F.scaled_dot_product_attention, attend
+    fused: Any = F.scaled_dot_product_attention
+    F.scaled_dot_product_attention = cast(Any, attend)
     try:
         yield
     finally:
@@ -155,7 +157,8 @@ def _optimizers(model: nn.ModuleDict) -> list[torch.optim.Optimizer]:
     The text encoder learns slowly: at the denoiser's pace it drowns the subjects' words in what is easier
     to draw (styles, backgrounds) before the denoiser has found a use for them.
     """
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model["transformer"].named_parameters():
         inside = ".attn1." in name or ".ff." in name
         (matrices if parameter.ndim == 2 and inside else rest).append(parameter)

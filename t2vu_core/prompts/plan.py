@@ -97,7 +97,7 @@ def plan_prompts(
     """
     concept = " ".join(concept.split())
     if not concept:
-        raise UserError("The concept is empty: say in words what to erase, for example \"ghost\".")
+        raise UserError('The concept is empty: say in words what to erase, for example "ghost".')
     kind, rng = concept_kind(concept), random.Random(seed)
     names = tuple(dict.fromkeys([concept, *synonyms, *_known_names(concept, prompts)]))
     pairs = [_own_pair(text, names, kind) for text in concept_prompts]

@@ -103,9 +103,7 @@ class _Points:
     """`concept`, `neutral` and `preserve` by prompt index, `empty` once."""
 
 
-def _collect(
-    family: Family, plan: PromptPlan, recipe: VelocityRecipe, on_progress: ProgressCallback | None
-) -> _Points:
+def _collect(family: Family, plan: PromptPlan, recipe: VelocityRecipe, on_progress: ProgressCallback | None) -> _Points:
     size = family.defaults.size
     pairs = _fill_up(plan.pairs, recipe.concept_trajectories)
     preserve = _fill_up(plan.preserve, recipe.preserve_trajectories) if plan.preserve else []

@@ -43,6 +43,7 @@ SHORTEN = """() => {
         if (node.type === 'T2VUSampleVideo') set(node, 'steps', 8);
     }
 }"""
+# Only nodes in view are drawn, and with them their videos: the graph's own view shows all of it.
 VIDEOS = """() => [...document.querySelectorAll('video')].filter((v) => v.readyState >= 2 && v.videoWidth > 0)
     .map((v) => [v.videoWidth, v.videoHeight, v.duration])"""
 
@@ -54,7 +55,7 @@ def page(comfy: ComfyServer) -> Iterator[Page]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page = browser.new_page(viewport={"width": 1850, "height": 1050})
         page.set_default_timeout(240_000)
         page.goto(comfy.url, wait_until="domcontentloaded")
         page.wait_for_function(READY)
@@ -84,6 +85,7 @@ def test_a_person_drops_the_graph_runs_it_and_sees_before_and_after(page: Page, 
     training = "() => { const n = app.graph._nodes.find((n) => n.type === 'T2VUVelocityErase'); return n.progress > 0; }"
     page.wait_for_function(training)
     page.wait_for_function(f"() => ({VIDEOS})().length === 2")
+    page.screenshot(path=tmp_path / "graph.png")
     for width, height, seconds in page.evaluate(VIDEOS):
         assert width > height > 200, "before and after stand side by side, large enough to be seen"
         assert seconds > 1

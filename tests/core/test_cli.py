@@ -16,7 +16,7 @@ TINY = TINY_MODELS["cogvideox-2b"]
 FEW = ["concept_trajectories=2", "preserve_trajectories=2", "trajectory_steps=2", "steps=4", "rank=4"]
 
 
-@pytest.fixture()
+@pytest.fixture
 def t2vu(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run a command; its exit code, standard output and standard error."""
 

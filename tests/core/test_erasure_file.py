@@ -15,7 +15,7 @@ from t2vu_core.erasure import Base, Erasure, hash_tensors, read_description
 from t2vu_core.errors import UserError
 
 
-@pytest.fixture()
+@pytest.fixture
 def erasure() -> Erasure:
     tensors = {"block.0.down.weight": torch.randn(4, 8), "block.0.up.weight": torch.zeros(8, 4)}
     return Erasure("eraser", ("ghost",), Base("tiny", "cogvideox", "ab" * 32), tensors, "velocity", recipe={"eta": 1.0})

@@ -90,7 +90,7 @@ def test_gradients_reach_the_text_encoders_input_through_every_family(tiny: Tiny
     assert table.grad is None
 
 
-def test_inversion_lowers_the_loss_and_leaves_the_model_alone(target: Target) -> None:
+def test_inversion_repeats_and_leaves_the_model_alone(target: Target) -> None:
     model = TINY.model.with_erasure(TINY.random_erasure("bottleneck"))
     before = weights_hash(model.family)
     placeholder, vectors, loss = learn_tokens(model, target, lambda soft: soft)

@@ -14,7 +14,7 @@ from t2vu_core.miniature.detector import augment, ruin, subject_targets
 
 
 @pytest.fixture(scope="module")
-def tokenizer():  # noqa: ANN201
+def tokenizer():
     return make_tokenizer(num_captions=3000)
 
 
@@ -109,13 +109,13 @@ def test_held_out_captions_use_held_out_names() -> None:
         assert any(name in text for name in captions.held_out_words(world.SUBJECTS[values[0]])), text
 
 
-def test_no_caption_is_cut_by_the_models_text_length(tokenizer) -> None:  # noqa: ANN001
+def test_no_caption_is_cut_by_the_models_text_length(tokenizer) -> None:
     rng = random.Random(0)
     texts = [captions.caption(values, rng, register="refined") for values in labels(1000).tolist()]
     assert max(len(ids) for ids in tokenizer(texts).input_ids) <= MAX_TEXT_TOKENS
 
 
-def test_a_word_never_seen_is_still_tokens(tokenizer) -> None:  # noqa: ANN001
+def test_a_word_never_seen_is_still_tokens(tokenizer) -> None:
     ids = tokenizer("a xylophone", add_special_tokens=False).input_ids
     assert len(ids) > 2
     assert tokenizer.unk_token_id not in ids

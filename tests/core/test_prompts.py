@@ -11,7 +11,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.prompts.plan import PromptSet, concept_kind, plan_prompts, prompt_set_for, with_article
 
 
-def plan(concept: str, **changes: object):  # noqa: ANN201
+def plan(concept: str, **changes: object):
     options = {"num_pairs": 20, "num_preserve": 10, "seed": 0, **changes}
     return plan_prompts(concept, prompt_set_for(None), **options)  # type: ignore[arg-type]
 
