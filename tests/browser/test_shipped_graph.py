@@ -56,7 +56,7 @@ def page(comfy: ComfyServer) -> Iterator[Page]:
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1850, "height": 1050})
-        page.set_default_timeout(240_000)
+        page.set_default_timeout(500_000)
         page.goto(comfy.url, wait_until="domcontentloaded")
         page.wait_for_function(READY)
         yield page
