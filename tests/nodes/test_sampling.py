@@ -43,7 +43,9 @@ def test_size_and_length_can_be_chosen(comfy: ComfyServer) -> None:
 def test_progress_and_a_preview_are_seen_while_sampling(comfy: ComfyServer) -> None:
     result = queue(comfy.url, sampled(seed=2, steps=6))
     shown = [(event.data["value"], event.data["max"]) for event in result.of("progress") if event.data["node"] == "sample"]
-    assert shown == [(step, 6) for step in range(1, 7)]
+    # Newer ComfyUI leaves out steps that follow each other too fast, never the first or the last.
+    assert shown == sorted(set(shown))
+    assert (shown[0], shown[-1]) == ((1, 6), (6, 6))
     picture = Image.open(io.BytesIO(result.of("preview")[0].payload[4:]))
     assert picture.format == "JPEG"
     assert picture.width > picture.height >= 192
@@ -52,17 +54,17 @@ def test_progress_and_a_preview_are_seen_while_sampling(comfy: ComfyServer) -> N
 def test_cancel_stops_within_a_step_and_the_next_run_works(comfy: ComfyServer) -> None:
     seen: list[int] = []
 
-    def cancel_at_three(event: Event, control: Control) -> None:
+    def cancel_soon(event: Event, control: Control) -> None:
         if event.type == "progress":
             seen.append(event.data["value"])
-            if event.data["value"] == 3:
+            if len(seen) == 2:
                 control.interrupt()
 
-    result = queue(comfy.url, sampled(seed=3, steps=1000), cancel_at_three)
+    result = queue(comfy.url, sampled(seed=3, steps=1000), cancel_soon)
     assert result.of("execution_interrupted")
     assert not result.succeeded
     # The request itself takes a moment, in which fast steps go on.
-    assert max(seen) < 60
+    assert max(seen) < 100
     assert queue(comfy.url, sampled(seed=3)).succeeded
 
 
