@@ -70,14 +70,14 @@ class MiniatureDetector(nn.Module):
             return nn.Sequential(conv, nn.GroupNorm(8, outputs), nn.SiLU())
 
         self.frames = nn.Sequential(
-            block(3, width, 2),
+            block(3, width, 1),
             block(width, 2 * width, 2),
             block(2 * width, 2 * width, 1),
-            block(2 * width, 4 * width, 2),
-            block(4 * width, 4 * width, 1),
+            block(2 * width, 3 * width, 2),
+            block(3 * width, 3 * width, 1),
         )
         features = 128
-        self.project = nn.Sequential(nn.Conv2d(4 * width, 32, 1), nn.SiLU(), nn.Flatten(), nn.Linear(32 * 16, features))
+        self.project = nn.Sequential(nn.Conv2d(3 * width, 32, 1), nn.SiLU(), nn.Flatten(), nn.Linear(32 * 64, features))
         self.subject = nn.Sequential(nn.SiLU(), nn.Linear(features, features), nn.SiLU(), nn.Linear(features, len(SUBJECTS)))
         self.clip = nn.Sequential(nn.SiLU(), nn.Linear(features, features), nn.SiLU())
         self.style = nn.Linear(features, len(STYLES))
