@@ -6,7 +6,7 @@ predictions there, so that a training step needs no teacher pass. P counts point
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,14 +58,21 @@ def sample_trajectories(
     `done` and `total` place this call's clips in a longer progress.
     """
     parts: list[Trajectories] = []
+    finished = done
+
+    def on_step() -> None:
+        """Cancel takes effect here: a batch of clips of a large model takes minutes."""
+        if on_progress is not None:
+            on_progress(TrainProgress("trajectories", finished, total))
+
     for start in range(0, len(condition), MAX_BATCH):
         rows = slice(start, start + MAX_BATCH)
         parts += _rollout(
             family, condition[rows], empty, None if neutral is None else neutral[rows], size,
-            seeds=seeds[rows], first=start, num_steps=num_steps, guidance_scale=guidance_scale,
+            seeds=seeds[rows], first=start, num_steps=num_steps, guidance_scale=guidance_scale, on_step=on_step,
         )  # fmt: skip
-        if on_progress is not None:
-            on_progress(TrainProgress("trajectories", done + min(start + MAX_BATCH, len(condition)), total))
+        finished = done + min(start + MAX_BATCH, len(condition))
+        on_step()
     names = parts[0].predictions
     return Trajectories(
         torch.cat([part.latents for part in parts]),
@@ -86,6 +93,7 @@ def _rollout(
     first: int,
     num_steps: int,
     guidance_scale: float,
+    on_step: Callable[[], None],
 ) -> list[Trajectories]:
     count = len(condition)
     conditions = {"prompt": condition, "empty": empty.expand(count)}
@@ -104,4 +112,5 @@ def _rollout(
         points.append(Trajectories(latents.to("cpu", torch.bfloat16), timestep.expand(count).cpu(), prompt, kept))
         guided = predictions["empty"] + guidance_scale * (predictions["prompt"] - predictions["empty"])
         latents = family.step(scheduler, guided, timestep, latents)
+        on_step()
     return points
