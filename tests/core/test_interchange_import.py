@@ -66,7 +66,7 @@ def test_a_release_for_another_model_is_refused(tmp_path: Path) -> None:
     folder = release(TINY_MODELS["cogvideox-2b"], tmp_path / "x")
     with pytest.raises(UserError, match="is for cogvideox"):
         import_released(folder, model=TINY_MODELS["wan-2.1"].model)
-    weights = torch.load(folder / "eraser_weights.pt")
+    weights = torch.load(folder / "eraser_weights.pt", weights_only=True)
     weights["transformer_blocks.99.attn1.adapter"] = weights["transformer_blocks.0.attn1.adapter"]
     torch.save(weights, folder / "eraser_weights.pt")
     with pytest.raises(UserError, match=r"transformer_blocks\.99"):
@@ -114,10 +114,10 @@ BROKEN: dict[str, Any] = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_file_that_is_no_release_is_refused_in_one_sentence(what: str, tmp_path: Path) -> None:
     torch.save(BROKEN[what], tmp_path / "eraser_weights.pt")
-    refused_in_one_sentence(tmp_path)
+    assert_refused_in_one_sentence(tmp_path)
 
 
-def refused_in_one_sentence(path: Path) -> None:
+def assert_refused_in_one_sentence(path: Path) -> None:
     with pytest.raises(UserError) as refused:
         import_released(path)
     assert "\n" not in str(refused.value)
@@ -128,9 +128,9 @@ def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     for zipped in (True, False):
         torch.save({NAME: Payload(marker)}, tmp_path / "eraser_weights.pt", _use_new_zipfile_serialization=zipped)
-        refused_in_one_sentence(tmp_path)
+        assert_refused_in_one_sentence(tmp_path)
     (tmp_path / "eraser_weights.pt").write_bytes(pickle.dumps(Payload(marker)))
-    refused_in_one_sentence(tmp_path)
+    assert_refused_in_one_sentence(tmp_path)
     assert not marker.exists()
     pickle.loads((tmp_path / "eraser_weights.pt").read_bytes())
     assert marker.exists(), "the payload would not have shown that it ran"
@@ -141,11 +141,11 @@ def test_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
     content = file.read_bytes()
     for kept in (0, 1, 10, len(content) // 2, len(content) - 30):
         file.write_bytes(content[:kept])
-        refused_in_one_sentence(tmp_path)
+        assert_refused_in_one_sentence(tmp_path)
     file.write_bytes(b"\x80\x02 not a pickle")
-    refused_in_one_sentence(tmp_path)
+    assert_refused_in_one_sentence(tmp_path)
     file.unlink()
-    refused_in_one_sentence(tmp_path)
+    assert_refused_in_one_sentence(tmp_path)
 
 
 def test_a_file_that_unpacks_to_more_than_it_is_refused(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_file_that_unpacks_to_more_than_it_is_refused(tmp_path: Path) -> None:
         for name, content in entries.items():
             archive.writestr(name, content)
     assert file.stat().st_size < 2**20
-    refused_in_one_sentence(tmp_path)
+    assert_refused_in_one_sentence(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -166,4 +166,4 @@ def test_a_file_that_unpacks_to_more_than_it_is_refused(tmp_path: Path) -> None:
 def test_a_configuration_that_contradicts_the_weights_is_refused(config: str, tmp_path: Path) -> None:
     folder = release(TINY_MODELS["cogvideox-2b"], tmp_path / "x")
     (folder / "eraser_config.json").write_text(config, encoding="utf-8")
-    refused_in_one_sentence(folder)
+    assert_refused_in_one_sentence(folder)
