@@ -38,6 +38,8 @@ from t2vu_core.miniature.world import (
 log = logging.getLogger(__name__)
 
 THRESHOLD = 0.5
+# Augmentation grows over this share of the training: who learns to tell cat from panda sees them sharp first.
+RAMP = 0.4
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,11 @@ def subject_targets(labels: Tensor) -> Tensor:
     return targets
 
 
-def augment(clips: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur, noise, contrast and brightness at random strengths, so that soft generated clips are judged too."""
+def augment(clips: Tensor, generator: torch.Generator, *, strength: float = 1.0) -> Tensor:
+    """Blur, noise, contrast and brightness at random strengths, so that soft generated clips are judged too.
+
+    `strength` 0 leaves the clips as they are.
+    """
     count = len(clips)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -139,10 +144,11 @@ def augment(clips: Tensor, generator: torch.Generator) -> Tensor:
     blurred = clips.flatten(0, 1)
     for _ in range(int(torch.randint(1, 3, (1,), generator=generator))):
         blurred = F.avg_pool2d(F.pad(blurred, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    weight = uniform(-0.6, 1.0).clamp(min=0)
+    weight = strength * uniform(-0.6, 1.0).clamp(min=0)
     clips = clips * (1 - weight) + blurred.view_as(clips) * weight
-    noise = torch.randn(clips.shape, generator=generator) * uniform(-0.05, 0.16).clamp(min=0)
-    return (clips * uniform(0.9, 1.1) + uniform(-0.06, 0.06) + noise).clamp(-1, 1)
+    noise = torch.randn(clips.shape, generator=generator) * strength * uniform(-0.05, 0.16).clamp(min=0)
+    contrast, brightness = 1 + strength * uniform(-0.1, 0.1), strength * uniform(-0.06, 0.06)
+    return (clips * contrast + brightness + noise).clamp(-1, 1)
 
 
 def ruin(clips: Tensor, generator: torch.Generator) -> Tensor:
@@ -180,7 +186,7 @@ def train_detector(
             group["lr"] = 3e-3 * min(1, (step + 1) / 50) * max(0.01, min(1, (1 - done) / 0.6))
         rows = torch.randint(0, len(pool), (batch_size,), generator=generator)
         clips, facts = versions[step % len(versions)][rows].float(), labels[rows]
-        loss = _loss(detector, clips, facts, generator)
+        loss = _loss(detector, clips, facts, generator, strength=min(1, done / RAMP))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(detector.parameters(), 1.0)
@@ -193,9 +199,11 @@ def train_detector(
     log.info("detector: %d steps", step)
 
 
-def _loss(detector: MiniatureDetector, clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+def _loss(
+    detector: MiniatureDetector, clips: Tensor, labels: Tensor, generator: torch.Generator, *, strength: float
+) -> Tensor:
     ruined = len(clips) // 12
-    clips = torch.cat([augment(clips, generator), ruin(clips[:ruined], generator)])
+    clips = torch.cat([augment(clips, generator, strength=strength), ruin(clips[:ruined], generator)])
     targets = torch.cat([subject_targets(labels), torch.zeros(ruined, len(SUBJECTS))])
     with torch.autocast("cpu", torch.bfloat16):
         logits = detector(clips)
