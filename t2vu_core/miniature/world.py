@@ -68,7 +68,7 @@ def sample_labels(
     first, second = choice(len(SUBJECTS)), choice(len(SUBJECTS) - 1)
     second = second + (second >= first)
     draw = torch.rand(num_clips, generator=generator)
-    second = torch.where(draw < two_subjects, second, NOBODY)
+    second = torch.where((draw < two_subjects) & (draw <= 1 - empty), second, NOBODY)
     first = torch.where(draw > 1 - empty, NOBODY, first)
     unknown = (draw > 1 - empty - distractors) & (draw <= 1 - empty)
     first = torch.where(unknown, len(SUBJECTS) + choice(len(DISTRACTOR_GLYPHS)), first)
