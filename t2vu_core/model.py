@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,8 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.families import FAMILIES, ClipSize, Family, TextCondition, family_for
+from t2vu_core.families import FAMILIES, ClipSize, EraserSite, Family, TextCondition, family_for
+from t2vu_core.text_encoders import check_pipeline, encoder_sites
 
 if TYPE_CHECKING:
     from t2vu_core.guards.base import Guard
@@ -50,6 +51,20 @@ class AppliedErasure:
         with torch.inference_mode(False):
             return EraserSet.from_tensors(self.erasure.tensors).eval().requires_grad_(False)
 
+    def sites(self, family: Family) -> dict[str, EraserSite]:
+        """Where it can sit in a model: in the text encoders, or in the denoiser."""
+        if self.erasure.kind == "unlearned_encoder":
+            return encoder_sites(family.pipeline)
+        return family.sites()
+
+    @contextlib.contextmanager
+    def attached(self, sites: Mapping[str, EraserSite]) -> Iterator[None]:
+        """Within, the modules of these sites compute with it."""
+        own = self.erasers.fit(sites)
+        erasers = self.erasers.to(next(own[0].module.parameters()).device)
+        with erasers.attached(own, strength=self.strength):
+            yield
+
 
 @dataclass(frozen=True)
 class T2VModel:
@@ -76,8 +91,8 @@ class T2VModel:
         """
         if not isinstance(strength, int | float) or not math.isfinite(strength):
             raise UserError(f"The strength must be a number such as 1.0, not {strength!r}.")
-        if erasure.kind != "eraser":
-            raise UserError(f"This erasure is of the kind {erasure.kind!r}; here an eraser of the denoiser is needed.")
+        if erasure.kind == "unlearned_encoder":
+            return self._with_encoder(AppliedErasure(erasure, float(strength)), allow_other_base)
         if erasure.base.family != self.family.name:
             raise UserError(
                 f"This erasure is for the {erasure.base.family} family (trained on {erasure.base.name}); "
@@ -93,6 +108,11 @@ class T2VModel:
         applied.erasers.fit(self.family.sites())
         return dataclasses.replace(self, erasures=(*self.erasures, applied))
 
+    def _with_encoder(self, applied: AppliedErasure, allow_other_base: bool) -> T2VModel:
+        check_pipeline(applied.erasure, self.family.pipeline, self.name, allow_other_base=allow_other_base)
+        applied.erasers.fit(applied.sites(self.family))
+        return dataclasses.replace(self, erasures=(*self.erasures, applied))
+
     def with_guard(self, guard: Guard | None) -> T2VModel:
         """This model with a training-free guard (see `t2vu_core.guards`) in place of the one it has."""
         return dataclasses.replace(self, guard=guard)
@@ -103,14 +123,12 @@ class T2VModel:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[Family]:
-        """Within, the family's denoiser computes with the erasures on; afterwards it is as it was."""
-        sites = self.family.sites()
+        """Within, the family's denoiser and text encoders compute with the erasures on; afterwards they are as they were."""
         with self.lock, contextlib.ExitStack() as stack:
             for applied in self.erasures:
                 if applied.strength == 0:
                     continue
-                erasers = applied.erasers.to(self.family.device)
-                stack.enter_context(erasers.attached(erasers.fit(sites), strength=applied.strength))
+                stack.enter_context(applied.attached(applied.sites(self.family)))
             yield self.family
 
     @torch.no_grad()
@@ -202,8 +220,9 @@ def load_model(source: str | Path, *, dtype: torch.dtype | None = None, device: 
     Raises UserError for an unknown name, a folder that is no model (naming what is missing), or an
     architecture that no family knows.
     """
-    from t2vu_core.miniature.bundled import bundled_folder
+    from t2vu_core.miniature.bundled import bundled_folder, check_built
 
+    check_built(str(source))
     folder = bundled_folder(str(source)) or Path(source)
     pipeline_class = _pipeline_class(folder, str(source))
     family = family_for(pipeline_class)

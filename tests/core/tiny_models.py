@@ -249,6 +249,63 @@ def mochi() -> DiffusionPipeline:
     return d.MochiPipeline(scheduler, vae, t5_encoder(), t5_tokenizer(), transformer)
 
 
+def clip_encoder() -> Any:
+    clip = clip_tokenizer()
+    return t.CLIPTextModel(
+        t.CLIPTextConfig(
+            vocab_size=len(clip), hidden_size=TEXT_WIDTH, intermediate_size=37, projection_dim=8, num_attention_heads=4,
+            num_hidden_layers=2, bos_token_id=clip.bos_token_id, eos_token_id=clip.eos_token_id,
+            pad_token_id=clip.pad_token_id,
+        )
+    )  # fmt: skip
+
+
+def image_vae() -> Any:
+    """Stable Diffusion's VAE, here with a ratio of 4."""
+    return d.AutoencoderKL(
+        block_out_channels=(8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3, norm_num_groups=4,
+        up_block_types=("UpDecoderBlock2D",) * 3, latent_channels=4, layers_per_block=1, sample_size=32,
+    )  # fmt: skip
+
+
+IMAGE_UNET = {
+    "sample_size": 8, "block_out_channels": (16, 24), "layers_per_block": 1, "norm_num_groups": 4,
+    "cross_attention_dim": TEXT_WIDTH,
+}  # fmt: skip
+
+
+def image_unet() -> Any:
+    return d.UNet2DConditionModel(
+        **IMAGE_UNET, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), attention_head_dim=4,
+    )  # fmt: skip
+
+
+def stable_diffusion(**schedule: Any) -> DiffusionPipeline:
+    scheduler = d.PNDMScheduler(**{"skip_prk_steps": True, "steps_offset": 1, **schedule})
+    return d.StableDiffusionPipeline(
+        image_vae(), clip_encoder(), clip_tokenizer(), image_unet(), scheduler, None, None, requires_safety_checker=False
+    )
+
+
+def animatediff() -> DiffusionPipeline:
+    adapter = d.MotionAdapter(
+        block_out_channels=(16, 24), motion_layers_per_block=1, motion_norm_num_groups=4, motion_num_attention_heads=4,
+        motion_max_seq_length=16,
+    )  # fmt: skip
+    scheduler = d.DDIMScheduler(beta_schedule="linear", clip_sample=False, steps_offset=1)
+    return d.AnimateDiffPipeline(image_vae(), clip_encoder(), clip_tokenizer(), image_unet(), adapter, scheduler)
+
+
+def text_to_video_sd() -> DiffusionPipeline:
+    unet = d.UNet3DConditionModel(
+        **{**IMAGE_UNET, "norm_num_groups": 8}, down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"), attention_head_dim=4,
+    )  # fmt: skip
+    scheduler = d.DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False)
+    return d.TextToVideoSDPipeline(image_vae(), clip_encoder(), clip_tokenizer(), unet, scheduler)
+
+
 ROTARY = {"use_rotary_positional_embeddings": True}
 TINY_MODELS = {
     model.name: model

@@ -1,0 +1,208 @@
+"""ImageModel: a loaded text-to-image model of Stable Diffusion's classes, whose text encoder a video model shares.
+
+Shapes: B images, S text tokens, D width; images are (B, 3, H, W) in [0, 1], latents (B, C, h, w).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from t2vu_core.erasure import hash_tensors
+from t2vu_core.errors import UserError
+from t2vu_core.families.base import TextCondition
+from t2vu_core.families.unet import PIPELINE_UNIT, make_unet_scheduler, own_pixels, to_pixels
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """A text-to-image model, frozen. Never changed: what trains its encoder attaches for the time of a computation."""
+
+    name: str
+    pipeline: StableDiffusionPipeline
+    # Whoever attaches to the shared modules holds it meanwhile.
+    lock: threading.RLock = dataclasses.field(default_factory=threading.RLock, repr=False, compare=False)
+
+    @property
+    def text_encoder(self) -> Any:
+        return self.pipeline.text_encoder
+
+    @property
+    def device(self) -> torch.device:
+        return self.pipeline.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.pipeline.unet.dtype
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels that the model was made for."""
+        return own_pixels(self.pipeline)
+
+    @property
+    def guidance_scale(self) -> float:
+        """What it is sampled with where nothing is asked."""
+        return 4.0 if max(self.size) < 128 else 7.5
+
+    @property
+    def num_inference_steps(self) -> int:
+        """What it is sampled with where nothing is asked."""
+        return 25 if max(self.size) < 128 else 50
+
+    @cached_property
+    def encoder_hash(self) -> str:
+        """Hash of the text encoder's weights; equal to that of a video model that shares it."""
+        return hash_tensors(self.text_encoder.state_dict().items())
+
+    def encode(self, prompts: Sequence[str]) -> TextCondition:
+        """Encode prompts as the stock pipeline does, (B, S, D); gradients reach encoder weights that ask for them."""
+        embeds, _ = self.pipeline.encode_prompt(
+            list(prompts), self.text_encoder.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        return TextCondition(embeds).to(self.device)
+
+    def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition) -> Tensor:
+        """One denoiser pass, (B, C, h, w) float32, in the model's own output space: see `target`."""
+        return self.pipeline.unet(
+            latents.to(self.dtype),
+            timesteps_B,
+            encoder_hidden_states=condition.embeds_BSD.to(self.dtype),
+            return_dict=False,
+        )[0].float()
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps_B: Tensor) -> Tensor:
+        """x_t = alpha_t x_0 + sigma_t noise (Ho et al., arXiv 2006.11239, equation 4)."""
+        return self.pipeline.scheduler.add_noise(latents, noise, timesteps_B)
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps_B: Tensor) -> Tensor:
+        """What the denoiser was trained to predict: the noise, or v = alpha_t noise - sigma_t x_0 (arXiv 2202.00512)."""
+        scheduler = self.pipeline.scheduler
+        if scheduler.config.prediction_type == "epsilon":
+            return noise
+        if scheduler.config.prediction_type != "v_prediction":
+            raise UserError(f"{self.name} predicts {scheduler.config.prediction_type}; epsilon and v_prediction are known.")
+        alphas = scheduler.alphas_cumprod.to(latents)[timesteps_B].view(-1, 1, 1, 1)
+        return alphas.sqrt() * noise - (1 - alphas).sqrt() * latents
+
+    @torch.no_grad()
+    def latents_of(self, images: Tensor) -> Tensor:
+        """Scaled latents of images (B, 3, H, W) in [0, 1]: the mean of the VAE's posterior, float32."""
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise UserError(f"Images must be (B, 3, H, W), not of shape {tuple(images.shape)}.")
+        self.check_size(images.shape[-2], images.shape[-1])
+        vae = self.pipeline.vae
+        pixels = (images * 2 - 1).to(self.device, vae.dtype)
+        return vae.encode(pixels).latent_dist.mode().float() * vae.config.scaling_factor
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        seeds: int | Sequence[int] = 0,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+        height: int | None = None,
+        width: int | None = None,
+    ) -> Tensor:
+        """Generate one image per prompt: (B, 3, H, W) in [0, 1], float32 on the CPU; every image has a seed of its own."""
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        seeds = [seeds + index for index in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
+        if len(seeds) != len(prompts):
+            raise UserError(f"{len(prompts)} prompts need as many seeds; {len(seeds)} were given.")
+        height, width = height or self.size[0], width or self.size[1]
+        self.check_size(height, width)
+        steps = self.num_inference_steps if num_inference_steps is None else num_inference_steps
+        guidance = self.guidance_scale if guidance_scale is None else guidance_scale
+        if not 1 <= steps <= 1000:
+            raise UserError(f"The number of steps must be between 1 and 1000, not {steps}.")
+        if not math.isfinite(guidance):
+            raise UserError(f"The guidance scale must be a number such as {self.guidance_scale}, not {guidance!r}.")
+        with self.lock:
+            condition = self.encode(prompts)
+            empty = self.encode([negative_prompt]).expand(len(prompts)) if guidance > 1 else None
+            latents = self._noise(height, width, seeds)
+            scheduler = make_unet_scheduler(self.pipeline.scheduler, steps, self.device)
+            for timestep in scheduler.timesteps:
+                prediction = self._guided(latents, timestep, condition, empty, guidance)
+                latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
+            return to_pixels(self.pipeline.vae, latents).cpu()
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise UserError unless the pixels are multiples of 8, as the stock pipeline asks."""
+        if height % PIPELINE_UNIT or width % PIPELINE_UNIT:
+            raise UserError(
+                f"{self.name} cannot take {width} x {height} pixels: width and height must be multiples of "
+                f"{PIPELINE_UNIT}, for example its own {self.size[1]} x {self.size[0]}."
+            )
+
+    def _noise(self, height: int, width: int, seeds: Sequence[int]) -> Tensor:
+        ratio = self.pipeline.vae_scale_factor
+        shape = (self.pipeline.unet.config.in_channels, height // ratio, width // ratio)
+        images = [torch.randn(shape, generator=torch.Generator().manual_seed(int(seed) % 2**63)) for seed in seeds]
+        return torch.stack(images).to(self.device)
+
+    def _guided(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        condition: TextCondition,
+        empty: TextCondition | None,
+        guidance_scale: float,
+    ) -> Tensor:
+        """Classifier-free guidance (Ho & Salimans, arXiv 2207.12598); one pass where `empty` is None."""
+        if empty is None:
+            return self.predict(latents, timestep.expand(len(latents)), condition)
+        both = TextCondition.cat([empty, condition])
+        prediction = self.predict(torch.cat([latents] * 2), timestep.expand(2 * len(latents)), both)
+        without, with_prompt = prediction.chunk(2)
+        return without + guidance_scale * (with_prompt - without)
+
+
+def load_image_model(
+    source: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None
+) -> ImageModel:
+    """Load a bundled image model by name, or a diffusers folder of Stable Diffusion's classes by path.
+
+    An AnimateDiff folder is taken too where it holds the image UNet by itself: it is an image model with a
+    motion adapter beside it. Raises UserError for an unknown name, and for a folder that is no such model.
+    """
+    from t2vu_core.miniature.bundled import bundled_image_folder, check_built, image_model_names
+
+    check_built(str(source))
+    folder = bundled_image_folder(str(source)) or Path(source)
+    if not (folder / "model_index.json").is_file():
+        raise UserError(
+            f"There is no image model {str(source)!r}: it is neither a diffusers folder nor one of the bundled image "
+            f"models ({', '.join(image_model_names()) or 'none is built'})."
+        )
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with torch.inference_mode(False):
+        try:
+            pipeline = StableDiffusionPipeline.from_pretrained(
+                folder, dtype=dtype or torch.float32, local_files_only=True, safety_checker=None, requires_safety_checker=False
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"{folder} is not a text-to-image model of Stable Diffusion's classes: {reason}") from error
+    if not isinstance(pipeline.unet, UNet2DConditionModel):
+        kind = type(pipeline.unet).__name__
+        raise UserError(f"{folder} is not a text-to-image model of Stable Diffusion's classes: its UNet is a {kind}.")
+    for component in pipeline.components.values():
+        if isinstance(component, nn.Module):
+            component.eval().requires_grad_(False)
+    pipeline.set_progress_bar_config(disable=True)
+    return ImageModel(folder.name if folder == Path(source) else str(source), pipeline.to(device))
