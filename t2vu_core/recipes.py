@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from t2vu_core.errors import UserError
 
 Preset = Literal["quick", "balanced", "thorough"]
 PRESETS: tuple[Preset, ...] = ("quick", "balanced", "thorough")
+Augmentation = Literal["none", "templates", "grammar"]
+AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 
 
 def _option(default: Any, meaning: str, low: float | None = None, high: float | None = None) -> Any:
     return field(default=default, metadata={"help": meaning, "low": low, "high": high})
+
+
+def _choice(default: str, meaning: str, choices: tuple[str, ...]) -> Any:
+    return field(default=default, metadata={"help": meaning, "choices": choices})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,7 @@ class VelocityRecipe:
     preserve_trajectories: int = _option(48, "trajectories sampled for preserve prompts", 0, 10_000)
     trajectory_steps: int = _option(10, "denoising steps of a trajectory", 1, 1000)
     guidance_scale: float = _option(3.0, "guidance of the trajectories", 1.0, 100.0)
+    augmentation: Literal["none", "templates", "grammar"] = _choice("templates", "how the prompts are made", AUGMENTATIONS)
     seed: int = _option(0, "seed of prompts, noise, batches and weights", 0, 2**63 - 1)
 
     def __post_init__(self) -> None:
@@ -62,6 +69,11 @@ _VELOCITY_PRESETS: dict[str, dict[str, Any]] = {
 
 
 def _check(option: dataclasses.Field[Any], value: Any) -> None:
+    choices = option.metadata.get("choices")
+    if choices is not None:
+        if value not in choices:
+            raise UserError(f"{option.name} ({option.metadata['help']}) must be one of {', '.join(choices)}, not {value!r}.")
+        return
     kind = int if option.type == "int" else (int, float)
     low, high = option.metadata["low"], option.metadata["high"]
     if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:

@@ -1,4 +1,4 @@
-"""Prompts for a training: templates, sets that come with a model, preserve prompts."""
+"""Prompts for a training: templates, augmentation, sets that come with a model, preserve prompts."""
 
 from t2vu_core.prompts.plan import PromptPair, PromptPlan, plan_prompts
 

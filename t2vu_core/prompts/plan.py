@@ -3,34 +3,41 @@
 A concept is a thing ("ghost") or a manner ("in noir style", "pencil sketch style"). Contexts are
 sentences with a place for it; the neutral sentence of a pair has "something" in that place, or nothing
 where a manner stood. The neutral sentence says what the erased model should do instead, so that only
-the concept goes, not the rest of the sentence.
+the concept goes, not the rest of the sentence. Augmentation says in how many ways a concept is said:
+an eraser that saw short prompts alone leaves the long ones that language models write (T2VUnlearning,
+arXiv 2505.17550, rewrites its prompts for that reason).
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from t2vu_core.errors import UserError
+from t2vu_core.prompts.grammar import elaborate, grammar_pairs
+from t2vu_core.prompts.pairs import (
+    NEUTRAL,
+    ConceptKind,
+    PromptPair,
+    as_manner,
+    bare,
+    concept_kind,
+    definite,
+    says,
+    tidy,
+    with_article,
+)
+from t2vu_core.recipes import Augmentation
 
-ConceptKind = Literal["thing", "manner"]
-NEUTRAL = "something"
-ARTICLES = ("a ", "an ", "the ", "some ")
-MANNER_STARTS = ("in ", "in the style of ", "as ", "like ", "by ", "with ", "drawn ", "painted ")
-
-
-@dataclass(frozen=True)
-class PromptPair:
-    """A prompt that says the concept, and the same prompt without it."""
-
-    prompt: str
-    neutral: str
+FIRST_CJK = 0x2E80
 
 
 @dataclass(frozen=True)
@@ -41,11 +48,20 @@ class PromptPlan:
     kind: ConceptKind
     pairs: tuple[PromptPair, ...]
     preserve: tuple[str, ...]
+    names: tuple[str, ...]
+    """What the pairs call the concept: its own name first."""
+    sources: Mapping[str, int]
+    """How many of the pairs come from where: `own`, `language_model`, `name`, `templates`, `grammar`."""
 
     def describe(self) -> dict[str, Any]:
         """The prompts as JSON values."""
-        pairs = [[pair.prompt, pair.neutral] for pair in self.pairs]
-        return {"concept_kind": self.kind, "pairs": pairs, "preserve": list(self.preserve)}
+        return {
+            "concept_kind": self.kind,
+            "names": list(self.names),
+            "sources": dict(self.sources),
+            "pairs": [[pair.prompt, pair.neutral] for pair in self.pairs],
+            "preserve": list(self.preserve),
+        }
 
 
 @dataclass(frozen=True)
@@ -74,12 +90,6 @@ def prompt_set_for(folder: Path | None) -> PromptSet:
         raise UserError(f"{own} is not a prompt set: {error}.") from error
 
 
-def concept_kind(concept: str) -> ConceptKind:
-    """A manner says how something is shown; everything else is a thing."""
-    lowered = concept.lower()
-    return "manner" if lowered.startswith(MANNER_STARTS) or lowered.endswith(" style") else "thing"
-
-
 def plan_prompts(
     concept: str,
     prompts: PromptSet,
@@ -89,79 +99,102 @@ def plan_prompts(
     seed: int,
     synonyms: Sequence[str] = (),
     concept_prompts: Sequence[str] = (),
+    written_prompts: Sequence[str] = (),
     preserve_prompts: Sequence[str] = (),
+    augmentation: Augmentation = "templates",
 ) -> PromptPlan:
     """Choose the prompts of a training; the same seed chooses the same.
 
-    The user's own prompts come first; contexts filled with the concept and its other names fill up.
+    The user's own prompts come first, then those that a language model wrote. What is missing to `num_pairs`
+    comes from `augmentation`: `none` says the names alone, `templates` fills the contexts of the prompt set with
+    the names, `grammar` mixes those with paraphrases of every length, and makes every second preserve prompt
+    a long one too.
     """
+    concept = clean_concept(concept)
+    kind, rng = concept_kind(concept), random.Random(seed)
+    names = concept_names(concept, prompts, synonyms)
+    found = {_own_pair(text, names, kind): "own" for text in concept_prompts}
+    for text in written_prompts:
+        found.setdefault(_own_pair(text, names, kind), "language_model")
+    templates = _template_pairs(concept, names, kind, prompts, rng)
+    for pair, source in _augmented(augmentation, templates, names, kind, num_pairs, seed):
+        found.setdefault(pair, source)
+    chosen = dict(list(found.items())[:num_pairs])
+    kept = [text for text in prompts.preserve if not says(text, names)]
+    rng.shuffle(kept)
+    if augmentation == "grammar":
+        kept = [elaborate(text, names, seed=seed) if index % 2 else text for index, text in enumerate(kept)]
+    preserve = tuple(dict.fromkeys([*preserve_prompts, *kept]))[:num_preserve]
+    sources = {source: list(chosen.values()).count(source) for source in dict.fromkeys(chosen.values())}
+    return PromptPlan(concept, kind, tuple(chosen), preserve, names, sources)
+
+
+def clean_concept(concept: str) -> str:
+    """The concept's words; UserError where there are none."""
     concept = " ".join(concept.split())
     if not concept:
         raise UserError('The concept is empty: say in words what to erase, for example "ghost".')
-    kind, rng = concept_kind(concept), random.Random(seed)
-    names = tuple(dict.fromkeys([concept, *synonyms, *_known_names(concept, prompts)]))
-    pairs = [_own_pair(text, names, kind) for text in concept_prompts]
-    contexts = _without(prompts.manners if kind == "manner" else prompts.things, names)
+    return concept
+
+
+def concept_names(concept: str, prompts: PromptSet, synonyms: Sequence[str] = ()) -> tuple[str, ...]:
+    """The concept, the user's other names for it, and those that the prompt set knows."""
+    known = next((others for name, others in prompts.names.items() if bare(name) == bare(concept)), ())
+    return tuple(dict.fromkeys([concept, *synonyms, *known]))
+
+
+def _template_pairs(
+    concept: str, names: Sequence[str], kind: ConceptKind, prompts: PromptSet, rng: random.Random
+) -> list[PromptPair]:
+    contexts = [text for text in (prompts.manners if kind == "manner" else prompts.things) if not says(text, names)]
     fillings = [(context, name) for context in contexts for name in names]
     rng.shuffle(fillings)
     # The name that the user gave is what a model knows best: it gets half of the contexts.
     own = [(context, concept) for context in rng.sample(contexts, len(contexts))]
     mixed = [filling for both in zip(own, fillings, strict=False) for filling in both] + fillings
-    pairs += [_fill(context, name, kind) for context, name in dict.fromkeys(mixed)]
-    kept = _without(prompts.preserve, names)
-    rng.shuffle(kept)
-    preserve = dict.fromkeys([*preserve_prompts, *kept])
-    return PromptPlan(concept, kind, tuple(dict.fromkeys(pairs))[:num_pairs], tuple(preserve)[:num_preserve])
+    return [_fill(context, name, kind) for context, name in dict.fromkeys(mixed)]
 
 
-def _known_names(concept: str, prompts: PromptSet) -> tuple[str, ...]:
-    return next((others for name, others in prompts.names.items() if _bare(name) == _bare(concept)), ())
-
-
-def _bare(concept: str) -> str:
-    lowered = concept.lower()
-    for start in (*ARTICLES, "in "):
-        lowered = lowered.removeprefix(start)
-    return lowered.removesuffix(" style")
+def _augmented(
+    augmentation: Augmentation,
+    templates: Sequence[PromptPair],
+    names: Sequence[str],
+    kind: ConceptKind,
+    count: int,
+    seed: int,
+) -> Iterator[tuple[PromptPair, str]]:
+    """Pairs with their source, in the order in which they are taken."""
+    if augmentation == "none":
+        yield from ((_fill("{}", name, kind), "name") for name in names)
+        return
+    written = iter(grammar_pairs(names, kind, count=count, seed=seed) if augmentation == "grammar" else ())
+    for pair in templates:
+        yield pair, "templates"
+        yield from ((paraphrase, "grammar") for paraphrase in islice(written, 1))
+    yield from ((paraphrase, "grammar") for paraphrase in written)
 
 
 def _fill(context: str, name: str, kind: ConceptKind) -> PromptPair:
     if kind == "manner":
-        spoken = name if name.lower().startswith(MANNER_STARTS) else f"in {name}"
-        return PromptPair(_tidy(context.format(spoken)), _tidy(context.format("")))
-    return PromptPair(_tidy(context.format(with_article(name))), _tidy(context.format(NEUTRAL)))
-
-
-def with_article(name: str) -> str:
-    """ "ghost" -> "a ghost", "octopus" -> "an octopus"; names with an article or a capital stay."""
-    if name.lower().startswith(ARTICLES) or name[:1].isupper():
-        return name
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+        return PromptPair(tidy(context.format(as_manner(name))), tidy(context.format("")))
+    return PromptPair(tidy(context.format(with_article(name))), tidy(context.format(NEUTRAL)))
 
 
 def _own_pair(text: str, names: Sequence[str], kind: ConceptKind) -> PromptPair:
     """The user's prompt; its neutral form has the concept's words replaced, or is empty where it has none."""
-    lowered = text.lower()
+    neutral, instead = text, "" if kind == "manner" else NEUTRAL
     for name in sorted(names, key=len, reverse=True):
-        for spoken in (with_article(name), f"the {name}", name):
-            start = lowered.find(spoken.lower())
-            if start >= 0:
-                instead = "" if kind == "manner" else NEUTRAL
-                return PromptPair(text, _tidy(text[:start] + instead + text[start + len(spoken) :]))
-    return PromptPair(text, "")
+        for spoken in (with_article(name), definite(name), as_manner(name) if kind == "manner" else name, name):
+            neutral = _replaced(neutral, spoken, instead)
+    return PromptPair(text, "" if neutral == text else tidy(neutral))
 
 
-def _without(texts: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The texts that say none of the names."""
-    mentions = [f" {_bare(name)}" for name in names]
-    return [text for text in texts if not any(mention in f" {text.lower()} " for mention in mentions)]
-
-
-def _tidy(text: str) -> str:
-    text = " ".join(text.split())
-    for gap, mend in ((" ,", ","), (" .", "."), (",.", "."), (",,", ",")):
-        text = text.replace(gap, mend)
-    return text.strip(" ,")
+def _replaced(text: str, spoken: str, instead: str) -> str:
+    """Whole words only, in any case, where words are set apart by spaces; a plural ending goes with them."""
+    words = re.escape(spoken)
+    if not any(ord(letter) >= FIRST_CJK for letter in spoken):
+        words = rf"(?<!\w){words}(?:e?s)?(?!\w)"
+    return re.sub(words, instead, text, flags=re.IGNORECASE)
 
 
 @cache

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from t2vu_core.errors import UserError
+from t2vu_core.miniature import captions
+from t2vu_core.prompts.grammar import grammar_pairs
+from t2vu_core.prompts.pairs import says
 from t2vu_core.prompts.plan import PromptSet, concept_kind, plan_prompts, prompt_set_for, with_article
 
 
@@ -78,3 +83,69 @@ def test_names_that_a_prompt_set_knows_are_erased_with_the_concept() -> None:
     manners = plan_prompts("noir style", prompts, num_pairs=9, num_preserve=1, seed=0)
     assert "a phantom here" in [pair.prompt for pair in things.pairs]
     assert "seen in grayscale" in [pair.prompt for pair in manners.pairs]
+
+
+CONCEPTS = ["ghost", "an explicit scene", "Barack Obama", "guns", "in the style of Van Gogh", "pixel art style", "dog"]
+
+
+@pytest.mark.parametrize("concept", CONCEPTS)
+def test_the_grammar_says_any_concept_in_short_and_in_long(concept: str) -> None:
+    made = plan(concept, num_pairs=60, augmentation="grammar")
+    assert made.sources["grammar"] >= 30
+    spoken = concept.removesuffix(" style").lower()
+    for pair in made.pairs:
+        assert spoken in pair.prompt.lower()
+        assert not says(pair.neutral, [concept])
+        assert not {"{", "}", "  ", " ,", " ."} & {pair.prompt[i : i + n] for n in (1, 2) for i in range(len(pair.prompt))}
+    lengths = sorted(len(pair.prompt.split()) for pair in made.pairs)
+    assert lengths[0] <= 8 + len(spoken.split())
+    assert lengths[-1] >= 30
+
+
+def test_the_grammar_says_it_in_several_sentences_and_the_neutral_form_speaks_of_it() -> None:
+    pairs = [pair for pair in plan("ghost", num_pairs=60, augmentation="grammar").pairs if pair.prompt.count("ghost") > 1]
+    assert pairs
+    for pair in pairs:
+        assert " it" in pair.neutral
+        assert pair.prompt.replace("a ghost", "something").replace("the ghost", "it") == pair.neutral
+
+
+def test_a_neutral_prompt_of_the_grammar_keeps_the_scene_of_a_manner() -> None:
+    for pair in grammar_pairs(["in noir style"], "manner", count=40, seed=0):
+        neutral, prompt = ([word.strip(",.") for word in text.split()] for text in (pair.neutral, pair.prompt))
+        assert set(neutral) <= set(prompt)
+        assert len(neutral) >= 3
+
+
+def test_the_grammar_makes_preserve_prompts_long_as_well() -> None:
+    short, long = plan("ghost", num_preserve=20), plan("ghost", num_preserve=20, augmentation="grammar")
+    assert long.preserve[0] == short.preserve[0]
+    assert long.preserve[1].lower().startswith(short.preserve[1].rstrip("."))
+    assert len(long.preserve[1]) > len(short.preserve[1])
+
+
+def test_no_augmentation_says_the_names_alone() -> None:
+    made = plan("ghost", synonyms=["spook"], augmentation="none", concept_prompts=["my ghost's house"])
+    assert [(pair.prompt, pair.neutral) for pair in made.pairs] == [
+        ("my ghost's house", "my something's house"), ("a ghost", "something"), ("a spook", "something"),
+    ]  # fmt: skip
+    assert made.describe()["sources"] == {"own": 1, "name": 2}
+
+
+def test_a_prompt_in_a_language_without_spaces_gets_a_neutral_form() -> None:
+    assert plan("幽灵", concept_prompts=["夜晚的幽灵在飞"]).pairs[0].neutral == "夜晚的something在飞"
+
+
+def test_the_grammar_trains_on_nothing_that_is_kept_for_measuring() -> None:
+    """The held-out sentence forms of the miniature's captions measure; a grammar that spoke like them would cheat."""
+    written = resources.files("t2vu_core.prompts").joinpath("grammar.json").read_text(encoding="utf-8").lower()
+    forms = (captions.TERSE_FORMS, captions.REFINED_OPENINGS, captions.REFINED_PLACES, captions.REFINED_STYLES)
+    phrases = [
+        phrase.strip(" ,.")
+        for words in forms
+        for form in words.held_out
+        for phrase in re.split(r"\{\w+\}|[,.]", form)
+        if len(phrase.split()) >= 3
+    ]
+    assert len(phrases) >= 8
+    assert [phrase for phrase in phrases if phrase in written] == []

@@ -1,0 +1,118 @@
+"""Paraphrases of any concept without a language model, from three words to the paragraph that one would write.
+
+A generative grammar: sentence forms with places for the concept, a setting, light, camera and mood, each
+drawn from a list in `grammar.json`. No form depends on the concept's number or kind: it stands where
+"something" can stand, and "the ..." where "it" can, so that the neutral sentence is right as well.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+
+from t2vu_core.prompts.pairs import (
+    NEUTRAL,
+    NEUTRAL_AGAIN,
+    ConceptKind,
+    PromptPair,
+    as_manner,
+    definite,
+    says,
+    tidy,
+    with_article,
+)
+
+Pieces = Mapping[str, Sequence[str]]
+TERSE, SENTENCE = 0.25, 0.5
+"""A quarter of the pairs is terse, up to here it is one sentence, the other half is two to five."""
+SPOKEN_OF_AGAIN = 0.6
+AROUND = ("surroundings", "light", "camera", "mood")
+TRIES = 20
+"""Draws for one pair, where the lists themselves say the concept and most must be drawn again."""
+
+
+def grammar_pairs(names: Sequence[str], kind: ConceptKind, *, count: int, seed: int) -> list[PromptPair]:
+    """`count` different pairs, half of them with the first name; the same seed gives the same.
+
+    Fewer where a concept is so common in the lists that hardly any sentence is neutral without it.
+    """
+    rng = random.Random(seed)
+    pairs: dict[PromptPair, None] = {}
+    for _ in range(TRIES * count):
+        if len(pairs) == count:
+            break
+        name = names[0] if len(pairs) % 2 == 0 else rng.choice(names)
+        pair = _thing(name, rng) if kind == "thing" else _manner(name, rng)
+        if not says(pair.neutral, names):
+            pairs[pair] = None
+    return list(pairs)
+
+
+def elaborate(prompt: str, names: Sequence[str], *, seed: int) -> str:
+    """The prompt as the first of several sentences, as a language model embroiders one; never with the names in it."""
+    start = prompt[:1].upper() + prompt[1:].rstrip(". ") + "."
+    return " ".join([start, *_embroidery(random.Random(f"{seed} {prompt}"), names)])
+
+
+def short_prompt(name: str, kind: ConceptKind, rng: random.Random) -> str:
+    """A prompt of a few words with the name, to be expanded."""
+    pieces = _pieces()
+    if kind == "thing":
+        return f"{with_article(name)} {rng.choice(pieces['places'])}"
+    return f"{rng.choice(pieces['actors'])} {rng.choice(pieces['places'])}, {as_manner(name)}"
+
+
+def _thing(name: str, rng: random.Random) -> PromptPair:
+    text = _thing_form(rng)
+    return PromptPair(
+        text.replace("{}", with_article(name)).replace("{the}", definite(name)),
+        text.replace("{}", NEUTRAL).replace("{the}", NEUTRAL_AGAIN),
+    )
+
+
+def _thing_form(rng: random.Random) -> str:
+    """A text with `{}` once, and `{the}` where the concept is spoken of again."""
+    pieces, register = _pieces(), rng.random()
+    if register < TERSE:
+        return rng.choice(pieces["terse"])
+    place, detail = rng.choice(pieces["places"]), rng.choice(pieces["details"])
+    if register < SENTENCE:
+        return f"{rng.choice(pieces['shots'])} {{}} {place}, {detail}"
+    opening = rng.choice(pieces["openings"]).replace("{place}", place).replace("{detail}", detail)
+    again = [rng.choice(pieces["subject"])] if rng.random() < SPOKEN_OF_AGAIN else []
+    return " ".join([opening, *again, *_embroidery(rng)])
+
+
+def _manner(name: str, rng: random.Random) -> PromptPair:
+    """The neutral form of several sentences leaves out the one that says nothing but the manner."""
+    pieces, spoken, register = _pieces(), as_manner(name), rng.random()
+    scene, detail = f"{rng.choice(pieces['actors'])} {rng.choice(pieces['places'])}", rng.choice(pieces["details"])
+    if register < SENTENCE:
+        form = (
+            rng.choice(pieces["manner_terse"])
+            if register < TERSE
+            else f"{rng.choice(pieces['shots'])} {{scene}} {{}}, {detail}"
+        )
+        form = form.replace("{scene}", scene)
+        return PromptPair(form.replace("{}", spoken), tidy(form.replace("shown {}", "").replace("{}", "")))
+    opening = rng.choice([form for form in pieces["openings"] if "{} {place}" in form])
+    opening = opening.replace("{} {place}", scene).replace("{detail}", detail)
+    manner, rest = rng.choice(pieces["manner_sentences"]).replace("{}", spoken), _embroidery(rng)
+    place = rng.randint(0, len(rest))
+    return PromptPair(" ".join([opening, *rest[:place], manner, *rest[place:]]), " ".join([opening, *rest]))
+
+
+def _embroidery(rng: random.Random, names: Sequence[str] = ()) -> list[str]:
+    """One to three sentences about what is around, without the names."""
+    pieces, kinds = _pieces(), sorted(rng.sample(range(len(AROUND)), rng.choice((1, 2, 2, 3))))
+    free = ([text for text in pieces[AROUND[kind]] if not says(text, names)] for kind in kinds)
+    return [rng.choice(texts) for texts in free if texts]
+
+
+@cache
+def _pieces() -> Pieces:
+    text = resources.files("t2vu_core.prompts").joinpath("grammar.json").read_text(encoding="utf-8")
+    return json.loads(text)
