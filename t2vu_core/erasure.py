@@ -55,6 +55,8 @@ class Erasure:
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] | None = None
     """Before and after, as measured by `evaluate`; None means not measured."""
+    encoder: Mapping[str, Any] | None = None
+    """Of an unlearned encoder: the text encoders that it was trained on (`text_encoders.describe_encoder`)."""
     created: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
 
     def describe(self) -> dict[str, Any]:
@@ -69,6 +71,7 @@ class Erasure:
             "prompts": dict(self.prompts),
             "training": dict(self.training),
             "scores": None if self.scores is None else dict(self.scores),
+            **({} if self.encoder is None else {"encoder": dict(self.encoder)}),
             "created": self.created,
         }
 
@@ -111,6 +114,7 @@ class Erasure:
             training=description["training"],
             scores=description["scores"],
             created=description["created"],
+            encoder=description.get("encoder"),
         )
 
     def _model_spec(self) -> dict[str, str]:
@@ -166,7 +170,22 @@ def read_description(path: Path) -> dict[str, Any]:
         raise UserError(f"{path.name} has a broken description: unknown kind or base.")
     if not all(isinstance(text, str) for text in [*description["concepts"], *description["base"].values()]):
         raise UserError(f"{path.name} has a broken description: names must be text.")
+    if description["kind"] == "unlearned_encoder" and not _says_encoder(description.get("encoder")):
+        raise UserError(f"{path.name} has a broken description: it does not say which text encoder it is for.")
     return description
+
+
+def _says_encoder(encoder: Any) -> bool:
+    """Whether a description tells the encoders: what each is, and a sketch of its weights."""
+    if not isinstance(encoder, dict) or set(encoder) != {"components", "sketch"}:
+        return False
+    components, sketch = encoder["components"], encoder["sketch"]
+    if not isinstance(components, dict) or not isinstance(sketch, dict) or not components:
+        return False
+    facts = {"kind", "width", "layers", "vocabulary", "tokenizer"}
+    return all(isinstance(fact, dict) and set(fact) == facts for fact in components.values()) and all(
+        isinstance(value, int | float) for value in sketch.values()
+    )
 
 
 def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:

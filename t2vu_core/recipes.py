@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
 from t2vu_core.errors import UserError
+from t2vu_core.objectives.few_shot import OBJECTIVES, Objective
 
 Preset = Literal["quick", "balanced", "thorough"]
 PRESETS: tuple[Preset, ...] = ("quick", "balanced", "thorough")
 Augmentation = Literal["none", "templates", "grammar"]
 AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
+Trained = Literal["auto", "mlp", "mlp+last-attention", "all", "lora"]
+TRAINED: tuple[Trained, ...] = get_args(Trained)
 
 
 def _option(default: Any, meaning: str, low: float | None = None, high: float | None = None) -> Any:
@@ -61,6 +64,58 @@ class VelocityRecipe:
         return dataclasses.asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FewShotRecipe:
+    """Settings of few-shot encoder unlearning (arXiv 2407.14209 and 2405.07288, and what goes beyond them)."""
+
+    objective: Objective = _choice("negative_guidance", "what the encoder is trained for", OBJECTIVES)
+    trained: Trained = _choice("auto", "which layers of the text encoder are trained", TRAINED)
+    reference: Literal["neutral", "empty"] = _choice(
+        "neutral", "what the concept shall be like: the same prompt without it, or no prompt", ("neutral", "empty")
+    )
+    shots: int = _option(8, "images that are generated where none are given", 1, 10_000)
+    shot_steps: int = _option(0, "denoising steps of a generated shot; 0 is the model's own", 0, 1000)
+    num_frames: int = _option(1, "frames of a shot where the video model itself is trained through", 1, 1024)
+    prompts: int = _option(64, "prompts that say the concept, with their neutral forms", 1, 10_000)
+    augmentation: Augmentation = _choice("templates", "how many ways of saying the concept are made", AUGMENTATIONS)
+    preserve_prompts: int = _option(96, "prompts that must keep working", 0, 10_000)
+    steps: int = _option(120, "training steps at the most", 1, 100_000)
+    batch: int = _option(4, "noisy shots in a step", 1, 1024)
+    preserve_batch: int = _option(8, "preserve prompts in a step", 0, 1024)
+    learning_rate: float = _option(4e-3, "change of a weight in a step at the peak, as a share of its layer's weights", 1e-7, 1.0)
+    eta: float = _option(1.0, "how far past the neutral prediction the concept is pushed", 0.0, 100.0)
+    trust_radius: float = _option(0.5, "how far a prompt's embedding may move, as a share of its size", 1e-3, 100.0)
+    preserve_weight: float = _option(4.0, "weight of keeping the embeddings of preserve prompts", 0.0, 1000.0)
+    preserve_prediction_weight: float = _option(0.0, "weight of keeping the predictions for preserve prompts", 0.0, 1000.0)
+    stop_at: float = _option(-0.5, "end when this share of the concept is left: 0 is like the neutral prompt", -100.0, 1.0)
+    rank: int = _option(16, "rank of the factors, where low-rank factors are trained", 1, 4096)
+    seed: int = _option(0, "seed of shots, prompts, noise, batches and weights", 0, 2**63 - 1)
+
+    def __post_init__(self) -> None:
+        for option in dataclasses.fields(self):
+            _check(option, getattr(self, option.name))
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Self:
+        """A named preset, with single settings changed; UserError for an unknown preset or setting."""
+        if name not in _FEW_SHOT_PRESETS:
+            raise UserError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+        known = {option.name for option in dataclasses.fields(cls)}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            raise UserError(f"There is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}.")
+        return cls(**{**_FEW_SHOT_PRESETS[name], **changes})
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return dataclasses.asdict(self)
+
+
+_FEW_SHOT_PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"steps": 60, "shots": 4},
+    "balanced": {},
+    "thorough": {"steps": 400, "shots": 16, "prompts": 128},
+}
 _VELOCITY_PRESETS: dict[str, dict[str, Any]] = {
     "quick": {"steps": 60, "concept_trajectories": 16, "preserve_trajectories": 24},
     "balanced": {},

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from t2vu_core.erasers.bottleneck import BottleneckEraser
+from t2vu_core.erasers.delta import DeltaEraser, TableEraser
 from t2vu_core.erasers.lora import LoraEraser
 from t2vu_core.errors import UserError
 from t2vu_core.families.base import EraserSite
 
-Eraser = BottleneckEraser | LoraEraser
+Eraser = BottleneckEraser | LoraEraser | DeltaEraser | TableEraser
 
 
 class EraserSet(nn.Module):
-    """Erasers of either kind by site name. Attached, the model computes with them; detached, it is bit for bit what it was."""
+    """Erasers of any kind by site name. Attached, the model computes with them; detached, it is bit for bit what it was."""
 
     def __init__(self, erasers: Mapping[str, Eraser]) -> None:
         super().__init__()
@@ -80,7 +81,7 @@ class EraserSet(nn.Module):
     ) -> Iterator[None]:
         """Within, the sites' video tokens are `hidden + strength * eraser(hidden)`.
 
-        A LoRA reads the projection's input instead, and changes all of its output. `record(site name, eraser
+        A LoRA or a delta reads the layer's input instead, and changes all of its output. `record(site name, eraser
         output (B, N, width))` sees every output of a bottleneck, for the localisation loss.
         """
         erasers, handles = dict(self.items()), []
@@ -97,6 +98,11 @@ class EraserSet(nn.Module):
 def _new_eraser(site: EraserSite, rank: int) -> Eraser:
     if site.kind == "lora":
         return LoraEraser(cast(nn.Linear, site.module).in_features, site.width, rank)
+    if site.kind == "delta" and isinstance(site.module, nn.Embedding):
+        return TableEraser(site.module.num_embeddings, site.width)
+    if site.kind == "delta":
+        layer = cast(nn.Linear, site.module)
+        return DeltaEraser(layer.in_features, site.width, bias=layer.bias is not None)
     return BottleneckEraser(site.width, rank)
 
 
@@ -105,6 +111,11 @@ def _empty_eraser(tensors: Mapping[str, Tensor], name: str) -> Eraser:
     if f"{name}.lora_A.weight" in tensors:
         rank, in_width = tensors[f"{name}.lora_A.weight"].shape
         return LoraEraser(in_width, tensors[f"{name}.lora_B.weight"].shape[0], rank)
+    if f"{name}.delta.weight" in tensors:
+        out_width, in_width = tensors[f"{name}.delta.weight"].shape
+        return DeltaEraser(in_width, out_width, bias=f"{name}.delta.bias" in tensors)
+    if f"{name}.table.weight" in tensors:
+        return TableEraser(*tensors[f"{name}.table.weight"].shape)
     rank, width = tensors[f"{name}.down.weight"].shape
     return BottleneckEraser(width, rank)
 

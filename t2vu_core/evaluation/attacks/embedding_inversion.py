@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target
-from t2vu_core.evaluation.attacks.denoising import clip_latents, denoising_loss, encode_with_gradients
+from t2vu_core.evaluation.attacks.denoising import clip_latents, denoising_loss
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.model import T2VModel
 
@@ -49,7 +49,7 @@ def learn_tokens(model: T2VModel, target: Target, read: Callable[[Tensor], Tenso
         for _ in range(budget.steps):
             rows = torch.randperm(len(prompts), generator=generator)[: budget.batch_size].tolist()
             with replaced(family, placeholder, read(soft)):
-                condition = encode_with_gradients(family, [prompts[row] for row in rows])
+                condition = family.encode_with_gradients([prompts[row] for row in rows])
             loss = denoising_loss(family, clean[rows], condition, model.clip_size(), generator)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

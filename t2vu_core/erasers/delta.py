@@ -1,0 +1,52 @@
+"""A change of every weight of one layer: what few-shot unlearning trains in a text encoder (arXiv 2405.07288).
+
+The change is computed beside the layer and added to its output, in float32: the layer's own weights stay as they
+are, and steps far below the precision of a bf16 weight are not lost.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DeltaEraser(nn.Module):
+    """`input @ delta.weight^T + delta.bias`, (..., in) -> (..., out); zero at the start, so it changes nothing."""
+
+    reads_input: ClassVar[bool] = True
+
+    def __init__(self, in_width: int, out_width: int, *, bias: bool) -> None:
+        super().__init__()
+        self.delta = nn.Linear(in_width, out_width, bias=bias)
+        self.scale = 1.0
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+    def fits(self, module: nn.Module, width: int) -> bool:
+        """Whether it can change the output, `width` wide, of this layer."""
+        return isinstance(module, nn.Linear) and module.weight.shape == self.delta.weight.shape
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            return (self.scale * self.delta(hidden.to(self.delta.weight.dtype))).to(hidden.dtype)
+
+
+class TableEraser(nn.Module):
+    """The same for an embedding table: ids (...) -> (..., width)."""
+
+    reads_input: ClassVar[bool] = True
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(rows, width, _weight=torch.zeros(rows, width))
+        self.scale = 1.0
+
+    def fits(self, module: nn.Module, width: int) -> bool:
+        """Whether it can change the output, `width` wide, of this table."""
+        return isinstance(module, nn.Embedding) and module.weight.shape == self.table.weight.shape
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.scale * F.embedding(ids, self.table.weight)

@@ -1,0 +1,274 @@
+"""Few-shot encoder unlearning (arXiv 2407.14209, on 2405.07288): a text encoder forgets a concept from a few images.
+
+The gradient goes through a frozen denoiser into the text encoder: that of an image model which shares the
+encoder, or the video model's own on clips of one frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from t2vu_core.erasers import DeltaEraser, EraserSet, LoraEraser, TableEraser
+from t2vu_core.erasure import Erasure, hash_tensors
+from t2vu_core.errors import UserError
+from t2vu_core.families.base import EraserSite, check_visible
+from t2vu_core.image_model import ImageModel
+from t2vu_core.model import T2VModel
+from t2vu_core.prompts.pairs import PromptPair, says
+from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
+from t2vu_core.prompts.templates import with_image_templates
+from t2vu_core.recipes import FewShotRecipe
+from t2vu_core.text_encoders import (
+    base_of,
+    check_shared,
+    describe_encoder,
+    encoder_facts,
+    encoder_sites,
+    touched_weights,
+    trained_sites,
+)
+from t2vu_core.training.checkpoint import Checkpoint, fingerprint_of
+from t2vu_core.training.few_shot_material import Material, collect, few_shot_loss, has_said_enough, measure
+from t2vu_core.training.loop import StopEarly, train
+from t2vu_core.training.progress import ProgressCallback, TrainProgress
+from t2vu_core.training.shot_models import ImageShots, ShotModel, VideoShots, fitted
+
+METHOD = "few-shot encoder unlearning (arXiv 2407.14209)"
+MANY = 10_000
+SHOT_SEEDS, SHOTS_A_SEED = 20_000_000, 10_000
+SHOT_BATCH = 4
+
+
+def unlearn_encoder(
+    model: T2VModel,
+    concept: str | Sequence[str],
+    recipe: FewShotRecipe | None = None,
+    *,
+    image_model: ImageModel | None = None,
+    images: Tensor | None = None,
+    synonyms: Sequence[str] = (),
+    concept_prompts: Sequence[str] = (),
+    preserve_prompts: Sequence[str] = (),
+    log_folder: Path | None = None,
+    on_progress: ProgressCallback | None = None,
+) -> Erasure:
+    """Train a change of the model's text encoder that makes it forget a concept, or several at once.
+
+    `image_model` shares the text encoder with the model and gives the gradient; without it the model does, on
+    clips of `recipe.num_frames` frames. `images` (B, 3, H, W) in [0, 1] are the shots; without them they are
+    generated. The models, with the erasures they carry, are frozen and not changed. `log_folder` and
+    `on_progress` are as in `erase_velocity`. Raises UserError for a concept that is empty or that the tokenizer
+    cannot read, for images that are none, and for an image model with another encoder.
+    """
+    recipe = recipe or FewShotRecipe()
+    start = time.monotonic()
+    with torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
+        plan = plan_encoder(model, [concept] if isinstance(concept, str) else concept, recipe, synonyms, concept_prompts,
+                            preserve_prompts)  # fmt: skip
+        for name in plan.concepts:
+            check_visible(shot_model.pipeline.tokenizer, name)
+        sites = trained_sites(shot_model.pipeline, recipe.trained, lambda: shot_model.encode([plan.pairs[0].prompt]))
+        facts, weights = (
+            encoder_facts(shot_model.pipeline),
+            touched_weights({s.name: s for s in sites}, [s.name for s in sites]),
+        )
+        facts = {name: fact for name, fact in facts.items() if any(site.name.startswith(f"{name}.") for site in sites)}
+        if image_model is not None:
+            check_shared(facts, weights, image_model.name, model.family.pipeline, model.name)
+        base = base_of(shot_model.name, weights, facts)
+        checkpoint = _checkpoint(log_folder, model, recipe, plan, base.hash, images)
+        shots = _shots(shot_model, plan, recipe, images, on_progress)
+        material = collect(shot_model, shots, plan.pairs, plan.preserve, recipe)
+        shot_seconds = time.monotonic() - start
+        tensors, losses, measured = _fit(material, sites, recipe, checkpoint, on_progress)
+    return Erasure(
+        kind="unlearned_encoder",
+        concepts=plan.concepts,
+        base=base,
+        tensors=tensors,
+        method=METHOD,
+        recipe=recipe.describe(),
+        prompts=plan.describe(),
+        training={
+            "seconds": round(time.monotonic() - start, 1),
+            "shot_seconds": round(shot_seconds, 1),
+            "shots": "given" if images is not None else "generated",
+            "through": shot_model.name,
+            "steps": len(losses),
+            "losses": [float(f"{loss:.4g}") for loss in losses],
+            "parameters": sum(tensor.numel() for tensor in tensors.values()),
+            **measured,
+            "versions": {"torch": torch.__version__, "diffusers": diffusers.__version__},
+        },
+        encoder=describe_encoder(facts, weights),
+    )
+
+
+@dataclass(frozen=True)
+class EncoderPlan:
+    """The prompts of a training; they are stored in the erasure file."""
+
+    concepts: tuple[str, ...]
+    pairs: tuple[PromptPair, ...]
+    preserve: tuple[str, ...]
+    plans: Mapping[str, Any]
+
+    def describe(self) -> dict[str, Any]:
+        """The prompts as JSON values."""
+        pairs = [[pair.prompt, pair.neutral] for pair in self.pairs]
+        return {"concepts": dict(self.plans), "pairs": pairs, "preserve": list(self.preserve)}
+
+
+def plan_encoder(
+    model: T2VModel,
+    concepts: Sequence[str],
+    recipe: FewShotRecipe,
+    synonyms: Sequence[str] = (),
+    concept_prompts: Sequence[str] = (),
+    preserve_prompts: Sequence[str] = (),
+) -> EncoderPlan:
+    """Pairs of every concept in turn, and preserve prompts that say none of them."""
+    folder = model.family.folder
+    prompts = prompt_set_for(folder)
+    if folder is None or not (folder / "prompts.json").is_file():
+        prompts = with_image_templates(prompts)
+    if not concepts:
+        raise UserError('The concept is empty: say in words what to erase, for example "ghost".')
+    plans = [
+        plan_prompts(
+            concept, prompts, num_pairs=-(-recipe.prompts // len(concepts)), num_preserve=MANY, seed=recipe.seed,
+            synonyms=synonyms, concept_prompts=concept_prompts, preserve_prompts=preserve_prompts,
+            augmentation=recipe.augmentation,
+        )
+        for concept in concepts
+    ]  # fmt: skip
+    names = [name for plan in plans for name in plan.names]
+    kept = [text for text in plans[0].preserve if text in preserve_prompts or not says(text, names)]
+    longest = max(len(plan.pairs) for plan in plans)
+    pairs = [plan.pairs[index] for index in range(longest) for plan in plans if index < len(plan.pairs)]
+    spoken = {plan.concept: {"concept_kind": plan.kind, "names": list(plan.names)} for plan in plans}
+    return EncoderPlan(tuple(spoken), tuple(dict.fromkeys(pairs)), tuple(kept[: recipe.preserve_prompts]), spoken)
+
+
+@contextlib.contextmanager
+def _shot_model(model: T2VModel, image_model: ImageModel | None, recipe: FewShotRecipe) -> Iterator[ShotModel]:
+    """The denoiser to train through, held, with the erasures that the model carries."""
+    with model.active(), contextlib.ExitStack() as stack:
+        shot_model: ShotModel = VideoShots(model, recipe.num_frames) if image_model is None else ImageShots(image_model)
+        stack.enter_context(shot_model.held())
+        if image_model is not None:
+            for applied in model.erasures:
+                if applied.erasure.kind == "unlearned_encoder" and applied.strength:
+                    stack.enter_context(applied.attached(encoder_sites(image_model.pipeline)))
+        yield shot_model
+
+
+def _checkpoint(
+    log_folder: Path | None, model: T2VModel, recipe: FewShotRecipe, plan: EncoderPlan, base: str, images: Tensor | None
+) -> Checkpoint | None:
+    if log_folder is None:
+        return None
+    carried = [[applied.strength, applied.erasure.describe()] for applied in model.erasures]
+    shots = None if images is None else hash_tensors([("images", images)])
+    mark = fingerprint_of(recipe.describe(), plan.describe(), base, model.base.hash, carried, shots)
+    return Checkpoint(log_folder / "state.safetensors", mark)
+
+
+def _shots(
+    shot_model: ShotModel,
+    plan: EncoderPlan,
+    recipe: FewShotRecipe,
+    images: Tensor | None,
+    on_progress: ProgressCallback | None,
+) -> Tensor:
+    """(B, F, 3, H, W) in [0, 1]: the user's images, or what the frozen model makes of the concept's prompts."""
+    if images is not None:
+        shots = fitted(images, shot_model)
+        _report(on_progress, shots, len(shots), len(shots))
+        return shots
+    prompts = [plan.pairs[index % len(plan.pairs)].prompt for index in range(recipe.shots)]
+    seeds = [SHOT_SEEDS + SHOTS_A_SEED * recipe.seed + index for index in range(recipe.shots)]
+    made: list[Tensor] = []
+    for first in range(0, recipe.shots, SHOT_BATCH):
+        rows = slice(first, first + SHOT_BATCH)
+        made.append(shot_model.sample(prompts[rows], seeds[rows], recipe.shot_steps))
+        _report(on_progress, torch.cat(made), min(first + SHOT_BATCH, recipe.shots), recipe.shots)
+    return torch.cat(made)
+
+
+def _report(on_progress: ProgressCallback | None, shots: Tensor, done: int, total: int) -> None:
+    if on_progress is not None:
+        on_progress(TrainProgress("shots", done, total, preview=lambda: shots))
+
+
+def _fit(
+    material: Material,
+    sites: list[EraserSite],
+    recipe: FewShotRecipe,
+    checkpoint: Checkpoint | None,
+    on_progress: ProgressCallback | None,
+) -> tuple[dict[str, Tensor], list[float], dict[str, Any]]:
+    """The trained tensors as a file holds them, the losses, and what the encoder does at the end."""
+    erasers = _scaled(EraserSet.create(sites, rank=recipe.rank, seed=recipe.seed), sites).to(material.model.device)
+    enough = False
+
+    def loss_at(step: int) -> Tensor:
+        nonlocal enough
+        # Asked before the step and of the state alone, so that a resumed training ends where an uninterrupted one does.
+        enough = has_said_enough(material, recipe, step)
+        if enough:
+            raise StopEarly
+        return few_shot_loss(material, recipe, step)
+
+    def on_step(step: int, loss: float) -> None:
+        if on_progress is not None:
+            on_progress(TrainProgress("training", step, recipe.steps, loss, lambda: _preview(material)))
+
+    with torch.enable_grad(), erasers.attached(sites):
+        losses = train(
+            dict(erasers.named_parameters()),
+            loss_at,
+            steps=recipe.steps,
+            learning_rate=recipe.learning_rate,
+            checkpoint=checkpoint,
+            on_step=on_step,
+        )
+        measured = {**measure(material), "ended": "the concept is gone" if enough else "after its steps"}
+    return _finished(erasers), losses, measured
+
+
+def _scaled(erasers: EraserSet, sites: Sequence[EraserSite]) -> EraserSet:
+    """Make a step of the learning rate a share of each layer's own weights, whatever the encoder's scale is."""
+    modules = {site.name: site.module for site in sites}
+    for name, eraser in erasers.items():
+        size = float(modules[name].weight.detach().float().pow(2).mean().sqrt()) or 1.0
+        if isinstance(eraser, DeltaEraser | TableEraser):
+            eraser.scale = size
+        elif isinstance(eraser, LoraEraser):
+            with torch.no_grad():
+                eraser.lora_A.weight.mul_(size / eraser.lora_A.weight.pow(2).mean().sqrt())
+    return erasers
+
+
+def _finished(erasers: EraserSet) -> dict[str, Tensor]:
+    """The change itself in bf16: half the size, and what is applied now is what a loaded file applies."""
+    scales = {name: eraser.scale for name, eraser in erasers.items() if isinstance(eraser, DeltaEraser | TableEraser)}
+    return {
+        key: (tensor * scales.get(key.rsplit(".", 2)[0], 1.0)).to("cpu", torch.bfloat16)
+        for key, tensor in erasers.named_tensors().items()
+    }
+
+
+@torch.no_grad()
+def _preview(material: Material) -> Tensor:
+    """The first concept prompt as it is drawn now; the trained change is attached while training calls this."""
+    return material.model.sample([material.pairs[0].prompt], [0], 8)

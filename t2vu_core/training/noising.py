@@ -1,0 +1,30 @@
+"""From a clean latent to a noisy one, on the way that a scheduler goes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+
+def noised(scheduler: Any, clean: Tensor, eps: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """x_t and what the model should predict there, for places (B,) among the scheduler's timesteps.
+
+    Diffusion (Ho et al., arXiv 2006.11239; v: Salimans & Ho, arXiv 2202.00512) or flow matching (Lipman et al.,
+    arXiv 2210.02747), in the model's own output space.
+    """
+    place = place.cpu()
+    # Some schedulers that also do flow matching keep the betas of diffusion.
+    if hasattr(scheduler, "alphas_cumprod") and scheduler.config.get("prediction_type") != "flow_prediction":
+        alpha = scheduler.alphas_cumprod.cpu()[scheduler.timesteps.cpu().long()[place]]
+        signal, spread = (_like(root, clean) for root in (alpha.sqrt(), (1 - alpha).sqrt()))
+        targets = {"epsilon": eps, "v_prediction": signal * eps - spread * clean, "sample": clean}
+        return signal * clean + spread * eps, targets[scheduler.config.prediction_type]
+    sigma = _like(scheduler.sigmas.cpu()[place], clean)
+    if scheduler.config.get("invert_sigmas"):
+        return sigma * clean + (1 - sigma) * eps, clean - eps
+    return (1 - sigma) * clean + sigma * eps, eps - clean
+
+
+def _like(values_B: Tensor, latents: Tensor) -> Tensor:
+    return values_B.to(latents).view(-1, *[1] * (latents.dim() - 1))

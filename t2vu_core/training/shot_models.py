@@ -1,0 +1,174 @@
+"""The denoiser that the gradient goes through into a text encoder: an image model, or the video model on one frame.
+
+Shapes: B shots, F frames; shots are clips (B, F, 3, H, W) in [0, 1], of one frame for an image model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from t2vu_core.errors import UserError
+from t2vu_core.families.base import ClipSize, TextCondition
+from t2vu_core.families.unet import make_unet_scheduler
+from t2vu_core.image_model import ImageModel
+from t2vu_core.model import T2VModel, guided, noise
+
+PLACES = 50
+"""Denoising steps among which a shot's noise is drawn."""
+CHECKPOINT_FROM = 200_000_000
+"""Denoisers with more weights than this keep no activations of their inside."""
+
+
+class ShotModel(Protocol):
+    """What few-shot unlearning asks of a denoiser. It is never changed."""
+
+    name: str
+    pipeline: Any
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def num_frames(self) -> int: ...
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Height and width of a shot."""
+        ...
+
+    def encode(self, prompts: Sequence[str]) -> TextCondition:
+        """Encoded prompts, with gradients where something on the encoder is trained."""
+        ...
+
+    def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition) -> Tensor: ...
+    def latents_of(self, shots: Tensor) -> Tensor: ...
+    def scheduler(self) -> Any:
+        """With `PLACES` steps set."""
+        ...
+
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int) -> Tensor:
+        """Shots of the prompts; `steps` 0 is the model's own number."""
+        ...
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """Within, the model is ours: its lock is taken, and a large denoiser keeps no activations."""
+        ...
+
+
+class ImageShots:
+    """An image model's shots: clips of one frame."""
+
+    num_frames = 1
+
+    def __init__(self, image_model: ImageModel) -> None:
+        self.name, self.pipeline, self._model = image_model.name, image_model.pipeline, image_model
+
+    @property
+    def device(self) -> torch.device:
+        return self._model.device
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        return self._model.size
+
+    def encode(self, prompts: Sequence[str]) -> TextCondition:
+        return self._model.encode(prompts)
+
+    def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition) -> Tensor:
+        return self._model.predict(latents, timesteps_B, condition)
+
+    def latents_of(self, shots: Tensor) -> Tensor:
+        return torch.cat([self._model.latents_of(shot) for shot in shots])
+
+    def scheduler(self) -> Any:
+        return make_unet_scheduler(self.pipeline.scheduler, PLACES, self.device)
+
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int) -> Tensor:
+        images = self._model.sample(list(prompts), seeds=list(seeds), num_inference_steps=steps or None)
+        return images[:, None]
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        unet = self.pipeline.unet
+        with self._model.lock:
+            large = _is_large(unet) and not unet.is_gradient_checkpointing
+            try:
+                if large:
+                    unet.enable_gradient_checkpointing()
+                yield
+            finally:
+                if large:
+                    unet.disable_gradient_checkpointing()
+
+
+class VideoShots:
+    """The video model itself, on clips of one frame or a few: for models whose encoder no image model shares."""
+
+    def __init__(self, model: T2VModel, num_frames: int = 1) -> None:
+        self.name, self.pipeline, self._family, self._model = model.name, model.family.pipeline, model.family, model
+        own = model.family.defaults.size
+        self._size = ClipSize(num_frames, own.height, own.width)
+        self._family.check_size(self._size)
+
+    @property
+    def device(self) -> torch.device:
+        return self._family.device
+
+    @property
+    def num_frames(self) -> int:
+        return self._size.num_frames
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        return self._size.height, self._size.width
+
+    def encode(self, prompts: Sequence[str]) -> TextCondition:
+        return self._family.encode_with_gradients(prompts)
+
+    def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition) -> Tensor:
+        return self._family.predict(latents, timesteps_B, condition, self._size)
+
+    def latents_of(self, shots: Tensor) -> Tensor:
+        return torch.cat([self._family.latents_of(shot[None], self._size) for shot in shots])
+
+    def scheduler(self) -> Any:
+        return self._family.make_scheduler(PLACES, self._size)
+
+    @torch.no_grad()
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int) -> Tensor:
+        family, defaults = self._family, self._family.defaults
+        condition, empty = family.encode(prompts), family.encode([""]).expand(len(prompts))
+        latents, scheduler = (
+            noise(family, self._size, seeds),
+            family.make_scheduler(steps or defaults.num_inference_steps, self._size),
+        )
+        for timestep in scheduler.timesteps:
+            without = empty if defaults.guidance_scale > 1 else None
+            prediction = guided(family, latents, timestep, condition, without, defaults.guidance_scale, self._size)
+            latents = family.step(scheduler, prediction, timestep, latents)
+        return family.decode(latents, self._size)[:, : self.num_frames].cpu()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        large = any(_is_large(denoiser) for denoiser in self._family.denoisers.values())
+        with self._model.lock, self._family.gradient_checkpointing() if large else contextlib.nullcontext():
+            yield
+
+
+def fitted(images: Tensor, model: ShotModel) -> Tensor:
+    """The user's images (B, 3, H, W) in [0, 1] as shots of the model's size: resized, not cropped, as in arXiv 2405.07288.
+
+    Raises UserError for anything that is no such images.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or not len(images) or not torch.isfinite(images).all():
+        raise UserError(f"Shots must be images (B, 3, H, W) of finite numbers in [0, 1], not {tuple(images.shape)}.")
+    sized = F.interpolate(images.float(), model.pixels, mode="bicubic", antialias=True).clamp(0, 1)
+    return sized[:, None].repeat(1, model.num_frames, 1, 1, 1)
+
+
+def _is_large(denoiser: nn.Module) -> bool:
+    return sum(parameter.numel() for parameter in denoiser.parameters()) > CHECKPOINT_FROM
