@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families.base import TextCondition
-from t2vu_core.families.unet import PIPELINE_UNIT, make_unet_scheduler, own_pixels, to_pixels
+from t2vu_core.families.unet import PIPELINE_UNIT, make_unet_scheduler, own_pixels, small, to_latents, to_pixels
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class ImageModel:
     @property
     def guidance_scale(self) -> float:
         """What it is sampled with where nothing is asked."""
-        return 4.0 if max(self.size) < 128 else 7.5
+        return 4.0 if small(self.pipeline) else 7.5
 
     @property
     def num_inference_steps(self) -> int:
         """What it is sampled with where nothing is asked."""
-        return 25 if max(self.size) < 128 else 50
+        return 25 if small(self.pipeline) else 50
 
     @cached_property
     def encoder_hash(self) -> str:
@@ -102,9 +102,7 @@ class ImageModel:
         if images.ndim != 4 or images.shape[1] != 3:
             raise UserError(f"Images must be (B, 3, H, W), not of shape {tuple(images.shape)}.")
         self.check_size(images.shape[-2], images.shape[-1])
-        vae = self.pipeline.vae
-        pixels = (images * 2 - 1).to(self.device, vae.dtype)
-        return vae.encode(pixels).latent_dist.mode().float() * vae.config.scaling_factor
+        return to_latents(self.pipeline.vae, images.to(self.device))
 
     @torch.no_grad()
     def sample(

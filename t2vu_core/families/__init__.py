@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from t2vu_core.families.animatediff import AnimateDiff
 from t2vu_core.families.base import ClipSize, EraserSite, Family, SamplingDefaults, TextCondition
 from t2vu_core.families.cogvideox import CogVideoX
 from t2vu_core.families.hunyuan_video import HunyuanVideo
 from t2vu_core.families.ltx import LTX
 from t2vu_core.families.mochi import Mochi
+from t2vu_core.families.text_to_video_sd import TextToVideoSD
 from t2vu_core.families.wan import Wan
 
-FAMILIES: tuple[type[Family], ...] = (CogVideoX, HunyuanVideo, LTX, Mochi, Wan)
+FAMILIES: tuple[type[Family], ...] = (AnimateDiff, CogVideoX, HunyuanVideo, LTX, Mochi, TextToVideoSD, Wan)
 
 __all__ = [
     "FAMILIES",
     "LTX",
+    "AnimateDiff",
     "ClipSize",
     "CogVideoX",
     "EraserSite",
@@ -22,6 +25,7 @@ __all__ = [
     "Mochi",
     "SamplingDefaults",
     "TextCondition",
+    "TextToVideoSD",
     "Wan",
     "family_for",
 ]

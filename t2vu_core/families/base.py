@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 
 from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
+from t2vu_core.families.text_attention import TextAttention, TextKeys, watched_text
+from t2vu_core.quiet import quiet_libraries
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class TextCondition:
         )
 
 
-EraserKind = Literal["bottleneck", "lora"]
+EraserKind = Literal["bottleneck", "lora", "delta"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class EraserSite:
     """A module whose output an eraser edits.
 
     `edit(output, change)` returns the module's output with `change` applied to it: for a bottleneck to its
-    video tokens (B, N, width) and nothing else, for a LoRA to all that the projection gives.
+    video tokens (B, N, width) and nothing else, for a LoRA or a delta to all that the layer gives.
     """
 
     name: str
@@ -117,6 +120,9 @@ def edit_video(output: tuple[Tensor, Tensor], change: Callable[[Tensor], Tensor]
     return change(video), text
 
 
+MaskLayers = Literal["all", "middle"]
+"""Whose attention makes a mask: that of every layer with an eraser, or of the middle half of them."""
+
 LORA_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
@@ -125,6 +131,8 @@ class Family(abc.ABC):
 
     name: ClassVar[str]
     pipeline_classes: ClassVar[tuple[str, ...]]
+    text_keys: ClassVar[TextKeys] = "alone"
+    """Where the text stands in the attentions of `eraser_sites`."""
 
     def __init__(self, pipeline: DiffusionPipeline, folder: Path | None = None) -> None:
         self.pipeline = pipeline
@@ -134,7 +142,8 @@ class Family(abc.ABC):
     def from_folder(cls, folder: Path, *, dtype: torch.dtype, device: torch.device) -> Self:
         """Load a diffusers folder; UserError names the component that cannot be loaded."""
         try:
-            pipeline = DiffusionPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True)
+            with quiet_libraries():
+                pipeline = DiffusionPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"The model folder {folder} cannot be loaded: {reason}") from error
@@ -169,6 +178,25 @@ class Family(abc.ABC):
             for denoiser in denoisers:
                 denoiser.disable_gradient_checkpointing()
 
+    @contextlib.contextmanager
+    def offload_encoder(self) -> Iterator[None]:
+        """Within, the text encoders lie in host memory and leave the accelerator to the denoiser; on a CPU nothing moves.
+
+        `encode` still works there, on the CPU and therefore slowly.
+        """
+        parts = self.pipeline.components.items()
+        encoders = [part for name, part in parts if name.startswith("text_encoder") and isinstance(part, nn.Module)]
+        homes = [next(encoder.parameters()).device for encoder in encoders]
+        try:
+            for encoder in encoders:
+                encoder.to("cpu")
+            if any(home.type == "cuda" for home in homes):
+                torch.cuda.empty_cache()
+            yield
+        finally:
+            for encoder, home in zip(encoders, homes, strict=True):
+                encoder.to(home)
+
     @property
     def device(self) -> torch.device:
         return next(iter(self.denoisers.values())).device
@@ -190,6 +218,12 @@ class Family(abc.ABC):
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         """Encode prompts as the stock pipeline does."""
 
+    def encode_with_gradients(self, prompts: Sequence[str]) -> TextCondition:
+        """`encode` outside its no_grad: gradients reach what is trained on the text encoder."""
+        with quiet_libraries():
+            condition: TextCondition = inspect.unwrap(type(self).encode)(self, prompts)
+        return condition
+
     @abc.abstractmethod
     def latent_shape(self, size: ClipSize) -> tuple[int, ...]:
         """Shape of one clip's noise, without the batch."""
@@ -197,6 +231,10 @@ class Family(abc.ABC):
     @abc.abstractmethod
     def token_grid(self, size: ClipSize) -> tuple[int, int, int]:
         """How the N video tokens lie in the clip: (frames, rows, columns), the columns fastest."""
+
+    def site_grid(self, site: EraserSite, size: ClipSize) -> tuple[int, int, int]:
+        """The token grid at a site: a UNet has fewer rows and columns inside."""
+        return self.token_grid(size)
 
     @abc.abstractmethod
     def make_scheduler(self, num_inference_steps: int, size: ClipSize) -> Any:
@@ -210,6 +248,10 @@ class Family(abc.ABC):
     def decode(self, latents: Tensor, size: ClipSize) -> Tensor:
         """Latents -> clips (B, F, 3, H, W) in [0, 1], float32."""
 
+    def latents_of(self, clips: Tensor, size: ClipSize) -> Tensor:
+        """Clips (B, F, 3, H, W) in [0, 1] -> their latents, float32: the mean of the VAE's posterior, as `decode` takes it."""
+        raise NotImplementedError(f"{type(self).__name__}.latents_of: this family cannot encode clips yet.")
+
     @abc.abstractmethod
     def eraser_sites(self) -> list[EraserSite]:
         """Where the paper's erasers sit: the video tokens of the attention outputs."""
@@ -217,6 +259,26 @@ class Family(abc.ABC):
     @abc.abstractmethod
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
         """Positions of the concept's tokens among the S text tokens; empty if the prompt does not say it."""
+
+    @contextlib.contextmanager
+    def text_attention(
+        self, positions: Sequence[Sequence[int]], size: ClipSize, layers: MaskLayers = "all"
+    ) -> Iterator[TextAttention]:
+        """Within, every pass is watched: what video tokens give to the text `positions` of the batch's first rows.
+
+        One list of positions for each of those rows, as `concept_positions` gives them. The layers are those of
+        `eraser_sites`, all or the middle half of them; what is computed does not change.
+        """
+        sites = self.eraser_sites()
+        if layers == "middle":
+            sites = sites[len(sites) // 4 : max(len(sites) // 4 + 1, -(-3 * len(sites) // 4))]
+        grids = {site.module: self.site_grid(site, size) for site in sites}
+        with watched_text(grids, positions, self.token_grid(size), self.text_keys) as watch:
+            yield watch
+
+    def passes(self, site_name: str, timesteps_B: Tensor) -> Tensor:
+        """Which rows of a batch pass a site, (B,) bool: all of them, where one denoiser serves the whole way."""
+        return torch.ones_like(timesteps_B, dtype=torch.bool)
 
     def lora_sites(self) -> list[EraserSite]:
         """Where LoRA erasers sit: the projections of the same attentions that the video tokens go through."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,9 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from t2vu_core.families.base import ClipSize, EraserSite, Family, TextCondition, concept_tokens, edit_whole
+from t2vu_core.quiet import quiet_libraries
+
 KEPT_SCHEDULERS = (
     DDIMScheduler,
     DEISMultistepScheduler,
@@ -34,6 +37,80 @@ KEPT_SCHEDULERS = (
 
 PIPELINE_UNIT = 8
 """The stock pipelines take multiples of 8 pixels, whatever the VAE's ratio is."""
+
+SMALL_PIXELS = 128
+
+
+class UNetFamily(Family):
+    """A UNet that sees frames as images. Latents are (B, C, F, H, W).
+
+    The erasers sit behind the cross-attention (`attn2`) of every spatial transformer block, the place that
+    Receler (arXiv 2311.17717) chose for image UNets: its output is what the text says to each image token.
+    They see (B * F, N, width): the frames of a clip are rows of the batch.
+    """
+
+    @property
+    def denoisers(self) -> dict[str, Any]:
+        return {"unet": self.pipeline.unet}
+
+    @quiet_libraries()
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> TextCondition:
+        embeds, _ = self.pipeline.encode_prompt(
+            list(prompts), self.pipeline.text_encoder.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+        return TextCondition(embeds).to(self.device)
+
+    def latent_shape(self, size: ClipSize) -> tuple[int, ...]:
+        return (self.pipeline.unet.config.in_channels, *self.token_grid(size))
+
+    def token_grid(self, size: ClipSize) -> tuple[int, int, int]:
+        ratio = self.pipeline.vae_scale_factor
+        return size.num_frames, size.height // ratio, size.width // ratio
+
+    def site_grid(self, site: EraserSite, size: ClipSize) -> tuple[int, int, int]:
+        frames, rows, columns = self.token_grid(size)
+        scale = 2 ** _level(site.name, len(self.pipeline.unet.down_blocks))
+        return frames, -(-rows // scale), -(-columns // scale)
+
+    def make_scheduler(self, num_inference_steps: int, size: ClipSize) -> Any:
+        return make_unet_scheduler(self.pipeline.scheduler, num_inference_steps, self.device)
+
+    def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
+        text = self.text_rows(condition.embeds_BSD.to(self.dtype), latents.shape[2])
+        return self.pipeline.unet(latents.to(self.dtype), timesteps_B, encoder_hidden_states=text, return_dict=False)[0].float()
+
+    def text_rows(self, embeds_BSD: Tensor, num_frames: int) -> Tensor:
+        """The text as the UNet takes it: once a clip, or once a frame."""
+        return embeds_BSD
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, size: ClipSize) -> Tensor:
+        frames = latents.transpose(1, 2)
+        return to_pixels(self.pipeline.vae, frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+
+    @torch.no_grad()
+    def latents_of(self, clips: Tensor, size: ClipSize) -> Tensor:
+        latents = to_latents(self.pipeline.vae, clips.flatten(0, 1).to(self.device))
+        return latents.unflatten(0, clips.shape[:2]).transpose(1, 2)
+
+    def eraser_sites(self) -> list[EraserSite]:
+        return [
+            EraserSite(f"{name}.attn2", block.attn2, block.attn2.out_dim, edit_whole)
+            for name, block in spatial_blocks(self.pipeline.unet)
+        ]
+
+    def concept_positions(self, prompt: str, concept: str) -> list[int]:
+        tokenizer = self.pipeline.tokenizer
+        return concept_tokens(tokenizer, prompt, concept, max_length=tokenizer.model_max_length)
+
+
+def _level(name: str, num_blocks: int) -> int:
+    """How often the frames were halved where a module of a UNet stands."""
+    part, index = name.split(".")[:2]
+    if part == "mid_block":
+        return num_blocks - 1
+    return int(index) if part == "down_blocks" else num_blocks - 1 - int(index)
 
 
 def make_unet_scheduler(scheduler: Any, num_inference_steps: int, device: torch.device) -> Any:
@@ -52,7 +129,12 @@ def own_pixels(pipeline: Any) -> tuple[int, int]:
     return height * ratio, width * ratio
 
 
-def transformer_blocks(unet: nn.Module) -> Iterator[tuple[str, Any]]:
+def small(pipeline: Any) -> bool:
+    """Whether this is a model of thumbnails, as the miniature is."""
+    return max(own_pixels(pipeline)) < SMALL_PIXELS
+
+
+def spatial_blocks(unet: nn.Module) -> Iterator[tuple[str, Any]]:
     """The transformer blocks in which image tokens attend to each other and to the text, with their names.
 
     Those that look along time (`motion_modules`, `temp_attentions`, `transformer_in`) see no text.
@@ -67,6 +149,13 @@ def to_pixels(vae: Any, latents_BCHW: Tensor) -> Tensor:
     latents = (latents_BCHW / vae.config.scaling_factor).to(vae.dtype)
     images = torch.cat([vae.decode(part, return_dict=False)[0] for part in latents.split(16)])
     return (images.float() / 2 + 0.5).clamp(0, 1)
+
+
+def to_latents(vae: Any, images_BCHW: Tensor) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1] -> scaled latents, float32: the mean of the VAE's posterior."""
+    pixels = (images_BCHW * 2 - 1).to(vae.dtype)
+    latents = torch.cat([vae.encode(part).latent_dist.mode() for part in pixels.split(16)])
+    return latents.float() * vae.config.scaling_factor
 
 
 @contextlib.contextmanager

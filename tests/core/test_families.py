@@ -63,7 +63,7 @@ def recorded_passes(pipeline: Any, run: Callable[[], object]) -> list[tuple[str,
     passes: list[tuple[str, Tensor]] = []
     handles = [
         module.register_forward_hook(lambda module, args, output, name=name: passes.append((name, output[0].float())))
-        for name in ("transformer", "transformer_2")
+        for name in ("transformer", "transformer_2", "unet")
         if (module := getattr(pipeline, name, None)) is not None
     ]
     run()
@@ -89,10 +89,11 @@ def test_two_denoisers_share_the_way_at_the_boundary() -> None:
 
 
 def test_erasers_see_every_video_token_and_no_text_token(family: Family, point: Any) -> None:
-    num_text, num_video = point[2].embeds_BSD.shape[1], math.prod(family.token_grid(point[3]))
-    assert num_text != num_video, "the test could not tell text from video"
+    num_text = point[2].embeds_BSD.shape[1]
     before = site_outputs(family, point)
     for site in family.eraser_sites():
+        num_video = math.prod(family.site_grid(site, point[3]))
+        assert num_text != num_video, "the test could not tell text from video"
         changed: list[torch.Size] = []
 
         def paint(hidden: Tensor, changed: list[torch.Size] = changed) -> Tensor:
@@ -102,8 +103,10 @@ def test_erasers_see_every_video_token_and_no_text_token(family: Family, point: 
         handle = site.module.register_forward_hook(lambda module, args, output, site=site: site.edit(output, paint))
         after = site_outputs(family, point)[site.name]
         handle.remove()
-        assert all(shape[1:] == (num_video, site.width) for shape in changed)
-        assert sum(shape[0] for shape in changed) == 2 // len(family.denoisers), "each denoiser has its own stretch"
+        # A UNet's frames are rows of the batch.
+        assert all(shape[0] * shape[1] % num_video == 0 and shape[2] == site.width for shape in changed)
+        seen = sum(shape[0] * shape[1] for shape in changed)
+        assert seen == 2 // len(family.denoisers) * num_video, "each denoiser has its own stretch"
         for (video, text), (_, old_text) in zip(after, before[site.name], strict=True):
             assert (video == 7.0).all()
             if text is not None:
@@ -149,6 +152,8 @@ def test_the_token_grid_says_where_in_the_clip_a_token_lies(family: Family, poin
 def first_tokens(family: Family, point: Any) -> Tensor:
     """The video tokens that enter the first block of the denoiser that sees row 0."""
     denoiser = next(iter(family.denoisers.values()))
+    if "unet" in family.denoisers:
+        return first_pixels(family, point)
     block = getattr(denoiser, "transformer_blocks", None) or denoiser.blocks
     seen: list[Tensor] = []
     handle = block[0].register_forward_pre_hook(
@@ -158,6 +163,17 @@ def first_tokens(family: Family, point: Any) -> Tensor:
         family.predict(*point)
     handle.remove()
     return seen[0][:1]
+
+
+def first_pixels(family: Family, point: Any) -> Tensor:
+    """The same for a UNet, in which neighbours mix from the first layer on: what enters it."""
+    seen: list[Tensor] = []
+    conv = family.denoisers["unet"].conv_in
+    handle = conv.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with torch.no_grad():
+        family.predict(*point)
+    handle.remove()
+    return seen[0].flatten(2).transpose(1, 2).reshape(len(point[0]), -1, seen[0].shape[1])[:1]
 
 
 @pytest.mark.parametrize(
@@ -225,13 +241,21 @@ def test_impossible_sizes_are_refused_with_sizes_that_work(tiny: TinyModel, fami
         family.check_size(ClipSize(tiny.num_frames, tiny.height + 3, tiny.width))
     width, height = map(int, re.search(r"for example (\d+) x (\d+)", str(refused.value)).groups())
     family.check_size(ClipSize(tiny.num_frames, height, width))
-    with pytest.raises(UserError, match="k \\+ 1") as refused:
+    if tiny.any_frames:
         family.check_size(ClipSize(tiny.num_frames + 1, tiny.height, tiny.width))
-    for frames in map(int, re.search(r"for example (\d+) or (\d+)", str(refused.value)).groups()):
-        if frames <= family.defaults.size.num_frames:
-            family.check_size(ClipSize(frames, tiny.height, tiny.width))
+    else:
+        with pytest.raises(UserError, match="k \\+ 1") as refused:
+            family.check_size(ClipSize(tiny.num_frames + 1, tiny.height, tiny.width))
+        for frames in map(int, re.search(r"for example (\d+) or (\d+)", str(refused.value)).groups()):
+            if frames <= family.defaults.size.num_frames:
+                family.check_size(ClipSize(frames, tiny.height, tiny.width))
     with pytest.raises(UserError):
         tiny.model.sample("a ghost", num_frames=tiny.num_frames, height=tiny.height, width=tiny.width + 1)
+
+
+def test_a_motion_adapter_refuses_clips_longer_than_it_knows() -> None:
+    with pytest.raises(UserError, match="up to 16 frames; 17 are more"):
+        TINY_MODELS["animatediff"].model.sample("a ghost", num_frames=17, height=32, width=32)
 
 
 def test_bfloat16_loads_and_computes_the_same_within_its_precision(tiny: TinyModel, point: Any) -> None:

@@ -51,6 +51,8 @@ class TinyModel:
     guidance_scale: float = 3.0
     stock_guidance: str = "guidance_scale"
     """What the stock pipeline calls classifier-free guidance."""
+    any_frames: bool = False
+    """Whether a clip may have any number of frames."""
 
     @cached_property
     def folder(self) -> Path:
@@ -310,6 +312,8 @@ ROTARY = {"use_rotary_positional_embeddings": True}
 TINY_MODELS = {
     model.name: model
     for model in (
+        TinyModel("animatediff", "animatediff", animatediff, any_frames=True),
+        TinyModel("modelscope", "text_to_video_sd", text_to_video_sd, any_frames=True),
         TinyModel("cogvideox-2b", "cogvideox", cogvideox, num_frames=9),
         TinyModel("cogvideox-5b", "cogvideox", lambda: cogvideox(**ROTARY), num_frames=9),
         TinyModel("cogvideox-1.5", "cogvideox", lambda: cogvideox(**ROTARY, patch_size_t=2), num_frames=9),
