@@ -26,6 +26,7 @@ from t2vu_core.families.base import (
     concept_tokens,
     edit_video,
 )
+from t2vu_core.quiet import quiet_libraries
 
 
 class CogVideoX(Family):
@@ -68,6 +69,7 @@ class CogVideoX(Family):
                 f"{size.width} x {size.height} x {size.num_frames} is larger. Ask for that size or less."
             )
 
+    @quiet_libraries()
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         embeds, _ = self.pipeline.encode_prompt(

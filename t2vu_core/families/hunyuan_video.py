@@ -29,6 +29,7 @@ from t2vu_core.families.base import (
     concept_tokens,
     edit_video,
 )
+from t2vu_core.quiet import quiet_libraries
 
 MAX_TEXT_TOKENS = 256
 EMBEDDED_GUIDANCE = 6.0
@@ -56,6 +57,7 @@ class HunyuanVideo(Family):
         ratio = self.pipeline.vae_scale_factor_temporal
         check_grid("HunyuanVideo", size, self.defaults.size, unit=unit, ratio=ratio)
 
+    @quiet_libraries()
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         embeds, pooled, mask = self.pipeline.encode_prompt(

@@ -25,6 +25,7 @@ from t2vu_core.families.base import (
     concept_tokens,
     edit_whole,
 )
+from t2vu_core.quiet import quiet_libraries
 
 MAX_TEXT_TOKENS = 128
 FPS = 25
@@ -50,6 +51,7 @@ class LTX(Family):
         ratio = self.pipeline.vae_temporal_compression_ratio
         check_grid("LTX-Video", size, self.defaults.size, unit=PIPELINE_UNIT, ratio=ratio)
 
+    @quiet_libraries()
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         embeds, mask, _, _ = self.pipeline.encode_prompt(

@@ -27,6 +27,7 @@ from t2vu_core.families.base import (
     concept_tokens,
     edit_video,
 )
+from t2vu_core.quiet import quiet_libraries
 
 MAX_TEXT_TOKENS = 256
 THRESHOLD_NOISE = 0.025
@@ -50,6 +51,7 @@ class Mochi(Family):
         unit = self.pipeline.vae_spatial_scale_factor * self._config.patch_size
         check_grid("Mochi", size, self.defaults.size, unit=unit, ratio=self.pipeline.vae_temporal_scale_factor)
 
+    @quiet_libraries()
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         # The stock pipeline blanks the whole batch where it blanks an empty prompt: each prompt goes alone.

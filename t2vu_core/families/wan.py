@@ -27,6 +27,7 @@ from t2vu_core.families.base import (
     concept_tokens,
     edit_whole,
 )
+from t2vu_core.quiet import quiet_libraries
 
 MAX_TEXT_TOKENS = 512
 PIPELINE_UNIT = 16
@@ -59,6 +60,7 @@ class Wan(Family):
         unit = math.lcm(PIPELINE_UNIT, self.pipeline.vae_scale_factor_spatial * math.lcm(rows, columns))
         check_grid("Wan", size, self.defaults.size, unit=unit, ratio=self.pipeline.vae_scale_factor_temporal)
 
+    @quiet_libraries()
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         embeds, _ = self.pipeline.encode_prompt(
