@@ -26,6 +26,7 @@ from t2vu_core.families.base import (
     concept_tokens,
     edit_video,
 )
+from t2vu_core.families.text_attention import TextKeys
 from t2vu_core.quiet import quiet_libraries
 
 
@@ -34,6 +35,7 @@ class CogVideoX(Family):
 
     name: ClassVar[str] = "cogvideox"
     pipeline_classes: ClassVar[tuple[str, ...]] = ("CogVideoXPipeline",)
+    text_keys: ClassVar[TextKeys] = "before_video"
 
     @property
     def _config(self) -> Any:
@@ -118,6 +120,14 @@ class CogVideoX(Family):
         vae = self.pipeline.vae
         video = self.pipeline.decode_latents(latents[:, padding:].to(vae.dtype))
         return (video.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def latents_of(self, clips: Tensor, size: ClipSize) -> Tensor:
+        vae = self.pipeline.vae
+        encoded = vae.encode((clips.transpose(1, 2) * 2 - 1).to(self.device, vae.dtype)).latent_dist.mode()
+        latents = encoded.float().transpose(1, 2) * self.pipeline.vae_scaling_factor_image
+        padding = self.latent_shape(size)[0] - latents.shape[1]
+        return torch.cat([latents[:, :1].repeat(1, padding, 1, 1, 1), latents], dim=1)
 
     def eraser_sites(self) -> list[EraserSite]:
         blocks = self.pipeline.transformer.transformer_blocks

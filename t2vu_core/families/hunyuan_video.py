@@ -29,6 +29,7 @@ from t2vu_core.families.base import (
     concept_tokens,
     edit_video,
 )
+from t2vu_core.families.text_attention import TextKeys
 from t2vu_core.quiet import quiet_libraries
 
 MAX_TEXT_TOKENS = 256
@@ -42,6 +43,7 @@ class HunyuanVideo(Family):
 
     name: ClassVar[str] = "hunyuan_video"
     pipeline_classes: ClassVar[tuple[str, ...]] = ("HunyuanVideoPipeline",)
+    text_keys: ClassVar[TextKeys] = "after_video"
 
     @property
     def _config(self) -> Any:
@@ -104,6 +106,12 @@ class HunyuanVideo(Family):
         vae = self.pipeline.vae
         video = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
         return (video.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def latents_of(self, clips: Tensor, size: ClipSize) -> Tensor:
+        vae = self.pipeline.vae
+        latents = vae.encode((clips.transpose(1, 2) * 2 - 1).to(self.device, vae.dtype)).latent_dist.mode()
+        return latents.float() * vae.config.scaling_factor
 
     def eraser_sites(self) -> list[EraserSite]:
         blocks = self.pipeline.transformer.single_transformer_blocks

@@ -114,6 +114,13 @@ class LTX(Family):
         video = vae.decode(latents, timestep, return_dict=False)[0]
         return (video.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)
 
+    @torch.no_grad()
+    def latents_of(self, clips: Tensor, size: ClipSize) -> Tensor:
+        vae = self.pipeline.vae
+        latents = vae.encode((clips.transpose(1, 2) * 2 - 1).to(self.device, vae.dtype)).latent_dist.mode().float()
+        mean, std = (value.to(latents).view(1, -1, 1, 1, 1) for value in (vae.latents_mean, vae.latents_std))
+        return (latents - mean) * vae.config.scaling_factor / std
+
     def eraser_sites(self) -> list[EraserSite]:
         blocks = self.pipeline.transformer.transformer_blocks
         return [

@@ -27,6 +27,7 @@ from t2vu_core.families.base import (
     concept_tokens,
     edit_video,
 )
+from t2vu_core.families.text_attention import TextKeys
 from t2vu_core.quiet import quiet_libraries
 
 MAX_TEXT_TOKENS = 256
@@ -38,6 +39,7 @@ class Mochi(Family):
 
     name: ClassVar[str] = "mochi"
     pipeline_classes: ClassVar[tuple[str, ...]] = ("MochiPipeline",)
+    text_keys: ClassVar[TextKeys] = "after_video"
 
     @property
     def _config(self) -> Any:
@@ -105,6 +107,16 @@ class Mochi(Family):
             latents = latents * std / vae.config.scaling_factor + mean
         video = vae.decode(latents, return_dict=False)[0]
         return (video.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def latents_of(self, clips: Tensor, size: ClipSize) -> Tensor:
+        vae = self.pipeline.vae
+        latents = vae.encode((clips.transpose(1, 2) * 2 - 1).to(self.device, vae.dtype)).latent_dist.mode().float()
+        if vae.config.latents_mean is None or vae.config.latents_std is None:
+            return latents * vae.config.scaling_factor
+        mean = torch.tensor(vae.config.latents_mean).to(latents).view(1, -1, 1, 1, 1)
+        std = torch.tensor(vae.config.latents_std).to(latents).view(1, -1, 1, 1, 1)
+        return (latents - mean) * vae.config.scaling_factor / std
 
     def eraser_sites(self) -> list[EraserSite]:
         blocks = self.pipeline.transformer.transformer_blocks

@@ -102,6 +102,13 @@ class Wan(Family):
             prediction = prediction.index_put((rows.nonzero().flatten(),), part)
         return prediction
 
+    def passes(self, site_name: str, timesteps_B: Tensor) -> Tensor:
+        boundary = self.pipeline.config.boundary_ratio
+        if boundary is None:
+            return super().passes(site_name, timesteps_B)
+        noisy = timesteps_B >= boundary * self.pipeline.scheduler.config.num_train_timesteps
+        return ~noisy if site_name.startswith("transformer_2.") else noisy
+
     def _predict(self, denoiser: Any, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
         if self.pipeline.config.expand_timesteps:
             timesteps_B = timesteps_B[:, None].expand(-1, math.prod(self.token_grid(size)))
@@ -120,6 +127,14 @@ class Wan(Family):
         std = torch.tensor(vae.config.latents_std).to(latents).view(1, -1, 1, 1, 1)
         video = vae.decode(latents * std + mean, return_dict=False)[0]
         return (video.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def latents_of(self, clips: Tensor, size: ClipSize) -> Tensor:
+        vae = self.pipeline.vae
+        latents = vae.encode((clips.transpose(1, 2) * 2 - 1).to(self.device, vae.dtype)).latent_dist.mode().float()
+        mean = torch.tensor(vae.config.latents_mean).to(latents).view(1, -1, 1, 1, 1)
+        std = torch.tensor(vae.config.latents_std).to(latents).view(1, -1, 1, 1, 1)
+        return (latents - mean) / std
 
     def eraser_sites(self) -> list[EraserSite]:
         width = self._config.num_attention_heads * self._config.attention_head_dim

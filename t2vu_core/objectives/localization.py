@@ -1,0 +1,46 @@
+"""Localisation: what an eraser adds is kept where the concept is (T2VUnlearning, arXiv 2505.17550, Eq. 9).
+
+Shapes: B clips, N video tokens in the order of `Family.token_grid`, W the width of an eraser's output.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from t2vu_core.families.text_attention import SCORES_BYTES
+
+
+def concept_mask(attention_BN: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """Attention to the concept's text tokens -> (B, N) in [0, 1], each frame stretched from its least to its most.
+
+    The paper's normalisation. A frame whose tokens all attend alike says nothing about a place: it gives zeros.
+    """
+    frames, rows, columns = grid
+    by_frame = attention_BN.unflatten(1, (frames, rows * columns))
+    least, most = by_frame.amin(-1, keepdim=True), by_frame.amax(-1, keepdim=True)
+    return ((by_frame - least) / (most - least).clamp_min(1e-12)).flatten(1)
+
+
+def outside_mask(mask_BN: Tensor, threshold: float) -> Tensor:
+    """`1 - M`, (B, N) float32: M is 1 from `threshold` on (the paper's binarised mask); with threshold 0, M stays soft."""
+    return 1 - mask_BN.float() if threshold == 0 else (mask_BN < threshold).float()
+
+
+def localization_loss(removed_BNW: Tensor, outside_BN: Tensor) -> Tensor:
+    """`|o (1 - M)|^2` of each clip, (B,): mean over tokens and width. Eq. 9 is its mean over layers and clips."""
+    return (removed_BNW.float() * outside_BN[..., None]).square().mean((1, 2))
+
+
+def mask_bytes(*, num_video: int, num_text: int, heads: int, head_dim: int, clips: int = 1, bytes_per_value: int = 4) -> int:
+    """The most memory that reading the masks of `clips` clips takes beside the model's own pass: linear in `num_video`.
+
+    Counted as if no kernel were fused: one block of attention scores and their softmax, the block's queries and
+    outputs, the keys and the values that read the columns once per head, and the (B, N) sums. `num_text` counts the
+    text keys of a joint attention; a cross-attention has only these, which is less.
+    """
+    keys, rows = num_video + num_text, clips * heads
+    block = min(num_video, max(1, SCORES_BYTES // (4 * rows * keys)))
+    scores = 2 * 4 * rows * block * keys
+    queries = 3 * rows * block * head_dim * bytes_per_value
+    readers = (2 * rows + clips) * keys * head_dim * bytes_per_value
+    return scores + queries + readers + 3 * 4 * clips * num_video
