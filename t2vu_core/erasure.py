@@ -214,6 +214,21 @@ def atomic_path(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(target)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"Cannot write {target}: {error}. Nothing was left there.") from error
+        # The message of an OSError names the temporary file, which is gone.
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise UserError(f"Cannot write {target}: {reason}. Nothing was left there.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(target: Path) -> None:
+    """Raise UserError if a file cannot be written there, before hours of work end at that; nothing is left."""
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(PROBE_BYTES))
+    except OSError as error:
+        raise UserError(f"Cannot write to {target.parent}: {error.strerror}.") from error
+
+
+PROBE_BYTES = 64 * 1024

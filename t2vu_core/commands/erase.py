@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 from t2vu_core.commands.options import add_model, open_model, training_bar
+from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
 from t2vu_core.recipes import PRESETS, VelocityRecipe
 from t2vu_core.training.velocity import erase_velocity
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--synonym", action="append", default=[], help="another name of the concept; may be given again")
     parser.add_argument("--concept-prompts", metavar="FILE", help="prompts that say the concept, one a line")
+    parser.add_argument("--language-model", metavar="DIR", help="a transformers folder that writes prompts with the concept")
     parser.add_argument("--preserve-prompts", metavar="FILE", help="prompts that must keep working, one a line")
     parser.add_argument("--log", metavar="DIR", help="keep the state here, so that a stopped training can be resumed")
     parser.add_argument("--resume", action="store_true", help="go on with the state in --log")
@@ -39,8 +42,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     out = Path(options.out)
     if out.is_dir():
         raise UserError(f"{out} is a folder; name the file to write, for example {out / 'ghost.safetensors'}.")
-    log_folder = _log_folder(options)
-    prompts = {name: read_prompts(getattr(options, name)) for name in ("concept_prompts", "preserve_prompts")}
+    check_writable(out)
+    log_folder = log_folder_of(options)
+    prompts: dict[str, Any] = {name: read_prompts(getattr(options, name)) for name in ("concept_prompts", "preserve_prompts")}
+    prompts["language_model"] = Path(options.language_model) if options.language_model else None
     model = open_model(options)
     with training_bar() as on_progress:
         erasure = erase_velocity(
@@ -67,7 +72,7 @@ def show(result: dict[str, Any]) -> str:
     )
 
 
-def _log_folder(options: argparse.Namespace) -> Path | None:
+def log_folder_of(options: argparse.Namespace) -> Path | None:
     if options.log is None:
         if options.resume:
             raise UserError("--resume needs --log DIR, the folder that keeps the state.")
@@ -80,18 +85,22 @@ def _log_folder(options: argparse.Namespace) -> Path | None:
     return Path(options.log)
 
 
-def parse_options(pairs: list[str]) -> dict[str, int | float]:
-    """`["eta=3", ...]` -> settings; numbers only."""
-    settings: dict[str, int | float] = {}
+def parse_options(pairs: list[str]) -> dict[str, int | float | str]:
+    """`["eta=3", "augmentation=grammar", ...]` -> settings, as numbers where they are."""
+    settings: dict[str, int | float | str] = {}
     for pair in pairs:
-        key, separator, value = pair.partition("=")
-        try:
-            settings[key.strip()] = int(value) if value.strip().lstrip("+-").isdigit() else float(value)
-        except ValueError:
-            separator = ""
-        if not separator:
-            raise UserError(f"--method-option takes KEY=VALUE with a number, for example eta=3; {pair!r} is not that.")
+        key, separator, value = (part.strip() for part in pair.partition("="))
+        if not separator or not value:
+            raise UserError(f"--method-option takes KEY=VALUE, for example eta=3; {pair!r} is not that.")
+        settings[key] = _value(value)
     return settings
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def read_prompts(path: str | None) -> list[str]:

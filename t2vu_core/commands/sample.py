@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 from typing import Any
 
 from t2vu_core.commands.options import add_erasures, add_model, apply_erasures, open_model, sampling_bar
+from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
 from t2vu_core.video import VIDEO_SUFFIXES, enlarge, save_video
 
@@ -36,6 +38,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"{options.out!r} is no video name: end it in {', '.join(VIDEO_SUFFIXES)}.")
     if not 1 <= options.enlarge <= 64:
         raise UserError(f"--enlarge must be between 1 and 64, not {options.enlarge}.")
+    check_writable(Path(options.out))
     model = apply_erasures(open_model(options), options)
     start = time.monotonic()
     with sampling_bar() as on_step:

@@ -62,13 +62,16 @@ class VerdictStore:
     def _write(self, key: str, judgement: Judgement) -> None:
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            if file.tell() and not self._ends_well():
-                file.write("\n")
-            file.write(json.dumps({"key": key, **asdict(judgement)}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                if file.tell() and not self._ends_well():
+                    file.write("\n")
+                file.write(json.dumps({"key": key, **asdict(judgement)}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"Cannot write {self.path}: {error.strerror}. What is finished stays there.") from error
 
     def _ends_well(self) -> bool:
         assert self.path is not None

@@ -19,7 +19,9 @@ from t2vu_core.families.base import ClipSize, EraserSite, Family, TextCondition,
 from t2vu_core.model import T2VModel
 from t2vu_core.objectives.velocity import negative_guidance_target, preservation_loss, unlearning_loss
 from t2vu_core.prompts import PromptPlan, plan_prompts
-from t2vu_core.prompts.plan import prompt_set_for
+from t2vu_core.prompts.language_model import write_prompts
+from t2vu_core.prompts.pairs import concept_kind
+from t2vu_core.prompts.plan import clean_concept, concept_names, prompt_set_for
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.checkpoint import Checkpoint, fingerprint_of
 from t2vu_core.training.loop import step_generator, train
@@ -39,6 +41,7 @@ def erase_velocity(
     synonyms: Sequence[str] = (),
     concept_prompts: Sequence[str] = (),
     preserve_prompts: Sequence[str] = (),
+    language_model: Path | None = None,
     log_folder: Path | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> Erasure:
@@ -46,13 +49,15 @@ def erase_velocity(
 
     The model, with the erasures it carries, is the frozen teacher; it is not changed. `synonyms` are other
     names of the concept, `concept_prompts` sentences that say it, `preserve_prompts` sentences that must
-    keep working; what is not given comes from the model's prompt set. With a `log_folder` the state is kept
+    keep working; what is not given comes from a `language_model` (a transformers folder), and from the
+    model's prompt set in as many ways as `recipe.augmentation` says. With a `log_folder` the state is kept
     there, and the same call resumes exactly where it was stopped. `on_progress` may raise StopEarly to keep
     what was trained so far. Raises UserError for a concept that is empty or that the tokenizer cannot read.
     """
     recipe = recipe or VelocityRecipe()
     start = time.monotonic()
     with torch.inference_mode(False), model.active() as family:
+        check_visible(family.pipeline.tokenizer, clean_concept(concept))
         plan = plan_prompts(
             concept,
             prompt_set_for(family.folder),
@@ -61,17 +66,20 @@ def erase_velocity(
             seed=recipe.seed,
             synonyms=synonyms,
             concept_prompts=concept_prompts,
+            written_prompts=_ask(language_model, family, concept, synonyms, recipe, on_progress) if language_model else (),
             preserve_prompts=preserve_prompts,
+            augmentation=recipe.augmentation,
         )
-        check_visible(family.pipeline.tokenizer, plan.concept)
         checkpoint = None
         if log_folder is not None:
             carried = [[applied.strength, applied.erasure.describe()] for applied in model.erasures]
             mark = fingerprint_of(recipe.describe(), plan.describe(), model.base.hash, carried)
             checkpoint = Checkpoint(log_folder / "state.safetensors", mark)
-        points = _collect(family, plan, recipe, on_progress)
-        sampled = time.monotonic() - start
-        erasers, losses = _fit(family, points, recipe, checkpoint, on_progress)
+        conditions = _encode(family, plan, recipe)
+        with family.offload_encoder():
+            points = _collect(family, conditions, recipe, on_progress)
+            sampled = time.monotonic() - start
+            erasers, losses = _fit(family, points, recipe, checkpoint, on_progress)
     training = {
         "seconds": round(time.monotonic() - start, 1),
         "trajectory_seconds": round(sampled, 1),
@@ -87,7 +95,7 @@ def erase_velocity(
         tensors=erasers.named_tensors(),
         method=METHOD,
         recipe=recipe.describe(),
-        prompts=plan.describe(),
+        prompts={**plan.describe(), "language_model": language_model.name if language_model else None},
         training=training,
     )
 
@@ -103,34 +111,56 @@ class _Points:
     """`concept`, `neutral` and `preserve` by prompt index, `empty` once."""
 
 
-def _collect(family: Family, plan: PromptPlan, recipe: VelocityRecipe, on_progress: ProgressCallback | None) -> _Points:
-    size = family.defaults.size
+def _ask(
+    folder: Path,
+    family: Family,
+    concept: str,
+    synonyms: Sequence[str],
+    recipe: VelocityRecipe,
+    on_progress: ProgressCallback | None,
+) -> list[str]:
+    """Half as many prompts as there are trajectories; the other half says the concept in few words."""
+    concept = clean_concept(concept)
+    names = concept_names(concept, prompt_set_for(family.folder), synonyms)
+
+    def on_step(done: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress(TrainProgress("prompts", done, total))
+
+    return write_prompts(
+        folder, names, concept_kind(concept), count=max(1, recipe.concept_trajectories // 2), seed=recipe.seed,
+        device=family.device, on_step=on_step,
+    )  # fmt: skip
+
+
+def _encode(family: Family, plan: PromptPlan, recipe: VelocityRecipe) -> dict[str, TextCondition]:
+    """Every prompt of the training, so that the text encoder can leave: `concept`, `neutral`, `preserve`, `empty`."""
     pairs = _fill_up(plan.pairs, recipe.concept_trajectories)
-    preserve = _fill_up(plan.preserve, recipe.preserve_trajectories) if plan.preserve else []
-    conditions = {
-        "empty": family.encode([""]),
-        "concept": family.encode([pair.prompt for pair in pairs]),
-        "neutral": family.encode([pair.neutral for pair in pairs]),
-    }
+    texts = {"empty": [""], "concept": [pair.prompt for pair in pairs], "neutral": [pair.neutral for pair in pairs]}
+    if plan.preserve:
+        texts["preserve"] = _fill_up(plan.preserve, recipe.preserve_trajectories)
+    return {name: family.encode(prompts) for name, prompts in texts.items()}
+
+
+def _collect(
+    family: Family, conditions: dict[str, TextCondition], recipe: VelocityRecipe, on_progress: ProgressCallback | None
+) -> _Points:
+    size, empty = family.defaults.size, conditions["empty"]
+    count, count_kept = len(conditions["concept"]), len(conditions.get("preserve", ()))
     common: dict[str, Any] = {
         "num_steps": recipe.trajectory_steps,
         "guidance_scale": recipe.guidance_scale,
         "on_progress": on_progress,
-        "total": len(pairs) + len(preserve),
+        "total": count + count_kept,
     }
     first_seed = 1_000_000 * (recipe.seed + 1)
-    seeds = range(first_seed, first_seed + len(pairs) + len(preserve))
+    seeds = range(first_seed, first_seed + count + count_kept)
     concept = sample_trajectories(
-        family, conditions["concept"], conditions["empty"], size,
-        neutral=conditions["neutral"], seeds=seeds[: len(pairs)], **common,
-    )  # fmt: skip
+        family, conditions["concept"], empty, size, neutral=conditions["neutral"], seeds=seeds[:count], **common
+    )
     kept = None
-    if preserve:
-        conditions["preserve"] = family.encode(preserve)
-        kept = sample_trajectories(
-            family, conditions["preserve"], conditions["empty"], size,
-            seeds=seeds[len(pairs) :], done=len(pairs), **common,
-        )  # fmt: skip
+    if count_kept:
+        kept = sample_trajectories(family, conditions["preserve"], empty, size, seeds=seeds[count:], done=count, **common)
     return _Points(size, concept, kept, conditions)
 
 

@@ -1,0 +1,112 @@
+"""Prompts that a local language model writes: real, tiny models that know a handful of words."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+import transformers as t
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.prompts.language_model import write_prompts
+from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.velocity import erase_velocity
+from tests.core.tiny_models import TINY_MODELS
+
+WORDS = ["a", "the", "ghost", "phantom", "floats", "over", "quiet", "green", "hill", "at", "night", "slowly", ".", ","]
+CPU = torch.device("cpu")
+TINY = TINY_MODELS["cogvideox-2b"]
+CHAT = "{% for message in messages %}{{ message['role'] }} {{ message['content'] }} {% endfor %}"
+
+
+def language_model(folder: Path, chat_template: str | None = None) -> Path:
+    """A Llama with random weights: it says its words at random, so most of its answers say the concept."""
+    vocabulary = {word: index for index, word in enumerate(["<unk>", "</s>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = t.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>")
+    fast.chat_template = chat_template
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = t.LlamaConfig(
+        vocab_size=len(vocabulary), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=1024, eos_token_id=None, bos_token_id=None,
+    )  # fmt: skip
+    t.LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(params=[None, CHAT], ids=["plain", "chat"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return language_model(tmp_path / "llm", request.param)
+
+
+def test_it_writes_different_prompts_that_say_the_concept(folder: Path) -> None:
+    written = write_prompts(folder, ["ghost", "phantom"], "thing", count=6, seed=0, device=CPU)
+    assert len(set(written)) == 6
+    assert all("ghost" in text or "phantom" in text for text in written)
+    assert all(len(text.split()) >= 8 for text in written)
+    assert written == write_prompts(folder, ["ghost", "phantom"], "thing", count=6, seed=0, device=CPU)
+    assert written != write_prompts(folder, ["ghost", "phantom"], "thing", count=6, seed=1, device=CPU)
+
+
+def test_it_is_gone_before_the_training_needs_its_memory(folder: Path) -> None:
+    write_prompts(folder, ["ghost"], "thing", count=1, seed=0, device=CPU)
+    assert not [part for part in gc.get_objects() if type(part) is t.LlamaForCausalLM]
+
+
+def test_the_hosts_random_numbers_are_left_alone(folder: Path) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    write_prompts(folder, ["ghost"], "thing", count=1, seed=0, device=CPU)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_cancel_takes_effect_between_answers(folder: Path) -> None:
+    def cancel(done: int, count: int) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        write_prompts(folder, ["ghost"], "thing", count=50, seed=0, device=CPU, on_step=cancel)
+
+
+def test_a_model_that_never_says_the_concept_is_named(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"wrote no prompt that says 'clown' in 16 answers"):
+        write_prompts(folder, ["clown"], "thing", count=4, seed=0, device=CPU)
+
+
+def test_a_folder_that_holds_no_language_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere is not a folder with a language model: it has no config\.json"):
+        write_prompts(tmp_path / "nowhere", ["ghost"], "thing", count=1, seed=0, device=CPU)
+    with pytest.raises(UserError, match="cannot be loaded"):
+        write_prompts(TINY.folder / "vae", ["ghost"], "thing", count=1, seed=0, device=CPU)
+
+
+def test_pickled_weights_are_not_opened(tmp_path: Path) -> None:
+    folder = language_model(tmp_path / "llm")
+    weights = folder / "model.safetensors"
+    torch.save({"anything": torch.zeros(1)}, folder / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(UserError, match="cannot be loaded"):
+        write_prompts(folder, ["ghost"], "thing", count=1, seed=0, device=CPU)
+
+
+def test_what_it_wrote_is_trained_on_and_stored_in_the_file(tmp_path: Path) -> None:
+    recipe = VelocityRecipe(
+        concept_trajectories=4, preserve_trajectories=1, trajectory_steps=1, steps=1, rank=2, augmentation="none"
+    )
+    stages: list[str] = []
+    erasure = erase_velocity(
+        TINY.model, "ghost", recipe, language_model=language_model(tmp_path / "llm"), concept_prompts=["my ghost"],
+        on_progress=lambda done: stages.append(done.stage),
+    )  # fmt: skip
+    assert erasure.prompts["sources"] == {"own": 1, "language_model": 2, "name": 1}
+    assert erasure.prompts["language_model"] == "llm"
+    assert stages[0] == "prompts"
+    assert erasure.recipe["augmentation"] == "none"
+    # What takes the concept's place in a written prompt is neutral too.
+    assert not any("ghost" in neutral for _, neutral in erasure.prompts["pairs"])
