@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import comfy.model_management
@@ -21,6 +21,9 @@ from t2vu_core.miniature.bundled import bundled_folder, bundled_names
 from .pictures import preview_picture
 
 MODELS = "t2v"
+LANGUAGE_MODELS = "LLM"
+LORAS = "loras"
+LORA_FOLDERS = ("models/loras", "output/loras")
 ERASURES = "erasures"
 SUFFIX = ".safetensors"
 PREVIEW_SECONDS = 0.7
@@ -31,9 +34,10 @@ outside_inference_mode = torch.inference_mode(mode=False)
 
 
 def register_folders() -> None:
-    """`models/t2v` for diffusers folders; `models/erasures` and `output/erasures` for erasure files."""
+    """`models/t2v` for diffusers folders, `models/LLM` for language models, `models/` and `output/erasures` for erasures."""
     models, output = folder_paths.models_dir, folder_paths.get_output_directory()
     _add_folders(MODELS, [os.path.join(models, MODELS)], set())
+    _add_folders(LANGUAGE_MODELS, [os.path.join(models, LANGUAGE_MODELS)], set())
     _add_folders(ERASURES, [os.path.join(output, ERASURES), os.path.join(models, ERASURES)], {SUFFIX})
 
 
@@ -106,6 +110,27 @@ def model_folder(name: str) -> Path:
     return offered[name]
 
 
+def language_models() -> list[str]:
+    """Transformers folders that a node can ask for prompts, by their names under models/LLM."""
+    return list(_language_model_folders())
+
+
+def language_model_folder(name: str) -> Path:
+    """The folder of an offered language model; UserError for any other name."""
+    offered = _language_model_folders()
+    if name not in offered:
+        raise UserError(f"There is no language model {name!r} in models/{LANGUAGE_MODELS}; put transformers folders there.")
+    return offered[name]
+
+
+def _language_model_folders() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for root in map(Path, folder_paths.get_folder_paths(LANGUAGE_MODELS)):
+        for config in sorted([*root.glob("*/config.json"), *root.glob("*/*/config.json")]):
+            found.setdefault(config.parent.relative_to(root).as_posix(), config.parent)
+    return found
+
+
 def fingerprint(path: Path) -> str:
     """Changes when a file, or a file in a folder, is replaced: then the node runs again."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -162,14 +187,39 @@ def new_erasure_file(name: str, *, overwrite: bool) -> Path:
 
     Raises UserError for a name that is empty, absolute, or leads outside that folder.
     """
-    root = os.path.realpath(os.path.join(folder_paths.get_output_directory(), ERASURES))
+    return _new_file(os.path.join(folder_paths.get_output_directory(), ERASURES), f"output/{ERASURES}", name, overwrite)
+
+
+def new_lora_file(folder: str, name: str, *, overwrite: bool, endings: Sequence[str] = ("",)) -> Path:
+    """Where an exported LoRA goes, in one of LORA_FOLDERS; as `new_erasure_file`.
+
+    `endings` are what the names of its files have behind `name`, where it takes several.
+    """
+    return _new_file(_lora_root(folder), folder, name, overwrite, endings)
+
+
+def lora_name(folder: str, path: Path) -> str:
+    """The name under which Load LoRA offers a file that was saved into that folder."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(_lora_root(folder)))
+
+
+def _lora_root(folder: str) -> str:
+    if folder not in LORA_FOLDERS:
+        raise UserError(f"There is no folder {folder!r} for LoRA files; there are {', '.join(LORA_FOLDERS)}.")
+    if folder == LORA_FOLDERS[0]:
+        return str(folder_paths.get_folder_paths(LORAS)[0])
+    return os.path.join(folder_paths.get_output_directory(), LORAS)
+
+
+def _new_file(root: str, shown: str, name: str, overwrite: bool, endings: Sequence[str] = ("",)) -> Path:
+    root = os.path.realpath(root)
     stem = name.strip().removesuffix(SUFFIX)
     if not stem or "\0" in stem or stem.endswith(("/", "\\")) or os.path.basename(stem).startswith("."):
         raise UserError(f"{name!r} cannot be the name of a file; give a name such as ghost or styles/noir.")
     path = os.path.realpath(os.path.join(root, stem + SUFFIX))
     if not Path(path).is_relative_to(root):
-        raise UserError(f"{name!r} leads outside output/{ERASURES}; give a name such as ghost or styles/noir.")
+        raise UserError(f"{name!r} leads outside {shown}; give a name such as ghost or styles/noir.")
     number = 2
-    while not overwrite and os.path.exists(path):
+    while not overwrite and any(os.path.exists(path.removesuffix(SUFFIX) + ending + SUFFIX) for ending in endings):
         path, number = os.path.join(os.path.dirname(path), f"{os.path.basename(stem)}_{number}{SUFFIX}"), number + 1
     return Path(path)

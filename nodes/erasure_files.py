@@ -40,7 +40,7 @@ class SaveErasure(io.ComfyNode):
 
     @classmethod
     def execute(cls, erasure: Erasure, name: str = "", overwrite: bool = False) -> io.NodeOutput:
-        path = comfy_bridge.new_erasure_file(name or _file_name(erasure), overwrite=overwrite)
+        path = comfy_bridge.new_erasure_file(name or erasure_stem(erasure), overwrite=overwrite)
         saved = comfy_bridge.erasure_name(erasure.save(path))
         comfy_bridge.Progress(cls.hidden.unique_id).say(f"saved as {saved}")
         return io.NodeOutput(saved)
@@ -97,6 +97,7 @@ def describe(erasure: Erasure) -> str:
     )
 
 
-def _file_name(erasure: Erasure) -> str:
+def erasure_stem(erasure: Erasure) -> str:
+    """A file name made of the concepts; any words give a plain one."""
     words = "-".join(erasure.concepts)
     return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in words)[:80]

@@ -6,6 +6,7 @@ from . import comfy_bridge
 from .apply_eraser import ApplyEraser
 from .erasure_files import LoadErasure, SaveErasure
 from .evaluate import EvaluateErasure
+from .export_lora import ExportLora
 from .guard import Guard
 from .load_model import LoadT2VModel
 from .sample_video import SampleVideo
@@ -23,6 +24,7 @@ class T2VUnlearning(ComfyExtension):
             SampleVideo,
             SaveErasure,
             LoadErasure,
+            ExportLora,
             EvaluateErasure,
             Guard,
         ]

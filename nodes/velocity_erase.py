@@ -3,13 +3,15 @@
 from comfy_api.v0_0_2 import io
 
 from t2vu_core.model import T2VModel
-from t2vu_core.recipes import PRESETS, VelocityRecipe
+from t2vu_core.recipes import AUGMENTATIONS, PRESETS, VelocityRecipe
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.velocity import erase_velocity
 
 from . import comfy_bridge
 from .declare import MAX_SEED, Eraser, Model, advanced, lines, schema
 from .pictures import loss_picture
+
+NO_LANGUAGE_MODEL = "none"
 
 
 class VelocityErase(io.ComfyNode):
@@ -54,8 +56,8 @@ class VelocityErase(io.ComfyNode):
                     multiline=True,
                     default="",
                     optional=True,
-                    tooltip="Whole prompts that show the concept, one a line; a language model can write them. "
-                    "Empty: made from templates.",
+                    tooltip="Whole prompts that show the concept, one a line; any node that gives text can write them, "
+                    "such as one with a language model. What is missing is made as augmentation says.",
                 ),
                 io.String.Input(
                     "preserve_prompts",
@@ -72,6 +74,22 @@ class VelocityErase(io.ComfyNode):
                     max=100_000,
                     optional=True,
                     tooltip="Training steps. 0: as many as the preset has.",
+                ),
+                io.Combo.Input(
+                    "augmentation",
+                    options=list(AUGMENTATIONS),
+                    default="templates",
+                    optional=True,
+                    tooltip="In how many ways the concept is said. none: its names alone. templates: in many sentences. "
+                    "grammar: also in the long paragraphs that language models make of a prompt.",
+                ),
+                advanced(
+                    io.Combo,
+                    "language_model",
+                    options=[NO_LANGUAGE_MODEL, *comfy_bridge.language_models()],
+                    default=NO_LANGUAGE_MODEL,
+                    optional=True,
+                    tooltip="A transformers folder in models/LLM that writes half of the prompts. It is freed afterwards.",
                 ),
             ],
             outputs=[
@@ -93,8 +111,11 @@ class VelocityErase(io.ComfyNode):
         concept_prompts: str = "",
         preserve_prompts: str = "",
         steps: int = 0,
+        augmentation: str = "templates",
+        language_model: str = NO_LANGUAGE_MODEL,
     ) -> io.NodeOutput:
-        changes = {"seed": seed} | ({"steps": steps} if steps else {})
+        changes = {"seed": seed, "augmentation": augmentation} | ({"steps": steps} if steps else {})
+        writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
         recipe = VelocityRecipe.preset(preset, **changes)
         progress = comfy_bridge.Progress(cls.hidden.unique_id)
         losses: list[float] = []
@@ -113,6 +134,7 @@ class VelocityErase(io.ComfyNode):
             synonyms=lines(synonyms),
             concept_prompts=lines(concept_prompts),
             preserve_prompts=lines(preserve_prompts),
+            language_model=writer,
             on_progress=on_progress,
         )
         return io.NodeOutput(eraser, loss_picture(losses))

@@ -36,9 +36,8 @@ def export_lora(erasure: Erasure, path: str | os.PathLike[str], *, layout: Layou
     if target.suffix != SUFFIX:
         target = target.with_name(target.name + SUFFIX)
     files = []
-    parts = by_denoiser(pairs)
-    for prefix, part in parts.items():
-        file = target if len(parts) == 1 else target.with_name(f"{target.stem}_{STRETCHES[prefix]}{SUFFIX}")
+    for ending, part in zip(file_endings(erasure), by_denoiser(pairs).values(), strict=True):
+        file = target.with_name(f"{target.stem}{ending}{SUFFIX}")
         named = to_comfyui(erasure.base.family, part) if layout == "comfyui" else _to_diffusers(part)
         tensors = {
             f"{name}.lora_{letter}.weight": tensor.detach().cpu().contiguous()
@@ -49,6 +48,12 @@ def export_lora(erasure: Erasure, path: str | os.PathLike[str], *, layout: Layou
             save_file(tensors, str(temporary), _metadata(erasure, layout))
         files.append(file)
     return files
+
+
+def file_endings(erasure: Erasure) -> list[str]:
+    """What the names of an export's files end in, before the suffix: nothing where there is one file."""
+    parts = by_denoiser(lora_pairs(erasure))
+    return [""] if len(parts) == 1 else [f"_{STRETCHES[prefix]}" for prefix in parts]
 
 
 def lora_pairs(erasure: Erasure) -> dict[str, Pair]:

@@ -20,6 +20,7 @@ DISPLAY_NAMES = {
     "T2VUSampleVideo": "Sample Video",
     "T2VUSaveErasure": "Save Erasure",
     "T2VULoadErasure": "Load Erasure",
+    "T2VUExportLora": "Export LoRA",
     "T2VUEvaluateErasure": "Evaluate Erasure",
     "T2VUGuard": "Guard",
 }
