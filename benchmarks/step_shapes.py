@@ -1,0 +1,110 @@
+"""Models in the shape of released ones with random weights: what a step costs there does not depend on the values.
+
+The denoiser is the real class at its real size. Text encoder and VAE are not part of a step: of them only the widths
+that the denoiser sees are real.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers as d
+import torch
+import transformers as t
+
+from t2vu_core.families import ClipSize, Family, family_for
+from t2vu_core.families.base import SamplingDefaults
+from t2vu_core.miniature.bundled import bundled_folder
+from t2vu_core.model import T2VModel
+
+TEXT_WIDTH = 4096
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a model is built, and the clip that it is trained on."""
+
+    build: Callable[..., d.DiffusionPipeline]
+    size: ClipSize
+    settings: dict[str, Any]
+
+
+def shaped_model(
+    name: str, *, dtype: torch.dtype, device: torch.device, size: ClipSize | None = None, **changes: Any
+) -> T2VModel:
+    """A model with random weights; `size` is its clip's, `changes` are settings of its denoiser, to make it smaller."""
+    shape = SHAPES[name]
+    torch.manual_seed(0)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            pipeline = shape.build(**{**shape.settings, **changes})
+    finally:
+        torch.set_default_dtype(default)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.to(device, dtype).eval().requires_grad_(False)
+    family = family_for(type(pipeline).__name__)
+    assert family is not None
+    return T2VModel(name, of_size(family, size or shape.size)(pipeline))
+
+
+def of_size(family: type[Family], size: ClipSize) -> type[Family]:
+    """The family whose own clip is of that size."""
+
+    def defaults(self: Family) -> SamplingDefaults:
+        own: SamplingDefaults = family.defaults.fget(self)  # type: ignore[attr-defined]
+        return dataclasses.replace(own, size=size)
+
+    return type(family.__name__, (family,), {"defaults": property(defaults)})
+
+
+def _tokenizer() -> Any:
+    folder = bundled_folder("miniature")
+    assert folder is not None
+    return t.AutoTokenizer.from_pretrained(folder / "tokenizer")
+
+
+def _encoder(kind: type, config: type, tokenizer: Any, width: int) -> Any:
+    return kind(config(vocab_size=len(tokenizer), d_model=width, d_kv=64, d_ff=64, num_layers=1, num_heads=2))
+
+
+def cogvideox(**settings: Any) -> d.DiffusionPipeline:
+    """CogVideoX: joint attention, 226 text tokens."""
+    blocks = {"down_block_types": ("CogVideoXDownBlock3D",) * 4, "up_block_types": ("CogVideoXUpBlock3D",) * 4}
+    vae = d.AutoencoderKLCogVideoX(
+        **blocks, block_out_channels=(8,) * 4, latent_channels=16, layers_per_block=1, norm_num_groups=2
+    )
+    tokenizer = _tokenizer()
+    settings = {"text_embed_dim": TEXT_WIDTH, **settings}
+    transformer = d.CogVideoXTransformer3DModel(**settings)
+    scheduler = d.CogVideoXDDIMScheduler(
+        prediction_type="v_prediction", timestep_spacing="trailing", rescale_betas_zero_snr=True
+    )
+    encoder = _encoder(t.T5EncoderModel, t.T5Config, tokenizer, settings["text_embed_dim"])
+    return d.CogVideoXPipeline(tokenizer, encoder, vae, transformer, scheduler)
+
+
+def wan(**settings: Any) -> d.DiffusionPipeline:
+    """Wan 2.1: cross-attention, 512 text tokens."""
+    tokenizer = _tokenizer()
+    settings = {"text_dim": TEXT_WIDTH, **settings}
+    vae = d.AutoencoderKLWan(base_dim=4, z_dim=16, num_res_blocks=1)
+    scheduler = d.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    encoder = _encoder(t.UMT5EncoderModel, t.UMT5Config, tokenizer, settings["text_dim"])
+    return d.WanPipeline(tokenizer, encoder, vae, scheduler, d.WanTransformer3DModel(**settings))
+
+
+COGVIDEOX_2B = {"num_attention_heads": 30, "num_layers": 30, "sample_width": 90, "sample_height": 60, "sample_frames": 49}
+COGVIDEOX_5B = {**COGVIDEOX_2B, "num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True}
+WAN_1_3B = {"num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960}
+SHAPES = {
+    "cogvideox-2b": Shape(cogvideox, ClipSize(17, 480, 720), COGVIDEOX_2B),
+    "cogvideox-2b-49f": Shape(cogvideox, ClipSize(49, 480, 720), COGVIDEOX_2B),
+    "cogvideox-5b": Shape(cogvideox, ClipSize(17, 480, 720), COGVIDEOX_5B),
+    "wan-1.3b": Shape(wan, ClipSize(17, 480, 832), WAN_1_3B),
+}
