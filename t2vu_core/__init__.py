@@ -12,22 +12,41 @@ if TYPE_CHECKING:
     from t2vu_core.erasure import Erasure
     from t2vu_core.errors import Cancelled, UserError
     from t2vu_core.evaluation.evaluate import evaluate
+    from t2vu_core.image_model import ImageModel, load_image_model
     from t2vu_core.model import T2VModel, load_model
-    from t2vu_core.recipes import VelocityRecipe
+    from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
+    from t2vu_core.training.few_shot import unlearn_encoder
     from t2vu_core.training.velocity import erase_velocity
 
 __version__ = "0.1.0"
-__all__ = ["Cancelled", "Erasure", "T2VModel", "UserError", "VelocityRecipe", "erase_velocity", "evaluate", "load_model"]
+__all__ = [
+    "Cancelled",
+    "Erasure",
+    "FewShotRecipe",
+    "ImageModel",
+    "T2VModel",
+    "UserError",
+    "VelocityRecipe",
+    "erase_velocity",
+    "evaluate",
+    "load_image_model",
+    "load_model",
+    "unlearn_encoder",
+]
 
 _HOMES = {
     "Cancelled": "errors",
     "Erasure": "erasure",
+    "FewShotRecipe": "recipes",
+    "ImageModel": "image_model",
     "T2VModel": "model",
     "UserError": "errors",
     "VelocityRecipe": "recipes",
     "erase_velocity": "training.velocity",
     "evaluate": "evaluation.evaluate",
+    "load_image_model": "image_model",
     "load_model": "model",
+    "unlearn_encoder": "training.few_shot",
 }
 
 

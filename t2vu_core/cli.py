@@ -16,6 +16,7 @@ COMMANDS = {
     "models": "models",
     "sample": "sample",
     "erase": "erase",
+    "unlearn-encoder": "unlearn_encoder",
     "inspect": "inspect_",
     "miniature": "miniature",
     "evaluate": "evaluate",

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
 from t2vu_core.errors import UserError
-from t2vu_core.objectives.few_shot import OBJECTIVES, Objective
+from t2vu_core.objectives.few_shot import OBJECTIVES
 
 Preset = Literal["quick", "balanced", "thorough"]
 PRESETS: tuple[Preset, ...] = ("quick", "balanced", "thorough")
 Augmentation = Literal["none", "templates", "grammar"]
 AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
+KINDS = ("bottleneck", "lora")
+MASK_LAYERS = ("all", "middle")
+TimestepSampling = Literal["uniform", "early", "middle", "late"]
+TIMESTEP_SAMPLINGS: tuple[TimestepSampling, ...] = get_args(TimestepSampling)
 Trained = Literal["auto", "mlp", "mlp+last-attention", "all", "lora"]
 TRAINED: tuple[Trained, ...] = get_args(Trained)
 
@@ -29,24 +33,43 @@ def _choice(default: str, meaning: str, choices: tuple[str, ...]) -> Any:
 class VelocityRecipe:
     """Settings of velocity erasing (T2VUnlearning, arXiv 2505.17550, and what goes beyond it)."""
 
-    rank: int = _option(32, "width of the erasers' bottleneck", 1, 4096)
+    kind: Literal["bottleneck", "lora"] = _choice(
+        "bottleneck", "the paper's bottleneck, or a LoRA that other programs can load", KINDS
+    )
+    rank: int = _option(32, "width of the erasers' bottleneck, or rank of the LoRA", 1, 4096)
     steps: int = _option(120, "training steps", 1, 100_000)
     learning_rate: float = _option(2e-3, "peak learning rate of Adam", 1e-7, 1.0)
     eta: float = _option(1.0, "how far past the neutral prediction the concept is pushed (Eq. 7 of the paper)", 0.0, 100.0)
     preserve_weight: float = _option(2.0, "weight of the preservation loss (beta in the paper)", 0.0, 1000.0)
     localization_weight: float = _option(0.0, "weight of the localisation loss (alpha in the paper)", 0.0, 1000.0)
+    mask_threshold: float = _option(0.5, "attention from which a place is the concept's; 0 keeps the mask soft", 0.0, 1.0)
+    mask_layers: Literal["all", "middle"] = _choice("all", "layers whose attention makes the mask", MASK_LAYERS)
     concept_batch: int = _option(4, "trajectory points with the concept in a step", 1, 1024)
     preserve_batch: int = _option(8, "trajectory points without it in a step", 0, 1024)
     concept_trajectories: int = _option(24, "trajectories sampled for prompts with the concept", 1, 10_000)
     preserve_trajectories: int = _option(48, "trajectories sampled for preserve prompts", 0, 10_000)
     trajectory_steps: int = _option(10, "denoising steps of a trajectory", 1, 1000)
-    guidance_scale: float = _option(3.0, "guidance of the trajectories", 1.0, 100.0)
+    guidance_scale: float = _option(3.0, "guidance of the trajectories; 0 is the model's own", 0.0, 100.0)
+    timestep_sampling: Literal["uniform", "early", "middle", "late"] = _choice(
+        "uniform", "where on the way from noise to clip points are drawn", TIMESTEP_SAMPLINGS
+    )
+    guided_objective: bool = _option(False, "judge the erasing after guidance, as sampling shows it", 0, 1)
+    two_subject_trajectories: int = _option(0, "trajectories with the concept beside a subject that must stay", 0, 10_000)
+    refresh_every: int = _option(0, "sample the concept's trajectories anew with the eraser after so many steps", 0, 100_000)
+    adversarial_steps: int = _option(0, "steps in which soft tokens bring the concept back before it is erased", 0, 1000)
+    adversarial_radius: float = _option(0.3, "how far soft tokens move, as a share of an embedding's length", 1e-3, 100.0)
+    gradient_checkpointing: bool = _option(False, "compute activations again instead of keeping them", 0, 1)
     augmentation: Literal["none", "templates", "grammar"] = _choice("templates", "how the prompts are made", AUGMENTATIONS)
     seed: int = _option(0, "seed of prompts, noise, batches and weights", 0, 2**63 - 1)
 
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):
             _check(option, getattr(self, option.name))
+        if self.kind == "lora" and self.localization_weight > 0:
+            raise UserError(
+                "localization_weight needs kind=bottleneck: a LoRA changes queries, keys and values, so what it adds "
+                "has no place in the clip that a mask could keep it to. Set localization_weight=0 for a LoRA."
+            )
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
@@ -68,21 +91,27 @@ class VelocityRecipe:
 class FewShotRecipe:
     """Settings of few-shot encoder unlearning (arXiv 2407.14209 and 2405.07288, and what goes beyond them)."""
 
-    objective: Objective = _choice("negative_guidance", "what the encoder is trained for", OBJECTIVES)
-    trained: Trained = _choice("auto", "which layers of the text encoder are trained", TRAINED)
+    objective: Literal["negative_guidance", "anchor", "ascent", "ascent_trust_region"] = _choice(
+        "negative_guidance", "what the encoder is trained for", OBJECTIVES
+    )
+    trained: Literal["auto", "mlp", "mlp+last-attention", "all", "lora"] = _choice(
+        "auto", "which layers of the text encoder are trained", TRAINED
+    )
     reference: Literal["neutral", "empty"] = _choice(
         "neutral", "what the concept shall be like: the same prompt without it, or no prompt", ("neutral", "empty")
     )
     shots: int = _option(8, "images that are generated where none are given", 1, 10_000)
     shot_steps: int = _option(0, "denoising steps of a generated shot; 0 is the model's own", 0, 1000)
     num_frames: int = _option(1, "frames of a shot where the video model itself is trained through", 1, 1024)
+    height: int = _option(0, "pixels of a shot; 0 is the model's own height", 0, 8192)
+    width: int = _option(0, "pixels of a shot; 0 is the model's own width", 0, 8192)
     prompts: int = _option(64, "prompts that say the concept, with their neutral forms", 1, 10_000)
-    augmentation: Augmentation = _choice("templates", "how many ways of saying the concept are made", AUGMENTATIONS)
+    augmentation: Literal["none", "templates", "grammar"] = _choice("templates", "how the prompts are made", AUGMENTATIONS)
     preserve_prompts: int = _option(96, "prompts that must keep working", 0, 10_000)
     steps: int = _option(120, "training steps at the most", 1, 100_000)
     batch: int = _option(4, "noisy shots in a step", 1, 1024)
     preserve_batch: int = _option(8, "preserve prompts in a step", 0, 1024)
-    learning_rate: float = _option(4e-3, "change of a weight in a step at the peak, as a share of its layer's weights", 1e-7, 1.0)
+    learning_rate: float = _option(4e-3, "peak change of a weight in a step, as a share of its layer's", 1e-7, 1.0)
     eta: float = _option(1.0, "how far past the neutral prediction the concept is pushed", 0.0, 100.0)
     trust_radius: float = _option(0.5, "how far a prompt's embedding may move, as a share of its size", 1e-3, 100.0)
     preserve_weight: float = _option(4.0, "weight of keeping the embeddings of preserve prompts", 0.0, 1000.0)
@@ -128,6 +157,10 @@ def _check(option: dataclasses.Field[Any], value: Any) -> None:
     if choices is not None:
         if value not in choices:
             raise UserError(f"{option.name} ({option.metadata['help']}) must be one of {', '.join(choices)}, not {value!r}.")
+        return
+    if option.type == "bool":
+        if not isinstance(value, bool):
+            raise UserError(f"{option.name} ({option.metadata['help']}) must be true or false, not {value!r}.")
         return
     kind = int if option.type == "int" else (int, float)
     low, high = option.metadata["low"], option.metadata["high"]

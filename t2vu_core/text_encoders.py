@@ -7,8 +7,10 @@ Places are named `<component>.<module>`, for example `text_encoder.encoder.layer
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,7 +114,7 @@ def trained_sites(pipeline: Any, trained: Trained, encode: Callable[[], TextCond
     """
     if trained == "auto":
         sites = trained_sites(pipeline, "mlp+last-attention", encode)
-        size = sum(site.module.weight.numel() for site in sites)
+        size = sum(weight.numel() for site in sites for weight in site.module.parameters())
         return sites if size <= LARGE else trained_sites(pipeline, "lora", encode)
     passed = {site.name for site in _passed(list(encoder_sites(pipeline).values()), encode)}
     chosen: list[EraserSite] = []
@@ -121,7 +123,7 @@ def trained_sites(pipeline: Any, trained: Trained, encode: Callable[[], TextCond
         if trained in ("all", "lora"):
             found = list(_sites(component, encoder, lambda module: True))
         else:
-            found = list(_sites(component, encoder, lambda module, kind=kind: _is_a(module, kind.feed_forward)))
+            found = list(_sites(component, encoder, functools.partial(_is_a, names=kind.feed_forward)))
         if trained == "mlp+last-attention":
             found += _last_attention(component, encoder, kind, passed)
         chosen += [site for site in found if site.name in passed]
@@ -134,7 +136,7 @@ def _last_attention(component: str, encoder: nn.Module, kind: EncoderKind, passe
     """The sites of the last attention that a prompt passes."""
     attentions = [module for module in encoder.modules() if _is_a(module, kind.attention)]
     for attention in reversed(attentions):
-        sites = list(_sites(component, encoder, lambda module, wanted=attention: module is wanted))
+        sites = list(_sites(component, encoder, functools.partial(operator.is_, attention)))
         if any(site.name in passed for site in sites):
             return [site for site in sites if isinstance(site.module, nn.Linear)]
     return []
@@ -156,7 +158,8 @@ def _sites(component: str, encoder: nn.Module, inside: Callable[[nn.Module], boo
 
 def _passed(sites: Sequence[EraserSite], encode: Callable[[], TextCondition]) -> list[EraserSite]:
     """The sites that change what `encode()` gives: pipelines skip an encoder's last layers, or one of two tied tables."""
-    changes = {site.name: torch.zeros((), device=site.module.weight.device, requires_grad=True) for site in sites}
+    places = {site.name: next(site.module.parameters()).device for site in sites}
+    changes = {name: torch.zeros((), device=place, requires_grad=True) for name, place in places.items()}
 
     def hook(name: str) -> Callable[..., Tensor]:
         return lambda module, args, output: output + changes[name].to(output.dtype)

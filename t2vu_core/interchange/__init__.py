@@ -1,6 +1,7 @@
 """Files of other programs: LoRA layouts out, the paper's released erasers in."""
 
+from t2vu_core.interchange.encoder_files import export_encoder
 from t2vu_core.interchange.lora_files import LAYOUTS, Layout, export_lora
 from t2vu_core.interchange.released import import_released
 
-__all__ = ["LAYOUTS", "Layout", "export_lora", "import_released"]
+__all__ = ["LAYOUTS", "Layout", "export_encoder", "export_lora", "import_released"]

@@ -77,11 +77,10 @@ def unlearn_encoder(
         for name in plan.concepts:
             check_visible(shot_model.pipeline.tokenizer, name)
         sites = trained_sites(shot_model.pipeline, recipe.trained, lambda: shot_model.encode([plan.pairs[0].prompt]))
-        facts, weights = (
-            encoder_facts(shot_model.pipeline),
-            touched_weights({s.name: s for s in sites}, [s.name for s in sites]),
-        )
-        facts = {name: fact for name, fact in facts.items() if any(site.name.startswith(f"{name}.") for site in sites)}
+        by_name = {site.name: site for site in sites}
+        weights = touched_weights(by_name, list(by_name))
+        touched = {name.split(".")[0] for name in by_name}
+        facts = {name: fact for name, fact in encoder_facts(shot_model.pipeline).items() if name in touched}
         if image_model is not None:
             check_shared(facts, weights, image_model.name, model.family.pipeline, model.name)
         base = base_of(shot_model.name, weights, facts)
@@ -163,7 +162,11 @@ def plan_encoder(
 def _shot_model(model: T2VModel, image_model: ImageModel | None, recipe: FewShotRecipe) -> Iterator[ShotModel]:
     """The denoiser to train through, held, with the erasures that the model carries."""
     with model.active(), contextlib.ExitStack() as stack:
-        shot_model: ShotModel = VideoShots(model, recipe.num_frames) if image_model is None else ImageShots(image_model)
+        shot_model: ShotModel = (
+            VideoShots(model, recipe.num_frames, recipe.height, recipe.width)
+            if image_model is None
+            else ImageShots(image_model, recipe.height, recipe.width)
+        )
         stack.enter_context(shot_model.held())
         if image_model is not None:
             for applied in model.erasures:
@@ -250,7 +253,8 @@ def _scaled(erasers: EraserSet, sites: Sequence[EraserSite]) -> EraserSet:
     """Make a step of the learning rate a share of each layer's own weights, whatever the encoder's scale is."""
     modules = {site.name: site.module for site in sites}
     for name, eraser in erasers.items():
-        size = float(modules[name].weight.detach().float().pow(2).mean().sqrt()) or 1.0
+        weight = next(modules[name].parameters())
+        size = float(weight.detach().float().pow(2).mean().sqrt()) or 1.0
         if isinstance(eraser, DeltaEraser | TableEraser):
             eraser.scale = size
         elif isinstance(eraser, LoraEraser):

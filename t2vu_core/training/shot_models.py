@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from t2vu_core.errors import UserError
-from t2vu_core.families.base import ClipSize, TextCondition
+from t2vu_core.families.base import TextCondition
 from t2vu_core.families.unet import make_unet_scheduler
 from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel, guided, noise
@@ -64,8 +64,10 @@ class ImageShots:
 
     num_frames = 1
 
-    def __init__(self, image_model: ImageModel) -> None:
+    def __init__(self, image_model: ImageModel, height: int = 0, width: int = 0) -> None:
         self.name, self.pipeline, self._model = image_model.name, image_model.pipeline, image_model
+        self._pixels = height or image_model.size[0], width or image_model.size[1]
+        image_model.check_size(*self._pixels)
 
     @property
     def device(self) -> torch.device:
@@ -73,7 +75,7 @@ class ImageShots:
 
     @property
     def pixels(self) -> tuple[int, int]:
-        return self._model.size
+        return self._pixels
 
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         return self._model.encode(prompts)
@@ -88,7 +90,10 @@ class ImageShots:
         return make_unet_scheduler(self.pipeline.scheduler, PLACES, self.device)
 
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int) -> Tensor:
-        images = self._model.sample(list(prompts), seeds=list(seeds), num_inference_steps=steps or None)
+        height, width = self._pixels
+        images = self._model.sample(
+            list(prompts), seeds=list(seeds), num_inference_steps=steps or None, height=height, width=width
+        )
         return images[:, None]
 
     @contextlib.contextmanager
@@ -108,11 +113,9 @@ class ImageShots:
 class VideoShots:
     """The video model itself, on clips of one frame or a few: for models whose encoder no image model shares."""
 
-    def __init__(self, model: T2VModel, num_frames: int = 1) -> None:
+    def __init__(self, model: T2VModel, num_frames: int = 1, height: int = 0, width: int = 0) -> None:
         self.name, self.pipeline, self._family, self._model = model.name, model.family.pipeline, model.family, model
-        own = model.family.defaults.size
-        self._size = ClipSize(num_frames, own.height, own.width)
-        self._family.check_size(self._size)
+        self._size = model.clip_size(num_frames, height, width)
 
     @property
     def device(self) -> torch.device:

@@ -80,7 +80,9 @@ def test_models_lists_what_ships_and_what_is_known(t2vu: Callable) -> None:
     assert {"cogvideox", "wan"} <= {family["name"] for family in listed["families"]}
 
 
-@pytest.mark.parametrize("command", ["models", "sample", "erase", "inspect", "miniature", "evaluate", "export", "import"])
+@pytest.mark.parametrize(
+    "command", ["models", "sample", "erase", "unlearn-encoder", "inspect", "miniature", "evaluate", "export", "import"]
+)
 def test_every_command_has_help(t2vu: Callable, command: str) -> None:
     code, out, _ = t2vu(command, "--help")
     assert code == 0

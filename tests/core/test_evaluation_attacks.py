@@ -10,13 +10,14 @@ import torch
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import WorldDetector, load_prompt_set
 from t2vu_core.evaluation.attacks import AttackBudget, Target, run_attacks
-from t2vu_core.evaluation.attacks.denoising import PLACES, encode_with_gradients, noised
+from t2vu_core.evaluation.attacks.denoising import PLACES
 from t2vu_core.evaluation.attacks.embedding_inversion import learn_tokens
 from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, straight_through
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.evaluation.attacks.regrowth import fine_tuned
 from t2vu_core.evaluation.clip_store import weights_hash
 from t2vu_core.miniature.detector import MiniatureDetector
+from t2vu_core.training.noising import noised
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 
 TINY = TINY_MODELS["cogvideox-2b"]
@@ -84,7 +85,7 @@ def test_gradients_reach_the_text_encoders_input_through_every_family(tiny: Tiny
     table = input_embeddings(family).weight
     soft = table[:2].detach().float().clone().requires_grad_()
     with torch.enable_grad(), replaced(family, placeholder, soft):
-        encode_with_gradients(family, [f"a {placeholder.text}"]).embeds_BSD.pow(2).sum().backward()
+        family.encode_with_gradients([f"a {placeholder.text}"]).embeds_BSD.pow(2).sum().backward()
     assert soft.grad is not None
     assert (soft.grad.abs().sum(1) > 0).all()
     assert table.grad is None

@@ -1,0 +1,115 @@
+"""`t2vu unlearn-encoder`: make a model's text encoder forget a concept (few-shot encoder unlearning)."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from t2vu_core.commands.erase import log_folder_of, parse_options, read_prompts
+from t2vu_core.commands.options import DTYPES, add_model, open_model, training_bar
+from t2vu_core.erasure import check_writable
+from t2vu_core.errors import UserError
+from t2vu_core.image_model import ImageModel, load_image_model
+from t2vu_core.objectives.few_shot import OBJECTIVES
+from t2vu_core.recipes import PRESETS, FewShotRecipe
+from t2vu_core.training.few_shot import unlearn_encoder
+
+HELP = "make a model's text encoder forget a concept, from a few images"
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Models, concept, shots, recipe and output."""
+    add_model(parser)
+    parser.add_argument("--image-model", metavar="I", help="an image model that shares the text encoder; without it the model "
+                        "itself is trained through, on single frames")  # fmt: skip
+    parser.add_argument("--concept", required=True, action="append", metavar="C",
+                        help='what is to go, in words: "ghost", "in noir style"; may be given again')  # fmt: skip
+    parser.add_argument("--out", required=True, metavar="F", help="the erasure file to write (.safetensors)")
+    parser.add_argument("--images", metavar="DIR", help="a folder of images of the concept; without it they are generated")
+    parser.add_argument("--shots", type=int, metavar="N", help="how many images are generated")
+    parser.add_argument("--objective", choices=OBJECTIVES, help="what the encoder is trained for")
+    parser.add_argument("--preset", choices=PRESETS, default="balanced")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--synonym", action="append", default=[], help="another name of the concept; may be given again")
+    parser.add_argument("--concept-prompts", metavar="FILE", help="prompts that say the concept, one a line")
+    parser.add_argument("--preserve-prompts", metavar="FILE", help="prompts that must keep working, one a line")
+    parser.add_argument("--log", metavar="DIR", help="keep the state here, so that a stopped training can be resumed")
+    parser.add_argument("--resume", action="store_true", help="go on with the state in --log")
+    parser.add_argument(
+        "--method-option", action="append", default=[], metavar="KEY=VALUE",
+        help=f"change a setting of the recipe: {', '.join(option.name for option in dataclasses.fields(FewShotRecipe))}",
+    )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Train and write the unlearned encoder."""
+    named = {"shots": options.shots, "objective": options.objective}
+    changes = {**parse_options(options.method_option), **{key: value for key, value in named.items() if value is not None}}
+    recipe = FewShotRecipe.preset(options.preset, **{"seed": options.seed, **changes})
+    out = Path(options.out)
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; name the file to write, for example {out / 'ghost.safetensors'}.")
+    check_writable(out)
+    log_folder = log_folder_of(options)
+    prompts = {name: read_prompts(getattr(options, name)) for name in ("concept_prompts", "preserve_prompts")}
+    images = None if options.images is None else read_images(Path(options.images))
+    model = open_model(options)
+    with training_bar() as on_progress:
+        erasure = unlearn_encoder(
+            model, options.concept, recipe, image_model=_image_model(options), images=images, synonyms=options.synonym,
+            log_folder=log_folder, on_progress=on_progress, **prompts,
+        )  # fmt: skip
+    path = erasure.save(out)
+    told = ("seconds", "shot_seconds", "steps", "through", "shots", "remaining", "preserve_moved", "ended", "parameters")
+    return {
+        "out": str(path),
+        "bytes": path.stat().st_size,
+        "concepts": list(erasure.concepts),
+        "model": model.name,
+        "encoder": erasure.encoder["components"] if erasure.encoder else None,
+        **{key: erasure.training[key] for key in told},
+        "scores": None,
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    """What was written; what the denoiser hears is no proof, so it says what to do next."""
+    concepts = ", ".join(map(repr, result["concepts"]))
+    return (
+        f"{result['out']} ({result['bytes'] / 2**20:.1f} MiB): a text encoder without {concepts}, {result['steps']} steps in "
+        f"{result['seconds']} s, shots {result['shots']}.\n"
+        "It is not measured yet: `t2vu evaluate` says what is gone and what was kept."
+    )
+
+
+def read_images(folder: Path) -> Tensor:
+    """The images of a folder, (B, 3, H, W) in [0, 1], in the order of their names and the size of the first."""
+    files = sorted(file for file in folder.glob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise UserError(f"There are no images in {folder}: it needs files that end in {', '.join(IMAGE_SUFFIXES)}.")
+    images: list[Tensor] = []
+    size = None
+    for file in files:
+        try:
+            with Image.open(file) as opened:
+                image = opened.convert("RGB")
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise UserError(f"The image {file} cannot be read: {error}.") from error
+        size = size or image.size
+        pixels = np.array(image.resize(size, Image.Resampling.BICUBIC))
+        images.append(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)
+    return torch.stack(images)
+
+
+def _image_model(options: argparse.Namespace) -> ImageModel | None:
+    if options.image_model is None:
+        return None
+    return load_image_model(options.image_model, dtype=DTYPES[options.dtype], device=options.device)

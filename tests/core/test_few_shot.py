@@ -1,0 +1,476 @@
+"""Few-shot unlearning of text encoders, on tiny models of the real classes: what is trained, kept, and refused."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers as t
+from diffusers import StableDiffusionPipeline
+from torch import Tensor, nn
+
+from t2vu_core.erasure import Erasure
+from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.image_model import ImageModel, load_image_model
+from t2vu_core.objectives import few_shot as objectives
+from t2vu_core.recipes import FewShotRecipe
+from t2vu_core.text_encoders import kind_of, text_encoders, trained_sites
+from t2vu_core.training.few_shot import plan_encoder, unlearn_encoder
+from t2vu_core.training.loop import TrainingDiverged, train
+from t2vu_core.training.progress import TrainProgress
+from tests.core.tiny_models import TINY_MODELS, TinyModel, image_unet, image_vae, llama_tokenizer
+
+TINY = TINY_MODELS["cogvideox-2b"]
+VIDEO = TINY_MODELS["animatediff"]
+FEW = {
+    "shots": 2, "shot_steps": 2, "prompts": 4, "preserve_prompts": 3, "steps": 4, "batch": 2, "preserve_batch": 2,
+    "stop_at": -100.0,
+}  # fmt: skip
+
+
+def recipe(**changes: Any) -> FewShotRecipe:
+    return FewShotRecipe.preset("quick", **{**FEW, **changes})
+
+
+def small(tiny: TinyModel) -> dict[str, int]:
+    return {"height": tiny.height, "width": tiny.width}
+
+
+@cache
+def ghostless() -> Erasure:
+    """One training that several tests look at."""
+    return unlearn_encoder(TINY.model, "ghost", recipe())
+
+
+def sample(model: Any) -> Tensor:
+    return TINY.sample_ours(model, ["a red ghost"], [0], 3.0)
+
+
+def encoder_state(pipeline: Any) -> dict[str, Tensor]:
+    return {
+        f"{component}.{name}": value.clone()
+        for component, encoder in text_encoders(pipeline).items()
+        for name, value in encoder.state_dict().items()
+    }
+
+
+@cache
+def twin() -> ImageModel:
+    """An image model that shares text encoder and tokenizer with the tiny AnimateDiff."""
+    video = VIDEO.model.family.pipeline
+    torch.manual_seed(3)
+    scheduler = video.scheduler
+    pipeline = StableDiffusionPipeline(
+        image_vae(), video.text_encoder, video.tokenizer, image_unet(), scheduler, None, None, requires_safety_checker=False
+    )
+    folder = VIDEO.folder.parent / "image-twin"
+    pipeline.save_pretrained(folder)
+    return load_image_model(folder, device="cpu")
+
+
+def test_the_objectives_are_their_formulas() -> None:
+    student, true = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 0.0]])
+    concept, neutral = torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 1.0]])
+    assert objectives.ascent(student, true) == -2.5
+    assert objectives.anchor(student, neutral) == 0.5
+    # v(n) - 2 (v(c) - v(n)) = (-3, 1)
+    assert objectives.negative_guidance(student, concept, neutral, 2.0) == (16 + 1) / 2
+    assert objectives.ascent_trust_region(student, true, torch.tensor([0.5]), 0.5) == -2.5
+    assert objectives.ascent_trust_region(student, true, torch.tensor([1.5]), 0.5) == -2.5 + 3.5
+    assert objectives.preserve_predictions(student, neutral) == 0.5
+
+
+def test_what_the_denoiser_still_hears_is_one_at_the_start_and_zero_at_the_neutral_prompt() -> None:
+    concept, neutral = torch.randn(3, 4), torch.randn(3, 4)
+    assert objectives.remaining(concept, concept, neutral) == pytest.approx(1.0)
+    assert objectives.remaining(neutral, concept, neutral) == pytest.approx(0.0)
+    assert objectives.remaining(2 * neutral - concept, concept, neutral) == pytest.approx(-1.0, abs=1e-5)
+
+
+def test_ascent_falls_without_end_and_the_others_have_a_floor() -> None:
+    """A linear denoiser reads embeddings that move ever further away."""
+    denoiser = nn.Linear(6, 5, bias=False)
+    frozen, away, true = torch.randn(2, 3, 6), torch.randn(2, 3, 6), torch.randn(2, 3, 5)
+    losses: dict[str, list[float]] = {name: [] for name in objectives.OBJECTIVES}
+    concept, neutral = denoiser(frozen).detach(), torch.zeros(2, 3, 5)
+    for factor in (1.0, 10.0, 100.0, 1000.0):
+        embeds = frozen + factor * away
+        moved = objectives.distance(embeds, frozen)
+        for name in objectives.OBJECTIVES:
+            heard = objectives.within(embeds, frozen, moved, 0.5) if name == "ascent_trust_region" else embeds
+            seen = objectives.Predictions(denoiser(heard), concept, neutral, true, moved)
+            losses[name].append(objectives.objective_loss(name, seen, eta=1.0, radius=0.5).item())
+    assert losses["ascent"][-1] < 50 * losses["ascent"][-2] < 0
+    ball = objectives.distance(objectives.within(frozen + 1000 * away, frozen, moved, 0.5), frozen)
+    torch.testing.assert_close(ball, torch.full((2,), 0.5), atol=1e-3, rtol=0)
+    for name in ("anchor", "negative_guidance", "ascent_trust_region"):
+        assert min(losses[name]) == losses[name][0], name
+        assert losses[name] == sorted(losses[name]), name
+
+
+def test_distance_has_a_gradient_where_nothing_has_moved_yet() -> None:
+    embeds = torch.randn(2, 3, 4, requires_grad=True)
+    objectives.distance(embeds, embeds.detach()).sum().backward()
+    assert embeds.grad is not None
+    assert torch.isfinite(embeds.grad).all()
+
+
+def test_padding_does_not_count_as_movement() -> None:
+    frozen, embeds = torch.ones(1, 2, 3), torch.ones(1, 2, 3)
+    embeds[:, 1] = 5
+    assert objectives.distance(embeds, frozen, torch.tensor([[1, 0]])) < 1e-5
+    assert objectives.distance(embeds, frozen) > 1
+
+
+@pytest.mark.parametrize("tiny", TINY_MODELS.values(), ids=lambda tiny: tiny.name)
+def test_every_family_trains_its_encoder_through_itself_on_one_frame(tiny: TinyModel) -> None:
+    pipeline = tiny.model.family.pipeline
+    before = encoder_state(pipeline)
+    erasure = unlearn_encoder(tiny.model, "ghost", recipe(steps=2, shots=1, **small(tiny)))
+    after = encoder_state(pipeline)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert not any(
+        parameter.requires_grad for encoder in text_encoders(pipeline).values() for parameter in encoder.parameters()
+    )
+    assert all(tensor.abs().max() > 0 for tensor in erasure.tensors.values())
+    frozen = tiny.model.family.encode(["a ghost"]).embeds_BSD
+    with tiny.model.with_erasure(erasure).active() as family:
+        assert not torch.equal(family.encode(["a ghost"]).embeds_BSD, frozen)
+    assert torch.equal(tiny.model.family.encode(["a ghost"]).embeds_BSD, frozen)
+
+
+@pytest.mark.parametrize("tiny", TINY_MODELS.values(), ids=lambda tiny: tiny.name)
+def test_latents_of_a_clip_are_what_the_decoder_takes(tiny: TinyModel) -> None:
+    family, size = tiny.model.family, dataclasses.replace(tiny.size, num_frames=1)
+    clip = torch.rand(1, 1, 3, size.height, size.width, generator=torch.Generator().manual_seed(0))
+    latents = family.latents_of(clip, size)
+    assert latents.shape[1:] == family.latent_shape(size)
+    vae, seen = family.pipeline.vae, []
+    pixels = (clip.transpose(1, 2) if tiny.family not in ("animatediff", "text_to_video_sd") else clip[0]) * 2 - 1
+    raw = vae.encode(pixels).latent_dist.mode()
+    decode = type(vae).decode
+
+    def spy(self: Any, z: Tensor, *args: Any, **options: Any) -> Any:
+        seen.append(z)
+        return decode(self, z, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(vae), "decode", spy)
+        family.decode(latents, size)
+    torch.testing.assert_close(seen[0].reshape(raw.shape), raw, atol=1e-4, rtol=1e-4)
+
+
+def layers_of(erasure: Erasure) -> set[str]:
+    return {name.rsplit(".", 2)[0] for name in erasure.tensors}
+
+
+@pytest.mark.parametrize(
+    ("trained", "expected"),
+    [
+        ("mlp", {"1.DenseReluDense.wi", "1.DenseReluDense.wo"}),
+        ("mlp+last-attention", {"1.DenseReluDense.wi", "1.DenseReluDense.wo"}),
+    ],
+)
+def test_the_papers_layers_are_found_by_their_types(trained: str, expected: set[str]) -> None:
+    sites = trained_sites(TINY.model.family.pipeline, trained, lambda: TINY.model.family.encode_with_gradients(["a ghost"]))
+    names = {site.name for site in sites}
+    mlp = {f"text_encoder.encoder.block.{block}.layer.{name}" for block in range(2) for name in expected}
+    last = {f"text_encoder.encoder.block.1.layer.0.SelfAttention.{name}" for name in "qkvo"}
+    assert names == (mlp if trained == "mlp" else mlp | last)
+
+
+def test_all_trains_every_table_and_matrix_that_a_prompt_passes() -> None:
+    family = TINY.model.family
+    sites = trained_sites(family.pipeline, "all", lambda: family.encode_with_gradients(["a ghost"]))
+    names = {site.name for site in sites}
+    assert "text_encoder.encoder.block.0.layer.0.SelfAttention.relative_attention_bias" in names
+    assert "text_encoder.encoder.embed_tokens" in names
+    assert "text_encoder.shared" not in names, "the tied table that is not read"
+
+
+def test_layers_that_the_pipeline_skips_are_not_trained() -> None:
+    family = TINY_MODELS["hunyuan-video"].model.family
+    sites = trained_sites(family.pipeline, "mlp+last-attention", lambda: family.encode_with_gradients(["a ghost"]))
+    llama = {site.name for site in sites if site.name.startswith("text_encoder.")}
+    assert {name.split(".")[2] for name in llama} == {"0"}, "the pipeline reads the third hidden state from the end"
+    assert "text_encoder.layers.0.self_attn.o_proj" in llama
+    assert any(site.name.startswith("text_encoder_2.") for site in sites)
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"), [(t.MistralConfig, "mistral"), (t.Qwen2Config, "qwen2"), (t.Gemma2Config, "gemma2")]
+)
+def test_encoders_like_llama_are_known(config: Any, kind: str) -> None:
+    encoder = t.AutoModel.from_config(
+        config(
+            vocab_size=len(llama_tokenizer()), hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2,
+            num_key_value_heads=2, head_dim=8,
+        )
+    )  # fmt: skip
+    assert kind_of(encoder).name == kind
+
+
+def test_an_encoder_of_an_unknown_kind_is_refused_by_its_class() -> None:
+    with pytest.raises(UserError, match="is a Sequential, which is not known"):
+        kind_of(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_low_rank_factors_are_trained_and_stored_as_such() -> None:
+    erasure = unlearn_encoder(TINY.model, "ghost", recipe(trained="lora", rank=3))
+    assert {name.rsplit(".", 2)[1] for name in erasure.tensors} == {"lora_A", "lora_B"}
+    assert not torch.equal(sample(TINY.model.with_erasure(erasure)), sample(TINY.model))
+
+
+def test_all_trains_and_applies_tables_too() -> None:
+    erasure = unlearn_encoder(TINY.model, "ghost", recipe(trained="all", steps=2))
+    assert any(".table." in name for name in erasure.tensors)
+    assert not torch.equal(sample(TINY.model.with_erasure(erasure)), sample(TINY.model))
+
+
+def test_removing_it_restores_the_model_bit_for_bit_and_strength_scales() -> None:
+    before = sample(TINY.model)
+    erased = TINY.model.with_erasure(ghostless(), 20.0)
+    full = sample(erased)
+    assert not torch.equal(full, before)
+    assert not torch.equal(sample(TINY.model.with_erasure(ghostless(), 10.0)), full)
+    assert torch.equal(sample(TINY.model.with_erasure(ghostless(), 0.0)), before)
+    assert torch.equal(sample(TINY.model), before)
+    assert torch.equal(sample(erased.without_erasures()), before)
+
+
+def test_it_stacks_with_an_eraser_and_with_another_encoder() -> None:
+    eraser = TINY.random_erasure("bottleneck")
+    both = TINY.model.with_erasure(ghostless(), 20.0).with_erasure(eraser)
+    alone = [sample(TINY.model.with_erasure(erasure, strength)) for erasure, strength in ((ghostless(), 20.0), (eraser, 1.0))]
+    stacked = sample(both)
+    assert not any(torch.equal(stacked, other) for other in alone)
+    clown = unlearn_encoder(both, "clown", recipe(steps=2))
+    assert clown.concepts == ("clown",)
+    assert not torch.equal(sample(both.with_erasure(clown, 20.0)), stacked)
+
+
+def test_a_loaded_file_erases_as_the_trained_one_did(tmp_path: Path) -> None:
+    erasure = ghostless()
+    loaded = Erasure.load(erasure.save(tmp_path / "ghost"))
+    assert loaded.describe() == erasure.describe()
+    assert torch.equal(sample(TINY.model.with_erasure(loaded, 20.0)), sample(TINY.model.with_erasure(erasure, 20.0)))
+    # Two bytes a weight: no file is smaller that says every one of them.
+    assert (tmp_path / "ghost.safetensors").stat().st_size < 2 * erasure.training["parameters"] + 20_000
+
+
+def test_what_the_image_model_forgets_carries_over_to_the_video_model() -> None:
+    erasure = unlearn_encoder(VIDEO.model, "ghost", recipe(), image_model=twin())
+    assert erasure.training["through"] == "image-twin"
+    assert erasure.base.name == "image-twin"
+    prompts = ["a ghost", "a ghost over a hill"]
+    with VIDEO.model.with_erasure(erasure).active() as family:
+        video = family.encode(prompts).embeds_BSD
+    frozen = twin().encode(prompts).embeds_BSD
+    assert torch.equal(VIDEO.model.family.encode(prompts).embeds_BSD, frozen)
+    assert not torch.equal(video, frozen)
+
+
+def test_users_images_are_the_shots() -> None:
+    shown: list[Tensor] = []
+
+    def look(progress: TrainProgress) -> None:
+        if progress.stage == "shots":
+            assert progress.preview is not None
+            shown.append(progress.preview())
+
+    images = torch.rand(3, 3, 20, 40, generator=torch.Generator().manual_seed(0))
+    first = unlearn_encoder(VIDEO.model, "ghost", recipe(steps=2), image_model=twin(), images=images, on_progress=look)
+    other = unlearn_encoder(VIDEO.model, "ghost", recipe(steps=2), image_model=twin(), images=1 - images)
+    assert shown[-1].shape == (3, 1, 3, *twin().size)
+    assert first.training["shots"] == "given"
+    assert not all(torch.equal(first.tensors[name], other.tensors[name]) for name in first.tensors)
+
+
+def test_several_concepts_are_forgotten_at_once_and_none_of_them_is_preserved() -> None:
+    erasure = unlearn_encoder(TINY.model, ["ghost", "in pixel art style"], recipe(steps=2, prompts=6))
+    assert erasure.concepts == ("ghost", "in pixel art style")
+    said = [prompt for prompt, _ in erasure.prompts["pairs"]]
+    assert sum("ghost" in prompt for prompt in said) == sum("pixel art" in prompt for prompt in said) == 3
+    plan = plan_encoder(TINY.model, ["ghost", "dog"], recipe(preserve_prompts=100), preserve_prompts=["a quiet hill"])
+    assert plan.preserve[0] == "a quiet hill"
+    assert len(plan.preserve) > 10
+    assert not [text for text in plan.preserve if "ghost" in text or " dog" in text]
+
+
+def test_the_concept_is_heard_less_and_the_rest_is_kept_better_with_preserve_prompts() -> None:
+    settings = {"steps": 25, "learning_rate": 0.02, "preserve_batch": 4}
+    erasure = unlearn_encoder(TINY.model, "ghost", recipe(**settings))
+    careless = unlearn_encoder(TINY.model, "ghost", recipe(**settings, preserve_weight=0.0))
+    assert erasure.training["remaining"] < 0.7
+    assert erasure.training["preserve_moved"] < 0.8 * careless.training["preserve_moved"]
+
+
+def test_a_trust_region_holds_the_encoder_where_ascent_leaves() -> None:
+    settings = {"steps": 25, "learning_rate": 0.05, "preserve_weight": 0.0, "trust_radius": 0.2}
+    moved = {
+        name: unlearn_encoder(TINY.model, "ghost", recipe(**settings, objective=name)).training["preserve_moved"]
+        for name in ("ascent", "ascent_trust_region")
+    }
+    assert moved["ascent_trust_region"] < 0.7 * moved["ascent"]
+
+
+def test_training_ends_when_the_concept_is_gone() -> None:
+    erasure = unlearn_encoder(TINY.model, "ghost", recipe(steps=200, learning_rate=0.02, stop_at=0.8))
+    assert erasure.training["steps"] < 200
+    assert erasure.training["steps"] % 5 == 0
+    assert erasure.training["remaining"] <= 0.8
+    assert erasure.training["ended"] == "the concept is gone"
+
+
+def stopped_at(step: int) -> Callable[[TrainProgress], None]:
+    def stop(progress: TrainProgress) -> None:
+        if progress.stage == "training" and progress.step == step:
+            raise Cancelled
+
+    return stop
+
+
+@pytest.mark.parametrize(
+    "changes", [{"steps": 8}, {"steps": 200, "learning_rate": 0.02, "stop_at": 0.8}], ids=["whole", "ended"]
+)
+def test_a_stopped_training_resumes_bit_for_bit(tmp_path: Path, changes: dict[str, Any]) -> None:
+    whole = unlearn_encoder(TINY.model, "ghost", recipe(**changes))
+    with pytest.raises(Cancelled):
+        unlearn_encoder(TINY.model, "ghost", recipe(**changes), log_folder=tmp_path, on_progress=stopped_at(3))
+    for _ in range(2):
+        resumed = unlearn_encoder(TINY.model, "ghost", recipe(**changes), log_folder=tmp_path)
+        assert all(torch.equal(whole.tensors[name], resumed.tensors[name]) for name in whole.tensors)
+        assert whole.training["losses"] == resumed.training["losses"]
+    with pytest.raises(UserError, match="another training"):
+        unlearn_encoder(TINY.model, "clown", recipe(**changes), log_folder=tmp_path)
+
+
+def test_the_same_seed_trains_the_same_encoder_and_another_another() -> None:
+    again, other = unlearn_encoder(TINY.model, "ghost", recipe()), unlearn_encoder(TINY.model, "ghost", recipe(seed=4))
+    assert all(torch.equal(ghostless().tensors[name], again.tensors[name]) for name in again.tensors)
+    assert not all(torch.equal(other.tensors[name], again.tensors[name]) for name in again.tensors)
+
+
+def test_cancelling_leaves_no_hook_on_the_encoder() -> None:
+    with pytest.raises(Cancelled):
+        unlearn_encoder(TINY.model, "ghost", recipe(), on_progress=stopped_at(2))
+    encoder = TINY.model.family.pipeline.text_encoder
+    assert not any(module._forward_hooks for module in encoder.modules())
+
+
+def test_it_works_inside_a_comfyui_node_and_shows_the_concept_as_it_is_now() -> None:
+    seen: list[Tensor] = []
+
+    def look(progress: TrainProgress) -> None:
+        if progress.stage == "training" and not seen:
+            assert progress.preview is not None
+            seen.append(progress.preview())
+
+    with torch.inference_mode():
+        erasure = unlearn_encoder(TINY.model, "ghost", recipe(steps=1), on_progress=look)
+    assert not any(tensor.is_inference() for tensor in erasure.tensors.values())
+    assert seen[0].shape[:3] == (1, 1, 3)
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path: Path) -> None:
+    from t2vu_core.training.checkpoint import Checkpoint
+
+    weight = nn.Parameter(torch.ones(2))
+    checkpoint = Checkpoint(tmp_path / "state.safetensors", "x")
+    with pytest.raises(TrainingDiverged, match="step 3"):
+        train(
+            {"weight": weight}, lambda step: weight.sum() * (float("inf") if step == 3 else 1.0), steps=9, learning_rate=0.1,
+            checkpoint=checkpoint,
+        )  # fmt: skip
+    kept = nn.Parameter(torch.zeros(2))
+    losses = checkpoint.load({"weight": kept}, torch.optim.Adam([kept]))
+    assert len(losses) == 3
+    assert torch.equal(kept, weight)
+    assert torch.isfinite(kept).all()
+
+
+def test_another_architectures_encoder_is_refused_with_what_it_was() -> None:
+    with pytest.raises(
+        UserError, match=r"trained on cogvideox-2b, a t5 text encoder 32 wide with 2 layers.*wan-2\.1 has a umt5"
+    ):
+        TINY_MODELS["wan-2.1"].model.with_erasure(ghostless())
+
+
+def test_other_weights_are_refused_with_the_hash_unless_allowed() -> None:
+    other = TINY_MODELS["ltx-video"].model
+    with pytest.raises(UserError, match=rf"cogvideox-2b \({ghostless().base.hash[:12]}\).*weights differ"):
+        other.with_erasure(ghostless())
+    assert other.with_erasure(ghostless(), allow_other_base=True).erasures
+
+
+def test_another_tokenizer_is_refused() -> None:
+    facts = dict(ghostless().encoder or {})
+    facts["components"] = {"text_encoder": {**facts["components"]["text_encoder"], "tokenizer": "0" * 64}}
+    with pytest.raises(UserError, match="tokenizer of cogvideox-2b has other pieces"):
+        TINY.model.with_erasure(dataclasses.replace(ghostless(), encoder=facts))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_an_encoder_in_half_precision_is_the_same_encoder(dtype: torch.dtype) -> None:
+    from t2vu_core.model import load_model
+
+    half = load_model(TINY.folder, dtype=dtype, device="cpu")
+    assert half.with_erasure(ghostless()).erasures
+
+
+def test_an_image_model_with_another_encoder_is_refused() -> None:
+    with pytest.raises(UserError, match="image-twin has a clip text encoder.*cogvideox-2b has a t5.*share no text encoder"):
+        unlearn_encoder(TINY.model, "ghost", recipe(), image_model=twin())
+    with pytest.raises(UserError, match="image-twin and the model modelscope.*other weights"):
+        unlearn_encoder(TINY_MODELS["modelscope"].model, "ghost", recipe(), image_model=twin())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ({"concept": ""}, "concept is empty"),
+        ({"concept": []}, "concept is empty"),
+        ({"concept": "\u6f22\u5b57"}, "cannot read"),
+        ({"concept": "ghost", "images": torch.zeros(0, 3, 8, 8)}, "Shots must be images"),
+        ({"concept": "ghost", "images": torch.zeros(2, 8, 8)}, "Shots must be images"),
+        ({"concept": "ghost", "images": torch.full((1, 3, 8, 8), float("nan"))}, "Shots must be images"),
+    ],
+)
+def test_input_that_says_nothing_is_refused(arguments: dict[str, Any], hint: str) -> None:
+    with pytest.raises(UserError, match=hint):
+        unlearn_encoder(TINY.model, recipe=recipe(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"objective": "descent"}, "objective .* must be one of negative_guidance"),
+        ({"trained": "norms"}, "trained .* must be one of auto, mlp"),
+        ({"stop_at": float("nan")}, "stop_at .* must be between"),
+        ({"shots": 0}, "shots .* must be between"),
+        ({"speed": 1}, "no setting 'speed'"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(changes: dict[str, Any], hint: str) -> None:
+    with pytest.raises(UserError, match=hint):
+        recipe(**changes)
+
+
+def test_a_file_that_does_not_say_its_encoder_is_refused(tmp_path: Path) -> None:
+    for encoder in (None, {}, {"components": {"text_encoder": {}}, "sketch": {}}, {"components": {}, "sketch": {}}):
+        path = dataclasses.replace(ghostless(), encoder=encoder).save(tmp_path / "x")
+        with pytest.raises(UserError, match="does not say which text encoder"):
+            Erasure.load(path)
+
+
+def test_the_presets_exist_and_an_unknown_one_is_refused() -> None:
+    for name in ("quick", "balanced", "thorough"):
+        assert FewShotRecipe.preset(name).describe()["objective"] == "negative_guidance"
+    with pytest.raises(UserError, match="quick, balanced, thorough"), contextlib.nullcontext():
+        FewShotRecipe.preset("best")
