@@ -1,4 +1,4 @@
-"""`t2vu miniature`: build the bundled model from nothing, or check what it is worth."""
+"""`t2vu miniature`: build a bundled model from nothing, or check what it is worth."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from t2vu_core.miniature.bundled import WEIGHTS
+from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
 from t2vu_core.miniature.card import write_card
 
-HELP = "build the bundled miniature from nothing, or measure it"
+HELP = "build a bundled miniature from nothing, or measure it"
+NAMES = ("miniature", UNET_NAME)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`build` with the minutes of each stage, `check` with the number of clips."""
     parser.add_argument("action", choices=("build", "check"))
-    parser.add_argument("--work", metavar="DIR", default="build/miniature", help="where a build keeps its stages")
-    parser.add_argument("--minutes", type=float, metavar="M", help="build: minutes of denoiser training")
+    parser.add_argument("--name", choices=NAMES, default=NAMES[0], help="which of them (default: %(default)s)")
+    parser.add_argument("--work", metavar="DIR", help="where a build keeps its stages (default: build/NAME)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="build: minutes of training of the denoiser or image model")
     parser.add_argument("--clips", type=int, default=150, help="check: clips per register")
     parser.add_argument("--write-card", action="store_true", help="check: write the model card beside the weights")
 
@@ -31,12 +33,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _build(options: argparse.Namespace) -> dict[str, Any]:
+    work = Path(options.work or f"build/{options.name}")
+    torch.set_num_threads(torch.get_num_threads())
+    if options.name == UNET_NAME:
+        from t2vu_core.miniature.unet.build import UNetBuildPlan, build_unet, export_unet
+
+        unet_plan = UNetBuildPlan() if options.minutes is None else UNetBuildPlan(image_minutes=options.minutes)
+        build_unet(work, unet_plan)
+        return {"installed": str(export_unet(work, unet_plan))}
     from t2vu_core.miniature.build import BuildPlan, build, export
 
     plan = BuildPlan() if options.minutes is None else BuildPlan(denoiser_minutes=options.minutes)
-    torch.set_num_threads(torch.get_num_threads())
-    build(Path(options.work), plan)
-    export(Path(options.work), plan)
+    build(work, plan)
+    export(work, plan)
     return {"installed": str(WEIGHTS)}
 
 
@@ -49,9 +58,9 @@ def _check(options: argparse.Namespace) -> dict[str, Any]:
             bar.total = total
             bar.update(done - bar.n)
 
-        result = check(clips_per_register=options.clips, on_clip=on_clip)
+        result = check(options.name, clips_per_register=options.clips, on_clip=on_clip)
     if options.write_card:
-        write_card(result)
+        write_card(result, WEIGHTS / options.name)
     return result
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from t2vu_core.families import FAMILIES
-from t2vu_core.miniature.bundled import bundled_folder, bundled_names
+from t2vu_core.miniature.bundled import bundled_folder, bundled_names, image_model_of
 
 HELP = "list the bundled models and the architectures that a model folder may have"
 
@@ -16,20 +16,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Bundled models with folder and size, and the known families."""
+    """Bundled models with folder, size and the image model that shares their encoder, and the known families."""
     bundled = []
     for name in bundled_names():
         folder = bundled_folder(name)
         assert folder is not None
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        bundled.append({"name": name, "folder": str(folder), "megabytes": round(size / 2**20, 1)})
+        facts = {"name": name, "folder": str(folder), "megabytes": round(size / 2**20, 1), "image_model": image_model_of(name)}
+        bundled.append(facts)
     families = [{"name": family.name, "pipelines": list(family.pipeline_classes)} for family in FAMILIES]
     return {"bundled": bundled, "families": families}
 
 
 def show(result: dict[str, Any]) -> str:
     """One line a model, one line a family."""
-    lines = [f"{model['name']:20} {model['megabytes']:6} MiB  bundled" for model in result["bundled"]]
+    lines = [
+        f"{model['name']:20} {model['megabytes']:6} MiB  bundled"
+        + (f", with the image model {model['image_model']}" if model["image_model"] else "")
+        for model in result["bundled"]
+    ]
     lines.append("A diffusers folder of these pipelines can be given by its path:")
     lines += [f"  {family['name']:18} {', '.join(family['pipelines'])}" for family in result["families"]]
     return "\n".join(lines)

@@ -7,10 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from t2vu_core.erasure import atomic_path
-from t2vu_core.miniature.bundled import WEIGHTS
+from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
 from t2vu_core.miniature.world import BACKGROUNDS, MOTIONS, STYLES, SUBJECTS
 
 FOLDER = WEIGHTS / "miniature"
+DESCRIPTIONS = {
+    "miniature": (
+        "A text-to-video model of the real CogVideoX classes, small enough to run anywhere and truly trained:",
+        "cartoon clips of 9 frames, 32 x 32 pixels. Load it with stock diffusers (`CogVideoXPipeline.from_pretrained`,",
+        "`max_sequence_length=48`) or by its name in `t2vu` and in the ComfyUI nodes.",
+    ),
+    UNET_NAME: (
+        "A text-to-image model of Stable Diffusion's real classes and AnimateDiff on top of it, small enough to run anywhere",
+        "and truly trained: cartoons of 32 x 32 pixels, clips of 9 frames. One folder is both: load it with stock diffusers",
+        "(`AnimateDiffPipeline.from_pretrained` or `StableDiffusionPipeline.from_pretrained`) or by name in `t2vu`.",
+        "The motion adapter was trained with the image UNet, the VAE and the text encoder frozen.",
+    ),
+}
 _ATTRIBUTES = ("subject", "style", "motion", "background")
 
 
@@ -31,19 +44,21 @@ def page(card: dict[str, Any]) -> str:
         f"| {name} | " + " | ".join(f"{scores[key]:.1%}" for key in _ATTRIBUTES) + " |"
         for name, scores in (*measured["fidelity"].items(), ("detector, on renders", measured["detector"]))
     ]
+    rows += [
+        f"| single images, {name} | " + " | ".join(f"{scores[key]:.1%}" if key in scores else "" for key in _ATTRIBUTES) + " |"
+        for name, scores in measured.get("images", {}).items()
+    ]
     return "\n".join([
         f"# {card['name']}",
         "",
-        "A text-to-video model of the real CogVideoX classes, small enough to run anywhere and truly trained:",
-        "cartoon clips of 9 frames, 32 x 32 pixels. Load it with stock diffusers (`CogVideoXPipeline.from_pretrained`,",
-        "`max_sequence_length=48`) or by its name in `t2vu` and in the ComfyUI nodes.",
+        *DESCRIPTIONS[card["name"]],
         "",
         f"- subjects: {', '.join(SUBJECTS)}",
         f"- styles: {', '.join(STYLES)}; motions: {', '.join(MOTIONS)}; backgrounds: {', '.join(BACKGROUNDS)}",
         "- made for measuring concept erasure and for demonstrations; it knows nothing else",
         "- glyphs: Noto Color Emoji (SIL Open Font License 1.1, see NOTICE)",
         "",
-        f"Measured by `t2vu miniature check` over {measured['clips']} generated clips of unseen seeds "
+        f"Measured by `t2vu miniature check --name {card['name']}` over {measured['clips']} generated clips of unseen seeds "
         f"({measured['num_inference_steps']} steps, guidance {measured['guidance_scale']}); 2,000 unseen renders for the "
         "detector.",
         "The background counts where the style leaves it visible.",
@@ -58,8 +73,8 @@ def page(card: dict[str, Any]) -> str:
         f"unrecognisable clips: {measured['detector']['false_alarms_unrecognisable']:.1%}).",
         "",
         f"One clip takes {measured['seconds_per_clip']} s on {built['machine']['cores']} cores; all weights together are "
-        f"{measured['megabytes']} MiB. Built by `t2vu miniature build` on {built['machine']['cores']} cores "
-        f"({built['machine']['processor']}, torch {built['machine']['torch']}); minutes per stage: "
-        + ", ".join(f"{stage} {value}" for stage, value in minutes.items()) + ".",
+        f"{measured['megabytes']} MiB with the detector. Built by `t2vu miniature build --name {card['name']}` on "
+        f"{built['machine']['cores']} cores ({built['machine']['processor']}, torch {built['machine']['torch']}); "
+        + "minutes per stage: " + ", ".join(f"{stage} {value}" for stage, value in minutes.items()) + ".",
         "",
     ])  # fmt: skip

@@ -11,7 +11,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from t2vu_core.miniature.bundled import WEIGHTS
+from t2vu_core.image_model import ImageModel, load_image_model
+from t2vu_core.miniature.bundled import WEIGHTS, image_model_of
 from t2vu_core.miniature.captions import REGISTERS, Register, caption
 from t2vu_core.miniature.detector import (
     THRESHOLD,
@@ -25,6 +26,7 @@ from t2vu_core.miniature.world import (
     BACKGROUND,
     FIRST,
     MOTION,
+    NUM_FRAMES,
     SECOND,
     STYLE,
     STYLES,
@@ -41,12 +43,18 @@ SAMPLING_BATCH = 8
 
 
 def check(
-    *, clips_per_register: int = 150, model: T2VModel | None = None, on_clip: Callable[[int, int], None] | None = None
+    name: str = "miniature",
+    *,
+    clips_per_register: int = 150,
+    model: T2VModel | None = None,
+    on_clip: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Measure everything the model card says. `on_clip(done, total)` follows the generation of clips."""
-    model = model or load_model("miniature")
+    model = model or load_model(name)
     detector = load_detector(WEIGHTS / "detector.safetensors")
     fidelity, seconds = measure_fidelity(model, detector, clips_per_register, on_clip)
+    image_name = image_model_of(name)
+    images = measure_images(load_image_model(image_name), detector, clips_per_register) if image_name else None
     return {
         "detector": measure_detector(detector),
         "fidelity": fidelity,
@@ -54,7 +62,8 @@ def check(
         "num_inference_steps": model.family.defaults.num_inference_steps,
         "guidance_scale": model.family.defaults.guidance_scale,
         "seconds_per_clip": round(seconds, 2),
-        "megabytes": megabytes(WEIGHTS),
+        "megabytes": megabytes(WEIGHTS / name, *WEIGHTS.glob("*.safetensors")),
+        **({} if images is None else {"image_model": image_name, "images": images}),
     }
 
 
@@ -107,6 +116,23 @@ def measure_fidelity(
     return fidelity, time.monotonic() - began
 
 
+def measure_images(model: ImageModel, detector: MiniatureDetector, images_per_register: int) -> dict[str, dict[str, float]]:
+    """Per register, the share of single images that show what was asked; a still says nothing of motion."""
+    scores: dict[str, dict[str, float]] = {}
+    for index, register in enumerate(REGISTERS):
+        generator, rng = torch.Generator().manual_seed(CHECK_SEED + index), random.Random(CHECK_SEED + index)
+        labels = sample_labels(images_per_register, generator, two_subjects=0.0, empty=0.0)
+        prompts = [caption(row, rng, register=register) for row in labels.tolist()]
+        parts = []
+        for start in range(0, images_per_register, SAMPLING_BATCH):
+            batch = prompts[start : start + SAMPLING_BATCH]
+            parts.append(model.sample(batch, seeds=CHECK_SEED + 10_000 * index + start))
+        stills = torch.cat(parts)[:, None].expand(-1, NUM_FRAMES, -1, -1, -1)
+        found = attribute_scores(detector.judge(stills * 2 - 1), labels)
+        scores[register] = {name: share for name, share in found.items() if name != "motion"}
+    return scores
+
+
 def attribute_scores(verdict: Verdict, labels: Tensor) -> dict[str, float]:
     """Shares of clips in which each asked attribute is found; `subject` asks for all of a clip's subjects.
 
@@ -134,9 +160,10 @@ def per_subject(verdict: Verdict, labels: Tensor) -> dict[str, float]:
     return rates
 
 
-def megabytes(folder: Path) -> float:
-    """Size of everything in a folder, MiB."""
-    return round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20, 2)
+def megabytes(*paths: Path) -> float:
+    """Size of files, and of everything in folders, MiB."""
+    files = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
+    return round(sum(file.stat().st_size for file in files) / 2**20, 2)
 
 
 def _share(answers: Tensor) -> float:

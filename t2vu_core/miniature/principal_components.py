@@ -29,7 +29,7 @@ def initialise_linearly(vae: AutoencoderKLLTXVideo, clips_BFCHW: Tensor) -> None
 
     patches = _input_of(encoder.conv_in.conv, lambda: encoder(pixels))[:, :, 2:]  # two frames of causal padding
     pairs = (encoder.conv_in.conv.out_channels - 1) // 2
-    mean, basis, _ = _components(_rows(patches), pairs)
+    mean, basis, _ = components(_rows(patches), pairs)
     constant = torch.full((encoder.conv_in.conv.out_channels,), 0.0)
     spread = ((_rows(patches) - mean) @ basis).square().sum(1).mean().sqrt()
     constant[2 * pairs :] = 3.0 * spread
@@ -38,19 +38,19 @@ def initialise_linearly(vae: AutoencoderKLLTXVideo, clips_BFCHW: Tensor) -> None
 
     folded = _input_of(encoder.norm_out, lambda: encoder(pixels))
     features = folded.flatten(0, -2)
-    mean, basis, deviations = _components(features, latent_channels)
+    mean, basis, deviations = components(features, latent_channels)
     wanted = (features - mean) @ basis / deviations**WHITENING
     wanted = wanted / wanted.std()
     bent = _input_of(encoder.conv_out.conv, lambda: encoder(pixels))[:, :, 2:]
-    weight, bias = _least_squares(_rows(bent), wanted)
+    weight, bias = least_squares(_rows(bent), wanted)
     log_variance = -5.0
     weight = torch.cat([weight, torch.zeros(1, weight.shape[1])])
     _set_pointwise(encoder.conv_out, weight, torch.cat([bias, torch.tensor([log_variance])]))
 
     latents = vae.encode(pixels).latent_dist.mode()
-    _set_pointwise(decoder.conv_in, *_least_squares(_rows(latents), features))
+    _set_pointwise(decoder.conv_in, *least_squares(_rows(latents), features))
     bent = _input_of(decoder.conv_out.conv, lambda: decoder(latents))[:, :, 1:-1]
-    _set_pointwise(decoder.conv_out, *_least_squares(_rows(bent), _rows(patches)))
+    _set_pointwise(decoder.conv_out, *least_squares(_rows(bent), _rows(patches)))
 
 
 def _silence_branches(vae: AutoencoderKLLTXVideo) -> None:
@@ -75,14 +75,14 @@ def _rows(volume_BCTHW: Tensor) -> Tensor:
     return volume_BCTHW.movedim(1, -1).flatten(0, -2)
 
 
-def _components(rows: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+def components(rows: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (d,), the first principal directions (d, count) and the standard deviations along them (count,)."""
     mean = rows.mean(0)
     values, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
     return mean, vectors[:, -count:].flip(1), values[-count:].flip(0).clamp(min=1e-8).sqrt()
 
 
-def _least_squares(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+def least_squares(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
     """Weight (out, in) and bias of the linear map that fits best, slightly damped."""
     mean_in, mean_out = inputs.mean(0), outputs.mean(0)
     centred = (inputs - mean_in).double()

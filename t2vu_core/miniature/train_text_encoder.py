@@ -13,9 +13,8 @@ import time
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast, T5EncoderModel
+from transformers import CLIPTextModel, PreTrainedTokenizerBase, T5EncoderModel
 
-from t2vu_core.miniature.architecture import MAX_TEXT_TOKENS
 from t2vu_core.miniature.captions import REGISTERS, caption
 from t2vu_core.miniature.world import BACKGROUNDS, FIRST, MOTION, MOTIONS, NOBODY, SECOND, STYLES, SUBJECTS, sample_labels
 
@@ -27,8 +26,8 @@ UNSAID = -100
 
 
 def train_text_encoder(
-    text_encoder: T5EncoderModel,
-    tokenizer: PreTrainedTokenizerFast,
+    text_encoder: T5EncoderModel | CLIPTextModel,
+    tokenizer: PreTrainedTokenizerBase,
     *,
     minutes: float,
     seed: int,
@@ -37,7 +36,7 @@ def train_text_encoder(
 ) -> float:
     """Train in place for a time budget; the share of unseen captions of which every fact is read right."""
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
-    heads = nn.ModuleList(nn.Linear(text_encoder.config.d_model, count) for count in CHOICES)
+    heads = nn.ModuleList(nn.Linear(text_encoder.config.hidden_size, count) for count in CHOICES)
     parameters = [*text_encoder.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, learning_rate, weight_decay=0.0, fused=True)
     start, step = time.monotonic(), 0
@@ -60,9 +59,9 @@ def train_text_encoder(
 
 
 def _read(
-    text_encoder: T5EncoderModel,
+    text_encoder: T5EncoderModel | CLIPTextModel,
     heads: nn.ModuleList,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerBase,
     count: int,
     generator: torch.Generator,
     rng: random.Random,
@@ -70,7 +69,7 @@ def _read(
     """Fresh captions -> their facts (count, 5) and the logits of each fact."""
     labels = sample_labels(count, generator, two_subjects=0.25)
     captions = [caption(row, rng, register=rng.choice(REGISTERS)) for row in labels.tolist()]
-    tokens = tokenizer(captions, padding="max_length", max_length=MAX_TEXT_TOKENS, truncation=True, return_tensors="pt")
+    tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
     with torch.autocast("cpu", torch.bfloat16):
         states = text_encoder(tokens.input_ids)[0].float().mean(1)
     targets = labels.clone()

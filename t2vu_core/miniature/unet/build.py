@@ -1,0 +1,181 @@
+"""Building the second miniature: VAE, text encoder, image model, motion adapter; a build resumes at its last stage.
+
+The detector is the first miniature's, of the same world. One diffusers folder results that stock
+`AnimateDiffPipeline` and stock `StableDiffusionPipeline` both load: it holds the image UNet and the motion
+adapter apart.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel
+from diffusers import __version__ as diffusers_version
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from t2vu_core.errors import UserError
+from t2vu_core.miniature.build import machine, prompt_set
+from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
+from t2vu_core.miniature.train_text_encoder import train_text_encoder
+from t2vu_core.miniature.unet.architecture import (
+    make_motion_adapter,
+    make_scheduler,
+    make_text_encoder,
+    make_tokenizer,
+    make_unet,
+    make_vae,
+)
+from t2vu_core.miniature.unet.train_image import encode_frames, train_image
+from t2vu_core.miniature.unet.train_motion import train_motion
+from t2vu_core.miniature.unet.train_vae import initialise_encoder, reconstruction_error, sample_frames, train_vae
+
+log = logging.getLogger(__name__)
+
+COMPONENTS = {
+    "vae": ("diffusers", "AutoencoderKL"),
+    "text_encoder": ("transformers", "CLIPTextModel"),
+    "tokenizer": ("transformers", "CLIPTokenizer"),
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "motion_adapter": ("diffusers", "MotionAdapter"),
+    "scheduler": ("diffusers", "DDIMScheduler"),
+}
+
+
+@dataclass(frozen=True)
+class UNetBuildPlan:
+    """How long each stage trains, in minutes of this machine, and on how many clips."""
+
+    vae_minutes: float = 4.0
+    text_encoder_minutes: float = 2.0
+    image_minutes: float = 29.0
+    motion_minutes: float = 10.0
+    num_clips: int = 12_000
+    batch_size: int = 64
+    clips_per_batch: int = 8
+    seed: int = 0
+
+
+def build_unet(work: Path, plan: UNetBuildPlan) -> None:
+    """Run the stages that have no result in `work` yet."""
+    work.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(plan.seed)
+    seconds = _read_json(work / "seconds.json")
+    stages: dict[str, Callable[[Path, UNetBuildPlan], None]] = {
+        "vae": _build_vae,
+        "text_encoder": _build_text_encoder,
+        "image": _build_image,
+        "motion": _build_motion,
+    }
+    for name, run in stages.items():
+        if name in seconds:
+            continue
+        log.info("stage %s", name)
+        start = time.monotonic()
+        run(work, plan)
+        seconds[name] = round(time.monotonic() - start)
+        (work / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
+
+
+def export_unet(work: Path, plan: UNetBuildPlan, out: Path = WEIGHTS) -> Path:
+    """Put the finished parts into one folder under `out`, in half precision, with prompts and how they were built."""
+    missing = {"vae", "text_encoder", "image", "motion"} - set(_read_json(work / "seconds.json"))
+    if missing:
+        raise UserError(f"The build in {work} is not finished: {', '.join(sorted(missing))} is missing. Build again.")
+    target = out / UNET_NAME
+    shutil.rmtree(target, ignore_errors=True)
+    save_models(
+        target,
+        vae=AutoencoderKL.from_pretrained(work / "image" / "vae").half(),
+        text_encoder=CLIPTextModel.from_pretrained(work / "image" / "text_encoder").half(),
+        unet=UNet2DConditionModel.from_pretrained(work / "image" / "unet").half(),
+        motion_adapter=MotionAdapter.from_pretrained(work / "motion").half(),
+        tokenizer=make_tokenizer(seed=plan.seed),
+    )
+    (target / "prompts.json").write_text(json.dumps(prompt_set(), indent=1), encoding="utf-8")
+    facts = {"plan": asdict(plan), "seconds": _read_json(work / "seconds.json"), "machine": machine()}
+    (target / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    return target
+
+
+def save_models(folder: Path, *, tokenizer: CLIPTokenizer, **parts: nn.Module) -> None:
+    """One folder that both stock pipelines load; AnimateDiff's own would merge the image UNet with the adapter."""
+    components = {"tokenizer": tokenizer, "scheduler": make_scheduler(), **parts}
+    for name, component in components.items():
+        component.save_pretrained(folder / name)
+    index = {
+        "_class_name": "AnimateDiffPipeline",
+        "_diffusers_version": diffusers_version,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        **{name: list(COMPONENTS[name]) for name in sorted(COMPONENTS)},
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _build_vae(work: Path, plan: UNetBuildPlan) -> None:
+    generator = torch.Generator().manual_seed(plan.seed + 3)
+    vae = make_vae()
+    initialise_encoder(vae, sample_frames(1000, generator))
+    train_vae(vae, minutes=plan.vae_minutes, seed=plan.seed)
+    log.info("vae: mean squared error %.5f on unseen frames", reconstruction_error(vae, sample_frames(300, generator)))
+    vae.save_pretrained(work / "vae")
+
+
+def _build_text_encoder(work: Path, plan: UNetBuildPlan) -> None:
+    tokenizer = make_tokenizer(seed=plan.seed)
+    text_encoder = make_text_encoder(tokenizer)
+    share = train_text_encoder(text_encoder, tokenizer, minutes=plan.text_encoder_minutes, seed=plan.seed + 5)
+    log.info("text encoder: every fact read in %.1f %% of captions", 100 * share)
+    text_encoder.save_pretrained(work / "text_encoder")
+
+
+def _build_image(work: Path, plan: UNetBuildPlan) -> None:
+    vae = AutoencoderKL.from_pretrained(work / "vae").eval()
+    frames = encode_frames(vae, plan.num_clips, seed=plan.seed + 11)
+    tokenizer, unet = make_tokenizer(seed=plan.seed), make_unet()
+    text_encoder = CLIPTextModel.from_pretrained(work / "text_encoder")
+
+    def keep(folder: Path) -> None:
+        for name, part in (("vae", vae), ("text_encoder", text_encoder), ("unet", unet)):
+            part.save_pretrained(folder / name)
+
+    train_image(
+        unet, text_encoder, tokenizer, frames, minutes=plan.image_minutes, seed=plan.seed, batch_size=plan.batch_size,
+        on_interval=lambda minutes: keep(work / f"image_{minutes:.0f}"),
+    )  # fmt: skip
+    keep(work / "image")
+
+
+def _build_motion(work: Path, plan: UNetBuildPlan) -> None:
+    load = partial(_frozen, work / "image")
+    vae, text_encoder, unet = (
+        load("vae", AutoencoderKL),
+        load("text_encoder", CLIPTextModel),
+        load("unet", UNet2DConditionModel),
+    )
+    clips = encode_frames(vae, plan.num_clips, seed=plan.seed + 11)
+    adapter = make_motion_adapter()
+    train_motion(
+        adapter, unet, text_encoder, make_tokenizer(seed=plan.seed), clips, minutes=plan.motion_minutes,
+        seed=plan.seed + 1, batch_size=plan.clips_per_batch,
+        on_interval=lambda minutes: adapter.save_pretrained(work / f"motion_{minutes:.0f}"),
+    )  # fmt: skip
+    adapter.save_pretrained(work / "motion")
+
+
+def _frozen(folder: Path, name: str, kind: Any) -> Any:
+    return kind.from_pretrained(folder / name).eval().requires_grad_(False)
+
+
+def _read_json(path: Path) -> dict[str, int]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

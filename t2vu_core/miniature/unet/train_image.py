@@ -1,0 +1,162 @@
+"""Training of the image model, text encoder and UNet together, on single frames of the world and fresh captions.
+
+Late frames are drawn more often than early ones. Seen singly, a frame of something that moves left looks like
+one that moves right, so the image UNet would not learn which word it was, and the motion adapter, which reads
+no text of its own, could never know. Late frames show where a motion leads.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from t2vu_core.miniature.averaging import MovingAverage
+from t2vu_core.miniature.train_denoiser import draw_caption, draw_timesteps, plain_attention
+from t2vu_core.miniature.unet.architecture import MAX_TEXT_TOKENS, make_scheduler
+from t2vu_core.miniature.unet.optimizers import Optimizers, split, trapezoid
+from t2vu_core.miniature.world import NUM_FRAMES, render, sample_labels
+
+log = logging.getLogger(__name__)
+
+TEXT_RATE = 1e-4
+"""At the UNet's pace the text encoder would lose the subjects' words, see `train_text_encoder`."""
+
+
+@dataclass
+class EncodedFrames:
+    """The training set: labels (n, 5) and scaled latents of all frames (n, F, C, h, w) in bf16."""
+
+    labels: list[list[int]]
+    latents: Tensor
+
+
+@torch.no_grad()
+def encode_frames(vae: AutoencoderKL, count: int, *, seed: int) -> EncodedFrames:
+    """Render and encode clips; sets the VAE's `scaling_factor` so that latents have unit variance."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = sample_labels(count, generator, two_subjects=0.25)
+    parts = []
+    for rows in labels.split(32):
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = vae.encode(render(rows, generator).flatten(0, 1)).latent_dist.mode()
+        parts.append(latents.float().unflatten(0, (len(rows), NUM_FRAMES)).to(torch.bfloat16))
+    latents = torch.cat(parts)
+    vae.register_to_config(scaling_factor=1 / latents.float().std().item())
+    return EncodedFrames(labels.tolist(), latents.mul_(vae.config.scaling_factor))
+
+
+def encode_captions(text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Captions -> states (B, 48, D), padded and encoded as the stock pipelines do."""
+    tokens = tokenizer(captions, padding="max_length", max_length=MAX_TEXT_TOKENS, truncation=True, return_tensors="pt")
+    return text_encoder(tokens.input_ids)[0]
+
+
+def noised(latents: Tensor, generator: torch.Generator, alphas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents (B, ...) -> noisy ones, timesteps (B,), and the velocity alpha noise - sigma latents (arXiv 2202.00512)."""
+    timesteps = draw_timesteps(len(latents), generator)
+    noise = torch.randn(latents.shape, generator=generator)
+    shape = (-1, *(1,) * (latents.ndim - 1))
+    alpha, sigma = alphas[timesteps].sqrt().view(shape), (1 - alphas[timesteps]).sqrt().view(shape)
+    return alpha * latents + sigma * noise, timesteps, alpha * noise - sigma * latents
+
+
+def draw_frames(count: int, generator: torch.Generator) -> Tensor:
+    """Which frame of each clip: the last is drawn nine times as often as the first."""
+    weights = torch.arange(1.0, NUM_FRAMES + 1)
+    return torch.multinomial(weights, count, replacement=True, generator=generator)
+
+
+def train_image(
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    frames: EncodedFrames,
+    *,
+    minutes: float,
+    seed: int,
+    batch_size: int = 64,
+    on_interval: Callable[[float], None] | None = None,
+) -> None:
+    """Train both in place for a time budget; the weights left behind are the moving average.
+
+    `on_interval(minutes)` is called about every ten minutes with the averaged weights in place.
+    """
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    model = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).train().requires_grad_(True)
+    # plain_attention knows no mask, and CLIP's is causal.
+    text_encoder.set_attn_implementation("eager")
+    matrices, rest = split(unet, first_and_last=("conv_in.", "conv_out.", "time_embedding."))
+    groups = [{"params": rest, "lr": 1e-3}, {"params": list(text_encoder.parameters()), "lr": TEXT_RATE}]
+    optimizers = Optimizers(matrices, groups)
+    average = MovingAverage(model.parameters(), decay=0.9985)
+    alphas = make_scheduler().alphas_cumprod.float()
+    progress = Progress("image", minutes, average, on_interval)
+    with plain_attention():
+        while progress.begin():
+            rows = torch.randint(0, len(frames.latents), (batch_size,), generator=generator)
+            latents = frames.latents[rows, draw_frames(batch_size, generator)].float()
+            noisy, timesteps, velocity = noised(latents, generator, alphas)
+            captions = [draw_caption(frames.labels[row], rng) for row in rows]
+            with torch.autocast("cpu", torch.bfloat16):
+                text = encode_captions(text_encoder, tokenizer, captions)
+                predicted = unet(noisy, timesteps, text, return_dict=False)[0]
+            loss = F.mse_loss(predicted.float(), velocity)
+            optimizers.step(loss, factor=trapezoid(progress.step, progress.done))
+            progress.end(loss.item())
+    model.eval()
+
+
+class Progress:
+    """Time, log and moving average of a training that lasts a number of minutes; interruptions do not count."""
+
+    def __init__(
+        self, name: str, minutes: float, average: MovingAverage, on_interval: Callable[[float], None] | None = None
+    ) -> None:
+        self.name, self.minutes, self.average, self.on_interval = name, minutes, average, on_interval
+        self.step, self.spent, self.reported, self._tick = 0, 0.0, 0.0, 0.0
+        self.losses: list[float] = []
+
+    @property
+    def done(self) -> float:
+        """Share of the time that is spent."""
+        return self.spent / (60 * self.minutes)
+
+    def begin(self) -> bool:
+        """Whether another step is due; after the last, the averaged weights are in place."""
+        self._tick = time.monotonic()
+        if self.done < 1:
+            return True
+        self.average.copy_to_parameters()
+        log.info("%s: %d steps", self.name, self.step)
+        return False
+
+    def end(self, loss: float) -> None:
+        """Count a step; every hundredth is logged, and about every ten minutes the interval is reported."""
+        self.average.update()
+        self.losses.append(loss)
+        self.step += 1
+        self.spent += time.monotonic() - self._tick
+        if self.step % 100 == 0 or self.step == 5:
+            mean, self.losses = sum(self.losses) / len(self.losses), []
+            pace = 1000 * self.spent / self.step
+            log.info("%s step %d: loss %.4f, %.1f min, %.0f ms a step", self.name, self.step, mean, self.spent / 60, pace)
+        if self.on_interval and self.spent / 60 >= self.reported + 10:
+            self.reported = self.spent / 60
+            self._report(self.on_interval)
+
+    @torch.no_grad()
+    def _report(self, on_interval: Callable[[float], None]) -> None:
+        live = [parameter.detach().clone() for parameter in self.average.parameters]
+        self.average.copy_to_parameters()
+        on_interval(self.reported)
+        for parameter, value in zip(self.average.parameters, live, strict=True):
+            parameter.copy_(value)

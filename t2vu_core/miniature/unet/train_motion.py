@@ -1,0 +1,68 @@
+"""Training of the motion adapter on clips, the image model frozen (AnimateDiff, arXiv 2307.04725, section 4.2)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from t2vu_core.miniature.averaging import MovingAverage
+from t2vu_core.miniature.train_denoiser import draw_caption, plain_attention
+from t2vu_core.miniature.unet.architecture import make_scheduler
+from t2vu_core.miniature.unet.optimizers import Optimizers, split, trapezoid
+from t2vu_core.miniature.unet.train_image import EncodedFrames, Progress, encode_captions, noised
+
+MOTION = "motion_modules"
+
+
+def train_motion(
+    adapter: MotionAdapter,
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    clips: EncodedFrames,
+    *,
+    minutes: float,
+    seed: int,
+    batch_size: int = 8,
+    on_interval: Callable[[float], None] | None = None,
+) -> None:
+    """Train the adapter in place for a time budget; nothing else changes. It ends as the moving average.
+
+    `on_interval(minutes)` is called about every ten minutes with the averaged weights in the adapter.
+    """
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    video = UNetMotionModel.from_unet2d(unet, adapter).train()
+    video.freeze_unet2d_params()
+    trained = [parameter for parameter in video.parameters() if parameter.requires_grad]
+    matrices, rest = split(video, first_and_last=())
+    optimizers = Optimizers(matrices, [{"params": rest, "lr": 1e-3}])
+    average = MovingAverage(trained, decay=0.9985)
+    alphas = make_scheduler().alphas_cumprod.float()
+
+    def keep() -> None:
+        adapter.load_state_dict({name: value for name, value in video.state_dict().items() if MOTION in name})
+
+    def report(minutes_spent: float) -> None:
+        keep()
+        if on_interval is not None:
+            on_interval(minutes_spent)
+
+    progress = Progress("motion", minutes, average, report)
+    with plain_attention():
+        while progress.begin():
+            rows = torch.randint(0, len(clips.latents), (batch_size,), generator=generator)
+            noisy, timesteps, velocity = noised(clips.latents[rows].float(), generator, alphas)
+            captions = [draw_caption(clips.labels[row], rng) for row in rows]
+            with torch.autocast("cpu", torch.bfloat16):
+                with torch.no_grad():
+                    text = encode_captions(text_encoder, tokenizer, captions).repeat_interleave(noisy.shape[1], dim=0)
+                predicted = video(noisy.transpose(1, 2), timesteps, text, return_dict=False)[0].transpose(1, 2)
+            loss = F.mse_loss(predicted.float(), velocity)
+            optimizers.step(loss, factor=trapezoid(progress.step, progress.done))
+            progress.end(loss.item())
+    keep()
