@@ -86,7 +86,7 @@ def log_folder_of(options: argparse.Namespace) -> Path | None:
 
 
 def parse_options(pairs: list[str]) -> dict[str, int | float | str]:
-    """`["eta=3", "augmentation=grammar", ...]` -> settings, as numbers where they are."""
+    """`["eta=3", "augmentation=grammar", ...]` -> settings, as numbers or true and false where they are."""
     settings: dict[str, int | float | str] = {}
     for pair in pairs:
         key, separator, value = (part.strip() for part in pair.partition("="))
@@ -97,6 +97,8 @@ def parse_options(pairs: list[str]) -> dict[str, int | float | str]:
 
 
 def _value(text: str) -> int | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(text)

@@ -10,6 +10,7 @@ import av
 import pytest
 
 from t2vu_core.cli import main
+from t2vu_core.commands.erase import parse_options
 from tests.core.tiny_models import TINY_MODELS
 
 TINY = TINY_MODELS["cogvideox-2b"]
@@ -125,3 +126,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert "Traceback" not in error
     assert out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_of_the_method_are_numbers_words_and_switches() -> None:
+    pairs = ["steps=4", "eta=1.5", "augmentation=grammar", "gradient_checkpointing=true"]
+    assert parse_options(pairs) == {"steps": 4, "eta": 1.5, "augmentation": "grammar", "gradient_checkpointing": True}
