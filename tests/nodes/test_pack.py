@@ -15,10 +15,6 @@ from tools.comfyui.server import PACK, REPOSITORY
 
 DISPLAY_NAMES = {
     "T2VULoadModel": "Load T2V Model",
-    "T2VUFewShotUnlearn": "Few-Shot Unlearn Encoder",
-    "T2VUApplyEncoder": "Apply Unlearned Encoder",
-    "T2VUApplyEncoderClip": "Apply Unlearned Encoder (CLIP)",
-    "T2VULoadEncoder": "Load Unlearned Encoder",
     "T2VUVelocityErase": "Velocity Erase Fine-tune",
     "T2VUApplyEraser": "Apply Eraser",
     "T2VUApplyEraserNative": "Apply Eraser (MODEL)",
