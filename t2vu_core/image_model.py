@@ -23,6 +23,7 @@ from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families.base import TextCondition
 from t2vu_core.families.unet import PIPELINE_UNIT, make_unet_scheduler, own_pixels, small, to_latents, to_pixels
+from t2vu_core.quiet import quiet_libraries
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class ImageModel:
         """Hash of the text encoder's weights; equal to that of a video model that shares it."""
         return hash_tensors(self.text_encoder.state_dict().items())
 
+    @quiet_libraries()
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         """Encode prompts as the stock pipeline does, (B, S, D); gradients reach encoder weights that ask for them."""
         embeds, _ = self.pipeline.encode_prompt(
@@ -190,9 +192,14 @@ def load_image_model(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with torch.inference_mode(False):
         try:
-            pipeline = StableDiffusionPipeline.from_pretrained(
-                folder, dtype=dtype or torch.float32, local_files_only=True, safety_checker=None, requires_safety_checker=False
-            )
+            with quiet_libraries():
+                pipeline = StableDiffusionPipeline.from_pretrained(
+                    folder,
+                    dtype=dtype or torch.float32,
+                    local_files_only=True,
+                    safety_checker=None,
+                    requires_safety_checker=False,
+                )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{folder} is not a text-to-image model of Stable Diffusion's classes: {reason}") from error
