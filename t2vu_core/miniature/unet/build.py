@@ -55,11 +55,12 @@ COMPONENTS = {
 class UNetBuildPlan:
     """How long each stage trains, in minutes of this machine, and on how many clips."""
 
-    vae_minutes: float = 4.0
+    vae_minutes: float = 3.0
     text_encoder_minutes: float = 2.0
-    image_minutes: float = 29.0
+    image_minutes: float = 30.0
     motion_minutes: float = 10.0
     num_clips: int = 12_000
+    num_captions: int = 20_000
     batch_size: int = 64
     clips_per_batch: int = 8
     seed: int = 0
@@ -99,7 +100,7 @@ def export_unet(work: Path, plan: UNetBuildPlan, out: Path = WEIGHTS) -> Path:
         text_encoder=CLIPTextModel.from_pretrained(work / "image" / "text_encoder").half(),
         unet=UNet2DConditionModel.from_pretrained(work / "image" / "unet").half(),
         motion_adapter=MotionAdapter.from_pretrained(work / "motion").half(),
-        tokenizer=make_tokenizer(seed=plan.seed),
+        tokenizer=CLIPTokenizer.from_pretrained(work / "text_encoder"),
     )
     (target / "prompts.json").write_text(json.dumps(prompt_set(), indent=1), encoding="utf-8")
     facts = {"plan": asdict(plan), "seconds": _read_json(work / "seconds.json"), "machine": machine()}
@@ -112,6 +113,9 @@ def save_models(folder: Path, *, tokenizer: CLIPTokenizer, **parts: nn.Module) -
     components = {"tokenizer": tokenizer, "scheduler": make_scheduler(), **parts}
     for name, component in components.items():
         component.save_pretrained(folder / name)
+    # transformers would load half precision as it is, diffusers in fp32: their parts would not fit together.
+    config = folder / "text_encoder" / "config.json"
+    config.write_text(json.dumps({**_read_json(config), "dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
     index = {
         "_class_name": "AnimateDiffPipeline",
         "_diffusers_version": diffusers_version,
@@ -126,23 +130,24 @@ def _build_vae(work: Path, plan: UNetBuildPlan) -> None:
     generator = torch.Generator().manual_seed(plan.seed + 3)
     vae = make_vae()
     initialise_encoder(vae, sample_frames(1000, generator))
-    train_vae(vae, minutes=plan.vae_minutes, seed=plan.seed)
+    train_vae(vae, minutes=plan.vae_minutes, seed=plan.seed, num_frames=plan.num_clips // 2)
     log.info("vae: mean squared error %.5f on unseen frames", reconstruction_error(vae, sample_frames(300, generator)))
     vae.save_pretrained(work / "vae")
 
 
 def _build_text_encoder(work: Path, plan: UNetBuildPlan) -> None:
-    tokenizer = make_tokenizer(seed=plan.seed)
+    tokenizer = make_tokenizer(num_captions=plan.num_captions, seed=plan.seed)
     text_encoder = make_text_encoder(tokenizer)
     share = train_text_encoder(text_encoder, tokenizer, minutes=plan.text_encoder_minutes, seed=plan.seed + 5)
     log.info("text encoder: every fact read in %.1f %% of captions", 100 * share)
     text_encoder.save_pretrained(work / "text_encoder")
+    tokenizer.save_pretrained(work / "text_encoder")
 
 
 def _build_image(work: Path, plan: UNetBuildPlan) -> None:
     vae = AutoencoderKL.from_pretrained(work / "vae").eval()
     frames = encode_frames(vae, plan.num_clips, seed=plan.seed + 11)
-    tokenizer, unet = make_tokenizer(seed=plan.seed), make_unet()
+    tokenizer, unet = CLIPTokenizer.from_pretrained(work / "text_encoder"), make_unet()
     text_encoder = CLIPTextModel.from_pretrained(work / "text_encoder")
 
     def keep(folder: Path) -> None:
@@ -164,10 +169,10 @@ def _build_motion(work: Path, plan: UNetBuildPlan) -> None:
         load("unet", UNet2DConditionModel),
     )
     clips = encode_frames(vae, plan.num_clips, seed=plan.seed + 11)
-    adapter = make_motion_adapter()
+    adapter, tokenizer = make_motion_adapter(), CLIPTokenizer.from_pretrained(work / "text_encoder")
     train_motion(
-        adapter, unet, text_encoder, make_tokenizer(seed=plan.seed), clips, minutes=plan.motion_minutes,
-        seed=plan.seed + 1, batch_size=plan.clips_per_batch,
+        adapter, unet, text_encoder, tokenizer, clips, minutes=plan.motion_minutes, seed=plan.seed + 1,
+        batch_size=plan.clips_per_batch,
         on_interval=lambda minutes: adapter.save_pretrained(work / f"motion_{minutes:.0f}"),
     )  # fmt: skip
     adapter.save_pretrained(work / "motion")
@@ -177,5 +182,5 @@ def _frozen(folder: Path, name: str, kind: Any) -> Any:
     return kind.from_pretrained(folder / name).eval().requires_grad_(False)
 
 
-def _read_json(path: Path) -> dict[str, int]:
+def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

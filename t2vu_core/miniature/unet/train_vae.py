@@ -20,7 +20,7 @@ from t2vu_core.miniature.principal_components import WHITENING, components, leas
 from t2vu_core.miniature.train_vae import reconstruction_loss
 from t2vu_core.miniature.unet.architecture import GROUPS
 from t2vu_core.miniature.unet.optimizers import Optimizers, split, trapezoid
-from t2vu_core.miniature.world import render, sample_labels
+from t2vu_core.miniature.world import NUM_FRAMES, render, sample_labels
 
 log = logging.getLogger(__name__)
 
@@ -97,11 +97,14 @@ def _set(conv: nn.Conv2d, matrix: Tensor, *, tap: tuple[int, int] = (0, 0), keep
 
 def sample_frames(count: int, generator: torch.Generator, *, distractors: float = 0.05) -> Tensor:
     """Single frames of the world in [-1, 1], one of each clip: (count, 3, 32, 32)."""
-    clips = render(sample_labels(count, generator, distractors=distractors), generator)
-    return clips[torch.arange(count), torch.randint(0, clips.shape[1], (count,), generator=generator)].clone()
+    parts = []
+    for rows in sample_labels(count, generator, distractors=distractors).split(64):
+        clips = render(rows, generator)
+        parts.append(clips[torch.arange(len(rows)), torch.randint(0, NUM_FRAMES, (len(rows),), generator=generator)])
+    return torch.cat(parts)
 
 
-def train_vae(vae: AutoencoderKL, *, minutes: float, seed: int, batch_size: int = 32, num_frames: int = 12_000) -> None:
+def train_vae(vae: AutoencoderKL, *, minutes: float, seed: int, batch_size: int = 32, num_frames: int = 6000) -> None:
     """Train in place for a time budget; the weights left behind are the moving average."""
     generator = torch.Generator().manual_seed(seed)
     pool = sample_frames(num_frames, generator).to(torch.bfloat16)
