@@ -25,6 +25,7 @@ class EraserSet(nn.Module):
         super().__init__()
         # ModuleDict keys cannot hold dots, site names do.
         self.erasers = nn.ModuleDict({name.replace(".", "/"): eraser for name, eraser in erasers.items()})
+        self._on = True
 
     @classmethod
     def create(cls, sites: Sequence[EraserSite], *, rank: int, seed: int) -> EraserSet:
@@ -87,12 +88,21 @@ class EraserSet(nn.Module):
         erasers, handles = dict(self.items()), []
         try:
             for site in sites:
-                hook = _hook(site, erasers[site.name], strength, record)
+                hook = _hook(site, erasers[site.name], strength, record, lambda: self._on)
                 handles.append(site.module.register_forward_hook(hook))
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    @contextlib.contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """Within, the model computes as if these erasers were not attached."""
+        self._on = False
+        try:
+            yield
+        finally:
+            self._on = True
 
 
 def _new_eraser(site: EraserSite, rank: int) -> Eraser:
@@ -125,8 +135,12 @@ def _hook(
     eraser: Eraser,
     strength: float,
     record: Callable[[str, Tensor], None] | None,
+    is_on: Callable[[], bool],
 ) -> Callable[..., object]:
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: object) -> object:
+        if not is_on():
+            return output
+
         def change(hidden: Tensor) -> Tensor:
             removed = eraser(args[0] if eraser.reads_input else hidden)
             if record is not None and not eraser.reads_input:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 TextKeys = Literal["before_video", "after_video", "alone"]
-"""Where an attention's text keys stand: before or after the video tokens of a joint sequence, or without any (cross-attention)."""
+"""Where an attention's text keys stand: before or after the video tokens, or without any (cross-attention)."""
 
 SCORES_BYTES = 64 * 2**20
 """Queries go in blocks, so that even an attention without a fused kernel never holds more scores than this."""

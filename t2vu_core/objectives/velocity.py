@@ -1,6 +1,6 @@
 """Objectives of velocity erasing, in the model's own output space (epsilon, v or flow velocity).
 
-Shapes: predictions are latents-shaped with the batch first, written `v`.
+Shapes: predictions are latents-shaped with the batch first, written `v`; a dash marks the student's.
 """
 
 from __future__ import annotations
@@ -25,3 +25,23 @@ def unlearning_loss(v_student: Tensor, v_target: Tensor) -> Tensor:
 def preservation_loss(v_student: Tensor, v_frozen: Tensor) -> Tensor:
     """Mean squared error of the student to the frozen model where nothing must change (L_pre of the paper)."""
     return F.mse_loss(v_student, v_frozen)
+
+
+def guide(v_prompt: Tensor, v_empty: Tensor, guidance_scale: float) -> Tensor:
+    """Classifier-free guidance, `v(x, 0) + g (v(x, c) - v(x, 0))` (arXiv 2207.12598)."""
+    return v_empty + guidance_scale * (v_prompt - v_empty)
+
+
+def guided_unlearning_loss(
+    v_student: Tensor, v_student_empty: Tensor, v_target: Tensor, v_empty: Tensor, guidance_scale: float
+) -> Tensor:
+    """`|g(v'(x, c), v'(x, 0)) - g(v_target, v(x, 0))|^2 / g^2` with g(a, b) = b + g (a - b): judged after guidance.
+
+    Sampling shows the guided prediction, which amplifies g times what an eraser leaves of the concept, and
+    takes (g - 1) times what it changed of the empty prompt's away. This compares what sampling shows with the guided
+    target: with the neutral prompt's prediction as `v_target` (eta = 0), the clip of the neutral prompt. Divided by
+    g^2 it equals `unlearning_loss` where the empty prompt's prediction stayed, so that weights keep their meaning.
+    """
+    shown = guide(v_student, v_student_empty, guidance_scale)
+    wanted = guide(v_target, v_empty, guidance_scale)
+    return F.mse_loss(shown, wanted) / guidance_scale**2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 
+EXTRA = "extra."
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -29,6 +31,8 @@ class Checkpoint:
     path: Path
     fingerprint: str
     every: int = 25
+    extra: dict[str, Tensor] = field(default_factory=dict)
+    """What else a training needs to go on; saved with the state, and filled again by `load`."""
 
     def save(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
         """Write parameters, moments and losses; the number of losses is the step to go on with."""
@@ -36,6 +40,7 @@ class Checkpoint:
         for name, parameter in parameters.items():
             for key, value in optimizer.state[parameter].items():
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+        tensors |= {f"{EXTRA}{name}": tensor for name, tensor in self.extra.items()}
         tensors = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
         with atomic_path(self.path) as temporary:
             save_file(tensors, str(temporary), {"fingerprint": self.fingerprint, "losses": json.dumps(losses)})
@@ -57,6 +62,7 @@ class Checkpoint:
             for name, parameter in parameters.items():
                 parameter.copy_(tensors[f"parameter.{name}"])
                 optimizer.state[parameter] = self._moments(tensors, name, parameter)
+        self.extra.update({name.removeprefix(EXTRA): tensor for name, tensor in tensors.items() if name.startswith(EXTRA)})
         return json.loads(metadata["losses"])
 
     def _read(self) -> tuple[dict[str, Tensor], dict[str, str]]:

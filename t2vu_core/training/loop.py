@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from t2vu_core.training.checkpoint import Checkpoint
+from t2vu_core.training.workers import Workers
 
 
 class TrainingDiverged(RuntimeError):
@@ -40,28 +41,42 @@ def train(
     learning_rate: float,
     checkpoint: Checkpoint | None = None,
     on_step: Callable[[int, float], None] | None = None,
+    workers: Workers | None = None,
 ) -> list[float]:
     """Minimise `loss_at(step)` over `steps` steps; returns the losses.
 
     With a checkpoint it goes on where a saved state ends, and saves one every few steps, at the end, and
-    when anything stops it. `on_step(step, loss)` may raise StopEarly to end the training and keep it.
+    when anything stops it. `on_step(step, loss)` and `loss_at` may raise StopEarly to end the training and keep
+    it. With several `workers`, `loss_at` gives this one's part of the loss, and only the first of them saves.
     Raises TrainingDiverged, naming the step, on a loss that is NaN or infinite.
     """
     optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate)
+    workers = workers or Workers()
     losses = checkpoint.load(parameters, optimizer) if checkpoint else []
+    saved = checkpoint if workers.first else None
+    stop = False
     try:
-        while len(losses) < steps:
-            losses.append(_step(parameters, optimizer, loss_at, len(losses), steps, learning_rate))
-            if checkpoint and len(losses) % checkpoint.every == 0:
-                checkpoint.save(parameters, optimizer, losses)
-            if on_step is not None:
-                on_step(len(losses), losses[-1])
+        while len(losses) < steps and not workers.any(stop):
+            losses.append(_step(parameters, optimizer, loss_at, len(losses), steps, learning_rate, workers))
+            if saved and len(losses) % saved.every == 0:
+                saved.save(parameters, optimizer, losses)
+            stop = _stops(on_step, losses)
     except StopEarly:
         pass
     finally:
-        if checkpoint and losses:
-            checkpoint.save(parameters, optimizer, losses)
+        if saved and losses:
+            saved.save(parameters, optimizer, losses)
     return losses
+
+
+def _stops(on_step: Callable[[int, float], None] | None, losses: list[float]) -> bool:
+    """Tell how far it is; whether the caller has enough."""
+    try:
+        if on_step is not None:
+            on_step(len(losses), losses[-1])
+    except StopEarly:
+        return True
+    return False
 
 
 def _step(
@@ -71,14 +86,18 @@ def _step(
     step: int,
     steps: int,
     learning_rate: float,
+    workers: Workers,
 ) -> float:
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * learning_rate_factor(step, steps)
-    loss = loss_at(step)
+    part = loss_at(step)
+    loss = workers.total(part.detach())
     if not torch.isfinite(loss):
         raise TrainingDiverged(f"The loss became {loss.item()} at step {step}. Lower the learning rate or eta.")
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    if workers.count == 1 or part.requires_grad:
+        part.backward()
+    workers.add_up_gradients(parameters.values())
     norm = nn.utils.clip_grad_norm_(parameters.values(), 1.0)
     if not torch.isfinite(norm):
         raise TrainingDiverged(f"The gradient became {norm.item()} at step {step}. Lower the learning rate or eta.")

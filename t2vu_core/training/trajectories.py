@@ -1,22 +1,30 @@
 """Trajectories of the frozen model, sampled once: where on the way from noise to clip an eraser is trained.
 
 A trajectory is what guided sampling does for one prompt. Its points carry x_t and the frozen model's
-predictions there, so that a training step needs no teacher pass. P counts points, B clips in a batch.
+predictions there, so that a training step needs no teacher pass. P counts points, B clips in a batch, C prompts,
+N video tokens.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from t2vu_core.families.base import ClipSize, Family, TextCondition
+from t2vu_core.families.base import ClipSize, Family, MaskLayers, TextCondition
 from t2vu_core.model import noise
+from t2vu_core.objectives.localization import concept_mask
+from t2vu_core.objectives.velocity import guide
+from t2vu_core.recipes import TimestepSampling
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
+from t2vu_core.training.workers import Workers
 
 MAX_BATCH = 8
+WHOLE = 255
+"""Masks are kept as whole numbers: this one stands for 1."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +34,74 @@ class Trajectories:
     latents: Tensor
     timesteps: Tensor
     prompt: Tensor
+    progress: Tensor
+    """How far on the way from noise to clip a point lies, (P,) in [0, 1)."""
     predictions: dict[str, Tensor]
     """By name: `prompt` (with it), `empty` (without), and `neutral` where neutral prompts were given."""
+    ends: Tensor
+    """Where the trajectories end, (C, ...)."""
+    masks: Tensor | None = None
+    """Where in its clip each prompt's concept is, uint8 up to WHOLE; (C, N), or fewer rows where only the first were seen."""
 
     def __len__(self) -> int:
         return len(self.latents)
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the points take."""
-        return sum(part.numel() * part.element_size() for part in (self.latents, *self.predictions.values()))
+        """Memory that the points and masks take."""
+        parts = [self.latents, self.ends, *self.predictions.values(), *([] if self.masks is None else [self.masks])]
+        return sum(part.numel() * part.element_size() for part in parts)
+
+    def mask_of(self, rows: Tensor) -> Tensor:
+        """The masks of some points, (R, N) float32 in [0, 1]."""
+        assert self.masks is not None
+        return self.masks[self.prompt[rows]].float() / WHOLE
+
+    def draw(self, count: int, how: TimestepSampling, generator: torch.Generator) -> Tensor:
+        """Indices of `count` points, with repetition.
+
+        `uniform` takes every point alike; `early` leans linearly towards the noise, where a clip's layout is
+        decided, `late` towards the clip, where its details are; `middle` is a parabola between both.
+        """
+        if how == "uniform":
+            return torch.randint(0, len(self), (count,), generator=generator)
+        middle_of_step = self.progress + 0.5 * (1 - self.progress.max())
+        weights = {
+            "early": 1 - middle_of_step,
+            "late": middle_of_step,
+            "middle": middle_of_step * (1 - middle_of_step),
+        }[how]
+        return torch.multinomial(weights, count, replacement=True, generator=generator)
+
+    @staticmethod
+    def cat(parts: Sequence[Trajectories]) -> Trajectories:
+        """Trajectories of other prompts one behind the other; `prompt` must count on already."""
+
+        def join(tensors: Sequence[Tensor | None]) -> Tensor | None:
+            present = [tensor for tensor in tensors if tensor is not None]
+            return torch.cat(present) if present else None
+
+        return Trajectories(
+            torch.cat([part.latents for part in parts]),
+            torch.cat([part.timesteps for part in parts]),
+            torch.cat([part.prompt for part in parts]),
+            torch.cat([part.progress for part in parts]),
+            {name: torch.cat([part.predictions[name] for part in parts]) for name in parts[0].predictions},
+            torch.cat([part.ends for part in parts]),
+            join([part.masks for part in parts]),
+        )
+
+
+Driver = Callable[[], contextlib.AbstractContextManager[None]]
+"""Within it the model computes as the student that chooses the way."""
+
+
+@dataclass(frozen=True)
+class _Route:
+    num_steps: int
+    guidance_scale: float
+    driver: Driver | None
+    mask_layers: MaskLayers
 
 
 @torch.no_grad()
@@ -46,17 +112,25 @@ def sample_trajectories(
     size: ClipSize,
     *,
     neutral: TextCondition | None = None,
+    positions: Sequence[Sequence[int]] | None = None,
+    mask_layers: MaskLayers = "all",
     seeds: Sequence[int],
     num_steps: int,
     guidance_scale: float,
+    driver: Driver | None = None,
     on_progress: ProgressCallback | None = None,
     done: int = 0,
     total: int = 0,
+    workers: Workers | None = None,
 ) -> Trajectories:
     """Sample one trajectory per prompt with guidance and keep every point of it.
 
-    `done` and `total` place this call's clips in a longer progress.
+    With `positions` (the concept's text tokens in the first prompts, or in all) these trajectories get a mask. A
+    `driver` chooses the way (on-policy), while the predictions that are kept stay the frozen model's. `done` and
+    `total` place this call's clips in a longer progress. Several workers share the clips, and each gets all of them.
     """
+    workers, route = workers or Workers(), _Route(num_steps, guidance_scale, driver, mask_layers)
+    batch = workers.share_of_batch(len(condition), MAX_BATCH)
     parts: list[Trajectories] = []
     finished = done
 
@@ -65,21 +139,21 @@ def sample_trajectories(
         if on_progress is not None:
             on_progress(TrainProgress("trajectories", finished, total))
 
-    for start in range(0, len(condition), MAX_BATCH):
-        rows = slice(start, start + MAX_BATCH)
-        parts += _rollout(
-            family, condition[rows], empty, None if neutral is None else neutral[rows], size,
-            seeds=seeds[rows], first=start, num_steps=num_steps, guidance_scale=guidance_scale, on_step=on_step,
-        )  # fmt: skip
-        finished = done + min(start + MAX_BATCH, len(condition))
+    starts = range(0, len(condition), batch)
+    for index, start in enumerate(starts):
+        rows = slice(start, start + batch)
+        if index % workers.count == workers.rank:
+            part = _rollout(
+                family, condition[rows], empty, None if neutral is None else neutral[rows], size, route,
+                positions=(positions or [])[rows] or None, seeds=seeds[rows], first=start, on_step=on_step,
+            )  # fmt: skip
+            parts.append(part)
+        finished = done + min(start + batch, len(condition))
         on_step()
-    names = parts[0].predictions
-    return Trajectories(
-        torch.cat([part.latents for part in parts]),
-        torch.cat([part.timesteps for part in parts]),
-        torch.cat([part.prompt for part in parts]),
-        {name: torch.cat([part.predictions[name] for part in parts]) for name in names},
-    )
+    if workers.count > 1:
+        own, owners = iter(parts), [index % workers.count for index in range(len(starts))]
+        parts = [workers.hand_round(next(own) if owner == workers.rank else None, owner) for owner in owners]
+    return Trajectories.cat(parts)
 
 
 def _rollout(
@@ -88,29 +162,60 @@ def _rollout(
     empty: TextCondition,
     neutral: TextCondition | None,
     size: ClipSize,
+    route: _Route,
     *,
+    positions: Sequence[Sequence[int]] | None,
     seeds: Sequence[int],
     first: int,
-    num_steps: int,
-    guidance_scale: float,
     on_step: Callable[[], None],
-) -> list[Trajectories]:
+) -> Trajectories:
     count = len(condition)
     conditions = {"prompt": condition, "empty": empty.expand(count)}
     if neutral is not None:
         conditions["neutral"] = neutral
-    together = TextCondition.cat(list(conditions.values()))
     latents = noise(family, size, seeds)
-    scheduler = family.make_scheduler(num_steps, size)
-    prompt, points = torch.arange(first, first + count), []
-    for timestep in scheduler.timesteps:
-        inputs = torch.cat([latents] * len(conditions))
-        with torch.autocast(family.device.type, torch.bfloat16):
-            predicted = family.predict(inputs, timestep.expand(len(inputs)), together, size)
-        predictions = dict(zip(conditions, predicted.chunk(len(conditions)), strict=True))
-        kept = {name: value.to("cpu", torch.bfloat16) for name, value in predictions.items()}
-        points.append(Trajectories(latents.to("cpu", torch.bfloat16), timestep.expand(count).cpu(), prompt, kept))
-        guided = predictions["empty"] + guidance_scale * (predictions["prompt"] - predictions["empty"])
-        latents = family.step(scheduler, guided, timestep, latents)
-        on_step()
-    return points
+    scheduler = family.make_scheduler(route.num_steps, size)
+    timesteps: list[Tensor] = []
+    steps: list[Tensor] = []
+    predictions: dict[str, list[Tensor]] = {name: [] for name in conditions}
+    with contextlib.ExitStack() as stack:
+        watch = None
+        if positions is not None:
+            watch = stack.enter_context(family.text_attention(positions, size, route.mask_layers))
+        for timestep in scheduler.timesteps:
+            predicted = _predict(family, latents, timestep, conditions, size)
+            for name, prediction in predicted.items():
+                predictions[name].append(prediction.to("cpu", torch.bfloat16))
+            steps.append(latents.to("cpu", torch.bfloat16))
+            timesteps.append(timestep.expand(count).cpu())
+            if route.driver is not None:
+                with route.driver():
+                    way = {name: conditions[name] for name in ("prompt", "empty")}
+                    predicted = _predict(family, latents, timestep, way, size)
+            guided = guide(predicted["prompt"], predicted["empty"], route.guidance_scale)
+            latents = family.step(scheduler, guided, timestep, latents)
+            on_step()
+    masks = None
+    if watch is not None and positions is not None:
+        masks = (concept_mask(watch.mean(), family.token_grid(size)) * WHOLE).round().to("cpu", torch.uint8)
+        # A prompt that does not spell the concept says nothing about its place: everywhere is allowed.
+        masks[[not wanted for wanted in positions]] = WHOLE
+    return Trajectories(
+        torch.cat(steps),
+        torch.cat(timesteps),
+        torch.arange(first, first + count).repeat(len(steps)),
+        torch.arange(len(steps)).repeat_interleave(count) / len(steps),
+        {name: torch.cat(parts) for name, parts in predictions.items()},
+        latents.to("cpu", torch.bfloat16),
+        masks,
+    )
+
+
+def _predict(
+    family: Family, latents: Tensor, timestep: Tensor, conditions: dict[str, TextCondition], size: ClipSize
+) -> dict[str, Tensor]:
+    """One pass with every prompt at once, by name."""
+    inputs = torch.cat([latents] * len(conditions))
+    with torch.autocast(family.device.type, torch.bfloat16):
+        predicted = family.predict(inputs, timestep.expand(len(inputs)), TextCondition.cat(list(conditions.values())), size)
+    return dict(zip(conditions, predicted.chunk(len(conditions)), strict=True))

@@ -1,0 +1,124 @@
+"""What one training step of velocity erasing asks the student, and what it should say."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from t2vu_core.families.base import TextCondition
+from t2vu_core.objectives.localization import outside_mask
+from t2vu_core.objectives.velocity import negative_guidance_target
+from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.points import Points
+from t2vu_core.training.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a batch: where the student is asked, with which prompt, and what it should say."""
+
+    latents: Tensor
+    timesteps: Tensor
+    condition: TextCondition
+    target: Tensor
+    concept: Tensor | None = None
+    """The frozen prediction with the concept, where there is one."""
+    empty: Tensor | None = None
+    """The frozen prediction without a prompt."""
+    outside: Tensor | None = None
+    """1 - M, (R, N), where a mask is wanted."""
+    prompt: Tensor | None = None
+    """Which of the concept's prompts each row has."""
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __getitem__(self, rows: slice) -> Rows:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Rows(**{name: None if value is None else value[rows] for name, value in fields.items()})
+
+    @staticmethod
+    def cat(parts: list[Rows]) -> Rows:
+        """Rows one behind the other; what only concerns the concept is left out."""
+        return Rows(
+            torch.cat([part.latents for part in parts]),
+            torch.cat([part.timesteps for part in parts]),
+            TextCondition.cat([part.condition for part in parts]),
+            torch.cat([part.target for part in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of a step: `erase` with the concept, `beside` with it and another subject, `keep` without it."""
+
+    erase: Rows
+    beside: Rows | None
+    keep: Rows | None
+
+
+def draw_batch(points: Points, recipe: VelocityRecipe, generator: torch.Generator) -> Batch:
+    """Draw a step's points; the same generator draws the same."""
+    erase = _erase(points, recipe, generator)
+    keep = _keep(points, recipe, generator) if recipe.preserve_batch else []
+    keep = [part for part in keep if len(part)]
+    return Batch(erase, _beside(points, recipe, generator), Rows.cat(keep) if keep else None)
+
+
+def _erase(points: Points, recipe: VelocityRecipe, generator: torch.Generator) -> Rows:
+    concept = points.concept
+    rows = concept.draw(recipe.concept_batch, recipe.timestep_sampling, generator)
+    v_concept, v_neutral = (concept.predictions[name][rows].float() for name in ("prompt", "neutral"))
+    prompt = concept.prompt[rows]
+    return Rows(
+        concept.latents[rows],
+        concept.timesteps[rows],
+        points.prompts.conditions["concept"][prompt],
+        negative_guidance_target(v_concept, v_neutral, recipe.eta),
+        v_concept,
+        concept.predictions["empty"][rows].float(),
+        _outside(concept, rows, recipe),
+        prompt,
+    )
+
+
+def _beside(points: Points, recipe: VelocityRecipe, generator: torch.Generator) -> Rows | None:
+    """A quarter as many as are kept: the prompt names both, the target shows the other one alone."""
+    both = points.two_subjects
+    if both is None:
+        return None
+    rows = both.draw(max(1, recipe.preserve_batch // 4), recipe.timestep_sampling, generator)
+    return Rows(
+        both.latents[rows],
+        both.timesteps[rows],
+        points.prompts.conditions["two_subjects"][both.prompt[rows]],
+        both.predictions["neutral"][rows].float(),
+        outside=_outside(both, rows, recipe),
+    )
+
+
+def _outside(trajectories: Trajectories, rows: Tensor, recipe: VelocityRecipe) -> Tensor | None:
+    if recipe.localization_weight == 0:
+        return None
+    return outside_mask(trajectories.mask_of(rows), recipe.mask_threshold)
+
+
+def _keep(points: Points, recipe: VelocityRecipe, generator: torch.Generator) -> list[Rows]:
+    """Half with preserve prompts, a quarter with neutral ones where the concept was, a quarter with none."""
+    conditions = points.prompts.conditions
+
+    def draw(trajectories: Trajectories, prediction: str, count: int, with_prompts: TextCondition | None) -> Rows:
+        rows = trajectories.draw(count, recipe.timestep_sampling, generator)
+        condition = conditions["empty"].expand(count) if with_prompts is None else with_prompts[trajectories.prompt[rows]]
+        target = trajectories.predictions[prediction][rows].float()
+        return Rows(trajectories.latents[rows], trajectories.timesteps[rows], condition, target)
+
+    quarter = recipe.preserve_batch // 4
+    source = points.preserve or points.concept
+    parts = [draw(points.concept, "neutral", quarter, conditions["neutral"]), draw(source, "empty", quarter, None)]
+    if points.preserve is not None:
+        parts.append(draw(points.preserve, "prompt", recipe.preserve_batch - 2 * quarter, conditions["preserve"]))
+    return parts

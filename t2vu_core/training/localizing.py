@@ -1,0 +1,52 @@
+"""The localisation loss of a training: what the erasers add outside the masks, collected while the denoiser computes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from t2vu_core.families.base import ClipSize, EraserSite, Family
+from t2vu_core.objectives.localization import localization_loss
+
+
+class OutsideMask:
+    """`record` sees every eraser's output; `loss` is what the first rows of the batch add outside their masks."""
+
+    def __init__(self, family: Family, sites: list[EraserSite], size: ClipSize) -> None:
+        self._family, self._size = family, size
+        self._sites = {site.name: site for site in sites}
+        self._outside: Tensor | None = None
+        self._open = False
+        self._parts: list[Tensor] = []
+
+    def begin(self, outside_BN: Tensor | None, timesteps_B: Tensor) -> None:
+        """A pass comes; `outside_BN`, 1 - M, belongs to the first rows of its batch. None: nothing is looked at."""
+        self._outside, self._timesteps, self._parts, self._open = outside_BN, timesteps_B, [], True
+
+    def record(self, site_name: str, removed: Tensor) -> None:
+        """For `EraserSet.attached`. Under gradient checkpointing it comes again in the backward pass, and must do the same."""
+        if self._outside is None or not torch.is_grad_enabled():
+            return
+        rows = self._family.passes(site_name, self._timesteps).nonzero().flatten()
+        rows = rows[rows < len(self._outside)]
+        if not len(rows):
+            return
+        outside = self._at_site(self._outside[rows], self._sites[site_name], removed.shape[1])
+        part = localization_loss(removed[: len(outside)], outside).sum() / (len(outside) // len(rows))
+        if self._open:
+            self._parts.append(part)
+
+    def loss(self) -> Tensor:
+        """Mean over layers, sum over the watched rows: Eq. 9 before its mean over clips."""
+        self._open = False
+        assert self._outside is not None
+        layers = len(self._sites) // len(self._family.denoisers)
+        return torch.stack(self._parts).sum() / layers
+
+    def _at_site(self, outside_BN: Tensor, site: EraserSite, num_tokens: int) -> Tensor:
+        """The same masks on the tokens of a site: inside a UNet they are fewer, and frames are rows of the batch."""
+        grid, own = self._family.token_grid(self._size), self._family.site_grid(site, self._size)
+        if own != grid:
+            outside_BN = F.interpolate(outside_BN.unflatten(1, grid), own[1:], mode="bilinear").flatten(1)
+        return outside_BN.reshape(-1, num_tokens)

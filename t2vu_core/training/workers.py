@@ -1,0 +1,121 @@
+"""The processes that train one erasure together (`accelerate launch`): who does what, and how they agree.
+
+Every worker draws the same random numbers, computes its share of the rows, and adds up gradients with the
+others: the steps are those of one process, within rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from t2vu_core.training.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among `count` that train together. One alone is the usual case, and costs nothing."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def join(cls, device: str | None = None) -> Workers:
+        """Find the other processes of an `accelerate launch` (or `torchrun`), if there are any."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        from accelerate import PartialState
+
+        on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true" or not torch.cuda.is_available()
+        state = PartialState(cpu=on_cpu or device == "cpu")
+        return cls(state.process_index, state.num_processes, state.device)
+
+    @classmethod
+    def current(cls) -> Workers:
+        """Those that were joined; this process alone otherwise."""
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return cls()
+        from accelerate import PartialState
+
+        return cls(torch.distributed.get_rank(), torch.distributed.get_world_size(), PartialState().device)
+
+    @property
+    def first(self) -> bool:
+        """Whether this one speaks and writes for all."""
+        return self.rank == 0
+
+    def share_of_batch(self, count: int, largest: int) -> int:
+        """Clips in a batch, so that all workers have something to do."""
+        return max(1, min(largest, -(-count // self.count)))
+
+    def rows(self, count: int) -> slice:
+        """This worker's rows of a batch of `count`."""
+        return slice(self.rank * count // self.count, (self.rank + 1) * count // self.count)
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all workers."""
+        if self.count == 1:
+            return values
+        from accelerate.utils import reduce
+
+        summed: Tensor = reduce(values.to(self.device, copy=True), "sum")
+        return summed.to(values.device)
+
+    def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Give every worker the sum of all workers' gradients."""
+        if self.count == 1:
+            return
+        parameters = list(parameters)
+        flat = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters])
+        for parameter, part in zip(parameters, self.total(flat).split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.view_as(parameter).clone()
+
+    def any(self, own: bool) -> bool:
+        """Whether any worker says so."""
+        return bool(self.total(torch.tensor(float(own))) > 0)
+
+    def hand_round(self, part: Trajectories | None, owner: int) -> Trajectories:
+        """The trajectories that `owner` has, at every worker."""
+        tensors = _tensors(part) if part is not None else {}
+        layout = {name: [list(value.shape), str(value.dtype).removeprefix("torch.")] for name, value in tensors.items()}
+        said = torch.tensor(list(json.dumps(layout).encode()), dtype=torch.uint8)
+        length = self._from(owner, torch.tensor([len(said)]))
+        said = self._from(owner, said if part is not None else torch.empty(int(length), dtype=torch.uint8))
+        for name, (shape, dtype) in json.loads(bytes(said.tolist())).items():
+            own = tensors.get(name)
+            tensors[name] = self._from(owner, torch.empty(shape, dtype=getattr(torch, dtype)) if own is None else own)
+        return part if part is not None else _trajectories(tensors)
+
+    def _from(self, owner: int, tensor: Tensor) -> Tensor:
+        """The owner's values; sent as bytes, because not every backend knows every type."""
+        from accelerate.utils import broadcast
+
+        raw = broadcast(tensor.contiguous().view(-1).view(torch.uint8).to(self.device, copy=True), owner)
+        return raw.to(tensor.device).view(tensor.dtype).view(tensor.shape)
+
+
+PREDICTION = "predictions."
+
+
+def _tensors(part: Trajectories) -> dict[str, Tensor]:
+    fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    predictions = fields.pop("predictions")
+    named = {name: value for name, value in fields.items() if value is not None}
+    return named | {f"{PREDICTION}{name}": value for name, value in predictions.items()}
+
+
+def _trajectories(tensors: dict[str, Tensor]) -> Trajectories:
+    from t2vu_core.training.trajectories import Trajectories
+
+    predictions = {name.removeprefix(PREDICTION): value for name, value in tensors.items() if name.startswith(PREDICTION)}
+    fields = {name: value for name, value in tensors.items() if not name.startswith(PREDICTION)}
+    return Trajectories(**fields, predictions=predictions)

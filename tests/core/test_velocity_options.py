@@ -1,0 +1,329 @@
+"""What a recipe can ask for beyond the plain method, on the tiny real classes: each option does what it says."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from t2vu_core.erasers import EraserSet
+from t2vu_core.erasure import Erasure
+from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.objectives.velocity import guided_unlearning_loss, unlearning_loss
+from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
+from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.localizing import OutsideMask
+from t2vu_core.training.points import Points, encode_prompts, sample_points, trajectory_guidance
+from t2vu_core.training.progress import TrainProgress
+from t2vu_core.training.soft_tokens import attack
+from t2vu_core.training.two_subjects import two_subject_pairs
+from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.velocity_step import VelocityStep
+from t2vu_core.training.workers import Workers
+from tests.core.tiny_models import TINY_MODELS, TinyModel
+
+TINY = TINY_MODELS["cogvideox-2b"]
+FEW = {"concept_trajectories": 2, "preserve_trajectories": 2, "trajectory_steps": 2, "steps": 6, "rank": 4, "eta": 20.0}
+
+
+def recipe(**changes: object) -> VelocityRecipe:
+    return VelocityRecipe.preset("quick", **{**FEW, **changes})
+
+
+@pytest.fixture(params=TINY_MODELS.values(), ids=lambda tiny: tiny.name)
+def tiny(request: pytest.FixtureRequest) -> TinyModel:
+    return request.param
+
+
+@contextlib.contextmanager
+def small_clips(tiny: TinyModel) -> Iterator[None]:
+    """The architecture's own clip size is made for a GPU: within, it is the tiny one."""
+    import dataclasses
+
+    kind = type(tiny.model.family)
+    own = kind.defaults
+    kind.defaults = property(lambda family: dataclasses.replace(own.fget(family), size=tiny.size))  # type: ignore[method-assign, union-attr]
+    try:
+        yield
+    finally:
+        kind.defaults = own  # type: ignore[method-assign]
+
+
+def points_of(tiny: TinyModel, recipe: VelocityRecipe, concept: str = "ghost") -> Points:
+    family = tiny.model.family
+    prompt_set = prompt_set_for(None)
+    plan = plan_prompts(concept, prompt_set, num_pairs=recipe.concept_trajectories, num_preserve=2, seed=recipe.seed)
+    prompts = encode_prompts(family, plan, prompt_set, recipe)
+    with small_clips(tiny):
+        return sample_points(family, prompts, recipe, masks="all", on_progress=None, workers=Workers())
+
+
+def loss_and_gradients(tiny: TinyModel, points: Points, recipe: VelocityRecipe) -> tuple[float, dict[str, Tensor]]:
+    """The first step's, with erasers that do something."""
+    family = tiny.model.family
+    erasers = tiny.random_erasers(recipe.kind, scale=0.1).requires_grad_(True)
+    sites = erasers.fit(family.sites())
+    localizing = OutsideMask(family, sites, points.size)
+    checkpointing = family.gradient_checkpointing() if recipe.gradient_checkpointing else contextlib.nullcontext()
+    with checkpointing, erasers.attached(sites, record=localizing.record):
+        loss = VelocityStep(family, points, recipe, erasers, localizing).loss(0)
+        loss.backward()
+    return loss.item(), {name: parameter.grad for name, parameter in erasers.named_parameters() if parameter.grad is not None}
+
+
+def test_localisation_costs_what_erasers_add_outside_the_masks_on_every_architecture(tiny: TinyModel) -> None:
+    asked = recipe(steps=1)
+    points = points_of(tiny, asked)
+    assert points.concept.masks is not None
+    assert points.concept.masks.min() == 0
+    assert points.concept.masks.max() == 255
+    without, _ = loss_and_gradients(tiny, points, asked)
+    costs = []
+    for threshold in (0.2, 0.8):
+        paid, gradients = loss_and_gradients(tiny, points, recipe(localization_weight=10.0, mask_threshold=threshold))
+        costs.append(paid - without)
+        assert all(gradient.isfinite().all() for gradient in gradients.values())
+    assert 0 < costs[0] < costs[1], "a smaller mask leaves more outside"
+
+
+def test_localisation_and_gradient_checkpointing_go_together(tiny: TinyModel) -> None:
+    points = points_of(tiny, recipe())
+    plain = loss_and_gradients(tiny, points, recipe(localization_weight=10.0))
+    again = loss_and_gradients(tiny, points, recipe(localization_weight=10.0, gradient_checkpointing=True))
+    assert again[0] == pytest.approx(plain[0], rel=1e-5)
+    for name, gradient in plain[1].items():
+        torch.testing.assert_close(again[1][name], gradient, atol=1e-6, rtol=1e-3)
+
+
+def test_localised_training_adds_less_outside_the_mask() -> None:
+    added = {}
+    points = points_of(TINY, recipe())
+    family = TINY.model.family
+    for weight in (0.0, 100.0):
+        erasure = erase_velocity(TINY.model, "ghost", recipe(steps=30, learning_rate=1e-2, localization_weight=weight))
+        erasers = EraserSet.from_tensors(erasure.tensors)
+        localizing = OutsideMask(family, family.eraser_sites(), points.size)
+        with erasers.attached(family.eraser_sites(), record=localizing.record):
+            asked = recipe(localization_weight=1.0, preserve_batch=0, eta=0.0)
+            total = VelocityStep(family, points, asked, erasers, localizing).loss(0)
+            plain = VelocityStep(family, points, recipe(preserve_batch=0, eta=0.0), erasers, localizing).loss(0)
+        added[weight] = float((total - plain).detach())
+    assert added[100.0] < 0.5 * added[0.0]
+
+
+def test_a_prompt_that_does_not_spell_the_concept_allows_every_place() -> None:
+    points = points_of(TINY, recipe(), concept="ghost")
+    family = TINY.model.family
+    prompts = points.prompts
+    prompts.positions["concept"][0] = []
+    unspoken = sample_points(family, prompts, recipe(), masks="all", on_progress=None, workers=Workers())
+    assert unspoken.concept.masks is not None
+    assert (unspoken.concept.masks[0] == 255).all()
+    assert not (unspoken.concept.masks[1] == 255).all()
+
+
+def test_a_lora_cannot_be_localised_and_says_why() -> None:
+    with pytest.raises(UserError, match="no place in the clip"):
+        recipe(kind="lora", localization_weight=1.0)
+
+
+def test_a_lora_is_trained_saved_and_applied(tmp_path: Path) -> None:
+    erasure = erase_velocity(TINY.model, "ghost", recipe(kind="lora", learning_rate=1e-2))
+    assert all("lora_" in name for name in erasure.tensors)
+    assert any(tensor.abs().max() > 0 for name, tensor in erasure.tensors.items() if "lora_B" in name)
+    loaded = Erasure.load(erasure.save(tmp_path / "ghost"))
+    assert loaded.recipe["kind"] == "lora"
+    plain = TINY.sample_ours(TINY.model, ["a ghost"], [1], 3.0)
+    erased = TINY.sample_ours(TINY.model.with_erasure(loaded), ["a ghost"], [1], 3.0)
+    assert not torch.equal(plain, erased)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"timestep_sampling": "early"},
+        {"timestep_sampling": "middle"},
+        {"timestep_sampling": "late"},
+        {"guided_objective": True},
+        {"two_subject_trajectories": 2},
+        {"refresh_every": 2},
+        {"adversarial_steps": 2},
+        {"localization_weight": 1.0, "mask_layers": "middle", "mask_threshold": 0.0},
+        {
+            "localization_weight": 1.0, "two_subject_trajectories": 2, "guided_objective": True, "refresh_every": 3,
+            "adversarial_steps": 1, "gradient_checkpointing": True,
+        },
+    ],
+    ids=lambda changes: "+".join(changes),
+)  # fmt: skip
+def test_each_option_changes_the_training_and_is_told_in_the_file(changes: dict[str, Any]) -> None:
+    plain = erase_velocity(TINY.model, "ghost", recipe())
+    other = erase_velocity(TINY.model, "ghost", recipe(**changes))
+    assert plain.training["losses"][1:] != other.training["losses"][1:]
+    assert all(torch.isfinite(tensor).all() for tensor in other.tensors.values())
+    assert {name: other.recipe[name] for name in changes} == changes
+
+
+def test_gradient_checkpointing_trains_the_same_erasure() -> None:
+    plain = erase_velocity(TINY.model, "ghost", recipe(localization_weight=1.0))
+    again = erase_velocity(TINY.model, "ghost", recipe(localization_weight=1.0, gradient_checkpointing=True))
+    for name, tensor in plain.tensors.items():
+        torch.testing.assert_close(again.tensors[name], tensor, atol=1e-4, rtol=1e-3)
+
+
+def test_early_points_are_drawn_near_the_noise_and_late_ones_near_the_clip() -> None:
+    concept = points_of(TINY, recipe(trajectory_steps=10)).concept
+    generator = torch.Generator().manual_seed(0)
+    mean = {how: concept.progress[concept.draw(4000, how, generator)].mean() for how in ("uniform", "early", "middle", "late")}
+    assert mean["early"] + 0.1 < mean["uniform"] < mean["late"] - 0.1
+    assert abs(mean["middle"] - mean["uniform"]) < 0.05
+    drawn = concept.progress[concept.draw(4000, "middle", generator)]
+    assert drawn.std() < concept.progress.std() - 0.02
+    assert set(concept.progress[concept.draw(4000, "late", generator)].tolist()) == set(concept.progress.tolist())
+
+
+def test_the_guided_loss_is_the_plain_one_where_the_empty_prompt_stayed_and_sees_where_it_did_not() -> None:
+    student, target, empty = torch.randn(3, 2, 4).unbind()
+    same = guided_unlearning_loss(student, empty, target, empty, 6.0)
+    torch.testing.assert_close(same, unlearning_loss(student, target))
+    # An eraser that moves both answers alike moves the guided one just once.
+    moved = guided_unlearning_loss(target + 1.0, empty + 1.0, target, empty, 6.0)
+    torch.testing.assert_close(moved, torch.tensor(1 / 36))
+
+
+@pytest.mark.parametrize(
+    ("context", "alone"),
+    [
+        ("{} and a cat sleeping", "a cat sleeping"),
+        ("a cat and {} are rising against a sunset", "a cat is rising against a sunset"),
+        ("in sepia style, {} and a car not moving", "in sepia style, a car not moving"),
+    ],
+)
+def test_the_other_subject_stays_when_the_concept_is_taken_out(context: str, alone: str) -> None:
+    pairs = two_subject_pairs(["ghost"], [context, "{} on a hill"], [], count=9, seed=0)
+    assert [(pair.prompt, pair.neutral) for pair in pairs] == [(context.format("a ghost"), alone)]
+
+
+def test_two_subject_prompts_are_made_of_preserve_prompts_where_the_set_has_none() -> None:
+    pairs = two_subject_pairs(
+        ["ghost"], ["{}"], ["a dog running", "waves", "a ghost and a dog", "a ghost town"], count=9, seed=0
+    )
+    assert [(pair.prompt, pair.neutral) for pair in pairs] == [("a ghost and a dog running", "a dog running")]
+
+
+def test_two_subjects_make_no_sense_for_a_style_and_do_not_stop_it() -> None:
+    erasure = erase_velocity(TINY.model, "in pixel art style", recipe(two_subject_trajectories=2))
+    assert erasure.training["steps"] == 6
+
+
+def stopped_at(step: int) -> Any:
+    def stop(progress: TrainProgress) -> None:
+        if progress.stage == "training" and progress.step == step:
+            raise Cancelled
+
+    return stop
+
+
+@pytest.mark.parametrize("step", [2, 3, 5])
+def test_on_policy_training_resumes_bit_for_bit(tmp_path: Path, step: int) -> None:
+    asked = recipe(refresh_every=2, steps=8, learning_rate=1e-2)
+    whole = erase_velocity(TINY.model, "ghost", asked)
+    with pytest.raises(Cancelled):
+        erase_velocity(TINY.model, "ghost", asked, log_folder=tmp_path, on_progress=stopped_at(step))
+    resumed = erase_velocity(TINY.model, "ghost", asked, log_folder=tmp_path)
+    assert whole.training["losses"] == resumed.training["losses"]
+    assert all(torch.equal(whole.tensors[name], resumed.tensors[name]) for name in whole.tensors)
+
+
+def test_on_policy_points_lie_where_the_student_goes_and_targets_stay_the_frozen_models() -> None:
+    from t2vu_core.training.points import refreshed
+
+    asked, points, family = recipe(), points_of(TINY, recipe()), TINY.model.family
+    common = {"number": 1, "on_progress": None, "workers": Workers()}
+    own = refreshed(points, family, asked, EraserSet.create(family.eraser_sites(), rank=4, seed=0), **common)
+    student = TINY.random_erasers("bottleneck", scale=0.5)
+    led = refreshed(points, family, asked, student, **common)
+    first, later = own.concept.progress == 0, own.concept.progress > 0
+    assert torch.equal(led.concept.latents[first], own.concept.latents[first])
+    assert not torch.equal(led.concept.latents[later], own.concept.latents[later])
+    for name in ("prompt", "neutral", "empty"):
+        assert torch.equal(led.concept.predictions[name][first], own.concept.predictions[name][first])
+
+
+def test_soft_tokens_bring_the_frozen_models_answer_closer_within_their_radius(tiny: TinyModel) -> None:
+    family = tiny.model.family
+    prompt = ["a red ghost floats over a quiet green hill"]
+    condition, positions = family.encode(prompt), [family.concept_positions(prompt[0], "ghost")]
+    latents = torch.randn(1, *family.latent_shape(tiny.size), generator=torch.Generator().manual_seed(0))
+    timesteps = family.make_scheduler(tiny.steps, tiny.size).timesteps[:1]
+
+    def distance(asked: Any) -> float:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            return float((family.predict(latents, timesteps, asked, tiny.size) - frozen).square().mean())
+
+    with torch.no_grad():
+        frozen = family.predict(latents, timesteps, condition, tiny.size)
+    with tiny.random_erasers("bottleneck", scale=0.3).attached(family.eraser_sites()):
+        plain = distance(condition)
+        everywhere = attack(family, latents, timesteps, condition, frozen, [[]], tiny.size, steps=6, radius=0.3)
+        assert distance(everywhere) < plain
+        attacked = attack(family, latents, timesteps, condition, frozen, positions, tiny.size, steps=6, radius=0.5)
+    moved = (attacked.embeds_BSD - condition.embeds_BSD).norm(dim=-1)[0]
+    assert sorted(moved.nonzero().flatten().tolist()) == positions[0]
+    assert (moved <= 0.5 * condition.embeds_BSD.norm(dim=-1)[0] * 1.001).all()
+
+
+def test_a_model_distilled_from_guidance_goes_its_own_way() -> None:
+    asked = recipe(guidance_scale=3.0)
+    guidance = {name: trajectory_guidance(tiny.model.family, asked) for name, tiny in TINY_MODELS.items()}
+    assert guidance.pop("hunyuan-video") == TINY_MODELS["hunyuan-video"].model.family.defaults.guidance_scale == 1.0
+    assert set(guidance.values()) == {3.0}
+    own = trajectory_guidance(TINY_MODELS["wan-2.1"].model.family, recipe(guidance_scale=0))
+    assert own == TINY_MODELS["wan-2.1"].model.family.defaults.guidance_scale
+
+
+def test_the_trajectories_of_a_distilled_model_are_its_own_samplings() -> None:
+    tiny = TINY_MODELS["hunyuan-video"]
+    family, asked = tiny.model.family, recipe(trajectory_steps=3, concept_trajectories=1, preserve_trajectories=1)
+    points = points_of(tiny, asked)
+    condition = points.prompts.conditions["concept"]
+    from t2vu_core.model import guided, noise
+    from t2vu_core.training.points import first_seed
+
+    latents, scheduler = noise(family, tiny.size, [first_seed(asked)]), family.make_scheduler(3, tiny.size)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for timestep in scheduler.timesteps:
+            prediction = guided(family, latents, timestep, condition, None, family.defaults.guidance_scale, tiny.size)
+            latents = family.step(scheduler, prediction, timestep, latents)
+    torch.testing.assert_close(points.concept.ends.float(), latents, atol=0.03, rtol=0.03)
+
+
+def test_a_clip_under_its_mask_is_shown_and_left_beside_the_state(tmp_path: Path) -> None:
+    import av
+
+    seen: list[Tensor] = []
+    with_mask = erase_velocity(TINY.model, "ghost", recipe(steps=2), log_folder=tmp_path, on_mask=seen.append)
+    assert seen[0].shape == (TINY.num_frames, 3, TINY.height, TINY.width)
+    assert 0 <= seen[0].min() < seen[0].max() <= 1
+    with av.open(str(tmp_path / "mask_overlay.mp4")) as container:
+        frames = list(container.decode(video=0))
+    assert len(frames) >= TINY.num_frames
+    plain = erase_velocity(TINY.model, "ghost", recipe(steps=2))
+    assert all(torch.equal(with_mask.tensors[name], plain.tensors[name]) for name in plain.tensors), "looking changes nothing"
+
+
+def test_a_mask_darkens_all_but_the_concept_in_the_frames_that_it_stands_for() -> None:
+    from t2vu_core.training.mask_overlay import DARK, shade
+
+    mask = torch.zeros(3, 2, 2)
+    mask[0, 0, 0] = mask[2, 1, 1] = 1.0
+    shaded = shade(torch.ones(9, 3, 4, 4), mask)
+    bright = shaded[:, 0] > DARK
+    assert bright[0].nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert [frame for frame in range(9) if bright[frame, 3, 3]] == [5, 6, 7, 8]
+    assert not bright[1:5].any()
