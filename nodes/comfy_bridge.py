@@ -16,9 +16,11 @@ import torch
 from server import PromptServer
 from torch import Tensor
 
+from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.families import FAMILIES
-from t2vu_core.miniature.bundled import bundled_folder, bundled_names
+from t2vu_core.interchange.clip_objects import clip_tensors
+from t2vu_core.miniature.bundled import bundled_folder, bundled_image_folder, bundled_names, image_model_names
 
 from .pictures import preview_picture
 
@@ -90,6 +92,17 @@ def model_folders() -> dict[str, Path]:
     for root in map(Path, roots):
         for index in sorted([*root.glob("*/model_index.json"), *root.glob("*/*/model_index.json")]):
             if _pipeline_class(index) in known:
+                found.setdefault(index.parent.relative_to(root).as_posix(), index.parent)
+    return found
+
+
+def image_model_folders() -> dict[str, Path]:
+    """Every text-to-image model of Stable Diffusion's classes, by the name it is offered under; the bundled ones first."""
+    found = {name: folder for name in image_model_names() if (folder := bundled_image_folder(name)) is not None}
+    roots = [*folder_paths.get_folder_paths(MODELS), *folder_paths.get_folder_paths("diffusers")]
+    for root in map(Path, roots):
+        for index in sorted([*root.glob("*/model_index.json"), *root.glob("*/*/model_index.json")]):
+            if _pipeline_class(index) == "StableDiffusionPipeline":
                 found.setdefault(index.parent.relative_to(root).as_posix(), index.parent)
     return found
 
@@ -254,3 +267,21 @@ def with_lora(model: Any, pairs: Mapping[str, tuple[Tensor, Tensor]], strength: 
     if len(taken) != len(pairs):
         raise UserError(f"ComfyUI took {len(taken)} of the eraser's {len(pairs)} layers; it would not erase as trained.")
     return patched
+
+
+def with_encoder(clip: Any, encoder: Erasure, strength: float, *, allow_other_base: bool) -> Any:
+    """A copy of ComfyUI's CLIP that encodes with an unlearned encoder, as Load LoRA would make it.
+
+    Raises UserError unless the CLIP holds the text encoder that was trained, and every layer has its place.
+    """
+    check_strength(strength)
+    weights = dict(clip.cond_stage_model.state_dict())
+    # Where another LoRA is merged in at the moment, the patcher keeps the weights as they were loaded.
+    weights.update({key: kept.weight for key, kept in clip.patcher.backup.items() if key in weights})
+    tensors = clip_tensors(encoder, weights, allow_other_base=allow_other_base)
+    patches = comfy.lora.load_lora(tensors, comfy.lora.model_lora_keys_clip(clip.cond_stage_model, {}))
+    erased = clip.clone()
+    taken = erased.add_patches(patches, strength)
+    if len(taken) != len(patches):
+        raise UserError(f"ComfyUI took {len(taken)} of the encoder's {len(patches)} changes; it would not erase as trained.")
+    return erased

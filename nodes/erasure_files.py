@@ -79,7 +79,10 @@ class LoadErasure(io.ComfyNode):
     def execute(cls, file: str) -> io.NodeOutput:
         erasure = Erasure.load(comfy_bridge.erasure_file(file))
         if erasure.kind != "eraser":
-            raise UserError(f"{file} holds an {KIND_TITLES[erasure.kind]}; this node loads erasers of a denoiser.")
+            raise UserError(
+                f"{file} holds an {KIND_TITLES[erasure.kind]}; Load Unlearned Encoder loads it, "
+                "this node loads erasers of a denoiser."
+            )
         text = describe(erasure)
         comfy_bridge.Progress(cls.hidden.unique_id).say(text)
         return io.NodeOutput(erasure, text)

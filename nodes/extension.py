@@ -3,12 +3,15 @@
 from comfy_api.v0_0_2 import ComfyExtension, io
 
 from . import comfy_bridge
+from .apply_encoder import ApplyUnlearnedEncoder, ApplyUnlearnedEncoderClip
 from .apply_eraser import ApplyEraser
 from .apply_eraser_native import ApplyEraserNative
 from .erasure_files import LoadErasure, SaveErasure
 from .evaluate import EvaluateErasure
 from .export_lora import ExportLora
+from .few_shot import FewShotUnlearn
 from .guard import Guard
+from .load_encoder import LoadUnlearnedEncoder
 from .load_model import LoadT2VModel
 from .sample_video import SampleVideo
 from .velocity_erase import VelocityErase
@@ -20,12 +23,16 @@ class T2VUnlearning(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadT2VModel,
+            FewShotUnlearn,
+            ApplyUnlearnedEncoder,
+            ApplyUnlearnedEncoderClip,
             VelocityErase,
             ApplyEraser,
             ApplyEraserNative,
             SampleVideo,
             SaveErasure,
             LoadErasure,
+            LoadUnlearnedEncoder,
             ExportLora,
             EvaluateErasure,
             Guard,

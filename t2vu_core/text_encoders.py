@@ -238,7 +238,7 @@ def check_encoder(
             raise UserError(f"{trained_on}; {name} has {has}. It can only serve models that share that encoder.")
         if not allow_other_base and None not in (own.tokenizer, fact.tokenizer) and own.tokenizer != fact.tokenizer:
             raise UserError(f"{trained_on}; the tokenizer of {name} has other pieces, so the same words mean other tokens.")
-    if not allow_other_base and not _same_weights(erasure, weights):
+    if not allow_other_base and not same_weights(erasure, weights):
         raise UserError(
             f"This unlearned encoder was trained on {erasure.base.name} ({erasure.base.hash[:12]}), {_sizes(was)}; the "
             f"encoder of {name} is of that size but its weights differ. Load a model that shares the encoder, or allow "
@@ -280,7 +280,7 @@ def _sizes(facts: Mapping[str, EncoderFacts]) -> str:
     return " and ".join(map(str, facts.values()))
 
 
-def _same_weights(erasure: Erasure, weights: Mapping[str, Tensor]) -> bool:
+def same_weights(erasure: Erasure, weights: Mapping[str, Tensor]) -> bool:
     """Equal in bf16, or equal but for the rounding of a number format."""
     assert erasure.encoder is not None
     known: Mapping[str, float] = erasure.encoder["sketch"]

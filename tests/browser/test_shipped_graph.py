@@ -16,8 +16,7 @@ from tools.comfyui.server import REPOSITORY
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-GRAPH = REPOSITORY / "workflows" / "erase_a_concept.json"
-API_GRAPH = REPOSITORY / "workflows" / "api" / "erase_a_concept.json"
+GRAPHS = ["erase_a_concept", "few_shot_encoder", "both_methods_side_by_side"]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
     "--no-sandbox",
@@ -63,17 +62,18 @@ def page(comfy: ComfyServer) -> Iterator[Page]:
         browser.close()
 
 
-def _drop(page: Page) -> None:
+def _drop(page: Page, name: str) -> None:
     page.evaluate("() => app.graph.clear()")
-    page.evaluate(DROP, GRAPH.read_text(encoding="utf-8"))
+    page.evaluate(DROP, (REPOSITORY / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
     page.wait_for_function("() => app.graph._nodes.some((node) => node.type === 'T2VUSampleVideo')")
 
 
-def test_the_api_graph_is_the_drawn_graph(page: Page) -> None:
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_api_graph_is_the_drawn_graph(page: Page, name: str) -> None:
     """Who queues workflows/api without a browser runs what the template shows."""
-    _drop(page)
+    _drop(page, name)
     drawn: dict[str, Any] = page.evaluate("async () => (await app.graphToPrompt()).output")
-    shipped = json.loads(API_GRAPH.read_text(encoding="utf-8"))
+    shipped = json.loads((REPOSITORY / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
     assert {key: node["_meta"] for key, node in drawn.items()} == {key: node["_meta"] for key, node in shipped.items()}
     for key, node in shipped.items():
         # ComfyUI's own nodes have other inputs in other versions.
@@ -84,7 +84,7 @@ def test_the_api_graph_is_the_drawn_graph(page: Page) -> None:
 @pytest.mark.slow
 def test_a_person_drops_the_graph_runs_it_and_sees_before_and_after(page: Page, tmp_path: Path) -> None:
     """Slow, because it waits for a browser, a training and four clips."""
-    _drop(page)
+    _drop(page, "erase_a_concept")
     page.evaluate(SHORTEN)
     page.locator("[data-testid=queue-button]").first.click()
     training = "() => { const n = app.graph._nodes.find((n) => n.type === 'T2VUVelocityErase'); return n.progress > 0; }"

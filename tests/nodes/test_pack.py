@@ -15,6 +15,10 @@ from tools.comfyui.server import PACK, REPOSITORY
 
 DISPLAY_NAMES = {
     "T2VULoadModel": "Load T2V Model",
+    "T2VUFewShotUnlearn": "Few-Shot Unlearn Encoder",
+    "T2VUApplyEncoder": "Apply Unlearned Encoder",
+    "T2VUApplyEncoderClip": "Apply Unlearned Encoder (CLIP)",
+    "T2VULoadEncoder": "Load Unlearned Encoder",
     "T2VUVelocityErase": "Velocity Erase Fine-tune",
     "T2VUApplyEraser": "Apply Eraser",
     "T2VUApplyEraserNative": "Apply Eraser (MODEL)",
@@ -57,12 +61,18 @@ def test_the_help_panel_has_a_page_that_names_every_input(comfy: ComfyServer, no
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
-def test_the_template_browser_offers_the_graph_and_all_its_nodes_exist(comfy: ComfyServer) -> None:
-    assert "erase_a_concept" in comfy.get("/workflow_templates")[PACK]
-    graph = json.loads(_read(comfy, f"/api/workflow_templates/{PACK}/erase_a_concept.json"))
+@pytest.mark.parametrize("name", ["erase_a_concept", "few_shot_encoder", "both_methods_side_by_side"])
+def test_the_template_browser_offers_the_graph_and_all_its_nodes_exist(comfy: ComfyServer, name: str) -> None:
+    assert name in comfy.get("/workflow_templates")[PACK]
+    graph = json.loads(_read(comfy, f"/api/workflow_templates/{PACK}/{name}.json"))
     drawn_by_the_frontend = {"MarkdownNote", "Note"}
     used = {entry["type"] for entry in graph["nodes"]} - drawn_by_the_frontend
     assert used <= set(comfy.get("/object_info"))
+    queued = json.loads((REPOSITORY / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    assert {entry["class_type"] for entry in queued.values()} == used
+
+
+def test_the_template_browser_has_a_thumbnail() -> None:
     assert (REPOSITORY / "workflows" / "erase_a_concept.jpg").is_file()
 
 

@@ -1,0 +1,176 @@
+"""Few-Shot Unlearn Encoder."""
+
+import torch
+from comfy_api.v0_0_2 import io
+
+from t2vu_core.errors import UserError
+from t2vu_core.image_model import ImageModel, load_image_model
+from t2vu_core.miniature.bundled import image_model_of
+from t2vu_core.model import T2VModel
+from t2vu_core.objectives.few_shot import OBJECTIVES
+from t2vu_core.recipes import PRESETS, FewShotRecipe
+from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.progress import TrainProgress
+
+from . import comfy_bridge
+from .declare import MAX_SEED, Model, UnlearnedEncoder, advanced, lines, schema
+from .pictures import loss_picture
+
+AUTO, NONE = "auto", "none"
+
+
+class FewShotUnlearn(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="T2VUFewShotUnlearn",
+            display_name="Few-Shot Unlearn Encoder",
+            description=(
+                "Makes the text encoder forget a concept, from a few images of it. The denoiser stays as it is and only "
+                "gives the direction; the models that come in are not changed."
+            ),
+            search_aliases=["unlearn text encoder", "few-shot", "erase concept", "train"],
+            inputs=[
+                Model.Input("model", tooltip="The video model whose text encoder is to forget."),
+                io.String.Input(
+                    "concept",
+                    multiline=True,
+                    default="",
+                    placeholder="ghost",
+                    tooltip="What is to go, in the words of a prompt. Several concepts: one a line.",
+                ),
+                io.Combo.Input(
+                    "preset", options=list(PRESETS), default="quick", tooltip="How long and how carefully to train."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED,
+                    control_after_generate=False,
+                    tooltip="Seed of shots and training. The same seed gives the same encoder.",
+                ),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="A few images of the concept. Not connected: they are generated.",
+                ),
+                io.Combo.Input(
+                    "image_model",
+                    options=[AUTO, NONE, *comfy_bridge.image_model_folders()],
+                    default=AUTO,
+                    optional=True,
+                    tooltip="A Stable Diffusion folder that shares the text encoder; training through it is quickest. none: "
+                    "the video model itself, on single frames. auto: the bundled partner of a bundled model, else none.",
+                ),
+                io.Int.Input(
+                    "shots",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    optional=True,
+                    tooltip="Images to generate. 0: as many as the preset has.",
+                ),
+                io.String.Input(
+                    "synonyms",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="Other words for the concept, one a line. They are erased too.",
+                ),
+                io.String.Input(
+                    "preserve_prompts",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="Prompts that must keep working, one a line. They come before the model's own set.",
+                ),
+                advanced(
+                    io.Combo,
+                    "objective",
+                    options=list(OBJECTIVES),
+                    default=OBJECTIVES[0],
+                    optional=True,
+                    tooltip="What the encoder is trained for. ascent is the published form: it has no bound and harms more.",
+                ),
+                advanced(
+                    io.Int,
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=100_000,
+                    optional=True,
+                    tooltip="Training steps at the most. 0: as many as the preset has.",
+                ),
+            ],
+            outputs=[
+                UnlearnedEncoder.Output(
+                    "encoder", display_name="encoder", tooltip="For Apply Unlearned Encoder and Save Erasure."
+                ),
+                io.Image.Output("learned_from", display_name="shots", tooltip="The images that it learned from."),
+                io.Image.Output("loss", display_name="loss", tooltip="The course of the training loss."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    @comfy_bridge.outside_inference_mode
+    def execute(
+        cls,
+        model: T2VModel,
+        concept: str,
+        preset: str,
+        seed: int,
+        images: torch.Tensor | None = None,
+        image_model: str = AUTO,
+        shots: int = 0,
+        synonyms: str = "",
+        preserve_prompts: str = "",
+        objective: str = OBJECTIVES[0],
+        steps: int = 0,
+    ) -> io.NodeOutput:
+        changes = {"seed": seed, "objective": objective}
+        changes |= {name: value for name, value in (("shots", shots), ("steps", steps)) if value}
+        recipe = FewShotRecipe.preset(preset, **changes)
+        progress = comfy_bridge.Progress(cls.hidden.unique_id)
+        losses: list[float] = []
+        shown = torch.zeros(1, 1, 3, 8, 8)
+
+        def on_progress(done: TrainProgress) -> None:
+            nonlocal shown
+            if done.stage == "shots" and done.preview is not None:
+                shown = done.preview()
+            if done.loss is not None:
+                losses.append(done.loss)
+            progress.say(_say(done))
+            progress.report(done.step, done.total, done.preview)
+
+        comfy_bridge.make_room()
+        encoder = unlearn_encoder(
+            model,
+            lines(concept),
+            recipe,
+            image_model=_image_model(image_model, model),
+            images=None if images is None else images.clone().movedim(-1, 1)[:, :3],
+            synonyms=lines(synonyms),
+            preserve_prompts=lines(preserve_prompts),
+            on_progress=on_progress,
+        )
+        progress.say(f"{encoder.training['remaining']:.0%} of the concept is left to the denoiser; sample to see")
+        return io.NodeOutput(encoder, shown[:, 0].movedim(1, -1).contiguous(), loss_picture(losses))
+
+
+def _image_model(choice: str, model: T2VModel) -> ImageModel | None:
+    if choice == AUTO:
+        choice = image_model_of(model.name) or NONE
+    if choice == NONE:
+        return None
+    offered = comfy_bridge.image_model_folders()
+    if choice not in offered:
+        raise UserError(f"There is no image model {choice!r}; there are {', '.join([AUTO, NONE, *offered])}.")
+    return load_image_model(offered[choice], dtype=model.family.dtype, device=model.family.device)
+
+
+def _say(done: TrainProgress) -> str:
+    loss = "" if done.loss is None else f", loss {done.loss:.4f}"
+    return f"{done.stage} {done.step}/{done.total}{loss}"

@@ -1,0 +1,91 @@
+"""An unlearned text encoder for a CLIP that ComfyUI has loaded: found in its weights, checked, and named as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from t2vu_core.erasure import Erasure
+from t2vu_core.errors import UserError
+from t2vu_core.interchange.encoder_files import clip_names, comfyui_layer, comfyui_tensors, components
+from t2vu_core.text_encoders import EncoderFacts, same_weights, site_names
+
+INSIDE = ".transformer."
+
+
+def clip_tensors(erasure: Erasure, weights: Mapping[str, Tensor], *, allow_other_base: bool) -> dict[str, Tensor]:
+    """What Load LoRA would read for a CLIP with these weights (ComfyUI's `cond_stage_model.state_dict()`).
+
+    Raises UserError unless the CLIP holds the encoders that the erasure was trained on: layers, sizes, and,
+    but for the rounding of a number format, values. `allow_other_base` lets other values pass.
+    """
+    clips = {component: _find(erasure, component, weights) for component in components(erasure)}
+    if not allow_other_base and not same_weights(erasure, _touched(erasure, clips, weights)):
+        raise UserError(
+            f"{_trained_on(erasure)}; the encoder in this CLIP is of that size but its weights differ (fp8 files do). Load "
+            "the same text encoder, or allow another base explicitly if this one is a fine-tune of it or stored more coarsely."
+        )
+    tensors, _ = comfyui_tensors(erasure, clips)
+    return tensors
+
+
+def _find(erasure: Erasure, component: str, weights: Mapping[str, Tensor]) -> str:
+    """The name of an encoder inside the CLIP that has every layer in its size; ComfyUI's usual one is tried first."""
+    inside = sorted({key.split(INSIDE)[0] for key in weights if INSIDE in key})
+    usual = clip_names(erasure)[component]
+    for clip in [name for name in (usual, *inside) if name in inside]:
+        if _fits(erasure, component, clip, weights):
+            return clip
+    raise UserError(
+        f"{_trained_on(erasure)}; this CLIP holds {', '.join(inside) or 'no text encoder that is known here'}, which has other "
+        "layers. Load the text encoder of the model that it was trained for."
+    )
+
+
+def _fits(erasure: Erasure, component: str, clip: str, weights: Mapping[str, Tensor]) -> bool:
+    kind = components(erasure)[component]["kind"]
+    sizes = _sizes(erasure)
+    for site, size in sizes.items():
+        if site.startswith(f"{component}."):
+            weight = weights.get(f"{clip}{INSIDE}{comfyui_layer(kind, site.split('.', 1)[1])}.weight")
+            if weight is None or tuple(weight.shape) != size:
+                return False
+    return _num_layers(clip, weights) == components(erasure)[component]["layers"]
+
+
+def _sizes(erasure: Erasure) -> dict[str, tuple[int, int]]:
+    """The size of the weight that belongs to each place."""
+    sizes = {}
+    for site in site_names(erasure):
+        down, up = (erasure.tensors.get(f"{site}.lora_{letter}.weight") for letter in "AB")
+        if down is not None and up is not None:
+            sizes[site] = (len(up), down.shape[1])
+        else:
+            name = "delta" if f"{site}.delta.weight" in erasure.tensors else "table"
+            rows, columns = erasure.tensors[f"{site}.{name}.weight"].shape
+            sizes[site] = (rows, columns)
+    return sizes
+
+
+def _num_layers(clip: str, weights: Mapping[str, Tensor]) -> int:
+    found = (re.match(rf"{re.escape(clip + INSIDE)}(?:\w+\.)*?(?:layers|block)\.(\d+)\.", key) for key in weights)
+    return max((int(match[1]) + 1 for match in found if match), default=0)
+
+
+def _touched(erasure: Erasure, clips: Mapping[str, str], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights and biases that the erasure stands on, by its own names."""
+    found = {}
+    for site in site_names(erasure):
+        component, layer = site.split(".", 1)
+        name = f"{clips[component]}{INSIDE}{comfyui_layer(components(erasure)[component]['kind'], layer)}"
+        for parameter in ("weight", "bias"):
+            if f"{name}.{parameter}" in weights:
+                found[f"{site}.{parameter}"] = weights[f"{name}.{parameter}"]
+    return found
+
+
+def _trained_on(erasure: Erasure) -> str:
+    facts: Sequence[EncoderFacts] = [EncoderFacts(**fact) for fact in components(erasure).values()]
+    return f"This unlearned encoder was trained on {erasure.base.name}, {' and '.join(map(str, facts))}"
