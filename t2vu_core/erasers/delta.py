@@ -31,7 +31,8 @@ class DeltaEraser(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
-            return (self.scale * self.delta(hidden.to(self.delta.weight.dtype))).to(hidden.dtype)
+            # An encoder may have moved to host memory since this was attached.
+            return (self.scale * self.delta(hidden.to(self.delta.weight))).to(hidden)
 
 
 class TableEraser(nn.Module):
@@ -49,4 +50,4 @@ class TableEraser(nn.Module):
         return isinstance(module, nn.Embedding) and module.weight.shape == self.table.weight.shape
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.scale * F.embedding(ids, self.table.weight)
+        return self.scale * F.embedding(ids.to(self.table.weight.device), self.table.weight).to(ids.device)

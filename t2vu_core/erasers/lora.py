@@ -31,4 +31,4 @@ class LoraEraser(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         # Kept in float32 beside a bf16 base, like every eraser: small updates survive.
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.lora_B(self.lora_A(hidden.to(self.lora_A.weight.dtype))).to(hidden.dtype)
+            return self.lora_B(self.lora_A(hidden.to(self.lora_A.weight))).to(hidden)

@@ -18,6 +18,7 @@ from t2vu_core.evaluation.attacks.regrowth import fine_tuned
 from t2vu_core.evaluation.clip_store import weights_hash
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.training.noising import noised
+from tests.core.test_few_shot import ghostless
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 
 TINY = TINY_MODELS["cogvideox-2b"]
@@ -130,6 +131,14 @@ def test_regrowth_changes_the_erasers_of_a_copy_only(target: Target) -> None:
     grown, _ = fine_tuned(model, target)
     assert all(torch.equal(tensors[name], value) for name, value in model.erasures[0].erasure.tensors.items())
     assert any(not torch.equal(tensors[name], value) for name, value in grown.erasures[0].erasure.tensors.items())
+
+
+def test_regrowth_fine_tunes_an_unlearned_encoder_as_well(target: Target) -> None:
+    erasure = ghostless()
+    grown, _ = fine_tuned(TINY.model.with_erasure(erasure), target)
+    after = grown.erasures[0].erasure
+    assert after.kind == "unlearned_encoder"
+    assert any(not torch.equal(after.tensors[name].bfloat16(), value) for name, value in erasure.tensors.items())
 
 
 def test_every_attack_says_its_budget_and_its_control(target: Target) -> None:

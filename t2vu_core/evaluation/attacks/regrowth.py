@@ -43,10 +43,12 @@ def fine_tuned(model: T2VModel, target: Target) -> tuple[T2VModel, float]:
         condition = family.encode(benign)
         erasers.to(family.device)
         optimizer = torch.optim.Adam(erasers.parameters(), LEARNING_RATE)
-        with erasers.attached(erasers.fit(family.sites()), strength=applied.strength):
+        with erasers.attached(erasers.fit(applied.sites(family)), strength=applied.strength):
             for _ in range(budget.steps):
                 rows = torch.randperm(len(benign), generator=generator)[: budget.batch_size]
                 texts: TextCondition = condition[rows]
+                if applied.erasure.kind == "unlearned_encoder":
+                    texts = family.encode_with_gradients([benign[row] for row in rows.tolist()])
                 loss = denoising_loss(family, clean[rows], texts, model.clip_size(), generator)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
