@@ -1,9 +1,10 @@
 """Velocity Erase Fine-tune."""
 
 from comfy_api.v0_0_2 import io
+from torch import Tensor
 
 from t2vu_core.model import T2VModel
-from t2vu_core.recipes import AUGMENTATIONS, PRESETS, VelocityRecipe
+from t2vu_core.recipes import AUGMENTATIONS, KINDS, PRESETS, VelocityRecipe
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.velocity import erase_velocity
 
@@ -91,10 +92,35 @@ class VelocityErase(io.ComfyNode):
                     optional=True,
                     tooltip="A transformers folder in models/LLM that writes half of the prompts. It is freed afterwards.",
                 ),
+                advanced(
+                    io.Combo,
+                    "kind",
+                    options=list(KINDS),
+                    default="bottleneck",
+                    optional=True,
+                    tooltip="What is trained. bottleneck: the paper's, behind the attention. lora: one that Export LoRA can "
+                    "write for other programs.",
+                ),
+                advanced(
+                    io.Float,
+                    "localization",
+                    default=0.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.1,
+                    optional=True,
+                    tooltip="How strongly the eraser is kept to where the concept is, as mask_overlay shows it. "
+                    "0: not at all. For the kind bottleneck.",
+                ),
             ],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser and Save Erasure."),
                 io.Image.Output("loss", display_name="loss", tooltip="The course of the training loss."),
+                io.Image.Output(
+                    "mask_overlay",
+                    display_name="mask_overlay",
+                    tooltip="A clip of the concept, bright where the model's own attention finds it.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -113,12 +139,16 @@ class VelocityErase(io.ComfyNode):
         steps: int = 0,
         augmentation: str = "templates",
         language_model: str = NO_LANGUAGE_MODEL,
+        kind: str = "bottleneck",
+        localization: float = 0.0,
     ) -> io.NodeOutput:
-        changes = {"seed": seed, "augmentation": augmentation} | ({"steps": steps} if steps else {})
+        changes = {"seed": seed, "augmentation": augmentation, "kind": kind, "localization_weight": localization}
+        changes |= {"steps": steps} if steps else {}
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
         recipe = VelocityRecipe.preset(preset, **changes)
         progress = comfy_bridge.Progress(cls.hidden.unique_id)
         losses: list[float] = []
+        masked: list[Tensor] = []
 
         def on_progress(done: TrainProgress) -> None:
             if done.loss is not None:
@@ -136,8 +166,9 @@ class VelocityErase(io.ComfyNode):
             preserve_prompts=lines(preserve_prompts),
             language_model=writer,
             on_progress=on_progress,
+            on_mask=masked.append,
         )
-        return io.NodeOutput(eraser, loss_picture(losses))
+        return io.NodeOutput(eraser, loss_picture(losses), masked[0].movedim(1, -1))
 
 
 def _say(done: TrainProgress) -> str:

@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"t2vu: failed: {error} (--verbose shows where)", file=sys.stderr)
         return 1
-    print(json.dumps(result, indent=1) if options.json else command.show(result))
+    if result is not None:
+        print(json.dumps(result, indent=1) if options.json else command.show(result))
     return 0
 
 

@@ -12,7 +12,8 @@ from t2vu_core.commands.options import add_model, open_model, training_bar
 from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
 from t2vu_core.recipes import PRESETS, VelocityRecipe
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.velocity import MASK_OVERLAY, erase_velocity
+from t2vu_core.training.workers import Workers
 
 HELP = "train an eraser of a concept into a file"
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--concept-prompts", metavar="FILE", help="prompts that say the concept, one a line")
     parser.add_argument("--language-model", metavar="DIR", help="a transformers folder that writes prompts with the concept")
     parser.add_argument("--preserve-prompts", metavar="FILE", help="prompts that must keep working, one a line")
-    parser.add_argument("--log", metavar="DIR", help="keep the state here, so that a stopped training can be resumed")
+    parser.add_argument("--log", metavar="DIR", help="keep here the state, to resume from, and a clip under the concept's mask")
     parser.add_argument("--resume", action="store_true", help="go on with the state in --log")
     parser.add_argument(
         "--method-option", action="append", default=[], metavar="KEY=VALUE",
@@ -36,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Train and write the erasure."""
+def run(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Train and write the erasure; of several processes (`accelerate launch`) the first one writes, the others give None."""
     recipe = VelocityRecipe.preset(options.preset, seed=options.seed, **parse_options(options.method_option))
     out = Path(options.out)
     if out.is_dir():
@@ -46,11 +47,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     log_folder = log_folder_of(options)
     prompts: dict[str, Any] = {name: read_prompts(getattr(options, name)) for name in ("concept_prompts", "preserve_prompts")}
     prompts["language_model"] = Path(options.language_model) if options.language_model else None
+    workers = Workers.join(options.device)
+    if workers.count > 1 and options.device is None:
+        options.device = str(workers.device)
     model = open_model(options)
-    with training_bar() as on_progress:
+    with training_bar() if workers.first else contextlib.nullcontext() as on_progress:
         erasure = erase_velocity(
             model, options.concept, recipe, synonyms=options.synonym, log_folder=log_folder, on_progress=on_progress, **prompts
         )
+    if not workers.first:
+        return None
     path = erasure.save(out)
     losses = erasure.training["losses"]
     return {
@@ -60,6 +66,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": erasure.training["seconds"],
         "steps": len(losses),
         "loss": losses[-1],
+        "mask_overlay": str(log_folder / MASK_OVERLAY) if log_folder else None,
         "scores": None,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,8 +38,9 @@ class Rows:
         return len(self.latents)
 
     def __getitem__(self, rows: slice) -> Rows:
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return Rows(**{name: None if value is None else value[rows] for name, value in fields.items()})
+        fields: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        part: dict[str, Any] = {name: None if value is None else value[rows] for name, value in fields.items()}
+        return Rows(**part)
 
     @staticmethod
     def cat(parts: list[Rows]) -> Rows:

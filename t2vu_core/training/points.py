@@ -67,7 +67,7 @@ def encode_prompts(family: Family, plan: PromptPlan, prompt_set: PromptSet, reci
         texts |= {"two_subjects": [pair.prompt for pair in both], "alone": [pair.neutral for pair in both]}
     if plan.preserve:
         texts["preserve"] = fill_up(plan.preserve, recipe.preserve_trajectories)
-    positions = {
+    positions: dict[str, Positions] = {
         name: [_said_at(family, prompt, plan.names) for prompt in texts[name]]
         for name in ("concept", "two_subjects")
         if name in texts

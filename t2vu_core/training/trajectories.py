@@ -8,6 +8,7 @@ N video tokens.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.workers import Workers
 
 MAX_BATCH = 8
+TOKENS_A_PASS = 2**16
+"""Video tokens that one pass may have in all: clips of a large model go one by one."""
 WHOLE = 255
 """Masks are kept as whole numbers: this one stands for 1."""
 
@@ -127,10 +130,11 @@ def sample_trajectories(
 
     With `positions` (the concept's text tokens in the first prompts, or in all) these trajectories get a mask. A
     `driver` chooses the way (on-policy), while the predictions that are kept stay the frozen model's. `done` and
-    `total` place this call's clips in a longer progress. Several workers share the clips, and each gets all of them.
+    `total` place this call's clips in a longer progress. Several workers share the batches, and each gets all of them.
     """
     workers, route = workers or Workers(), _Route(num_steps, guidance_scale, driver, mask_layers)
-    batch = workers.share_of_batch(len(condition), MAX_BATCH)
+    tokens_a_clip = math.prod(family.token_grid(size)) * (2 if neutral is None else 3)
+    batch = min(MAX_BATCH, max(1, TOKENS_A_PASS // tokens_a_clip))
     parts: list[Trajectories] = []
     finished = done
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from t2vu_core.training.trajectories import Trajectories
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,13 @@ class Workers:
     @classmethod
     def join(cls, device: str | None = None) -> Workers:
         """Find the other processes of an `accelerate launch` (or `torchrun`), if there are any."""
+        on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true" or not torch.cuda.is_available()
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            if "ACCELERATE_USE_CPU" in os.environ and "MASTER_ADDR" in os.environ:
+                log.warning("accelerate launch --cpu starts one process; say --multi_gpu for several, on CPUs too.")
             return cls()
         from accelerate import PartialState
 
-        on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true" or not torch.cuda.is_available()
         state = PartialState(cpu=on_cpu or device == "cpu")
         return cls(state.process_index, state.num_processes, state.device)
 
@@ -46,16 +51,13 @@ class Workers:
             return cls()
         from accelerate import PartialState
 
-        return cls(torch.distributed.get_rank(), torch.distributed.get_world_size(), PartialState().device)
+        state = PartialState(cpu=torch.distributed.get_backend() == "gloo")
+        return cls(state.process_index, state.num_processes, state.device)
 
     @property
     def first(self) -> bool:
         """Whether this one speaks and writes for all."""
         return self.rank == 0
-
-    def share_of_batch(self, count: int, largest: int) -> int:
-        """Clips in a batch, so that all workers have something to do."""
-        return max(1, min(largest, -(-count // self.count)))
 
     def rows(self, count: int) -> slice:
         """This worker's rows of a batch of `count`."""

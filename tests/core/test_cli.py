@@ -58,6 +58,19 @@ def test_erase_then_inspect_then_sample(t2vu: Callable, tmp_path: Path) -> None:
     assert (len(frames), frames[0].width, frames[0].height) == (9, 48, 32)
 
 
+def test_a_lora_is_erased_with_and_the_log_shows_the_mask(t2vu: Callable, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    code, out, _ = erase(t2vu, tmp_path / "ghost", "--method-option", "kind=lora", "--log", log, "--json")
+    assert code == 0
+    told = json.loads(out)
+    with av.open(told["mask_overlay"]) as container:
+        assert len(list(container.decode(video=0))) >= 9
+    sample = ["sample", *model_options(), "--prompt", "a ghost", "--steps", 2, "--out", tmp_path / "clip.mp4"]
+    assert t2vu(*sample, "--erasure", told["out"])[0] == 0
+    code, out, _ = t2vu("inspect", told["out"], "--json")
+    assert json.loads(out)["recipe"]["kind"] == "lora"
+
+
 def test_the_same_seed_samples_the_same_clip(t2vu: Callable, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         t2vu("sample", *model_options(), "--prompt", "x", "--steps", 2, "--seed", seed, "--out", tmp_path / f"{name}.webp")
@@ -106,6 +119,7 @@ def test_every_command_has_help(t2vu: Callable, command: str) -> None:
         (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--method-option", "eta=high"], "eta"),
         (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--method-option", "eta"], "KEY=VALUE"),
         (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--method-option", "augmentation=x"], "grammar"),
+        (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--method-option", "kind=adapter"], "lora"),
         (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--method-option", "speed=1"], "no setting 'speed'"),
         (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--preserve-prompts", "none.txt"], "cannot be read"),
         (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--resume"], "--resume needs --log"),

@@ -25,6 +25,7 @@ def trained(comfy: ComfyServer) -> Trained:
         "erase": erase(steps=2),
         "save": node("T2VUSaveErasure", erasure=["erase", 0], name="styles/shared", overwrite=True),
         "loss": node("SaveImage", images=["erase", 1], filename_prefix="loss"),
+        "mask": node("SaveImage", images=["erase", 2], filename_prefix="mask"),
         "apply": apply("erase", strength=3.0),
         "sample": sample("apply"),
         "frames": frames_of("sample"),

@@ -15,7 +15,7 @@ MODEL = "miniature"
 PROMPT = "a ghost moving left under a starry night"
 
 
-def node(kind: str, **inputs: Any) -> dict[str, Any]:
+def node(kind: str, /, **inputs: Any) -> dict[str, Any]:
     return {"class_type": kind, "inputs": inputs}
 
 

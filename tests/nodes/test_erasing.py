@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from tests.nodes.conftest import Trained
-from tests.nodes.graphs import apply, erase, frames_of, load, node, pixels, sample, sampled
+from tests.nodes.graphs import apply, erase, frames_of, load, node, pixels, refusal, sample, sampled
 from tools.comfyui import ComfyServer, queue
 from tools.comfyui.client import Control, Event, Graph
 
@@ -49,6 +49,21 @@ def test_training_shows_its_stages_and_a_loss_curve(comfy: ComfyServer, trained:
     assert any("trajectories" in line for line in said)
     assert any("training 2/2, loss" in line for line in said)
     assert Image.open(comfy.file(trained.result.files("loss")[0])).width > 300
+
+
+def test_the_mask_can_be_looked_at_before_it_is_trusted(comfy: ComfyServer, trained: Trained) -> None:
+    shown = pixels(comfy, trained.result, "mask")
+    assert len(shown) > 1
+    assert shown.max() > 0
+
+
+def test_a_lora_cannot_be_kept_to_a_mask(comfy: ComfyServer) -> None:
+    graph: Graph = {
+        "load": load(),
+        "erase": erase(kind="lora", localization=1.0),
+        "save": node("T2VUSaveErasure", erasure=["erase", 0], name="refused", overwrite=False),
+    }
+    assert "needs kind=bottleneck" in refusal(comfy, graph)
 
 
 def test_a_saved_eraser_erases_as_the_trained_one_did(comfy: ComfyServer, trained: Trained) -> None:

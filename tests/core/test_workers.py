@@ -1,0 +1,102 @@
+"""Several processes train one erasure together: the same as one process trains, within rounding."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from t2vu_core.erasure import Erasure
+from t2vu_core.training.loop import TrainingDiverged, train
+from t2vu_core.training.workers import Workers
+from tests.core.tiny_models import TINY_MODELS
+
+TINY = TINY_MODELS["cogvideox-2b"]
+# Odd numbers of rows: the processes have different shares.
+SETTINGS = {
+    "concept_trajectories": 10, "preserve_trajectories": 3, "two_subject_trajectories": 2, "trajectory_steps": 2, "steps": 6,
+    "rank": 4, "eta": 50, "concept_batch": 3, "preserve_batch": 5, "localization_weight": 1, "refresh_every": 4,
+}  # fmt: skip
+LAUNCH = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def erase(folder: Path, name: str, *, together: bool) -> subprocess.CompletedProcess[str]:
+    launch = ["-m", "accelerate.commands.launch", *LAUNCH, "--main_process_port", str(free_port())] if together else []
+    options = [part for key, value in SETTINGS.items() for part in ("--method-option", f"{key}={value}")]
+    return subprocess.run(
+        [
+            sys.executable, *launch, "-m", "t2vu_core.cli", "erase", "--model", TINY.folder, "--device", "cpu",
+            "--concept", "ghost", "--preset", "quick", "--out", folder / name, "--log", folder / f"{name}-log", "--json",
+            *options,
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_erasure_of_one(tmp_path: Path) -> None:
+    """Slow because three interpreters import torch: what is tested is the launch itself."""
+    done = {name: erase(tmp_path, name, together=name == "two") for name in ("one", "two")}
+    assert all(each.returncode == 0 for each in done.values()), done["two"].stderr[-3000:]
+    told = {name: json.loads(each.stdout) for name, each in done.items()}
+    assert told["one"]["steps"] == told["two"]["steps"] == 6
+    one, two = (Erasure.load(told[name]["out"]) for name in ("one", "two"))
+    assert two.training["losses"] == pytest.approx(one.training["losses"], rel=1e-3)
+    moved = 0.0
+    for name, tensor in one.tensors.items():
+        torch.testing.assert_close(two.tensors[name], tensor, atol=1e-5, rtol=1e-3)
+        moved = max(moved, float(tensor.abs().max()) if ".up." in name else 0.0)
+    assert moved > 1e-3, "the comparison would not see a training"
+    assert sorted(path.name for path in (tmp_path / "two-log").iterdir()) == ["mask_overlay.mp4", "state.safetensors"]
+
+
+def test_shares_of_a_batch_are_all_of_it_and_nothing_twice() -> None:
+    for count in (1, 2, 5, 12):
+        for workers in (1, 2, 3, 16):
+            rows = list(range(count))
+            shares = [rows[Workers(rank, workers).rows(count)] for rank in range(workers)]
+            assert [row for share in shares for row in share] == rows
+
+
+def _train_until_one_breaks(rank: int, folder: str, port: int) -> None:
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2, "RANK": rank, "LOCAL_RANK": rank}
+    os.environ.update({name: str(value) for name, value in meeting.items()})
+    weight = torch.nn.Parameter(torch.ones(2))
+    workers = Workers.join("cpu")
+    assert [(each.rank, each.count) for each in (workers, Workers.current())] == [(rank, 2)] * 2
+
+    def loss_at(step: int) -> Any:
+        # The second process has nothing to do in step 0, and breaks in step 2.
+        if rank == 1 and step == 0:
+            return torch.zeros(())
+        return weight.square().sum() * (float("nan") if rank == 1 and step == 2 else 1.0)
+
+    stopped = -1
+    try:
+        train({"weight": weight}, loss_at, steps=5, learning_rate=0.1, workers=workers)
+    except TrainingDiverged as error:
+        stopped = int(str(error).split("step ")[1].split(".")[0])
+    Path(folder, f"{rank}.json").write_text(json.dumps([stopped, weight.tolist()]))
+
+
+@pytest.mark.slow
+def test_a_process_that_breaks_stops_all_at_the_same_step_with_the_same_weights(tmp_path: Path) -> None:
+    """Slow because two more interpreters import torch."""
+    torch.multiprocessing.spawn(_train_until_one_breaks, (str(tmp_path), free_port()), nprocs=2)
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert first == second
+    assert first[0] == 2
