@@ -50,7 +50,7 @@ class BuildPlan:
     """How long each stage trains, in minutes of this machine, and on how many clips."""
 
     vae_minutes: float = 2.0
-    detector_minutes: float = 8.0
+    detector_minutes: float = 20.0
     text_encoder_minutes: float = 2.0
     denoiser_minutes: float = 70.0
     num_clips: int = 20_000
@@ -152,9 +152,11 @@ def _build_detector(work: Path, plan: BuildPlan) -> None:
                 parts.append(vae.decode(vae.encode(pixels).latent_dist.mode()).sample.transpose(1, 2).to(clips.dtype))
         return torch.cat(parts)
 
-    detector = MiniatureDetector()
+    weights = work / "detector.safetensors"
+    # A repeated stage goes on from what the last one learned.
+    detector = load_detector(weights).train().requires_grad_(True) if weights.is_file() else MiniatureDetector()
     train_detector(detector, minutes=plan.detector_minutes, seed=plan.seed, reconstruct=reconstruct)
-    save_file(detector.state_dict(), str(work / "detector.safetensors"))
+    save_file(detector.state_dict(), str(weights))
 
 
 def _build_text_encoder(folder: Path, plan: BuildPlan) -> None:
