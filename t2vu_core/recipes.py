@@ -14,6 +14,7 @@ PRESETS: tuple[Preset, ...] = ("quick", "balanced", "thorough")
 Augmentation = Literal["none", "templates", "grammar"]
 AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 KINDS = ("bottleneck", "lora")
+MASK_SOURCES = ("prediction", "attention")
 MASK_LAYERS = ("all", "middle")
 TimestepSampling = Literal["uniform", "early", "middle", "late"]
 TIMESTEP_SAMPLINGS: tuple[TimestepSampling, ...] = get_args(TimestepSampling)
@@ -42,8 +43,17 @@ class VelocityRecipe:
     eta: float = _option(1.0, "how far past the neutral prediction the concept is pushed (Eq. 7 of the paper)", 0.0, 100.0)
     preserve_weight: float = _option(2.0, "weight of the preservation loss (beta in the paper)", 0.0, 1000.0)
     localization_weight: float = _option(0.0, "weight of the localisation loss (alpha in the paper)", 0.0, 1000.0)
-    mask_threshold: float = _option(0.5, "attention from which a place is the concept's; 0 keeps the mask soft", 0.0, 1.0)
-    mask_layers: Literal["all", "middle"] = _choice("all", "layers whose attention makes the mask", MASK_LAYERS)
+    mask_source: Literal["prediction", "attention"] = _choice(
+        "prediction",
+        "where the concept is: where its words change the prediction, or where video attends to them",
+        MASK_SOURCES,
+    )
+    mask_threshold: float = _option(
+        0.5, "share of a frame's most from which a place is the concept's; 0 keeps the mask soft", 0.0, 1.0
+    )
+    mask_layers: Literal["all", "middle"] = _choice(
+        "all", "layers whose attention makes the mask, for mask_source=attention", MASK_LAYERS
+    )
     concept_batch: int = _option(4, "trajectory points with the concept in a step", 1, 1024)
     preserve_batch: int = _option(8, "trajectory points without it in a step", 0, 1024)
     concept_trajectories: int = _option(24, "trajectories sampled for prompts with the concept", 1, 10_000)
@@ -111,7 +121,7 @@ class FewShotRecipe:
     steps: int = _option(120, "training steps at the most", 1, 100_000)
     batch: int = _option(4, "noisy shots in a step", 1, 1024)
     preserve_batch: int = _option(8, "preserve prompts in a step", 0, 1024)
-    learning_rate: float = _option(4e-3, "peak change of a weight in a step, as a share of its layer's", 1e-7, 1.0)
+    learning_rate: float = _option(1e-2, "peak change of a weight in a step, as a share of its layer's", 1e-7, 1.0)
     eta: float = _option(1.0, "how far past the neutral prediction the concept is pushed", 0.0, 100.0)
     trust_radius: float = _option(0.5, "how far a prompt's embedding may move, as a share of its size", 1e-3, 100.0)
     preserve_weight: float = _option(4.0, "weight of keeping the embeddings of preserve prompts", 0.0, 1000.0)
