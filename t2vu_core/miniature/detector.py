@@ -206,9 +206,7 @@ def train_detector(
     log.info("detector: %d steps", step)
 
 
-def _loss(
-    detector: MiniatureDetector, clips: Tensor, labels: Tensor, generator: torch.Generator, *, strength: float
-) -> Tensor:
+def _loss(detector: MiniatureDetector, clips: Tensor, labels: Tensor, generator: torch.Generator, *, strength: float) -> Tensor:
     ruined = len(clips) // 12
     clips = torch.cat([augment(clips, generator, strength=strength), ruin(clips[:ruined], generator)])
     targets = torch.cat([subject_targets(labels), torch.zeros(ruined, len(SUBJECTS))])

@@ -20,7 +20,6 @@ from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.miniature.world import BACKGROUNDS, MOTIONS, NOBODY, STYLES, SUBJECTS, render
 
 CONCEPT = "ghost"
-early_detector = pytest.mark.xfail(reason="the bundled detector is an early one and misses too many subjects", strict=True)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,6 @@ def measure(detector: WorldDetector, cases: Sequence[Case], before: Tensor, afte
     return score([Record(case, case.concept, *rest) for case, *rest in rows], CONCEPT)
 
 
-@early_detector
 def test_the_detectors_own_errors_on_renders_are_small(detector: WorldDetector) -> None:
     errors = count_errors(detector.network, renders=800, seed=1)
     assert set(errors) == set(CONCEPTS)
@@ -74,7 +72,6 @@ def test_an_untrained_detectors_errors_are_not_small() -> None:
     assert wrong > 100
 
 
-@early_detector
 def test_the_detector_says_its_own_errors_and_other_weights_do_not_borrow_them(detector: WorldDetector) -> None:
     for concept in CONCEPTS:
         accuracy = detector.accuracy(concept)
@@ -84,7 +81,6 @@ def test_the_detector_says_its_own_errors_and_other_weights_do_not_borrow_them(d
     assert WorldDetector(MiniatureDetector().eval()).accuracy(CONCEPT) is None
 
 
-@early_detector
 def test_an_erasure_that_does_nothing_scores_as_nothing(detector: WorldDetector, cases: list[Case]) -> None:
     clips = draw(cases)
     scores = measure(detector, cases, clips, clips)
@@ -95,7 +91,6 @@ def test_an_erasure_that_does_nothing_scores_as_nothing(detector: WorldDetector,
     assert sentences({**scores, "concept": CONCEPT}).startswith("Not erased")
 
 
-@early_detector
 def test_an_erasure_that_takes_the_concept_alone_scores_well(detector: WorldDetector, cases: list[Case]) -> None:
     scores = measure(detector, cases, draw(cases), draw(cases, without=CONCEPT))
     assert scores["summary"]["gone_and_kept"] > 0.97
@@ -126,7 +121,6 @@ def test_frozen_video_is_seen_where_the_detector_sees_no_loss(detector: WorldDet
     assert "move only 0 %" in text_table({**scores, "concept": CONCEPT, "comes_back": {}})
 
 
-@early_detector
 def test_a_concept_that_comes_back_late_in_the_clip_shows_in_the_frames(detector: WorldDetector, cases: list[Case]) -> None:
     with_it, without = draw(cases), draw(cases, without=CONCEPT)
     late = torch.cat([without[:, :6], with_it[:, 6:]], 1)
@@ -137,7 +131,6 @@ def test_a_concept_that_comes_back_late_in_the_clip_shows_in_the_frames(detector
     assert abs(by_frame["trend_before"]) < 0.1
 
 
-@early_detector
 def test_clips_of_another_size_and_length_are_judged_too(detector: WorldDetector, cases: list[Case]) -> None:
     clips = draw(cases[:12])
     larger = torch.nn.functional.interpolate(clips.flatten(0, 1), size=(96, 144)).unflatten(0, clips.shape[:2])

@@ -13,7 +13,6 @@ from tools.demo import main
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="the bundled miniature does not yet draw the subject that is asked for", strict=False)
 def test_a_newcomer_sees_the_ghost_go_and_the_others_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Slow, because it trains a whole eraser: whether a concept is gone shows only then."""
     assert main(["--pairs", "4", "--out", str(tmp_path)]) == 0

@@ -1,9 +1,9 @@
 """Lets torchvision and torchaudio, built for CUDA, be imported beside a torch built without it.
 
 `./run` copies it into .venv, and this folder goes on the PYTHONPATH of a ComfyUI run with another Python.
-transformers and ComfyUI import these packages, but need only their Python parts here. torchvision registers fake kernels for operators of a library that cannot load
-here: declaring the operators is enough. torchaudio takes a library that is absent well, one that fails
-to load not: it is told that there is none.
+transformers and ComfyUI import these packages, but need only their Python parts here. torchvision registers
+fake kernels for operators of a library that cannot load: declaring the operators is enough. torchaudio
+takes a library that is absent well, one that fails to load not: it is told that there is none.
 """
 
 import importlib.machinery
