@@ -119,7 +119,7 @@ class VelocityErase(io.ComfyNode):
                 io.Image.Output(
                     "mask_overlay",
                     display_name="mask_overlay",
-                    tooltip="A clip of the concept, bright where the model's own attention finds it.",
+                    tooltip="A clip of the concept, bright where the model was found to show it.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -48,12 +48,8 @@ class VelocityRecipe:
         "where the concept is: where its words change the prediction, or where video attends to them",
         MASK_SOURCES,
     )
-    mask_threshold: float = _option(
-        0.5, "share of a frame's most from which a place is the concept's; 0 keeps the mask soft", 0.0, 1.0
-    )
-    mask_layers: Literal["all", "middle"] = _choice(
-        "all", "layers whose attention makes the mask, for mask_source=attention", MASK_LAYERS
-    )
+    mask_threshold: float = _option(0.5, "share of a frame's most that makes a place the concept's; 0: soft", 0.0, 1.0)
+    mask_layers: Literal["all", "middle"] = _choice("all", "layers of an attention mask", MASK_LAYERS)
     concept_batch: int = _option(4, "trajectory points with the concept in a step", 1, 1024)
     preserve_batch: int = _option(8, "trajectory points without it in a step", 0, 1024)
     concept_trajectories: int = _option(24, "trajectories sampled for prompts with the concept", 1, 10_000)

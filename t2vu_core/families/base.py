@@ -133,6 +133,8 @@ class Family(abc.ABC):
     pipeline_classes: ClassVar[tuple[str, ...]]
     text_keys: ClassVar[TextKeys] = "alone"
     """Where the text stands in the attentions of `eraser_sites`."""
+    channel_axis: ClassVar[int] = 1
+    """Of a batch of latents; the others are frames, rows and columns."""
 
     def __init__(self, pipeline: DiffusionPipeline, folder: Path | None = None) -> None:
         self.pipeline = pipeline

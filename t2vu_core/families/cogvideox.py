@@ -36,6 +36,7 @@ class CogVideoX(Family):
     name: ClassVar[str] = "cogvideox"
     pipeline_classes: ClassVar[tuple[str, ...]] = ("CogVideoXPipeline",)
     text_keys: ClassVar[TextKeys] = "before_video"
+    channel_axis: ClassVar[int] = 2
 
     @property
     def _config(self) -> Any:

@@ -5,15 +5,27 @@ Shapes: B clips, N video tokens in the order of `Family.token_grid`, W the width
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from t2vu_core.families.text_attention import SCORES_BYTES
 
 
-def concept_mask(attention_BN: Tensor, grid: tuple[int, int, int]) -> Tensor:
-    """Attention to the concept's text tokens -> (B, N) in [0, 1], each frame stretched from its least to its most.
+def prediction_difference(v_concept: Tensor, v_neutral: Tensor, channel_axis: int, grid: tuple[int, int, int]) -> Tensor:
+    """`|v(x, c) - v(x, n)|` at each video token, (B, N), mean 1 in each clip: where the concept's words act.
 
-    The paper's normalisation. A frame whose tokens all attend alike says nothing about a place: it gives zeros.
+    After DiffEdit (arXiv 2210.11427). It needs no pass of its own: trajectories keep both predictions. Where attention
+    says which words a place reads, this says where the words make a difference.
+    """
+    distance_BFHW = (v_concept - v_neutral).float().norm(dim=channel_axis)
+    by_token = F.adaptive_avg_pool3d(distance_BFHW[:, None], grid).flatten(1)
+    return by_token / by_token.mean(1, keepdim=True).clamp_min(1e-12)
+
+
+def concept_mask(attention_BN: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """How much each token has of the concept -> (B, N) in [0, 1], each frame stretched from its least to its most.
+
+    The paper's normalisation. A frame whose tokens are all alike says nothing about a place: it gives zeros.
     """
     frames, rows, columns = grid
     by_frame = attention_BN.unflatten(1, (frames, rows * columns))

@@ -196,5 +196,6 @@ def _route(family: Family, recipe: VelocityRecipe) -> dict[str, Any]:
     return {
         "num_steps": recipe.trajectory_steps,
         "guidance_scale": trajectory_guidance(family, recipe),
+        "mask_source": recipe.mask_source,
         "mask_layers": recipe.mask_layers,
     }

@@ -11,18 +11,20 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from t2vu_core.families.base import ClipSize, Family, MaskLayers, TextCondition
 from t2vu_core.model import noise
-from t2vu_core.objectives.localization import concept_mask
+from t2vu_core.objectives.localization import concept_mask, prediction_difference
 from t2vu_core.objectives.velocity import guide
 from t2vu_core.recipes import TimestepSampling
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.workers import Workers
 
+MaskSource = Literal["prediction", "attention"]
 MAX_BATCH = 8
 TOKENS_A_PASS = 2**16
 """Video tokens that one pass may have in all: clips of a large model go one by one."""
@@ -104,6 +106,7 @@ class _Route:
     num_steps: int
     guidance_scale: float
     driver: Driver | None
+    mask_source: MaskSource
     mask_layers: MaskLayers
 
 
@@ -116,6 +119,7 @@ def sample_trajectories(
     *,
     neutral: TextCondition | None = None,
     positions: Sequence[Sequence[int]] | None = None,
+    mask_source: MaskSource = "prediction",
     mask_layers: MaskLayers = "all",
     seeds: Sequence[int],
     num_steps: int,
@@ -128,11 +132,12 @@ def sample_trajectories(
 ) -> Trajectories:
     """Sample one trajectory per prompt with guidance and keep every point of it.
 
-    With `positions` (the concept's text tokens in the first prompts, or in all) these trajectories get a mask. A
+    With `positions` (the concept's text tokens in the first prompts, or in all) these trajectories get a mask: from what
+    video attends to, or from what the concept changes of the neutral prompt's predictions. A
     `driver` chooses the way (on-policy), while the predictions that are kept stay the frozen model's. `done` and
     `total` place this call's clips in a longer progress. Several workers share the batches, and each gets all of them.
     """
-    workers, route = workers or Workers(), _Route(num_steps, guidance_scale, driver, mask_layers)
+    workers, route = workers or Workers(), _Route(num_steps, guidance_scale, driver, mask_source, mask_layers)
     tokens_a_clip = math.prod(family.token_grid(size)) * (2 if neutral is None else 3)
     batch = min(MAX_BATCH, max(1, TOKENS_A_PASS // tokens_a_clip))
     parts: list[Trajectories] = []
@@ -182,14 +187,21 @@ def _rollout(
     timesteps: list[Tensor] = []
     steps: list[Tensor] = []
     predictions: dict[str, list[Tensor]] = {name: [] for name in conditions}
+    grid, wanted = family.token_grid(size), len(positions or ())
+    found: Tensor | None = None
     with contextlib.ExitStack() as stack:
         watch = None
-        if positions is not None:
+        if positions is not None and route.mask_source == "attention":
             watch = stack.enter_context(family.text_attention(positions, size, route.mask_layers))
         for timestep in scheduler.timesteps:
             predicted = _predict(family, latents, timestep, conditions, size)
             for name, prediction in predicted.items():
                 predictions[name].append(prediction.to("cpu", torch.bfloat16))
+            if wanted and watch is None:
+                here = prediction_difference(
+                    predicted["prompt"][:wanted], predicted["neutral"][:wanted], family.channel_axis, grid
+                )
+                found = here if found is None else found + here
             steps.append(latents.to("cpu", torch.bfloat16))
             timesteps.append(timestep.expand(count).cpu())
             if route.driver is not None:
@@ -200,10 +212,11 @@ def _rollout(
             latents = family.step(scheduler, guided, timestep, latents)
             on_step()
     masks = None
-    if watch is not None and positions is not None:
-        masks = (concept_mask(watch.mean(), family.token_grid(size)) * WHOLE).round().to("cpu", torch.uint8)
+    found = found if watch is None else watch.mean()
+    if found is not None and positions is not None:
+        masks = (concept_mask(found, grid) * WHOLE).round().to("cpu", torch.uint8)
         # A prompt that does not spell the concept says nothing about its place: everywhere is allowed.
-        masks[[not wanted for wanted in positions]] = WHOLE
+        masks[[not spelled for spelled in positions]] = WHOLE
     return Trajectories(
         torch.cat(steps),
         torch.cat(timesteps),

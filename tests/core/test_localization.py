@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from t2vu_core.families import ClipSize, EraserSite, Family, text_attention
 from t2vu_core.families.text_attention import text_columns, watched_text
-from t2vu_core.objectives.localization import concept_mask, localization_loss, mask_bytes, outside_mask
+from t2vu_core.objectives.localization import concept_mask, localization_loss, mask_bytes, outside_mask, prediction_difference
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 
 PROMPTS = ["a red ghost floats over a quiet green hill", "a street in pixel art style"]
@@ -235,6 +235,18 @@ def test_the_stated_memory_is_not_exceeded(kernel: SDPBackend, num_video: int) -
         text_columns(query, key, [[0], [3, 4]])
     assert seen.peak > 0
     assert seen.peak <= mask_bytes(num_video=num_video, num_text=20, heads=3, head_dim=16, clips=2)
+
+
+def test_the_mask_of_the_predictions_lies_on_the_tokens_where_they_differ(tiny: TinyModel, family: Family) -> None:
+    frames, rows, columns = family.token_grid(tiny.size)
+    neutral = torch.randn(1, *family.latent_shape(tiny.size))
+    concept = neutral.clone().movedim(family.channel_axis, 1)
+    steps, height, width = (have // tokens for have, tokens in zip(concept.shape[2:], (frames, rows, columns), strict=True))
+    concept[:, :, (frames - 1) * steps :, :height, width : 2 * width] += 1.0
+    difference = prediction_difference(
+        concept.movedim(1, family.channel_axis), neutral, family.channel_axis, (frames, rows, columns)
+    )
+    assert concept_mask(difference, (frames, rows, columns)).nonzero().tolist() == [[0, (frames - 1) * rows * columns + 1]]
 
 
 def test_a_mask_is_stretched_within_each_frame() -> None:

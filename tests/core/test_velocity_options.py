@@ -54,6 +54,11 @@ def small_clips(tiny: TinyModel) -> Iterator[None]:
         kind.defaults = own  # type: ignore[method-assign]
 
 
+@pytest.fixture(params=["prediction", "attention"])
+def mask_source(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 def points_of(tiny: TinyModel, recipe: VelocityRecipe, concept: str = "ghost") -> Points:
     family = tiny.model.family
     prompt_set = prompt_set_for(None)
@@ -76,8 +81,8 @@ def loss_and_gradients(tiny: TinyModel, points: Points, recipe: VelocityRecipe) 
     return loss.item(), {name: parameter.grad for name, parameter in erasers.named_parameters() if parameter.grad is not None}
 
 
-def test_localisation_costs_what_erasers_add_outside_the_masks_on_every_architecture(tiny: TinyModel) -> None:
-    asked = recipe(steps=1)
+def test_localisation_costs_what_erasers_add_outside_the_masks_on_every_architecture(tiny: TinyModel, mask_source: str) -> None:
+    asked = recipe(steps=1, mask_source=mask_source)
     points = points_of(tiny, asked)
     assert points.concept.masks is not None
     assert points.concept.masks.min() == 0
@@ -116,12 +121,13 @@ def test_localised_training_adds_less_outside_the_mask() -> None:
     assert added[100.0] < 0.5 * added[0.0]
 
 
-def test_a_prompt_that_does_not_spell_the_concept_allows_every_place() -> None:
-    points = points_of(TINY, recipe(), concept="ghost")
+def test_a_prompt_that_does_not_spell_the_concept_allows_every_place(mask_source: str) -> None:
+    asked = recipe(mask_source=mask_source)
+    points = points_of(TINY, asked)
     family = TINY.model.family
     prompts = points.prompts
     prompts.positions["concept"][0] = []
-    unspoken = sample_points(family, prompts, recipe(), masks="all", on_progress=None, workers=Workers())
+    unspoken = sample_points(family, prompts, asked, masks="all", on_progress=None, workers=Workers())
     assert unspoken.concept.masks is not None
     assert (unspoken.concept.masks[0] == 255).all()
     assert not (unspoken.concept.masks[1] == 255).all()
@@ -153,7 +159,8 @@ def test_a_lora_is_trained_saved_and_applied(tmp_path: Path) -> None:
         {"two_subject_trajectories": 2},
         {"refresh_every": 2},
         {"adversarial_steps": 2},
-        {"localization_weight": 1.0, "mask_layers": "middle", "mask_threshold": 0.0},
+        {"localization_weight": 1.0, "mask_threshold": 0.0},
+        {"localization_weight": 1.0, "mask_source": "attention", "mask_layers": "middle"},
         {
             "localization_weight": 1.0, "two_subject_trajectories": 2, "guided_objective": True, "refresh_every": 3,
             "adversarial_steps": 1, "gradient_checkpointing": True,
