@@ -38,9 +38,9 @@ class VelocityRecipe:
         "bottleneck", "the paper's bottleneck, or a LoRA that other programs can load", KINDS
     )
     rank: int = _option(32, "width of the erasers' bottleneck, or rank of the LoRA", 1, 4096)
-    steps: int = _option(120, "training steps", 1, 100_000)
+    steps: int = _option(240, "training steps", 1, 100_000)
     learning_rate: float = _option(2e-3, "peak learning rate of Adam", 1e-7, 1.0)
-    eta: float = _option(1.0, "how far past the neutral prediction the concept is pushed (Eq. 7 of the paper)", 0.0, 100.0)
+    eta: float = _option(3.0, "how far past the neutral prediction the concept is pushed (Eq. 7 of the paper)", 0.0, 100.0)
     preserve_weight: float = _option(2.0, "weight of the preservation loss (beta in the paper)", 0.0, 1000.0)
     localization_weight: float = _option(0.0, "weight of the localisation loss (alpha in the paper)", 0.0, 1000.0)
     mask_source: Literal["prediction", "attention"] = _choice(
@@ -152,9 +152,9 @@ _FEW_SHOT_PRESETS: dict[str, dict[str, Any]] = {
     "thorough": {"steps": 400, "shots": 16, "prompts": 128},
 }
 _VELOCITY_PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"steps": 60, "concept_trajectories": 16, "preserve_trajectories": 24},
+    "quick": {"steps": 100, "concept_trajectories": 16, "preserve_trajectories": 24},
     "balanced": {},
-    "thorough": {"steps": 300, "concept_trajectories": 48, "preserve_trajectories": 96},
+    "thorough": {"steps": 500, "concept_trajectories": 48, "preserve_trajectories": 96},
 }
 
 
