@@ -1,6 +1,6 @@
 """LoRA files for other programs, made from an erasure of the LoRA kind.
 
-`diffusers`: `transformer.<module>.lora_A.weight`, what `pipeline.load_lora_weights` reads.
+`diffusers`: `transformer.<module>.lora_A.weight` (`unet.` for AnimateDiff), what `pipeline.load_lora_weights` reads.
 `comfyui`: `diffusion_model.<ComfyUI's own name>.lora_A.weight`, what Load LoRA applies to native models.
 Neither holds an alpha: both readers then scale by 1, as the erasers do.
 """
@@ -38,7 +38,7 @@ def export_lora(erasure: Erasure, path: str | os.PathLike[str], *, layout: Layou
     files = []
     for ending, part in zip(file_endings(erasure), by_denoiser(pairs).values(), strict=True):
         file = target.with_name(f"{target.stem}{ending}{SUFFIX}")
-        named = to_comfyui(erasure.base.family, part) if layout == "comfyui" else _to_diffusers(part)
+        named = to_comfyui(erasure.base.family, part) if layout == "comfyui" else _to_diffusers(erasure.base.family, part)
         tensors = {
             f"{name}.lora_{letter}.weight": tensor.detach().cpu().contiguous()
             for name, pair in named.items()
@@ -82,8 +82,11 @@ def by_denoiser(pairs: Mapping[str, Pair]) -> dict[str, dict[str, Pair]]:
     return parts
 
 
-def _to_diffusers(pairs: Mapping[str, Pair]) -> dict[str, Pair]:
-    return {f"transformer.{site}": pair for site, pair in pairs.items()}
+def _to_diffusers(family: str, pairs: Mapping[str, Pair]) -> dict[str, Pair]:
+    if family == "text_to_video_sd":
+        raise UserError("diffusers loads no LoRA into ModelScope's and ZeroScope's UNet; apply this erasure with t2vu instead.")
+    denoiser = "unet" if family == "animatediff" else "transformer"
+    return {f"{denoiser}.{site}": pair for site, pair in pairs.items()}
 
 
 def _metadata(erasure: Erasure, layout: Layout) -> dict[str, str]:

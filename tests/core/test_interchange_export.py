@@ -34,6 +34,11 @@ def tiny(request: pytest.FixtureRequest) -> TinyModel:
 
 def test_the_stock_pipeline_with_the_export_makes_our_clips(tiny: TinyModel, tmp_path: Path) -> None:
     erasure = tiny.random_erasure("lora", scale=0.2)
+    if tiny.name == "modelscope":
+        with pytest.raises(UserError, match="diffusers loads no LoRA"):
+            export_lora(erasure, tmp_path / "ghost", layout="diffusers")
+        assert list(tmp_path.iterdir()) == []
+        return
     files = export_lora(erasure, tmp_path / "ghost", layout="diffusers")
     stock = tiny.stock()
     for index, file in enumerate(files):
@@ -78,7 +83,7 @@ def test_what_no_lora_can_say_is_refused(tiny: TinyModel, tmp_path: Path) -> Non
     elsewhere = dataclasses.replace(tiny.random_erasure("lora"), tensors={
         "somewhere.lora_A.weight": torch.ones(2, 3), "somewhere.lora_B.weight": torch.ones(3, 2)
     })  # fmt: skip
-    with pytest.raises(UserError, match="somewhere"):
+    with pytest.raises(UserError, match=r"somewhere|names are not known for (animatediff|text_to_video_sd)"):
         export_lora(elsewhere, tmp_path / "x", layout="comfyui")
     assert list(tmp_path.iterdir()) == []
 
