@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from t2vu_core.errors import UserError
 from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
 from t2vu_core.miniature.card import write_card
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", choices=NAMES, default=NAMES[0], help="which of them (default: %(default)s)")
     parser.add_argument("--work", metavar="DIR", help="where a build keeps its stages (default: build/NAME)")
     parser.add_argument("--minutes", type=float, metavar="M", help="build: minutes of training of the denoiser or image model")
+    parser.add_argument("--further", type=float, metavar="M", help="build: train the installed miniature for M more minutes")
     parser.add_argument("--clips", type=int, default=150, help="check: clips per register")
     parser.add_argument("--write-card", action="store_true", help="check: write the model card beside the weights")
 
@@ -36,14 +38,19 @@ def _build(options: argparse.Namespace) -> dict[str, Any]:
     work = Path(options.work or f"build/{options.name}")
     torch.set_num_threads(torch.get_num_threads())
     if options.name == UNET_NAME:
+        if options.further is not None:
+            raise UserError("--further is for the first miniature; build miniature-unet again with more --minutes.")
         from t2vu_core.miniature.unet.build import UNetBuildPlan, build_unet, export_unet
 
         unet_plan = UNetBuildPlan() if options.minutes is None else UNetBuildPlan(image_minutes=options.minutes)
         build_unet(work, unet_plan)
         return {"installed": str(export_unet(work, unet_plan))}
-    from t2vu_core.miniature.build import BuildPlan, build, export
+    from t2vu_core.miniature.build import BuildPlan, build, export, train_further
 
     plan = BuildPlan() if options.minutes is None else BuildPlan(denoiser_minutes=options.minutes)
+    if options.further is not None:
+        train_further(work, plan, minutes=options.further)
+        return {"installed": str(WEIGHTS)}
     build(work, plan)
     export(work, plan)
     return {"installed": str(WEIGHTS)}

@@ -98,6 +98,27 @@ def export(work: Path, plan: BuildPlan, out: Path = WEIGHTS) -> None:
     (target / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
+def train_further(work: Path, plan: BuildPlan, *, minutes: float, out: Path = WEIGHTS) -> None:
+    """Go on with the denoiser and text encoder that lie in `out`, on new clips, every second one with two subjects.
+
+    The weights in `out` are replaced at the end; the record of the build says how often this was done.
+    """
+    facts = json.loads((out / NAME / "build.json").read_text(encoding="utf-8"))
+    rounds = facts.get("further_minutes", [])
+    seed = plan.seed + 1000 * (len(rounds) + 1)
+    pipeline = CogVideoXPipeline.from_pretrained(out / NAME, dtype=torch.float32)
+    clips = encode_clips(pipeline.vae.eval(), plan.num_clips, seed=seed, two_subjects=0.5, keep_scale=True)
+    for part in (pipeline.transformer, pipeline.text_encoder):
+        part.train().requires_grad_(True)
+    train_denoiser(
+        pipeline.transformer, pipeline.text_encoder, pipeline.tokenizer, clips, minutes=minutes, seed=seed, peak=0.5,
+        on_interval=lambda spent: pipeline.save_pretrained(work / f"further_{spent:.0f}"),
+    )  # fmt: skip
+    pipeline.to(dtype=torch.float16).save_pretrained(out / NAME)
+    facts["further_minutes"] = [*rounds, minutes]
+    (out / NAME / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
 def prompt_set(*, per_kind: int = 60, num_preserve: int = 400, seed: int = 7) -> dict[str, object]:
     """The prompts that come with the miniature, of the `seen` split only: contexts, preserve prompts, other names."""
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)

@@ -37,17 +37,20 @@ class EncodedClips:
 
 
 @torch.no_grad()
-def encode_clips(vae: AutoencoderKLLTXVideo, count: int, *, seed: int) -> EncodedClips:
-    """Render and encode clips; sets the VAE's `scaling_factor` so that latents have unit variance."""
+def encode_clips(
+    vae: AutoencoderKLLTXVideo, count: int, *, seed: int, two_subjects: float = 0.25, keep_scale: bool = False
+) -> EncodedClips:
+    """Render and encode clips; sets the VAE's `scaling_factor` so that latents have unit variance, or keeps it."""
     generator = torch.Generator().manual_seed(seed)
-    labels = sample_labels(count, generator, two_subjects=0.25)
+    labels = sample_labels(count, generator, two_subjects=two_subjects)
     parts = []
     for rows in labels.split(64):
         with torch.autocast("cpu", torch.bfloat16):
             latents = vae.encode(render(rows, generator).transpose(1, 2)).latent_dist.mode()
         parts.append(latents.float().transpose(1, 2))
     latents = torch.cat(parts)
-    vae.register_to_config(scaling_factor=1 / latents.std().item())
+    if not keep_scale:
+        vae.register_to_config(scaling_factor=1 / latents.std().item())
     return EncodedClips(labels.tolist(), (latents * vae.config.scaling_factor).to(torch.bfloat16))
 
 
@@ -92,11 +95,13 @@ def train_denoiser(
     minutes: float,
     seed: int,
     batch_size: int = 32,
+    peak: float = 1.0,
     on_interval: Callable[[float], None] | None = None,
 ) -> None:
     """Train both in place for a time budget of v-prediction; the weights left behind are the moving average.
 
-    `on_interval(minutes)` is called about every ten minutes with the averaged weights in place.
+    `peak` scales the highest learning rates: less than 1 goes on from trained weights. `on_interval(minutes)`
+    is called about every ten minutes with the averaged weights in place.
     """
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     model = nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
@@ -107,7 +112,7 @@ def train_denoiser(
     with plain_attention():
         while (done := spent / (60 * minutes)) < 1:
             tick = time.monotonic()
-            _set_rates(optimizers, min(1, (step + 1) / 100) * (1.0 if done < 0.45 else max(0.02, (1 - done) / 0.55)))
+            _set_rates(optimizers, peak * min(1, (step + 1) / 100) * (1.0 if done < 0.45 else max(0.02, (1 - done) / 0.55)))
             rows = torch.randint(0, len(clips.latents), (batch_size,), generator=generator)
             captions = [draw_caption(clips.labels[row], rng) for row in rows]
             loss = _loss(model, tokenizer, clips.latents[rows].float(), captions, alphas, generator)
