@@ -148,7 +148,10 @@ def _write(out: Path, clips: Clips, pairs: list[Pair], report: dict[str, object]
     save_video(grid(after), out / "after.mp4", fps=8, loops=4)
     side_by_side(before, after, report).save(out / "side_by_side.png")
     shown = next((index for index, pair in enumerate(pairs) if pair.other == "cat"), 0)
-    card({title: clips.by_title[title][shown] for title in SAMPLERS}).save(out / "card.jpg", quality=90)
+    columns = {
+        when: (clips.by_title[f"Concept {when}"][shown], clips.by_title[f"Other {when}"][shown]) for when in ("before", "after")
+    }
+    card(columns).save(out / "card.jpg", quality=90)
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(_summary(report))
     for name in ("before.mp4", "after.mp4", "side_by_side.png", "card.jpg", "report.json"):

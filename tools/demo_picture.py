@@ -54,16 +54,15 @@ def side_by_side(before_BFCHW: Tensor, after_BFCHW: Tensor, report: dict[str, An
     return page
 
 
-def card(clips: dict[str, Tensor]) -> Image.Image:
-    """Four clips as a small card, by the sampler's title (F, 3, H, W): above the concept, below another subject."""
+def card(columns: dict[str, tuple[Tensor, Tensor]]) -> Image.Image:
+    """Clips (F, 3, H, W) as a small card: a titled column for each pair of one with the concept and one without."""
     side, gap, top = 300, 8, 44
-    page = Image.new("RGB", (2 * side + 3 * gap, top + 2 * (side + gap)), PAPER)
+    page = Image.new("RGB", (len(columns) * (side + gap) + gap, top + 2 * (side + gap)), PAPER)
     draw = ImageDraw.Draw(page)
-    for column, when in enumerate(("before", "after")):
+    for column, (title, pair) in enumerate(columns.items()):
         left = gap + column * (side + gap)
-        draw.text((left + side / 2, top / 2), when, fill=INK, font=_font(24), anchor="mm")
-        for row, what in enumerate(("Concept", "Other")):
-            clip = clips[f"{what} {when}"]
+        draw.text((left + side / 2, top / 2), title, fill=INK, font=_font(24), anchor="mm")
+        for row, clip in enumerate(pair):
             frame = Image.fromarray(to_uint8(clip[len(clip) // 2 :])[0])
             page.paste(frame.resize((side, side), Image.Resampling.BICUBIC), (left, top + row * (side + gap)))
     return page

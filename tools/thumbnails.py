@@ -1,0 +1,43 @@
+"""Draws the thumbnails of the templates from clips of the miniature: `python -m tools.thumbnails`.
+
+That of *erase_a_concept* is the card that `./run demo` leaves.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from t2vu_core import T2VModel, load_model
+from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
+from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.velocity import erase_velocity
+from tools.demo_picture import card
+
+WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+PROMPTS = ["a ghost coming closer under a starry night", "a cat moving right against a blue sky"]
+SEED = 20_005
+
+
+def main() -> None:
+    """Train one erasure of each method, sample the same seeds, write the pictures."""
+    base = load_model("miniature")
+    encoder = base.with_erasure(unlearn_encoder(base, "ghost", FewShotRecipe.preset("quick")))
+    eraser = base.with_erasure(erase_velocity(base, "ghost", VelocityRecipe.preset("quick")))
+    before, by_encoder, by_eraser = _pair(base), _pair(encoder), _pair(eraser)
+    cards = {
+        "few_shot_encoder": {"before": before, "after": by_encoder},
+        "both_methods_side_by_side": {"before": before, "unlearned encoder": by_encoder, "eraser": by_eraser},
+    }
+    for name, columns in cards.items():
+        card(columns).save(WORKFLOWS / f"{name}.jpg", quality=90)
+
+
+def _pair(model: T2VModel) -> tuple[Tensor, Tensor]:
+    with_concept, without = model.sample(PROMPTS, seeds=[SEED, SEED])
+    return with_concept, without
+
+
+if __name__ == "__main__":
+    main()
