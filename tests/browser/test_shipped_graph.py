@@ -56,10 +56,25 @@ def page(comfy: ComfyServer) -> Iterator[Page]:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1850, "height": 1050})
         page.set_default_timeout(500_000)
-        page.goto(comfy.url, wait_until="domcontentloaded")
-        page.wait_for_function(READY)
+        _open(page, comfy.url)
         yield page
         browser.close()
+
+
+def _open(page: Page, url: str) -> None:
+    """Open the frontend. Its startup mask may hang half faded in a headless browser; a reload gets rid of it."""
+    from playwright.sync_api import Error
+
+    for _ in range(3):
+        page.goto(url, wait_until="domcontentloaded")
+        page.wait_for_function(READY)
+        page.wait_for_timeout(1000)
+        try:
+            page.locator(".p-blockui-mask").first.wait_for(state="detached", timeout=30_000)
+        except Error:
+            continue
+        return
+    raise AssertionError("The frontend stays behind its startup mask.")
 
 
 def _drop(page: Page, name: str) -> None:
