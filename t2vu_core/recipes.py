@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from t2vu_core.errors import UserError
 from t2vu_core.objectives.few_shot import OBJECTIVES
@@ -31,8 +32,40 @@ def _choice(default: str, meaning: str, choices: tuple[str, ...]) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VelocityRecipe:
+class _Recipe:
+    """What all recipes do: check their settings by the fields' bounds, build from a preset, describe themselves."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+
+    def __post_init__(self) -> None:
+        for option in dataclasses.fields(self):
+            _check(option, getattr(self, option.name))
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Self:
+        """A named preset, with single settings changed; UserError for an unknown preset or setting."""
+        if name not in cls.presets:
+            raise UserError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+        known = {option.name for option in dataclasses.fields(cls)}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            raise UserError(f"There is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}.")
+        return cls(**{**cls.presets[name], **changes})
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VelocityRecipe(_Recipe):
     """Settings of velocity erasing (T2VUnlearning, arXiv 2505.17550, and what goes beyond it)."""
+
+    presets = {
+        "quick": {"steps": 100, "concept_trajectories": 16, "preserve_trajectories": 24},
+        "balanced": {},
+        "thorough": {"steps": 500, "concept_trajectories": 48, "preserve_trajectories": 96},
+    }
 
     kind: Literal["bottleneck", "lora"] = _choice(
         "bottleneck", "the paper's bottleneck, or a LoRA that other programs can load", KINDS
@@ -69,33 +102,23 @@ class VelocityRecipe:
     seed: int = _option(0, "seed of prompts, noise, batches and weights", 0, 2**63 - 1)
 
     def __post_init__(self) -> None:
-        for option in dataclasses.fields(self):
-            _check(option, getattr(self, option.name))
+        super().__post_init__()
         if self.kind == "lora" and self.localization_weight > 0:
             raise UserError(
                 "localization_weight needs kind=bottleneck: a LoRA changes queries, keys and values, so what it adds "
                 "has no place in the clip that a mask could keep it to. Set localization_weight=0 for a LoRA."
             )
 
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> Self:
-        """A named preset, with single settings changed; UserError for an unknown preset or setting."""
-        if name not in _VELOCITY_PRESETS:
-            raise UserError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
-        known = {option.name for option in dataclasses.fields(cls)}
-        unknown = sorted(set(changes) - known)
-        if unknown:
-            raise UserError(f"There is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}.")
-        return cls(**{**_VELOCITY_PRESETS[name], **changes})
-
-    def describe(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        return dataclasses.asdict(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class FewShotRecipe:
+class FewShotRecipe(_Recipe):
     """Settings of few-shot encoder unlearning (arXiv 2407.14209 and 2405.07288, and what goes beyond them)."""
+
+    presets = {
+        "quick": {"steps": 60, "shots": 4},
+        "balanced": {},
+        "thorough": {"steps": 400, "shots": 16, "prompts": 128},
+    }
 
     objective: Literal["negative_guidance", "anchor", "ascent", "ascent_trust_region"] = _choice(
         "negative_guidance", "what the encoder is trained for", OBJECTIVES
@@ -125,37 +148,6 @@ class FewShotRecipe:
     stop_at: float = _option(-0.5, "end when this share of the concept is left: 0 is like the neutral prompt", -100.0, 1.0)
     rank: int = _option(16, "rank of the factors, where low-rank factors are trained", 1, 4096)
     seed: int = _option(0, "seed of shots, prompts, noise, batches and weights", 0, 2**63 - 1)
-
-    def __post_init__(self) -> None:
-        for option in dataclasses.fields(self):
-            _check(option, getattr(self, option.name))
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> Self:
-        """A named preset, with single settings changed; UserError for an unknown preset or setting."""
-        if name not in _FEW_SHOT_PRESETS:
-            raise UserError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
-        known = {option.name for option in dataclasses.fields(cls)}
-        unknown = sorted(set(changes) - known)
-        if unknown:
-            raise UserError(f"There is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}.")
-        return cls(**{**_FEW_SHOT_PRESETS[name], **changes})
-
-    def describe(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        return dataclasses.asdict(self)
-
-
-_FEW_SHOT_PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"steps": 60, "shots": 4},
-    "balanced": {},
-    "thorough": {"steps": 400, "shots": 16, "prompts": 128},
-}
-_VELOCITY_PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"steps": 100, "concept_trajectories": 16, "preserve_trajectories": 24},
-    "balanced": {},
-    "thorough": {"steps": 500, "concept_trajectories": 48, "preserve_trajectories": 96},
-}
 
 
 def _check(option: dataclasses.Field[Any], value: Any) -> None:

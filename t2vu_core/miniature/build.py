@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import platform
 import random
 import shutil
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,7 +20,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import T5EncoderModel
 
-from t2vu_core.errors import UserError
 from t2vu_core.miniature import captions, world
 from t2vu_core.miniature.architecture import (
     make_scheduler,
@@ -35,6 +31,7 @@ from t2vu_core.miniature.architecture import (
 from t2vu_core.miniature.bundled import WEIGHTS
 from t2vu_core.miniature.detector import MiniatureDetector, load_detector, train_detector
 from t2vu_core.miniature.principal_components import initialise_linearly
+from t2vu_core.miniature.stages import check_finished, run_stages, write_record
 from t2vu_core.miniature.train_denoiser import encode_clips, train_denoiser
 from t2vu_core.miniature.train_text_encoder import train_text_encoder
 from t2vu_core.miniature.train_vae import reconstruction_error, train_vae
@@ -63,28 +60,18 @@ def build(work: Path, plan: BuildPlan) -> None:
     torch.manual_seed(plan.seed)
     if FONT.is_file():
         world.build_sprites(str(FONT))
-    seconds = _read_json(work / "seconds.json")
     stages: dict[str, Callable[[], None]] = {
         "vae": lambda: _build_vae(work / "vae", plan),
         "detector": lambda: _build_detector(work, plan),
         "text_encoder": lambda: _build_text_encoder(work / "text_encoder", plan),
         "denoiser": lambda: _build_denoiser(work, plan),
     }
-    for name, run in stages.items():
-        if name in seconds:
-            continue
-        log.info("stage %s", name)
-        start = time.monotonic()
-        run()
-        seconds[name] = round(time.monotonic() - start)
-        (work / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
+    run_stages(work, stages)
 
 
 def export(work: Path, plan: BuildPlan, out: Path = WEIGHTS) -> None:
     """Copy the finished parts to `out` in half precision, with the prompt set and how they were built."""
-    missing = {"vae", "detector", "text_encoder", "denoiser"} - set(_read_json(work / "seconds.json"))
-    if missing:
-        raise UserError(f"The build in {work} is not finished: {', '.join(sorted(missing))} is missing. Build again.")
+    check_finished(work, ("vae", "detector", "text_encoder", "denoiser"))
     target = out / NAME
     shutil.rmtree(target, ignore_errors=True)
     pipeline = CogVideoXPipeline.from_pretrained(work / "pipeline", dtype=torch.float16)
@@ -93,13 +80,11 @@ def export(work: Path, plan: BuildPlan, out: Path = WEIGHTS) -> None:
     save_file(
         {name: value.half().contiguous() for name, value in detector.state_dict().items()}, str(out / "detector.safetensors")
     )
-    (target / "prompts.json").write_text(json.dumps(prompt_set(), indent=1), encoding="utf-8")
-    facts = {"plan": asdict(plan), "seconds": _read_json(work / "seconds.json"), "machine": machine()}
-    (target / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    write_record(target, work, plan, prompt_set())
 
 
 def train_further(work: Path, plan: BuildPlan, *, minutes: float, out: Path = WEIGHTS) -> None:
-    """Go on with the denoiser and text encoder that lie in `out`, on new clips, every second one with two subjects.
+    """Go on with the denoiser and text encoder that lie in `out`, on new clips, most of them with two subjects.
 
     The weights in `out` are replaced at the end; the record of the build says how often this was done.
     """
@@ -107,7 +92,7 @@ def train_further(work: Path, plan: BuildPlan, *, minutes: float, out: Path = WE
     rounds = facts.get("further_minutes", [])
     seed = plan.seed + 1000 * (len(rounds) + 1)
     pipeline = CogVideoXPipeline.from_pretrained(out / NAME, dtype=torch.float32)
-    clips = encode_clips(pipeline.vae.eval(), plan.num_clips, seed=seed, two_subjects=0.5, keep_scale=True)
+    clips = encode_clips(pipeline.vae.eval(), plan.num_clips, seed=seed, two_subjects=0.6, keep_scale=True)
     for part in (pipeline.transformer, pipeline.text_encoder):
         part.train().requires_grad_(True)
     train_denoiser(
@@ -144,11 +129,6 @@ def prompt_set(*, per_kind: int = 60, num_preserve: int = 400, seed: int = 7) ->
     names = {name: list(words.seen) for name, words in captions.SUBJECT_WORDS.items()}
     names |= {words.usual: list(words.seen) for name, words in captions.STYLE_WORDS.items() if name != "plain"}
     return {"things": things[:per_kind], "manners": manners[:per_kind], "preserve": preserve[:num_preserve], "names": names}
-
-
-def machine() -> dict[str, object]:
-    """What this machine is, for the record."""
-    return {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
 
 
 def _build_vae(folder: Path, plan: BuildPlan) -> None:
@@ -199,7 +179,3 @@ def _build_denoiser(work: Path, plan: BuildPlan) -> None:
         on_interval=lambda minutes: pipeline.save_pretrained(work / f"snapshot_{minutes:.0f}"),
     )  # fmt: skip
     pipeline.save_pretrained(work / "pipeline")
-
-
-def _read_json(path: Path) -> dict[str, int]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

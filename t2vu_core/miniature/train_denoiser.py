@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 CAPTION_DROPOUT = 0.1
 FACT_DROPOUT = 0.08
+MINUTES_WORTH_COMPILING = 10.0
 REGISTER_SHARES: dict[Register, float] = {"terse": 0.5, "synonym": 0.25, "refined": 0.25}
 
 
@@ -101,7 +103,8 @@ def train_denoiser(
     """Train both in place for a time budget of v-prediction; the weights left behind are the moving average.
 
     `peak` scales the highest learning rates: less than 1 goes on from trained weights. `on_interval(minutes)`
-    is called about every ten minutes with the averaged weights in place.
+    is called about every ten minutes with the averaged weights in place. A long training is compiled where there
+    is a C++ compiler: 80 seconds at first, then a step takes 0.73 of the time.
     """
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     model = nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
@@ -109,6 +112,8 @@ def train_denoiser(
     average = MovingAverage(model.parameters(), decay=0.9985)
     alphas = make_scheduler().alphas_cumprod.float()
     spent, step, recent, reported = 0.0, 0, [], 0.0
+    if minutes >= MINUTES_WORTH_COMPILING and shutil.which("g++"):
+        transformer.compile()
     with plain_attention():
         while (done := spent / (60 * minutes)) < 1:
             tick = time.monotonic()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
+from t2vu_core.model import T2VModel
 
 EXTRA = "extra."
 
@@ -33,6 +34,14 @@ class Checkpoint:
     every: int = 25
     extra: dict[str, Tensor] = field(default_factory=dict)
     """What else a training needs to go on; saved with the state, and filled again by `load`."""
+
+    @classmethod
+    def in_folder(cls, folder: Path | None, model: T2VModel, *parts: Any) -> Checkpoint | None:
+        """The state of the training that `model`, with the erasures it carries, and `parts` (JSON values) make."""
+        if folder is None:
+            return None
+        carried = [[applied.strength, applied.erasure.describe()] for applied in model.erasures]
+        return cls(folder / "state.safetensors", fingerprint_of(*parts, model.base.hash, carried))
 
     def save(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
         """Write parameters, moments and losses; the number of losses is the step to go on with."""

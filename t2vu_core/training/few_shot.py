@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 from torch import Tensor
 
@@ -36,10 +35,11 @@ from t2vu_core.text_encoders import (
     touched_weights,
     trained_sites,
 )
-from t2vu_core.training.checkpoint import Checkpoint, fingerprint_of
+from t2vu_core.training.checkpoint import Checkpoint
 from t2vu_core.training.few_shot_material import Material, collect, few_shot_loss, has_said_enough, measure
 from t2vu_core.training.loop import StopEarly, train
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
+from t2vu_core.training.record import training_record
 from t2vu_core.training.shot_models import ImageShots, ShotModel, VideoShots, fitted
 
 METHOD = "few-shot encoder unlearning (arXiv 2407.14209)"
@@ -77,14 +77,12 @@ def unlearn_encoder(
         for name in plan.concepts:
             check_visible(shot_model.pipeline.tokenizer, name)
         sites = trained_sites(shot_model.pipeline, recipe.trained, lambda: shot_model.encode([plan.pairs[0].prompt]))
-        by_name = {site.name: site for site in sites}
-        weights = touched_weights(by_name, list(by_name))
-        touched = {name.split(".")[0] for name in by_name}
-        facts = {name: fact for name, fact in encoder_facts(shot_model.pipeline).items() if name in touched}
+        facts, weights = _trained_encoder(shot_model, sites)
         if image_model is not None:
             check_shared(facts, weights, image_model.name, model.family.pipeline, model.name)
         base = base_of(shot_model.name, weights, facts)
-        checkpoint = _checkpoint(log_folder, model, recipe, plan, base.hash, images)
+        given = None if images is None else hash_tensors([("images", images)])
+        checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe(), base.hash, given)
         shots = _shots(shot_model, plan, recipe, images, on_progress)
         material = collect(shot_model, shots, plan.pairs, plan.preserve, recipe)
         shot_seconds = time.monotonic() - start
@@ -97,17 +95,15 @@ def unlearn_encoder(
         method=METHOD,
         recipe=recipe.describe(),
         prompts=plan.describe(),
-        training={
-            "seconds": round(time.monotonic() - start, 1),
-            "shot_seconds": round(shot_seconds, 1),
-            "shots": "given" if images is not None else "generated",
-            "through": shot_model.name,
-            "steps": len(losses),
-            "losses": [float(f"{loss:.4g}") for loss in losses],
-            "parameters": sum(tensor.numel() for tensor in tensors.values()),
+        training=training_record(
+            start,
+            losses,
+            shot_seconds=round(shot_seconds, 1),
+            shots="given" if images is not None else "generated",
+            through=shot_model.name,
+            parameters=sum(tensor.numel() for tensor in tensors.values()),
             **measured,
-            "versions": {"torch": torch.__version__, "diffusers": diffusers.__version__},
-        },
+        ),
         encoder=describe_encoder(facts, weights),
     )
 
@@ -158,6 +154,14 @@ def plan_encoder(
     return EncoderPlan(tuple(spoken), tuple(dict.fromkeys(pairs)), tuple(kept[: recipe.preserve_prompts]), spoken)
 
 
+def _trained_encoder(shot_model: ShotModel, sites: Sequence[EraserSite]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Facts and weights of the text encoders that the sites are in."""
+    by_name = {site.name: site for site in sites}
+    touched = {name.split(".")[0] for name in by_name}
+    facts = {name: fact for name, fact in encoder_facts(shot_model.pipeline).items() if name in touched}
+    return facts, touched_weights(by_name, list(by_name))
+
+
 @contextlib.contextmanager
 def _shot_model(model: T2VModel, image_model: ImageModel | None, recipe: FewShotRecipe) -> Iterator[ShotModel]:
     """The denoiser to train through, held, with the erasures that the model carries."""
@@ -173,17 +177,6 @@ def _shot_model(model: T2VModel, image_model: ImageModel | None, recipe: FewShot
                 if applied.erasure.kind == "unlearned_encoder" and applied.strength:
                     stack.enter_context(applied.attached(encoder_sites(image_model.pipeline)))
         yield shot_model
-
-
-def _checkpoint(
-    log_folder: Path | None, model: T2VModel, recipe: FewShotRecipe, plan: EncoderPlan, base: str, images: Tensor | None
-) -> Checkpoint | None:
-    if log_folder is None:
-        return None
-    carried = [[applied.strength, applied.erasure.describe()] for applied in model.erasures]
-    shots = None if images is None else hash_tensors([("images", images)])
-    mark = fingerprint_of(recipe.describe(), plan.describe(), base, model.base.hash, carried, shots)
-    return Checkpoint(log_folder / "state.safetensors", mark)
 
 
 def _shots(

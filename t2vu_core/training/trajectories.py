@@ -165,6 +165,13 @@ def sample_trajectories(
     return Trajectories.cat(parts)
 
 
+def _masks(found: Tensor, grid: tuple[int, int, int], positions: Sequence[Sequence[int]]) -> Tensor:
+    masks = (concept_mask(found, grid) * WHOLE).round().to("cpu", torch.uint8)
+    # A prompt that does not spell the concept says nothing about its place: everywhere is allowed.
+    masks[[not spelled for spelled in positions]] = WHOLE
+    return masks
+
+
 def _rollout(
     family: Family,
     condition: TextCondition,
@@ -211,12 +218,8 @@ def _rollout(
             guided = guide(predicted["prompt"], predicted["empty"], route.guidance_scale)
             latents = family.step(scheduler, guided, timestep, latents)
             on_step()
-    masks = None
     found = found if watch is None else watch.mean()
-    if found is not None and positions is not None:
-        masks = (concept_mask(found, grid) * WHOLE).round().to("cpu", torch.uint8)
-        # A prompt that does not spell the concept says nothing about its place: everywhere is allowed.
-        masks[[not spelled for spelled in positions]] = WHOLE
+    masks = None if found is None or positions is None else _masks(found, grid, positions)
     return Trajectories(
         torch.cat(steps),
         torch.cat(timesteps),

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import diffusers
 import torch
 from torch import Tensor
 
@@ -20,12 +19,13 @@ from t2vu_core.prompts.language_model import write_prompts
 from t2vu_core.prompts.pairs import concept_kind
 from t2vu_core.prompts.plan import clean_concept, concept_names, prompt_set_for
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.checkpoint import Checkpoint, fingerprint_of
+from t2vu_core.training.checkpoint import Checkpoint
 from t2vu_core.training.localizing import OutsideMask
 from t2vu_core.training.loop import train
 from t2vu_core.training.mask_overlay import overlay
 from t2vu_core.training.points import Masks, Points, encode_prompts, sample_points
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
+from t2vu_core.training.record import training_record
 from t2vu_core.training.velocity_step import VelocityStep
 from t2vu_core.training.workers import Workers
 from t2vu_core.video import enlarge, save_video
@@ -66,6 +66,7 @@ def erase_velocity(
     with torch.inference_mode(False), model.active() as family:
         check_visible(family.pipeline.tokenizer, clean_concept(concept))
         prompt_set = prompt_set_for(family.folder)
+        names = concept_names(clean_concept(concept), prompt_set, synonyms)
         plan = plan_prompts(
             concept,
             prompt_set,
@@ -74,15 +75,11 @@ def erase_velocity(
             seed=recipe.seed,
             synonyms=synonyms,
             concept_prompts=concept_prompts,
-            written_prompts=_ask(language_model, family, concept, synonyms, recipe, on_progress) if language_model else (),
+            written_prompts=_ask(language_model, family, names, recipe, on_progress) if language_model else (),
             preserve_prompts=preserve_prompts,
             augmentation=recipe.augmentation,
         )
-        checkpoint = None
-        if log_folder is not None:
-            carried = [[applied.strength, applied.erasure.describe()] for applied in model.erasures]
-            mark = fingerprint_of(recipe.describe(), plan.describe(), model.base.hash, carried)
-            checkpoint = Checkpoint(log_folder / "state.safetensors", mark)
+        checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe())
         prompts = encode_prompts(family, plan, prompt_set, recipe)
         with family.offload_encoder():
             masks: Masks = "all" if recipe.localization_weight else "one" if on_mask or log_folder else "none"
@@ -91,14 +88,6 @@ def erase_velocity(
                 _show_mask(family, points, recipe, log_folder, on_mask)
             sampled = time.monotonic() - start
             erasers, losses = _fit(family, points, recipe, checkpoint, on_progress, workers)
-    training = {
-        "seconds": round(time.monotonic() - start, 1),
-        "trajectory_seconds": round(sampled, 1),
-        "trajectory_bytes": points.num_bytes,
-        "steps": len(losses),
-        "losses": [float(f"{loss:.4g}") for loss in losses],
-        "versions": {"torch": torch.__version__, "diffusers": diffusers.__version__},
-    }
     return Erasure(
         kind="eraser",
         concepts=(plan.concept,),
@@ -107,7 +96,7 @@ def erase_velocity(
         method=METHOD,
         recipe=recipe.describe(),
         prompts={**plan.describe(), "language_model": language_model.name if language_model else None},
-        training=training,
+        training=training_record(start, losses, trajectory_seconds=round(sampled, 1), trajectory_bytes=points.num_bytes),
     )
 
 
@@ -130,21 +119,18 @@ def _show_mask(
 def _ask(
     folder: Path,
     family: Family,
-    concept: str,
-    synonyms: Sequence[str],
+    names: Sequence[str],
     recipe: VelocityRecipe,
     on_progress: ProgressCallback | None,
 ) -> list[str]:
     """Half as many prompts as there are trajectories; the other half says the concept in few words."""
-    concept = clean_concept(concept)
-    names = concept_names(concept, prompt_set_for(family.folder), synonyms)
 
     def on_step(done: int, total: int) -> None:
         if on_progress is not None:
             on_progress(TrainProgress("prompts", done, total))
 
     return write_prompts(
-        folder, names, concept_kind(concept), count=max(1, recipe.concept_trajectories // 2), seed=recipe.seed,
+        folder, names, concept_kind(names[0]), count=max(1, recipe.concept_trajectories // 2), seed=recipe.seed,
         device=family.device, on_step=on_step,
     )  # fmt: skip
 

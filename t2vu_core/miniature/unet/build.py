@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,9 @@ from diffusers import __version__ as diffusers_version
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from t2vu_core.errors import UserError
-from t2vu_core.miniature.build import machine, prompt_set
+from t2vu_core.miniature.build import prompt_set
 from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
+from t2vu_core.miniature.stages import check_finished, read_json, run_stages, write_record
 from t2vu_core.miniature.train_text_encoder import train_text_encoder
 from t2vu_core.miniature.unet.architecture import (
     make_motion_adapter,
@@ -70,28 +69,12 @@ def build_unet(work: Path, plan: UNetBuildPlan) -> None:
     """Run the stages that have no result in `work` yet."""
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(plan.seed)
-    seconds = _read_json(work / "seconds.json")
-    stages: dict[str, Callable[[Path, UNetBuildPlan], None]] = {
-        "vae": _build_vae,
-        "text_encoder": _build_text_encoder,
-        "image": _build_image,
-        "motion": _build_motion,
-    }
-    for name, run in stages.items():
-        if name in seconds:
-            continue
-        log.info("stage %s", name)
-        start = time.monotonic()
-        run(work, plan)
-        seconds[name] = round(time.monotonic() - start)
-        (work / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
+    run_stages(work, {name: partial(stage, work, plan) for name, stage in _STAGES.items()})
 
 
 def export_unet(work: Path, plan: UNetBuildPlan, out: Path = WEIGHTS) -> Path:
     """Put the finished parts into one folder under `out`, in half precision, with prompts and how they were built."""
-    missing = {"vae", "text_encoder", "image", "motion"} - set(_read_json(work / "seconds.json"))
-    if missing:
-        raise UserError(f"The build in {work} is not finished: {', '.join(sorted(missing))} is missing. Build again.")
+    check_finished(work, tuple(_STAGES))
     target = out / UNET_NAME
     shutil.rmtree(target, ignore_errors=True)
     save_models(
@@ -102,9 +85,7 @@ def export_unet(work: Path, plan: UNetBuildPlan, out: Path = WEIGHTS) -> Path:
         motion_adapter=MotionAdapter.from_pretrained(work / "motion").half(),
         tokenizer=CLIPTokenizer.from_pretrained(work / "text_encoder"),
     )
-    (target / "prompts.json").write_text(json.dumps(prompt_set(), indent=1), encoding="utf-8")
-    facts = {"plan": asdict(plan), "seconds": _read_json(work / "seconds.json"), "machine": machine()}
-    (target / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    write_record(target, work, plan, prompt_set())
     return target
 
 
@@ -115,7 +96,7 @@ def save_models(folder: Path, *, tokenizer: CLIPTokenizer, **parts: nn.Module) -
         component.save_pretrained(folder / name)
     # transformers would load half precision as it is, diffusers in fp32: their parts would not fit together.
     config = folder / "text_encoder" / "config.json"
-    config.write_text(json.dumps({**_read_json(config), "dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
+    config.write_text(json.dumps({**read_json(config), "dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
     index = {
         "_class_name": "AnimateDiffPipeline",
         "_diffusers_version": diffusers_version,
@@ -182,5 +163,9 @@ def _frozen(folder: Path, name: str, kind: Any) -> Any:
     return kind.from_pretrained(folder / name).eval().requires_grad_(False)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+_STAGES: dict[str, Callable[[Path, UNetBuildPlan], None]] = {
+    "vae": _build_vae,
+    "text_encoder": _build_text_encoder,
+    "image": _build_image,
+    "motion": _build_motion,
+}

@@ -1,0 +1,55 @@
+"""What the builds of both miniatures share: stages that are not repeated, and the record of a build."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from t2vu_core.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+log = logging.getLogger(__name__)
+
+
+def run_stages(work: Path, stages: Mapping[str, Callable[[], None]]) -> None:
+    """Run the stages that have no result in `work` yet, and write down how long each took."""
+    seconds = read_json(work / "seconds.json")
+    for name, run in stages.items():
+        if name in seconds:
+            continue
+        log.info("stage %s", name)
+        start = time.monotonic()
+        run()
+        seconds[name] = round(time.monotonic() - start)
+        (work / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
+
+
+def check_finished(work: Path, stages: tuple[str, ...]) -> None:
+    """Raise UserError if one of the stages has no result in `work`."""
+    missing = set(stages) - set(read_json(work / "seconds.json"))
+    if missing:
+        raise UserError(f"The build in {work} is not finished: {', '.join(sorted(missing))} is missing. Build again.")
+
+
+def write_record(folder: Path, work: Path, plan: DataclassInstance, prompts: Mapping[str, object]) -> None:
+    """Put the prompt set, and how the build was made, beside the weights."""
+    (folder / "prompts.json").write_text(json.dumps(prompts, indent=1), encoding="utf-8")
+    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
+    facts = {"plan": asdict(plan), "seconds": read_json(work / "seconds.json"), "machine": machine}
+    (folder / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The file's content; nothing where there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
