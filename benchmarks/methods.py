@@ -52,11 +52,11 @@ def guarded(name: str) -> Callable[[T2VModel, str, int], Erased]:
     return lambda model, concept, seed: Erased(model.with_guard(make_guard(name, [concept])))
 
 
-def velocity(preset: str) -> Callable[[T2VModel, str, int], Erased]:
-    """Our velocity erasing."""
+def velocity(preset: str, **changes: Any) -> Callable[[T2VModel, str, int], Erased]:
+    """Our velocity erasing, with single settings changed."""
 
     def apply(model: T2VModel, concept: str, seed: int) -> Erased:
-        erasure = erase_velocity(model, concept, VelocityRecipe.preset(preset, seed=seed))
+        erasure = erase_velocity(model, concept, VelocityRecipe.preset(preset, seed=seed, **changes))
         return Erased(model.with_erasure(erasure), train_seconds=erasure.training["seconds"])
 
     return apply

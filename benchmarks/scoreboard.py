@@ -9,13 +9,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.methods import METHODS, Erased
+from benchmarks.methods import METHODS, Erased, Method
 from benchmarks.scoreboard_table import markdown, picture
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
@@ -50,23 +51,37 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     for cell in tqdm(list(_cells(options)), desc="scoreboard", unit="row"):
         path = out / "rows" / f"{options.preset}-{'probe-' if options.probe else ''}{'-'.join(map(str, cell))}.json"
-        if not path.is_file():
-            row = measure(model, detector, cell, options)
-            with atomic_path(path) as temporary:
-                temporary.write_text(json.dumps(row), encoding="utf-8")
-        rows.append(json.loads(path.read_text(encoding="utf-8")))
+        settings = EvaluationSettings.of(options.preset)
+        make = partial(measure, METHODS[cell[0]], model, detector, cell, settings, probe=options.probe, out=out)
+        rows.append(finished(path, make))
     return rows
 
 
-def measure(model: T2VModel, detector: WorldDetector, cell: Cell, options: argparse.Namespace) -> dict[str, Any]:
-    """Apply one method to one concept and measure it."""
+def finished(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The row of this file; where there is none yet, it is made and kept."""
+    if not path.is_file():
+        row = make()
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(row), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def measure(
+    method: Method,
+    model: T2VModel,
+    detector: WorldDetector,
+    cell: Cell,
+    settings: EvaluationSettings,
+    *,
+    probe: bool,
+    out: Path,
+) -> dict[str, Any]:
+    """Apply one method to one concept and measure it; base's clips are kept under `out` for all rows."""
     name, concept, seed = cell
-    erased = METHODS[name].apply(model, concept, seed)
-    settings = EvaluationSettings.of(options.preset)
-    probe = options.probe and erased.model.guard is None
+    erased = method.apply(model, concept, seed)
     evaluation = evaluate(
         erased.model, concept, before=model, detector=detector, settings=settings,
-        attacks=("probe",) if probe else (), out=Path(options.out),
+        attacks=("probe",) if probe and erased.model.guard is None else (), out=out,
     )  # fmt: skip
     return {"method": name, "concept": concept, "seed": seed, **_numbers(evaluation), **_times(erased, settings)}
 

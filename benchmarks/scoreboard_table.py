@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.methods import METHODS
+from benchmarks.methods import METHODS, Method
 from t2vu_core.evaluation.statistics import compare, wilson_interval
 from t2vu_core.evaluation.verdict import percent
 
@@ -26,16 +26,16 @@ def pooled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 NUMBERS = ("erased_terse", "erased_refined", "kept", "attributes", "probe", "train_seconds", "clip_seconds")
 
 
-def markdown(rows: Sequence[dict[str, Any]]) -> str:
+def markdown(rows: Sequence[dict[str, Any]], methods: Mapping[str, Method] = METHODS, ours_name: str = OURS) -> str:
     """The table, and for every other method whether its difference from ours is one."""
     entries = pooled(rows)
     lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
     for entry in entries:
-        cells = [METHODS[entry["method"]].title, *(percent(entry[key]) for key in NUMBERS[:5])]
+        cells = [methods[entry["method"]].title, *(percent(entry[key]) for key in NUMBERS[:5])]
         cells += ["-" if entry[key] is None else f"{entry[key]:.1f}" for key in NUMBERS[5:]]
         lines.append(f"| {' | '.join(cells)} |")
-    ours = next((entry for entry in entries if entry["method"] == OURS), None)
-    return "\n".join([*lines, "", *(_against(entry, ours) for entry in entries if ours and entry is not ours)])
+    ours = next((entry for entry in entries if entry["method"] == ours_name), None)
+    return "\n".join([*lines, "", *(_against(entry, ours, methods) for entry in entries if ours and entry is not ours)])
 
 
 def picture(rows: Sequence[dict[str, Any]], path: Path) -> Path:
@@ -70,9 +70,9 @@ def _shown(rows: Sequence[dict[str, Any]]) -> dict[str, list[bool]]:
     return {"shown": [shown for row in rows for shown in row["shown"]]}
 
 
-def _against(entry: dict[str, Any], ours: dict[str, Any]) -> str:
+def _against(entry: dict[str, Any], ours: dict[str, Any], methods: Mapping[str, Method]) -> str:
     result = compare(ours["shown"], entry["shown"])
     low, high = result["interval"]
     verdict = "is a difference" if result["is_one"] else "is no clear difference"
     points = f"{100 * result['difference']:+.0f} points still shown ({100 * low:+.0f} to {100 * high:+.0f})"
-    return f"{METHODS[entry['method']].title} against {METHODS[OURS].title}: {points}, which {verdict}."
+    return f"{methods[entry['method']].title} against {methods[ours['method']].title}: {points}, which {verdict}."
