@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", metavar="DIR", help="where a build keeps its stages (default: build/NAME)")
     parser.add_argument("--minutes", type=float, metavar="M", help="build: minutes of training of the denoiser or image model")
     parser.add_argument("--further", type=float, metavar="M", help="build: train the installed miniature for M more minutes")
+    parser.add_argument("--without", metavar="C", help="build: a miniature that never knew the subject or style C, into --out")
+    parser.add_argument("--out", metavar="DIR", help="build: the folder of the model that --without trains")
     parser.add_argument("--clips", type=int, default=150, help="check: clips per register")
     parser.add_argument("--write-card", action="store_true", help="check: write the model card beside the weights")
 
@@ -37,23 +39,35 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def _build(options: argparse.Namespace) -> dict[str, Any]:
     work = Path(options.work or f"build/{options.name}")
     torch.set_num_threads(torch.get_num_threads())
+    _check_build(options)
     if options.name == UNET_NAME:
-        if options.further is not None:
-            raise UserError("--further is for the first miniature; build miniature-unet again with more --minutes.")
         from t2vu_core.miniature.unet.build import UNetBuildPlan, build_unet, export_unet
 
         unet_plan = UNetBuildPlan() if options.minutes is None else UNetBuildPlan(image_minutes=options.minutes)
         build_unet(work, unet_plan)
         return {"installed": str(export_unet(work, unet_plan))}
-    from t2vu_core.miniature.build import BuildPlan, build, export, train_further
+    from t2vu_core.miniature.build import BuildPlan, build, build_without, export, train_further
 
     plan = BuildPlan() if options.minutes is None else BuildPlan(denoiser_minutes=options.minutes)
+    if options.without is not None:
+        return {"model": str(build_without(options.without, work, plan, Path(options.out))), "without": options.without}
     if options.further is not None:
         train_further(work, plan, minutes=options.further)
         return {"installed": str(WEIGHTS)}
     build(work, plan)
     export(work, plan)
     return {"installed": str(WEIGHTS)}
+
+
+def _check_build(options: argparse.Namespace) -> None:
+    if (options.without is None) != (options.out is None):
+        raise UserError("--without needs --out, the folder of that model, and --out needs --without.")
+    if options.without is not None and options.further is not None:
+        raise UserError("--without trains a model of its own from the start; leave --further out, or give more --minutes.")
+    if options.name == UNET_NAME and options.without is not None:
+        raise UserError("--without is for the first miniature.")
+    if options.name == UNET_NAME and options.further is not None:
+        raise UserError("--further is for the first miniature; build miniature-unet again with more --minutes.")
 
 
 def _check(options: argparse.Namespace) -> dict[str, Any]:

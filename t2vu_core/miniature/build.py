@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import T5EncoderModel
 
+from t2vu_core.errors import UserError
 from t2vu_core.miniature import captions, world
 from t2vu_core.miniature.architecture import (
     make_scheduler,
@@ -31,7 +32,7 @@ from t2vu_core.miniature.architecture import (
 from t2vu_core.miniature.bundled import WEIGHTS
 from t2vu_core.miniature.detector import MiniatureDetector, load_detector, train_detector
 from t2vu_core.miniature.principal_components import initialise_linearly
-from t2vu_core.miniature.stages import check_finished, run_stages, write_record
+from t2vu_core.miniature.stages import check_finished, read_json, run_stages, write_record
 from t2vu_core.miniature.train_denoiser import encode_clips, train_denoiser
 from t2vu_core.miniature.train_text_encoder import train_text_encoder
 from t2vu_core.miniature.train_vae import reconstruction_error, train_vae
@@ -67,6 +68,32 @@ def build(work: Path, plan: BuildPlan) -> None:
         "denoiser": lambda: _build_denoiser(work, plan),
     }
     run_stages(work, stages)
+
+
+def build_without(concept: str, work: Path, plan: BuildPlan, out: Path) -> Path:
+    """Train a miniature that never knew a subject or style, and put it into `out`: as if an erasure were perfect.
+
+    Text encoder and denoiser start anew and see neither clips nor captions of it. The VAE is the installed one: it
+    has drawn the concept but knows no words, and the same latents keep attacks on both models comparable. Raises
+    UserError for a name that is no concept, and for a folder that holds something else.
+    """
+    if concept not in (*world.SUBJECTS, *world.STYLES[1:]):
+        known = ", ".join((*world.SUBJECTS, *world.STYLES[1:]))
+        raise UserError(f"The miniature's world has no {concept!r}; it has {known}.")
+    if out.exists() and "without" not in read_json(out / "build.json"):
+        raise UserError(f"{out} is there already; name a new folder for the model without {concept!r}.")
+    own = work / f"without-{concept}"
+    own.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(plan.seed)
+    stages: dict[str, Callable[[], None]] = {
+        "vae": lambda: _take_vae(own / "vae"),
+        "text_encoder": lambda: _build_text_encoder(own / "text_encoder", plan, without=concept),
+        "denoiser": lambda: _build_denoiser(own, plan, without=concept),
+    }
+    run_stages(own, stages)
+    CogVideoXPipeline.from_pretrained(own / "pipeline", dtype=torch.float16).save_pretrained(out)
+    write_record(out, own, plan, prompt_set(), without=concept)
+    return out
 
 
 def export(work: Path, plan: BuildPlan, out: Path = WEIGHTS) -> None:
@@ -141,6 +168,10 @@ def _build_vae(folder: Path, plan: BuildPlan) -> None:
     vae.save_pretrained(folder)
 
 
+def _take_vae(folder: Path) -> None:
+    shutil.copytree(WEIGHTS / NAME / "vae", folder, dirs_exist_ok=True)
+
+
 def _build_detector(work: Path, plan: BuildPlan) -> None:
     vae = AutoencoderKLLTXVideo.from_pretrained(work / "vae").eval()
 
@@ -160,17 +191,18 @@ def _build_detector(work: Path, plan: BuildPlan) -> None:
     save_file(detector.state_dict(), str(weights))
 
 
-def _build_text_encoder(folder: Path, plan: BuildPlan) -> None:
+def _build_text_encoder(folder: Path, plan: BuildPlan, without: str | None = None) -> None:
     tokenizer = make_tokenizer(seed=plan.seed)
     text_encoder = make_text_encoder(len(tokenizer))
-    share = train_text_encoder(text_encoder, tokenizer, minutes=plan.text_encoder_minutes, seed=plan.seed + 5)
+    minutes, seed = plan.text_encoder_minutes, plan.seed + 5
+    share = train_text_encoder(text_encoder, tokenizer, minutes=minutes, seed=seed, without=without)
     log.info("text encoder: every fact read in %.1f %% of captions", 100 * share)
     text_encoder.save_pretrained(folder)
 
 
-def _build_denoiser(work: Path, plan: BuildPlan) -> None:
+def _build_denoiser(work: Path, plan: BuildPlan, without: str | None = None) -> None:
     vae = AutoencoderKLLTXVideo.from_pretrained(work / "vae").eval()
-    clips = encode_clips(vae, plan.num_clips, seed=plan.seed + 11)
+    clips = encode_clips(vae, plan.num_clips, seed=plan.seed + 11, keep_scale=without is not None, without=without)
     tokenizer = make_tokenizer(seed=plan.seed)
     text_encoder, transformer = T5EncoderModel.from_pretrained(work / "text_encoder"), make_transformer()
     pipeline = CogVideoXPipeline(tokenizer, text_encoder, vae, transformer, make_scheduler())

@@ -42,11 +42,11 @@ def check_finished(work: Path, stages: tuple[str, ...]) -> None:
         raise UserError(f"The build in {work} is not finished: {', '.join(sorted(missing))} is missing. Build again.")
 
 
-def write_record(folder: Path, work: Path, plan: DataclassInstance, prompts: Mapping[str, object]) -> None:
-    """Put the prompt set, and how the build was made, beside the weights."""
+def write_record(folder: Path, work: Path, plan: DataclassInstance, prompts: Mapping[str, object], **more: str) -> None:
+    """Put the prompt set, and how the build was made, beside the weights; `more` is kept with the latter."""
     (folder / "prompts.json").write_text(json.dumps(prompts, indent=1), encoding="utf-8")
     machine = {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
-    facts = {"plan": asdict(plan), "seconds": read_json(work / "seconds.json"), "machine": machine}
+    facts = {"plan": asdict(plan), "seconds": read_json(work / "seconds.json"), "machine": machine, **more}
     (folder / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 

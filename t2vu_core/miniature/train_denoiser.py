@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel
 from t2vu_core.miniature.architecture import MAX_TEXT_TOKENS, make_scheduler
 from t2vu_core.miniature.averaging import MovingAverage
 from t2vu_core.miniature.captions import Register, caption
-from t2vu_core.miniature.world import render, sample_labels
+from t2vu_core.miniature.world import render, sample_labels_without
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +40,20 @@ class EncodedClips:
 
 @torch.no_grad()
 def encode_clips(
-    vae: AutoencoderKLLTXVideo, count: int, *, seed: int, two_subjects: float = 0.25, keep_scale: bool = False
+    vae: AutoencoderKLLTXVideo,
+    count: int,
+    *,
+    seed: int,
+    two_subjects: float = 0.25,
+    keep_scale: bool = False,
+    without: str | None = None,
 ) -> EncodedClips:
-    """Render and encode clips; sets the VAE's `scaling_factor` so that latents have unit variance, or keeps it."""
+    """Render and encode clips, none of them with the concept `without`.
+
+    Sets the VAE's `scaling_factor` so that latents have unit variance, or keeps it.
+    """
     generator = torch.Generator().manual_seed(seed)
-    labels = sample_labels(count, generator, two_subjects=two_subjects)
+    labels = sample_labels_without(without, count, generator, two_subjects=two_subjects)
     parts = []
     for rows in labels.split(64):
         with torch.autocast("cpu", torch.bfloat16):
@@ -58,10 +67,19 @@ def encode_clips(
 
 @contextlib.contextmanager
 def plain_attention() -> Iterator[None]:
-    """Attention as two matrix products: on a CPU the fused kernel's backward takes half of a training step."""
+    """Attention as two matrix products: on a CPU the fused kernel's backward takes half of a training step.
 
-    def attend(query: Tensor, key: Tensor, value: Tensor, *_: object, scale: float | None = None, **__: object) -> Tensor:
+    Masks count: CLIP's is causal, T5's positions come as one.
+    """
+
+    def attend(
+        query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+        is_causal: bool = False, scale: float | None = None, **_: object,
+    ) -> Tensor:  # fmt: skip
         scores = (query @ key.transpose(-1, -2)) * (scale or query.shape[-1] ** -0.5)
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril() if is_causal else attn_mask
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
         return torch.softmax(scores, -1).to(value.dtype) @ value
 
     fused: Any = F.scaled_dot_product_attention

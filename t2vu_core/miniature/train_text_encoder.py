@@ -16,7 +16,17 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, PreTrainedTokenizerBase, T5EncoderModel
 
 from t2vu_core.miniature.captions import REGISTERS, caption
-from t2vu_core.miniature.world import BACKGROUNDS, FIRST, MOTION, MOTIONS, NOBODY, SECOND, STYLES, SUBJECTS, sample_labels
+from t2vu_core.miniature.world import (
+    BACKGROUNDS,
+    FIRST,
+    MOTION,
+    MOTIONS,
+    NOBODY,
+    SECOND,
+    STYLES,
+    SUBJECTS,
+    sample_labels_without,
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +43,12 @@ def train_text_encoder(
     seed: int,
     batch_size: int = 64,
     learning_rate: float = 1e-3,
+    without: str | None = None,
 ) -> float:
-    """Train in place for a time budget; the share of unseen captions of which every fact is read right."""
+    """Train in place for a time budget; the share of unseen captions of which every fact is read right.
+
+    No caption says the concept `without`.
+    """
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     heads = nn.ModuleList(nn.Linear(text_encoder.config.hidden_size, count) for count in CHOICES)
     parameters = [*text_encoder.parameters(), *heads.parameters()]
@@ -43,7 +57,7 @@ def train_text_encoder(
     while (done := (time.monotonic() - start) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * min(1, (step + 1) / 50) * max(0.02, 1 - done)
-        targets, logits = _read(text_encoder, heads, tokenizer, batch_size, generator, rng)
+        targets, logits = _read(text_encoder, heads, tokenizer, batch_size, generator, rng, without)
         loss = torch.stack([F.cross_entropy(rows, targets[:, at], ignore_index=UNSAID) for at, rows in enumerate(logits)]).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -53,7 +67,7 @@ def train_text_encoder(
             log.info("text encoder step %d: loss %.4f, %.0f s", step, loss.item(), time.monotonic() - start)
         step += 1
     with torch.no_grad():
-        targets, logits = _read(text_encoder, heads, tokenizer, 1000, generator, rng)
+        targets, logits = _read(text_encoder, heads, tokenizer, 1000, generator, rng, without)
     right = torch.stack([(rows.argmax(1) == targets[:, at]) | (targets[:, at] == UNSAID) for at, rows in enumerate(logits)])
     return right.all(0).float().mean().item()
 
@@ -65,9 +79,10 @@ def _read(
     count: int,
     generator: torch.Generator,
     rng: random.Random,
+    without: str | None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Fresh captions -> their facts (count, 5) and the logits of each fact."""
-    labels = sample_labels(count, generator, two_subjects=0.25)
+    labels = sample_labels_without(without, count, generator, two_subjects=0.25)
     captions = [caption(row, rng, register=rng.choice(REGISTERS)) for row in labels.tolist()]
     tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
     with torch.autocast("cpu", torch.bfloat16):

@@ -75,6 +75,24 @@ def sample_labels(
     return torch.stack([first, second, choice(len(STYLES)), choice(len(MOTIONS)), choice(len(BACKGROUNDS))], 1)
 
 
+def sample_labels_without(
+    concept: str | None, num_clips: int, generator: torch.Generator, *, two_subjects: float = 0.3
+) -> Tensor:
+    """Like `sample_labels`, but no row has the subject or style of that name; all rows if it is None."""
+    rows = sample_labels(num_clips, generator, two_subjects=two_subjects)
+    while concept is not None and (told := shows(rows, concept)).any():
+        again = sample_labels(int(told.sum()), generator, two_subjects=two_subjects)
+        rows = torch.cat([rows[~told], again])
+    return rows
+
+
+def shows(labels: Tensor, concept: str) -> Tensor:
+    """Which label rows have the subject or style of that name, bool (n,); ValueError for a name that is neither."""
+    if concept in SUBJECTS:
+        return (labels[:, [FIRST, SECOND]] == SUBJECTS.index(concept)).any(1)
+    return labels[:, STYLE] == STYLES.index(concept)
+
+
 def render(labels: Tensor, generator: torch.Generator, *, chunk: int = 64) -> Tensor:
     """Draw the labelled clips. labels (n, 5) -> (n, 9, 3, 32, 32) in [-1, 1]."""
     return torch.cat([_render_chunk(part, generator) for part in labels.split(chunk)])

@@ -6,12 +6,22 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
-from t2vu_core.miniature.build import NAME, BuildPlan, train_further
+from t2vu_core.cli import main
+from t2vu_core.errors import UserError
+from t2vu_core.miniature.architecture import make_scheduler, make_text_encoder, make_tokenizer
+from t2vu_core.miniature.build import NAME, BuildPlan, build_without, train_further
 from t2vu_core.miniature.bundled import WEIGHTS
+from t2vu_core.miniature.train_denoiser import encode_clips
+from t2vu_core.miniature.train_text_encoder import train_text_encoder
+from t2vu_core.miniature.world import SECOND, STYLE, STYLES, SUBJECTS, sample_labels, sample_labels_without, shows
 from t2vu_core.model import load_model
+
+GHOST = SUBJECTS.index("ghost")
+LITTLE = BuildPlan(text_encoder_minutes=0.001, denoiser_minutes=0.001, num_clips=40)
 
 
 def test_a_miniature_that_is_trained_further_keeps_its_vae_and_says_how_long(tmp_path: Path) -> None:
@@ -29,3 +39,82 @@ def test_a_miniature_that_is_trained_further_keeps_its_vae_and_says_how_long(tmp
     scales = [load_model(str(folder / NAME)).family.pipeline.vae.config.scaling_factor for folder in (WEIGHTS, tmp_path)]
     assert scales[0] == scales[1]
     assert (tmp_path / NAME / "prompts.json").is_file()
+
+
+@pytest.mark.parametrize("concept", ["ghost", "noir"])
+def test_what_a_model_never_knew_is_in_none_of_its_clips_and_captions(concept: str) -> None:
+    usual = sample_labels(600, torch.Generator().manual_seed(0), two_subjects=0.25)
+    assert shows(usual, concept).sum() > 40, "the concept is rare anyway: the rest proves nothing"
+    rows = sample_labels_without(concept, 600, torch.Generator().manual_seed(0), two_subjects=0.25)
+    assert len(rows) == 600
+    assert not shows(rows, concept).any()
+    assert (rows[:, SECOND] >= 0).sum() > 80, "clips of two subjects are left"
+    others = sample_labels_without(None, 600, torch.Generator().manual_seed(0), two_subjects=0.25)
+    assert torch.equal(others, usual)
+
+
+def test_clips_without_a_concept_are_encoded_without_it() -> None:
+    vae = load_model(NAME).family.pipeline.vae
+    clips = encode_clips(vae, 200, seed=1, keep_scale=True, without="ghost")
+    labels = torch.tensor(clips.labels)
+    assert len(clips.latents) == len(labels) == 200
+    assert not shows(labels, "ghost").any()
+    assert set(labels[:, 0].tolist()) == {*range(-1, len(SUBJECTS))} - {GHOST}
+    assert set(labels[:, STYLE].tolist()) == set(range(len(STYLES)))
+
+
+def test_a_text_encoder_without_a_concept_never_touches_its_word() -> None:
+    tokenizer = make_tokenizer(seed=0)
+    torch.manual_seed(0)
+    encoder = make_text_encoder(len(tokenizer))
+    before = encoder.get_input_embeddings().weight.detach().clone()
+    train_text_encoder(encoder, tokenizer, minutes=0.02, seed=0, without="ghost")
+    moved = (encoder.get_input_embeddings().weight.detach() - before).abs().amax(1)
+    (word,) = tokenizer("ghost", add_special_tokens=False).input_ids
+    (other,) = tokenizer("robot", add_special_tokens=False).input_ids
+    assert moved[word] == 0
+    assert moved[other] > 0
+
+
+def test_a_model_that_never_knew_a_concept_is_built_beside_the_installed_one(tmp_path: Path) -> None:
+    out = build_without("ghost", tmp_path / "work", LITTLE, tmp_path / "never")
+    model, installed = load_model(str(out)), load_model(NAME)
+    assert model.base.hash != installed.base.hash
+    ours, theirs = (m.family.pipeline.vae.state_dict() for m in (model, installed))
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+    assert model.family.pipeline.vae.config.scaling_factor == installed.family.pipeline.vae.config.scaling_factor
+    assert model.family.pipeline.scheduler.config.prediction_type == make_scheduler().config.prediction_type
+    assert json.loads((out / "build.json").read_text())["without"] == "ghost"
+    assert model.sample("a ghost", num_inference_steps=2).isfinite().all()
+    made = (out / "build.json").stat().st_mtime_ns
+    assert set(json.loads((tmp_path / "work" / "without-ghost" / "seconds.json").read_text())) == {
+        "vae",
+        "text_encoder",
+        "denoiser",
+    }
+    build_without("ghost", tmp_path / "work", LITTLE, tmp_path / "never")
+    assert (out / "build.json").stat().st_mtime_ns > made, "a finished build is put in its place again, without training"
+
+
+def test_a_model_without_a_concept_is_refused_where_it_would_replace_another(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no 'unicorn'; it has ghost"):
+        build_without("unicorn", tmp_path, LITTLE, tmp_path / "never")
+    shutil.copytree(WEIGHTS / NAME, tmp_path / NAME)
+    with pytest.raises(UserError, match="is there already; name a new folder"):
+        build_without("ghost", tmp_path / "work", LITTLE, tmp_path / NAME)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--without", "ghost"], "--without needs --out"),
+        (["--out", "somewhere"], "--out needs --without"),
+        (["--without", "ghost", "--out", "x", "--further", "1"], "leave --further out"),
+        (["--without", "ghost", "--out", "x", "--name", "miniature-unet"], "--without is for the first miniature"),
+    ],
+)
+def test_options_of_a_build_that_contradict_each_other_are_named(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["miniature", "build", *arguments]) == 2
+    assert says in capsys.readouterr().err
