@@ -1,0 +1,167 @@
+"""What every part of velocity erasing does, one setting changed at a time: `python -m benchmarks.ablations --out ablations`.
+
+Resumable: a row belongs to its recipe, the model's weights and the meter's settings, and is trained and judged once. After
+every row ablations.json and ablations.md in the folder hold all that is there so far.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks.methods import Method, velocity
+from benchmarks.scoreboard import Cell, finished, measure
+from benchmarks.scoreboard_table import markdown
+from t2vu_core.commands.erase import parse_options
+from t2vu_core.erasure import atomic_path
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation import EvaluationSettings, WorldDetector
+from t2vu_core.model import T2VModel, load_model
+from t2vu_core.recipes import PRESETS, VelocityRecipe
+from t2vu_core.training.checkpoint import fingerprint_of
+
+REFERENCE = "reference"
+"""The row without a change, against which the others are compared."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row: how it is called, and what it changes of the preset."""
+
+    title: str
+    settings: Mapping[str, Any]
+
+
+CHANGES: dict[str, Change] = {
+    REFERENCE: Change("the preset", {}),
+    "no_augmentation": Change("without augmentation", {"augmentation": "none"}),
+    "grammar": Change("augmentation by the grammar", {"augmentation": "grammar"}),
+    "localized": Change("with localisation", {"localization_weight": 1.0}),
+    "localized_attention": Change(
+        "with localisation, the paper's mask", {"localization_weight": 1.0, "mask_source": "attention"}
+    ),
+    "no_preservation": Change("without preservation", {"preserve_weight": 0.0}),
+    **{f"eta_{eta}": Change(f"eta {eta}", {"eta": float(eta)}) for eta in (1, 3, 5, 7, 10)},
+    **{f"rank_{rank}": Change(f"erasers of rank {rank}", {"rank": rank}) for rank in (4, 16, 32, 128)},
+    "lora": Change("LoRA", {"kind": "lora"}),
+    "guided": Change("judged after guidance", {"guided_objective": True}),
+    "on_policy": Change("on-policy: trajectories refreshed every 60 steps", {"refresh_every": 60}),
+    "adversarial": Change("4 steps of adversarial soft tokens", {"adversarial_steps": 4}),
+    "two_subjects": Change("16 trajectories with two subjects", {"two_subject_trajectories": 16}),
+    **{
+        f"timesteps_{where}": Change(f"timesteps {where}", {"timestep_sampling": where})
+        for where in ("early", "middle", "late")
+    },
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train and judge what is missing; print the table, or all rows as JSON."""
+    options = _parser().parse_args(arguments)
+    try:
+        board = run(options)
+    except UserError as error:
+        print(f"ablations: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(board, indent=1) if options.json else document(board))
+    return 0
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """All rows, in the order of `CHANGES`; the files are written after each of them."""
+    base = parse_options(options.method_option)
+    chosen = [name for name in CHANGES if name in options.rows]
+    unknown = sorted(set(options.rows) - set(CHANGES))
+    if unknown:
+        raise UserError(f"There is no row {unknown[0]!r}; there are {', '.join(CHANGES)}.")
+    recipes = {name: VelocityRecipe.preset(options.preset, **{**base, **CHANGES[name].settings}) for name in chosen}
+    methods = {name: _method(name, options.preset, base) for name in chosen}
+    model, detector, out = load_model(options.model), WorldDetector.bundled(), Path(options.out)
+    settings = _settings(options)
+    board: dict[str, Any] = {
+        "model": model.name, "base_hash": model.base.hash, "preset": options.preset, "options": base,
+        "meter": settings.preset, "clips_a_register": settings.per_register, "rows": [],
+    }  # fmt: skip
+    for cell in tqdm(list(_cells(chosen, options)), desc="ablations", unit="row"):
+        name = cell[0]
+        path = out / "rows" / f"{_digest(recipes[name], cell, model, settings, probe=options.probe)}.json"
+        make = partial(measure, methods[name], model, detector, cell, settings, probe=options.probe, out=out)
+        # Where a change is the preset's own value, its row is the reference's.
+        board["rows"].append({**finished(path, make), "method": name, "settings": dict(CHANGES[name].settings)})
+        _write(board, out)
+    return board
+
+
+def document(board: Mapping[str, Any]) -> str:
+    """The table as Markdown, under a line that says what was measured."""
+    rows = board["rows"]
+    methods = {name: _method(name, board["preset"], board["options"]) for name in CHANGES}
+    concepts = ", ".join(dict.fromkeys(row["concept"] for row in rows))
+    trainings = len({row["seed"] for row in rows})
+    head = (
+        f"Preset {board['preset']} on {board['model']} ({board['base_hash'][:12]}), against {concepts}, {trainings} "
+        f"training(s) a row, judged by the meter's {board['meter']} preset. `python -m benchmarks.ablations` prints it."
+    )
+    return f"{head}\n\n{markdown(rows, methods, REFERENCE)}"
+
+
+def _method(name: str, preset: str, base: Mapping[str, Any]) -> Method:
+    change = CHANGES[name]
+    return Method(change.title, velocity(preset, **{**base, **change.settings}), trained=True)
+
+
+def _settings(options: argparse.Namespace) -> EvaluationSettings:
+    fewer = {} if options.clips is None else {"per_register": options.clips, "kept": options.clips}
+    return EvaluationSettings.of(options.evaluation, **fewer)
+
+
+def _digest(recipe: VelocityRecipe, cell: Cell, model: T2VModel, settings: EvaluationSettings, *, probe: bool) -> str:
+    _, concept, seed = cell
+    meter = {**settings.sampling(), "clips": [settings.per_register, settings.kept, settings.rounds], "probe": probe}
+    return fingerprint_of({**recipe.describe(), "seed": seed}, concept, model.base.hash, meter)[:16]
+
+
+def _cells(names: list[str], options: argparse.Namespace) -> Iterator[Cell]:
+    """Row by row, so that an interrupted run has whole rows."""
+    for name in names:
+        for concept in options.concepts:
+            for seed in range(options.seeds):
+                yield name, concept, seed
+
+
+def _write(board: Mapping[str, Any], out: Path) -> None:
+    for name, text in (("ablations.json", json.dumps(board, indent=1)), ("ablations.md", document(board))):
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ablations", description=__doc__)
+    parser.add_argument("--model", default="miniature", help="a bundled name or a diffusers folder")
+    parser.add_argument("--concepts", nargs="+", default=["ghost"], metavar="C")
+    parser.add_argument("--rows", nargs="+", default=list(CHANGES), metavar="R", help=f"of {', '.join(CHANGES)}")
+    parser.add_argument("--preset", choices=PRESETS, default="balanced", help="the recipe that the rows change")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of every row")
+    parser.add_argument(
+        "--method-option", action="append", default=[], metavar="KEY=VALUE", help="change the preset for all rows"
+    )
+    parser.add_argument("--evaluation", choices=("quick", "full"), default="quick", help="the meter's preset")
+    parser.add_argument(
+        "--clips", type=int, metavar="N", help="clips a register and of other concepts, instead of the preset's"
+    )
+    parser.add_argument("--probe", action="store_true", help="also try to bring the concept back")
+    parser.add_argument("--out", default="ablations", help="a folder for rows, clips, ablations.json and ablations.md")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

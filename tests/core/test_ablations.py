@@ -1,0 +1,53 @@
+"""The ablations: every row is a recipe, what is finished is kept, and the table compares with the preset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.ablations import CHANGES, REFERENCE, main
+from t2vu_core.recipes import VelocityRecipe
+from tests.core.tiny_models import TINY_MODELS
+
+SMALL = ["steps=1", "concept_trajectories=1", "preserve_trajectories=1", "trajectory_steps=2", "rank=4", "eta=3"]
+
+
+def run(out: Path, *rows: str) -> int:
+    options = [part for option in SMALL for part in ("--method-option", option)]
+    model = str(TINY_MODELS["cogvideox-2b"].folder)
+    return main(["--model", model, "--out", str(out), "--clips", "1", "--rows", *rows, *options])
+
+
+def test_every_row_is_a_recipe_that_changes_something() -> None:
+    recipes = {name: VelocityRecipe.preset("balanced", **change.settings) for name, change in CHANGES.items()}
+    assert recipes[REFERENCE] == VelocityRecipe()
+    assert len({change.title for change in CHANGES.values()}) == len(CHANGES)
+    default = [name for name in CHANGES if recipes[name] == recipes[REFERENCE] and name != REFERENCE]
+    assert set(default) == {f"eta_{VelocityRecipe().eta:g}", f"rank_{VelocityRecipe().rank}"} & set(CHANGES)
+
+
+@pytest.mark.slow
+def test_a_second_call_adds_rows_and_repeats_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Slow because two trainings are judged by the real detector."""
+    assert run(tmp_path, REFERENCE) == 0
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
+    assert len(files) == 1
+    # Rank 4 is what these options set already: its row is the reference's, and only the other one is trained.
+    assert run(tmp_path, REFERENCE, "rank_4", "no_preservation") == 0
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
+    assert files.items() <= after.items()
+    assert len(after) == 2
+    board = json.loads((tmp_path / "ablations.json").read_text())
+    assert [row["method"] for row in board["rows"]] == [REFERENCE, "no_preservation", "rank_4"]
+    table = (tmp_path / "ablations.md").read_text()
+    assert table.strip() in capsys.readouterr().out
+    assert "| without preservation |" in table
+    assert "without preservation against the preset:" in table
+
+
+def test_an_unknown_row_is_refused_before_anything_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "everything") == 2
+    assert "no row 'everything'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
