@@ -16,11 +16,13 @@ from t2vu_core.commands import models
 from t2vu_core.errors import UserError
 from t2vu_core.families import ClipSize
 from t2vu_core.image_model import load_image_model
+from t2vu_core.miniature import architecture as t5
 from t2vu_core.miniature import bundled, card, world
 from t2vu_core.miniature.captions import REGISTERS, caption
 from t2vu_core.miniature.check import measure_images
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.miniature.principal_components import components, least_squares
+from t2vu_core.miniature.train_denoiser import plain_attention
 from t2vu_core.miniature.unet import architecture, train_image
 from t2vu_core.miniature.unet.build import UNetBuildPlan, build_unet, export_unet
 from t2vu_core.miniature.unet.optimizers import Optimizers, split
@@ -166,6 +168,18 @@ def test_captions_are_never_cut_and_unknown_words_are_still_read(tokenizer: arch
     assert tokenizer.unk_token_id not in pieces
     encoder = architecture.make_text_encoder(tokenizer)
     assert len(tokenizer) == encoder.config.vocab_size
+
+
+@pytest.mark.parametrize("kind", ["clip", "t5"])
+def test_a_training_reads_captions_as_the_pipelines_do(kind: str, tokenizer: architecture.CLIPTokenizer) -> None:
+    """Quick attention must keep CLIP's causal mask and T5's positions, which reach it as masks."""
+    encoder = architecture.make_text_encoder(tokenizer) if kind == "clip" else t5.make_text_encoder(len(tokenizer))
+    ids = tokenizer(["a ghost moving left", "a cat"], padding="max_length", return_tensors="pt").input_ids
+    with torch.no_grad():
+        stock = encoder.eval()(ids)[0]
+        with plain_attention():
+            quick = encoder(ids)[0]
+    torch.testing.assert_close(quick, stock, atol=1e-4, rtol=1e-4)
 
 
 def test_single_frames_tell_left_from_right() -> None:

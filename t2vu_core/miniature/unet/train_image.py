@@ -92,8 +92,6 @@ def train_image(
     """
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     model = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).train().requires_grad_(True)
-    # plain_attention knows no mask, and CLIP's is causal.
-    text_encoder.set_attn_implementation("eager")
     matrices, rest = split(unet, first_and_last=("conv_in.", "conv_out.", "time_embedding."))
     groups = [{"params": rest, "lr": 1e-3}, {"params": list(text_encoder.parameters()), "lr": TEXT_RATE}]
     optimizers = Optimizers(matrices, groups)
