@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from t2vu_core.cli import main
 from t2vu_core.erasure import Erasure
-from tests.core.test_few_shot import twin
+from tests.core.tiny_few_shot import twin
 from tests.core.tiny_models import TINY_MODELS
 
 VIDEO = TINY_MODELS["animatediff"]
