@@ -17,6 +17,7 @@ AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 KINDS = ("bottleneck", "lora")
 MASK_SOURCES = ("prediction", "attention")
 MASK_LAYERS = ("all", "middle")
+TRAJECTORY_CACHES = ("memory", "disk")
 TimestepSampling = Literal["uniform", "early", "middle", "late"]
 TIMESTEP_SAMPLINGS: tuple[TimestepSampling, ...] = get_args(TimestepSampling)
 Trained = Literal["auto", "mlp", "mlp+last-attention", "all", "lora"]
@@ -89,6 +90,10 @@ class VelocityRecipe(_Recipe):
     preserve_trajectories: int = _option(48, "trajectories sampled for preserve prompts", 0, 10_000)
     trajectory_steps: int = _option(10, "denoising steps of a trajectory", 1, 1000)
     guidance_scale: float = _option(3.0, "guidance of the trajectories; 0 is the model's own", 0.0, 100.0)
+    trajectory_cache: Literal["memory", "disk"] = _choice(
+        "memory", "where trajectories lie until the training ends; on disk they lie in --log, where there is one",
+        TRAJECTORY_CACHES,
+    )  # fmt: skip
     timestep_sampling: Literal["uniform", "early", "middle", "late"] = _choice(
         "uniform", "where on the way from noise to clip points are drawn", TIMESTEP_SAMPLINGS
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -17,7 +19,8 @@ from t2vu_core.prompts import PromptPair, PromptPlan
 from t2vu_core.prompts.plan import PromptSet
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import ProgressCallback
-from t2vu_core.training.trajectories import Trajectories, sample_trajectories
+from t2vu_core.training.trajectories import Trajectories, trajectory_parts
+from t2vu_core.training.trajectory_cache import TrajectoryCache, gigabytes
 from t2vu_core.training.two_subjects import two_subject_pairs
 from t2vu_core.training.workers import Workers
 
@@ -26,6 +29,8 @@ log = logging.getLogger(__name__)
 Positions = list[list[int]]
 Masks = Literal["none", "one", "all"]
 """Of which trajectories the masks are wanted: for the loss of all, to be looked at of one."""
+NEUTRAL = {"concept": "neutral", "two_subjects": "alone"}
+"""Prompts, and what they say without the concept."""
 REFRESH_SEEDS = range(100_000, 400_000)
 """Where the seeds of refreshed trajectories lie behind the training's first seed."""
 
@@ -116,6 +121,7 @@ def sample_points(
     recipe: VelocityRecipe,
     *,
     masks: Masks,
+    cache: TrajectoryCache,
     on_progress: ProgressCallback | None,
     workers: Workers,
 ) -> Points:
@@ -123,17 +129,21 @@ def sample_points(
     size, conditions = family.defaults.size, prompts.conditions
     names = [name for name in ("concept", "two_subjects", "preserve") if name in conditions]
     total = sum(len(conditions[name]) for name in names)
+    if workers.first:
+        expected = gigabytes(expected_bytes(family, prompts, recipe, masks))
+        log.info("%d trajectories of %d steps: %s %s.", total, recipe.trajectory_steps, expected, cache.place)
     seed, done = first_seed(recipe), 0
     sampled: dict[str, Trajectories] = {}
     # Preserve prompts keep the seeds that they have without the second subjects.
     for name in sorted(names, key=("concept", "preserve", "two_subjects").index):
         count = len(conditions[name])
-        sampled[name] = sample_trajectories(
-            family, conditions[name], conditions["empty"], size,
-            neutral=conditions.get({"concept": "neutral", "two_subjects": "alone"}.get(name, "")),
-            positions=_watched(prompts.positions.get(name), masks), seeds=range(seed + done, seed + done + count),
+        positions = _watched(prompts.positions.get(name), masks)
+        sample = partial(
+            trajectory_parts, family, conditions[name], conditions["empty"], size,
+            neutral=conditions.get(NEUTRAL.get(name, "")), positions=positions, seeds=range(seed + done, seed + done + count),
             done=done, total=total, on_progress=on_progress, workers=workers, **_route(family, recipe),
         )  # fmt: skip
+        sampled[name] = cache.keep(name, sample, prompts=count, masks=len(positions or ()), workers=workers)
         done += count
     return Points(
         size, trajectory_guidance(family, recipe), prompts, sampled["concept"], sampled.get("two_subjects"),
@@ -148,6 +158,7 @@ def refreshed(
     erasers: EraserSet,
     *,
     number: int,
+    cache: TrajectoryCache,
     on_progress: ProgressCallback | None,
     workers: Workers,
 ) -> Points:
@@ -166,14 +177,29 @@ def refreshed(
         with erasers.attached(fitting):
             yield
 
+    positions = points.prompts.positions["concept"] if recipe.localization_weight else None
+    sample = partial(
+        trajectory_parts, family, conditions["concept"], conditions["empty"], points.size, neutral=conditions["neutral"],
+        positions=positions, seeds=range(start, start + count), driver=driver, total=count, on_progress=on_progress,
+        workers=workers, **_route(family, recipe),
+    )  # fmt: skip
     with torch.no_grad():
-        concept = sample_trajectories(
-            family, conditions["concept"], conditions["empty"], points.size, neutral=conditions["neutral"],
-            positions=points.prompts.positions["concept"] if recipe.localization_weight else None,
-            seeds=range(start, start + count), driver=driver, total=count, on_progress=on_progress, workers=workers,
-            **_route(family, recipe),
-        )  # fmt: skip
+        concept = cache.keep(f"concept-{number}", sample, prompts=count, masks=len(positions or ()), workers=workers)
+    cache.drop(f"concept-{number - 1}")
     return dataclasses.replace(points, concept=concept)
+
+
+def expected_bytes(family: Family, prompts: Prompts, recipe: VelocityRecipe, masks: Masks) -> int:
+    """What the trajectories of `sample_points` will take, `Points.num_bytes`: x_t and every prediction in bf16, and masks."""
+    size, conditions = family.defaults.size, prompts.conditions
+    steps = len(family.make_scheduler(recipe.trajectory_steps, size).timesteps)
+    total = 0
+    for name in ("concept", "two_subjects", "preserve"):
+        if name in conditions:
+            kept_a_step = 4 if name in NEUTRAL else 3
+            values = len(conditions[name]) * (kept_a_step * steps + 1) * math.prod(family.latent_shape(size))
+            total += 2 * values + len(_watched(prompts.positions.get(name), masks) or ()) * math.prod(family.token_grid(size))
+    return total
 
 
 def _watched(positions: Positions | None, masks: Masks) -> Positions | None:

@@ -8,10 +8,11 @@ N video tokens.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ MaskSource = Literal["prediction", "attention"]
 MAX_BATCH = 8
 TOKENS_A_PASS = 2**16
 """Video tokens that one pass may have in all: clips of a large model go one by one."""
+PREDICTION = "predictions."
 WHOLE = 255
 """Masks are kept as whole numbers: this one stands for 1."""
 
@@ -78,6 +80,20 @@ class Trajectories:
         }[how]
         return torch.multinomial(weights, count, replacement=True, generator=generator)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name, as a file or another process takes it."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        predictions = fields.pop("predictions")
+        named = {name: value for name, value in fields.items() if value is not None}
+        return named | {f"{PREDICTION}{name}": value for name, value in predictions.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Trajectories:
+        """Back from `tensors()`."""
+        predictions = {name.removeprefix(PREDICTION): value for name, value in tensors.items() if name.startswith(PREDICTION)}
+        fields: dict[str, Any] = {name: value for name, value in tensors.items() if not name.startswith(PREDICTION)}
+        return cls(**fields, predictions=predictions)
+
     @staticmethod
     def cat(parts: Sequence[Trajectories]) -> Trajectories:
         """Trajectories of other prompts one behind the other; `prompt` must count on already."""
@@ -110,8 +126,15 @@ class _Route:
     mask_layers: MaskLayers
 
 
-@torch.no_grad()
 def sample_trajectories(
+    family: Family, condition: TextCondition, empty: TextCondition, size: ClipSize, **options: Any
+) -> Trajectories:
+    """All that `trajectory_parts` gives, in memory."""
+    return Trajectories.cat(list(trajectory_parts(family, condition, empty, size, **options)))
+
+
+@torch.no_grad()
+def trajectory_parts(
     family: Family,
     condition: TextCondition,
     empty: TextCondition,
@@ -129,18 +152,17 @@ def sample_trajectories(
     done: int = 0,
     total: int = 0,
     workers: Workers | None = None,
-) -> Trajectories:
-    """Sample one trajectory per prompt with guidance and keep every point of it.
+) -> Iterator[Trajectories]:
+    """Sample one trajectory per prompt with guidance and give every point of it, a batch of prompts at a time.
 
     With `positions` (the concept's text tokens in the first prompts, or in all) these trajectories get a mask: from what
     video attends to, or from what the concept changes of the neutral prompt's predictions. A
     `driver` chooses the way (on-policy), while the predictions that are kept stay the frozen model's. `done` and
-    `total` place this call's clips in a longer progress. Several workers share the batches, and each gets all of them.
+    `total` place this call's clips in a longer progress. Several workers take turns, and each gets all batches in order.
     """
     workers, route = workers or Workers(), _Route(num_steps, guidance_scale, driver, mask_source, mask_layers)
     tokens_a_clip = math.prod(family.token_grid(size)) * (2 if neutral is None else 3)
     batch = min(MAX_BATCH, max(1, TOKENS_A_PASS // tokens_a_clip))
-    parts: list[Trajectories] = []
     finished = done
 
     def on_step() -> None:
@@ -149,20 +171,20 @@ def sample_trajectories(
             on_progress(TrainProgress("trajectories", finished, total))
 
     starts = range(0, len(condition), batch)
-    for index, start in enumerate(starts):
-        rows = slice(start, start + batch)
-        if index % workers.count == workers.rank:
-            part = _rollout(
+    for turn in range(0, len(starts), workers.count):
+        now = starts[turn : turn + workers.count]
+        own = None
+        if workers.rank < len(now):
+            start = now[workers.rank]
+            rows = slice(start, start + batch)
+            own = _rollout(
                 family, condition[rows], empty, None if neutral is None else neutral[rows], size, route,
                 positions=(positions or [])[rows] or None, seeds=seeds[rows], first=start, on_step=on_step,
             )  # fmt: skip
-            parts.append(part)
-        finished = done + min(start + batch, len(condition))
-        on_step()
-    if workers.count > 1:
-        own, owners = iter(parts), [index % workers.count for index in range(len(starts))]
-        parts = [workers.hand_round(next(own) if owner == workers.rank else None, owner) for owner in owners]
-    return Trajectories.cat(parts)
+        for owner, start in enumerate(now):
+            finished = done + min(start + batch, len(condition))
+            on_step()
+            yield workers.hand_round(own if owner == workers.rank else None, owner)
 
 
 def _masks(found: Tensor, grid: tuple[int, int, int], positions: Sequence[Sequence[int]]) -> Tensor:

@@ -26,6 +26,7 @@ from t2vu_core.training.mask_overlay import overlay
 from t2vu_core.training.points import Masks, Points, encode_prompts, sample_points
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
+from t2vu_core.training.trajectory_cache import TrajectoryCache
 from t2vu_core.training.velocity_step import VelocityStep
 from t2vu_core.training.workers import Workers
 from t2vu_core.video import enlarge, save_video
@@ -81,13 +82,17 @@ def erase_velocity(
         )
         checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe())
         prompts = encode_prompts(family, plan, prompt_set, recipe)
-        with family.offload_encoder():
+        with family.offload_encoder(), TrajectoryCache.open(recipe, checkpoint, workers) as cache:
             masks: Masks = "all" if recipe.localization_weight else "one" if on_mask or log_folder else "none"
-            points = sample_points(family, prompts, recipe, masks=masks, on_progress=on_progress, workers=workers)
+            points = sample_points(
+                family, prompts, recipe, masks=masks, cache=cache, on_progress=on_progress, workers=workers
+            )  # fmt: skip
             if masks != "none" and workers.first:
                 _show_mask(family, points, recipe, log_folder, on_mask)
             sampled = time.monotonic() - start
-            erasers, losses = _fit(family, points, recipe, checkpoint, on_progress, workers)
+            erasers, losses = _fit(family, points, recipe, checkpoint, cache, on_progress, workers)
+            if len(losses) == recipe.steps:
+                cache.clear()
     return Erasure(
         kind="eraser",
         concepts=(plan.concept,),
@@ -140,13 +145,14 @@ def _fit(
     points: Points,
     recipe: VelocityRecipe,
     checkpoint: Checkpoint | None,
+    cache: TrajectoryCache,
     on_progress: ProgressCallback | None,
     workers: Workers,
 ) -> tuple[EraserSet, list[float]]:
     sites = family.eraser_sites() if recipe.kind == "bottleneck" else family.lora_sites()
     erasers = EraserSet.create(sites, rank=recipe.rank, seed=recipe.seed).to(family.device)
     localizing = OutsideMask(family, sites, points.size)
-    step = VelocityStep(family, points, recipe, erasers, localizing, checkpoint, on_progress, workers)
+    step = VelocityStep(family, points, recipe, erasers, localizing, checkpoint, on_progress, workers, cache)
 
     def on_step(done: int, loss: float) -> None:
         if on_progress is not None:

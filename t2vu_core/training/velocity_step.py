@@ -22,6 +22,7 @@ from t2vu_core.training.loop import step_generator
 from t2vu_core.training.points import Points, refreshed
 from t2vu_core.training.progress import ProgressCallback
 from t2vu_core.training.soft_tokens import attack
+from t2vu_core.training.trajectory_cache import TrajectoryCache
 from t2vu_core.training.workers import Workers
 
 
@@ -37,6 +38,7 @@ class VelocityStep:
     checkpoint: Checkpoint | None = None
     on_progress: ProgressCallback | None = None
     workers: Workers = field(default_factory=Workers)
+    cache: TrajectoryCache = field(default_factory=TrajectoryCache)
     _refreshes: int = 0
 
     def loss(self, step: int) -> Tensor:
@@ -66,8 +68,9 @@ class VelocityStep:
         student = EraserSet.from_tensors(tensors).eval().requires_grad_(False).to(self.family.device)
         with self.erasers.switched_off():
             self.points = refreshed(
-                self.points, self.family, self.recipe, student, number=due, on_progress=self.on_progress, workers=self.workers
-            )
+                self.points, self.family, self.recipe, student, number=due, cache=self.cache, on_progress=self.on_progress,
+                workers=self.workers,
+            )  # fmt: skip
         self._refreshes = due
 
     def _student_loss(self, share: Batch, whole: Batch) -> Tensor | None:

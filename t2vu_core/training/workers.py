@@ -6,7 +6,6 @@ others: the steps are those of one process, within rounding.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -87,7 +86,12 @@ class Workers:
 
     def hand_round(self, part: Trajectories | None, owner: int) -> Trajectories:
         """The trajectories that `owner` has, at every worker."""
-        tensors = _tensors(part) if part is not None else {}
+        from t2vu_core.training.trajectories import Trajectories
+
+        if self.count == 1:
+            assert part is not None
+            return part
+        tensors = part.tensors() if part is not None else {}
         layout = {name: [list(value.shape), str(value.dtype).removeprefix("torch.")] for name, value in tensors.items()}
         said = torch.tensor(list(json.dumps(layout).encode()), dtype=torch.uint8)
         length = self._from(owner, torch.tensor([len(said)]))
@@ -95,7 +99,7 @@ class Workers:
         for name, (shape, dtype) in json.loads(bytes(said.tolist())).items():
             own = tensors.get(name)
             tensors[name] = self._from(owner, torch.empty(shape, dtype=getattr(torch, dtype)) if own is None else own)
-        return part if part is not None else _trajectories(tensors)
+        return part if part is not None else Trajectories.from_tensors(tensors)
 
     def _from(self, owner: int, tensor: Tensor) -> Tensor:
         """The owner's values; sent as bytes, because not every backend knows every type."""
@@ -103,21 +107,3 @@ class Workers:
 
         raw = broadcast(tensor.contiguous().view(-1).view(torch.uint8).to(self.device, copy=True), owner)
         return raw.to(tensor.device).view(tensor.dtype).view(tensor.shape)
-
-
-PREDICTION = "predictions."
-
-
-def _tensors(part: Trajectories) -> dict[str, Tensor]:
-    fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
-    predictions = fields.pop("predictions")
-    named = {name: value for name, value in fields.items() if value is not None}
-    return named | {f"{PREDICTION}{name}": value for name, value in predictions.items()}
-
-
-def _trajectories(tensors: dict[str, Tensor]) -> Trajectories:
-    from t2vu_core.training.trajectories import Trajectories
-
-    predictions = {name.removeprefix(PREDICTION): value for name, value in tensors.items() if name.startswith(PREDICTION)}
-    fields = {name: value for name, value in tensors.items() if not name.startswith(PREDICTION)}
-    return Trajectories(**fields, predictions=predictions)

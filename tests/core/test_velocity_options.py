@@ -21,6 +21,7 @@ from t2vu_core.training.localizing import OutsideMask
 from t2vu_core.training.points import Points, encode_prompts, sample_points, trajectory_guidance
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.soft_tokens import attack
+from t2vu_core.training.trajectory_cache import TrajectoryCache
 from t2vu_core.training.two_subjects import two_subject_pairs
 from t2vu_core.training.velocity import erase_velocity
 from t2vu_core.training.velocity_step import VelocityStep
@@ -65,7 +66,7 @@ def points_of(tiny: TinyModel, recipe: VelocityRecipe, concept: str = "ghost") -
     plan = plan_prompts(concept, prompt_set, num_pairs=recipe.concept_trajectories, num_preserve=2, seed=recipe.seed)
     prompts = encode_prompts(family, plan, prompt_set, recipe)
     with small_clips(tiny):
-        return sample_points(family, prompts, recipe, masks="all", on_progress=None, workers=Workers())
+        return sample_points(family, prompts, recipe, masks="all", cache=TrajectoryCache(), on_progress=None, workers=Workers())
 
 
 def loss_and_gradients(tiny: TinyModel, points: Points, recipe: VelocityRecipe) -> tuple[float, dict[str, Tensor]]:
@@ -127,7 +128,7 @@ def test_a_prompt_that_does_not_spell_the_concept_allows_every_place(mask_source
     family = TINY.model.family
     prompts = points.prompts
     prompts.positions["concept"][0] = []
-    unspoken = sample_points(family, prompts, asked, masks="all", on_progress=None, workers=Workers())
+    unspoken = sample_points(family, prompts, asked, masks="all", cache=TrajectoryCache(), on_progress=None, workers=Workers())
     assert unspoken.concept.masks is not None
     assert (unspoken.concept.masks[0] == 255).all()
     assert not (unspoken.concept.masks[1] == 255).all()
@@ -251,7 +252,7 @@ def test_on_policy_points_lie_where_the_student_goes_and_targets_stay_the_frozen
     from t2vu_core.training.points import refreshed
 
     asked, points, family = recipe(), points_of(TINY, recipe()), TINY.model.family
-    common = {"number": 1, "on_progress": None, "workers": Workers()}
+    common = {"number": 1, "cache": TrajectoryCache(), "on_progress": None, "workers": Workers()}
     own = refreshed(points, family, asked, EraserSet.create(family.eraser_sites(), rank=4, seed=0), **common)
     student = TINY.random_erasers("bottleneck", scale=0.5)
     led = refreshed(points, family, asked, student, **common)
