@@ -8,10 +8,7 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.model import T2VModel
 
 from . import comfy_bridge
-from .declare import Model, UnlearnedEncoder, advanced, schema
-
-STRENGTH = "0: the encoder as it was. 1: as trained. Above 1: more is erased, and more is harmed."
-ANY_BASE = "Apply it although it was trained on other weights, such as those of a fine-tune."
+from .declare import Model, UnlearnedEncoder, other_base_input, schema, strength_input
 
 
 class ApplyUnlearnedEncoder(io.ComfyNode):
@@ -28,8 +25,8 @@ class ApplyUnlearnedEncoder(io.ComfyNode):
             inputs=[
                 Model.Input("model", tooltip="A model with the text encoder that was trained."),
                 UnlearnedEncoder.Input("encoder", tooltip="From Few-Shot Unlearn Encoder or Load Unlearned Encoder."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.05, tooltip=STRENGTH),
-                advanced(io.Boolean, "allow_other_base", default=False, optional=True, tooltip=ANY_BASE),
+                strength_input("encoder"),
+                other_base_input("it"),
             ],
             outputs=[Model.Output("unlearned", display_name="model", tooltip="The model with the unlearned encoder.")],
         )
@@ -54,8 +51,8 @@ class ApplyUnlearnedEncoderClip(io.ComfyNode):
             inputs=[
                 io.Clip.Input("clip", tooltip="ComfyUI's CLIP, from Load CLIP: the text encoder that was trained."),
                 UnlearnedEncoder.Input("encoder", tooltip="From Few-Shot Unlearn Encoder or Load Unlearned Encoder."),
-                io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.05, tooltip=STRENGTH),
-                advanced(io.Boolean, "allow_other_base", default=False, optional=True, tooltip=ANY_BASE),
+                strength_input("encoder"),
+                other_base_input("it"),
             ],
             outputs=[io.Clip.Output("unlearned", display_name="clip", tooltip="For CLIP Text Encode.")],
         )

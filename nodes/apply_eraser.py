@@ -6,7 +6,7 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.model import T2VModel
 
 from . import comfy_bridge
-from .declare import Eraser, Model, advanced, schema
+from .declare import Eraser, Model, other_base_input, schema, strength_input
 
 
 class ApplyEraser(io.ComfyNode):
@@ -23,21 +23,8 @@ class ApplyEraser(io.ComfyNode):
             inputs=[
                 Model.Input("model", tooltip="The model that the eraser was trained on."),
                 Eraser.Input("eraser", tooltip="From Velocity Erase Fine-tune or Load Erasure."),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="0: the model as it was. 1: as trained. Above 1: more is erased, and more is harmed.",
-                ),
-                advanced(
-                    io.Boolean,
-                    "allow_other_base",
-                    default=False,
-                    optional=True,
-                    tooltip="Apply the eraser although it was trained on other weights, such as those of a fine-tune.",
-                ),
+                strength_input("model"),
+                other_base_input("the eraser"),
             ],
             outputs=[Model.Output("erased", display_name="model", tooltip="The model with the concept erased.")],
         )

@@ -10,7 +10,7 @@ from t2vu_core.interchange.comfyui_names import to_comfyui
 from t2vu_core.interchange.lora_files import STRETCHES, by_denoiser, lora_pairs
 
 from . import comfy_bridge
-from .declare import Eraser, advanced, schema
+from .declare import Eraser, advanced, schema, strength_input
 
 ONLY = "only"
 DENOISERS = {ONLY: "", **{title: prefix for prefix, title in STRETCHES.items()}}
@@ -30,14 +30,7 @@ class ApplyEraserNative(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="ComfyUI's own model, from Load Diffusion Model."),
                 Eraser.Input("eraser", tooltip="An eraser of the LoRA kind, trained on the same model as a diffusers folder."),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="0: the model as it was. 1: as trained. Above 1: more is erased, and more is harmed.",
-                ),
+                strength_input("model"),
                 io.Boolean.Input(
                     "same_base",
                     default=False,

@@ -1,4 +1,4 @@
-"""Save Erasure and Load Erasure."""
+"""Save Erasure, Load Erasure and Load Unlearned Encoder."""
 
 from comfy_api.v0_0_2 import io
 
@@ -7,7 +7,10 @@ from t2vu_core.errors import UserError
 from t2vu_core.evaluation.verdict import spoken
 
 from . import comfy_bridge
-from .declare import Eraser, UnlearnedEncoder, schema
+from .declare import Eraser, UnlearnedEncoder, file_name_input, overwrite_input, schema
+
+LOADERS = {"eraser": "Load Erasure", "unlearned_encoder": "Load Unlearned Encoder"}
+"""By kind of erasure, the node that loads it."""
 
 
 class SaveErasure(io.ComfyNode):
@@ -20,18 +23,8 @@ class SaveErasure(io.ComfyNode):
             search_aliases=["save eraser", "export erasure"],
             inputs=[
                 io.MultiType.Input("erasure", types=[Eraser, UnlearnedEncoder], tooltip="What a training gave."),
-                io.String.Input(
-                    "name",
-                    default="",
-                    placeholder="the concept's name",
-                    tooltip="File name in output/erasures; styles/noir makes a subfolder. Empty: the concept's name.",
-                ),
-                io.Boolean.Input(
-                    "overwrite",
-                    default=False,
-                    optional=True,
-                    tooltip="Replace a file of that name. Off: a number is added and both are kept.",
-                ),
+                file_name_input("output/erasures"),
+                overwrite_input(),
             ],
             outputs=[io.String.Output("file", display_name="file", tooltip="The file, relative to output/erasures.")],
             hidden=[io.Hidden.unique_id],
@@ -51,21 +44,13 @@ class LoadErasure(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="T2VULoadErasure",
-            display_name="Load Erasure",
+            display_name=LOADERS["eraser"],
             description="Reads an eraser from output/erasures or models/erasures, and says what it erases and how well.",
             search_aliases=["load eraser"],
-            inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=comfy_bridge.erasure_names(),
-                    tooltip="Erasure files in output/erasures and models/erasures.",
-                ),
-            ],
+            inputs=[_file_input()],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser."),
-                io.String.Output(
-                    "description", display_name="description", tooltip="Concepts, base model, recipe and scores, to read."
-                ),
+                _description_output("Concepts, base model, recipe and scores, to read."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -77,15 +62,55 @@ class LoadErasure(io.ComfyNode):
     @classmethod
     @comfy_bridge.outside_inference_mode
     def execute(cls, file: str) -> io.NodeOutput:
-        erasure = Erasure.load(comfy_bridge.erasure_file(file))
-        if erasure.kind != "eraser":
-            raise UserError(
-                f"{file} holds an {KIND_TITLES[erasure.kind]}; Load Unlearned Encoder loads it, "
-                "this node loads erasers of a denoiser."
-            )
-        text = describe(erasure)
-        comfy_bridge.Progress(cls.hidden.unique_id).say(text)
-        return io.NodeOutput(erasure, text)
+        return _load(file, "eraser", cls.hidden.unique_id)
+
+
+class LoadUnlearnedEncoder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="T2VULoadEncoder",
+            display_name=LOADERS["unlearned_encoder"],
+            description="Reads an unlearned encoder from output/erasures or models/erasures, and says what it forgot.",
+            search_aliases=["load erasure", "text encoder"],
+            inputs=[_file_input()],
+            outputs=[
+                UnlearnedEncoder.Output("encoder", display_name="encoder", tooltip="For Apply Unlearned Encoder."),
+                _description_output("Concepts, encoder, recipe and scores, to read."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> str:
+        return comfy_bridge.fingerprint(comfy_bridge.erasure_file(file))
+
+    @classmethod
+    @comfy_bridge.outside_inference_mode
+    def execute(cls, file: str) -> io.NodeOutput:
+        return _load(file, "unlearned_encoder", cls.hidden.unique_id)
+
+
+def _file_input() -> io.Input:
+    tooltip = "Erasure files in output/erasures and models/erasures."
+    return io.Combo.Input("file", options=comfy_bridge.erasure_names(), tooltip=tooltip)
+
+
+def _description_output(tooltip: str) -> io.Output:
+    return io.String.Output("description", display_name="description", tooltip=tooltip)
+
+
+def _load(file: str, kind: str, node_id: str | None) -> io.NodeOutput:
+    """An erasure of that kind and what it says of itself; UserError, with the node that loads it, for another kind."""
+    erasure = Erasure.load(comfy_bridge.erasure_file(file))
+    if erasure.kind != kind:
+        raise UserError(
+            f"{file} holds an {KIND_TITLES[erasure.kind]}; {LOADERS[erasure.kind]} loads it, "
+            f"this node loads an {KIND_TITLES[kind]}."
+        )
+    text = describe(erasure)
+    comfy_bridge.Progress(node_id).say(text)
+    return io.NodeOutput(erasure, text)
 
 
 def describe(erasure: Erasure) -> str:

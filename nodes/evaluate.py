@@ -15,7 +15,7 @@ from t2vu_core.evaluation.verdict import text_table
 from t2vu_core.model import T2VModel
 
 from . import comfy_bridge
-from .declare import Eraser, Model, advanced, schema
+from .declare import Eraser, Model, advanced, preset_input, schema, text_input
 
 
 class EvaluateErasure(io.ComfyNode):
@@ -34,21 +34,17 @@ class EvaluateErasure(io.ComfyNode):
                 io.String.Input(
                     "concept", default="", placeholder="ghost", tooltip="What is to be gone, as the eraser calls it."
                 ),
-                io.Combo.Input(
-                    "preset", options=list(PRESETS), default="quick", tooltip="quick: some minutes. full: many clips."
-                ),
+                preset_input(PRESETS, "quick: some minutes. full: many clips."),
                 io.String.Input(
                     "detector",
                     default="miniature",
                     optional=True,
                     tooltip="Who judges: miniature; clip:FOLDER with a CLIP model; nudenet.",
                 ),
-                io.String.Input(
+                text_input(
                     "prompts",
-                    multiline=True,
-                    default="",
+                    "Your own prompts with the concept, one a line. Empty: the set that ships for the concept.",
                     optional=True,
-                    tooltip="Your own prompts with the concept, one a line. Empty: the set that ships for the concept.",
                 ),
                 advanced(
                     io.Boolean,

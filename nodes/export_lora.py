@@ -11,7 +11,7 @@ from t2vu_core.interchange.comfyui_names import FIRST_VERSION
 from t2vu_core.interchange.lora_files import file_endings
 
 from . import comfy_bridge
-from .declare import Eraser, schema
+from .declare import Eraser, file_name_input, overwrite_input, schema
 from .erasure_files import erasure_stem
 
 
@@ -40,18 +40,8 @@ class ExportLora(io.ComfyNode):
                     default=comfy_bridge.LORA_FOLDERS[0],
                     tooltip="models/loras: Load LoRA lists the file. output/loras: to take it elsewhere.",
                 ),
-                io.String.Input(
-                    "name",
-                    default="",
-                    placeholder="the concept's name",
-                    tooltip="File name in that folder; styles/noir makes a subfolder. Empty: the concept's name.",
-                ),
-                io.Boolean.Input(
-                    "overwrite",
-                    default=False,
-                    optional=True,
-                    tooltip="Replace a file of that name. Off: a number is added and both are kept.",
-                ),
+                file_name_input("that folder"),
+                overwrite_input(),
             ],
             outputs=[
                 io.String.Output(

@@ -6,12 +6,11 @@ from . import comfy_bridge
 from .apply_encoder import ApplyUnlearnedEncoder, ApplyUnlearnedEncoderClip
 from .apply_eraser import ApplyEraser
 from .apply_eraser_native import ApplyEraserNative
-from .erasure_files import LoadErasure, SaveErasure
+from .erasure_files import LoadErasure, LoadUnlearnedEncoder, SaveErasure
 from .evaluate import EvaluateErasure
 from .export_lora import ExportLora
 from .few_shot import FewShotUnlearn
 from .guard import Guard
-from .load_encoder import LoadUnlearnedEncoder
 from .load_model import LoadT2VModel
 from .sample_video import SampleVideo
 from .velocity_erase import VelocityErase

@@ -13,8 +13,22 @@ from t2vu_core.training.few_shot import unlearn_encoder
 from t2vu_core.training.progress import TrainProgress
 
 from . import comfy_bridge
-from .declare import MAX_SEED, Model, UnlearnedEncoder, advanced, lines, schema
+from .declare import (
+    Model,
+    UnlearnedEncoder,
+    advanced,
+    lines,
+    number_input,
+    preserve_prompts_input,
+    preset_input,
+    schema,
+    seed_input,
+    steps_input,
+    synonyms_input,
+    text_input,
+)
 from .pictures import loss_picture
+from .training_view import TrainingView
 
 AUTO, NONE = "auto", "none"
 
@@ -32,28 +46,13 @@ class FewShotUnlearn(io.ComfyNode):
             search_aliases=["unlearn text encoder", "few-shot", "erase concept", "train"],
             inputs=[
                 Model.Input("model", tooltip="The video model whose text encoder is to forget."),
-                io.String.Input(
-                    "concept",
-                    multiline=True,
-                    default="",
-                    placeholder="ghost",
-                    tooltip="What is to go, in the words of a prompt. Several concepts: one a line.",
+                text_input(
+                    "concept", "What is to go, in the words of a prompt. Several concepts: one a line.", placeholder="ghost"
                 ),
-                io.Combo.Input(
-                    "preset", options=list(PRESETS), default="quick", tooltip="How long and how carefully to train."
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=False,
-                    tooltip="Seed of shots and training. The same seed gives the same encoder.",
-                ),
+                preset_input(PRESETS),
+                seed_input("Seed of shots and training. The same seed gives the same encoder."),
                 io.Image.Input(
-                    "images",
-                    optional=True,
-                    tooltip="A few images of the concept. Not connected: they are generated.",
+                    "images", optional=True, tooltip="A few images of the concept. Not connected: they are generated."
                 ),
                 io.Combo.Input(
                     "image_model",
@@ -63,28 +62,9 @@ class FewShotUnlearn(io.ComfyNode):
                     tooltip="A Stable Diffusion folder that shares the text encoder; training through it is quickest. none: "
                     "the video model itself, on single frames. auto: the bundled partner of a bundled model, else none.",
                 ),
-                io.Int.Input(
-                    "shots",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    optional=True,
-                    tooltip="Images to generate. 0: as many as the preset has.",
-                ),
-                io.String.Input(
-                    "synonyms",
-                    multiline=True,
-                    default="",
-                    optional=True,
-                    tooltip="Other words for the concept, one a line. They are erased too.",
-                ),
-                io.String.Input(
-                    "preserve_prompts",
-                    multiline=True,
-                    default="",
-                    optional=True,
-                    tooltip="Prompts that must keep working, one a line. They come before the model's own set.",
-                ),
+                number_input(io.Int, "shots", 1000, "Images to generate. 0: as many as the preset has."),
+                synonyms_input(),
+                preserve_prompts_input("They come before the model's own set."),
                 advanced(
                     io.Combo,
                     "objective",
@@ -93,15 +73,7 @@ class FewShotUnlearn(io.ComfyNode):
                     optional=True,
                     tooltip="What the encoder is trained for. ascent is the published form: it has no bound and harms more.",
                 ),
-                advanced(
-                    io.Int,
-                    "steps",
-                    default=0,
-                    min=0,
-                    max=100_000,
-                    optional=True,
-                    tooltip="Training steps at the most. 0: as many as the preset has.",
-                ),
+                steps_input("Training steps at the most."),
             ],
             outputs=[
                 UnlearnedEncoder.Output(
@@ -132,18 +104,14 @@ class FewShotUnlearn(io.ComfyNode):
         changes = {"seed": seed, "objective": objective}
         changes |= {name: value for name, value in (("shots", shots), ("steps", steps)) if value}
         recipe = FewShotRecipe.preset(preset, **changes)
-        progress = comfy_bridge.Progress(cls.hidden.unique_id)
-        losses: list[float] = []
+        view = TrainingView(cls.hidden.unique_id)
         shown = torch.zeros(1, 1, 3, 8, 8)
 
         def on_progress(done: TrainProgress) -> None:
             nonlocal shown
             if done.stage == "shots" and done.preview is not None:
                 shown = done.preview()
-            if done.loss is not None:
-                losses.append(done.loss)
-            progress.say(_say(done))
-            progress.report(done.step, done.total, done.preview)
+            view(done)
 
         comfy_bridge.make_room()
         encoder = unlearn_encoder(
@@ -156,8 +124,8 @@ class FewShotUnlearn(io.ComfyNode):
             preserve_prompts=lines(preserve_prompts),
             on_progress=on_progress,
         )
-        progress.say(f"{encoder.training['remaining']:.0%} of the concept is left to the denoiser; sample to see")
-        return io.NodeOutput(encoder, shown[:, 0].movedim(1, -1).contiguous(), loss_picture(losses))
+        view.progress.say(f"{encoder.training['remaining']:.0%} of the concept is left to the denoiser; sample to see")
+        return io.NodeOutput(encoder, shown[:, 0].movedim(1, -1).contiguous(), loss_picture(view.losses))
 
 
 def _image_model(choice: str, model: T2VModel) -> ImageModel | None:
@@ -169,8 +137,3 @@ def _image_model(choice: str, model: T2VModel) -> ImageModel | None:
     if choice not in offered:
         raise UserError(f"There is no image model {choice!r}; there are {', '.join([AUTO, NONE, *offered])}.")
     return load_image_model(offered[choice], dtype=model.family.dtype, device=model.family.device)
-
-
-def _say(done: TrainProgress) -> str:
-    loss = "" if done.loss is None else f", loss {done.loss:.4f}"
-    return f"{done.stage} {done.step}/{done.total}{loss}"

@@ -6,7 +6,7 @@ from t2vu_core.guards import GUARDS, make_guard
 from t2vu_core.model import T2VModel
 
 from . import comfy_bridge
-from .declare import Model, lines, schema
+from .declare import Model, lines, schema, text_input
 
 
 class Guard(io.ComfyNode):
@@ -29,13 +29,7 @@ class Guard(io.ComfyNode):
                     tooltip="negative_prompt: guidance away from the concept. safree: turns the prompt's words away from "
                     "it. video_eraser: both, and guidance with momentum; takes half as long again.",
                 ),
-                io.String.Input(
-                    "concepts",
-                    multiline=True,
-                    default="",
-                    placeholder="ghost",
-                    tooltip="What to keep out, one a line, in the words of a prompt.",
-                ),
+                text_input("concepts", "What to keep out, one a line, in the words of a prompt.", placeholder="ghost"),
             ],
             outputs=[Model.Output("guarded", display_name="model", tooltip="The model under the guard, for Sample Video.")],
         )

@@ -7,7 +7,7 @@ from comfy_api.v0_0_2 import InputImpl, Types, io
 from t2vu_core.model import SampleStep, T2VModel
 
 from . import comfy_bridge
-from .declare import MAX_SEED, Model, advanced, schema
+from .declare import Model, number_input, schema, seed_input, text_input
 
 
 class SampleVideo(io.ComfyNode):
@@ -20,57 +20,22 @@ class SampleVideo(io.ComfyNode):
             search_aliases=["generate video", "text to video", "sampler"],
             inputs=[
                 Model.Input("model", tooltip="A model, with or without erasers on it."),
-                io.String.Input("prompt", multiline=True, default="", tooltip="What the clip is to show."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=True,
-                    tooltip="The starting noise. The same seed gives the same clip.",
-                ),
-                io.String.Input(
-                    "negative_prompt",
-                    multiline=True,
-                    default="",
-                    optional=True,
-                    tooltip="What the clip is not to show. May be empty.",
-                ),
-                io.Int.Input(
-                    "steps",
-                    default=0,
-                    optional=True,
-                    min=0,
-                    max=1000,
-                    tooltip="Denoising steps. 0: as many as the model is made for.",
-                ),
-                io.Float.Input(
-                    "guidance",
-                    default=0.0,
-                    optional=True,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="How closely the clip follows the prompt. 0: the model's own; 1: no guidance.",
-                ),
-                io.Int.Input(
-                    "frames", default=0, optional=True, min=0, max=1024, tooltip="Number of frames. 0: the model's own."
-                ),
-                io.Int.Input(
-                    "width", default=0, optional=True, min=0, max=4096, tooltip="Width in pixels. 0: the model's own."
-                ),
-                io.Int.Input(
-                    "height", default=0, optional=True, min=0, max=4096, tooltip="Height in pixels. 0: the model's own."
-                ),
-                advanced(
+                text_input("prompt", "What the clip is to show."),
+                seed_input("The starting noise. The same seed gives the same clip.", changes=True),
+                text_input("negative_prompt", "What the clip is not to show. May be empty.", optional=True),
+                number_input(io.Int, "steps", 1000, "Denoising steps. 0: as many as the model is made for."),
+                number_input(
                     io.Float,
-                    "fps",
-                    default=0.0,
-                    optional=True,
-                    min=0.0,
-                    max=120.0,
-                    step=0.5,
-                    tooltip="Frames a second of the VIDEO output. 0: the model's own.",
+                    "guidance",
+                    100.0,
+                    "How closely the clip follows the prompt. 0: the model's own; 1: no guidance.",
+                    step=0.1,
+                ),
+                number_input(io.Int, "frames", 1024, "Number of frames. 0: the model's own."),
+                number_input(io.Int, "width", 4096, "Width in pixels. 0: the model's own."),
+                number_input(io.Int, "height", 4096, "Height in pixels. 0: the model's own."),
+                number_input(
+                    io.Float, "fps", 120.0, "Frames a second of the VIDEO output. 0: the model's own.", folded=True, step=0.5
                 ),
             ],
             outputs=[

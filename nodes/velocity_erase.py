@@ -5,12 +5,25 @@ from torch import Tensor
 
 from t2vu_core.model import T2VModel
 from t2vu_core.recipes import AUGMENTATIONS, KINDS, PRESETS, VelocityRecipe
-from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.velocity import erase_velocity
 
 from . import comfy_bridge
-from .declare import MAX_SEED, Eraser, Model, advanced, lines, schema
+from .declare import (
+    Eraser,
+    Model,
+    advanced,
+    lines,
+    number_input,
+    preserve_prompts_input,
+    preset_input,
+    schema,
+    seed_input,
+    steps_input,
+    synonyms_input,
+    text_input,
+)
 from .pictures import loss_picture
+from .training_view import TrainingView
 
 NO_LANGUAGE_MODEL = "none"
 
@@ -34,84 +47,18 @@ class VelocityErase(io.ComfyNode):
                     placeholder="ghost",
                     tooltip="What is to go, in the words of a prompt: a character, an object, or a style.",
                 ),
-                io.Combo.Input(
-                    "preset", options=list(PRESETS), default="quick", tooltip="How long and how carefully to train."
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=False,
-                    tooltip="Seed of the training. The same seed gives the same eraser.",
-                ),
-                io.String.Input(
-                    "synonyms",
-                    multiline=True,
-                    default="",
-                    optional=True,
-                    tooltip="Other words for the concept, one a line. They are erased too.",
-                ),
-                io.String.Input(
+                preset_input(PRESETS),
+                seed_input("Seed of the training. The same seed gives the same eraser."),
+                synonyms_input(),
+                text_input(
                     "concept_prompts",
-                    multiline=True,
-                    default="",
-                    optional=True,
-                    tooltip="Whole prompts that show the concept, one a line; any node that gives text can write them, "
+                    "Whole prompts that show the concept, one a line; any node that gives text can write them, "
                     "such as one with a language model. What is missing is made as augmentation says.",
-                ),
-                io.String.Input(
-                    "preserve_prompts",
-                    multiline=True,
-                    default="",
                     optional=True,
-                    tooltip="Prompts that must keep working, one a line. Empty: the model's own set.",
                 ),
-                advanced(
-                    io.Int,
-                    "steps",
-                    default=0,
-                    min=0,
-                    max=100_000,
-                    optional=True,
-                    tooltip="Training steps. 0: as many as the preset has.",
-                ),
-                io.Combo.Input(
-                    "augmentation",
-                    options=list(AUGMENTATIONS),
-                    default="templates",
-                    optional=True,
-                    tooltip="In how many ways the concept is said. none: its names alone. templates: in many sentences. "
-                    "grammar: also in the long paragraphs that language models make of a prompt.",
-                ),
-                advanced(
-                    io.Combo,
-                    "language_model",
-                    options=[NO_LANGUAGE_MODEL, *comfy_bridge.language_models()],
-                    default=NO_LANGUAGE_MODEL,
-                    optional=True,
-                    tooltip="A transformers folder in models/LLM that writes half of the prompts. It is freed afterwards.",
-                ),
-                advanced(
-                    io.Combo,
-                    "kind",
-                    options=list(KINDS),
-                    default="bottleneck",
-                    optional=True,
-                    tooltip="What is trained. bottleneck: the paper's, behind the attention. lora: one that Export LoRA can "
-                    "write for other programs.",
-                ),
-                advanced(
-                    io.Float,
-                    "localization",
-                    default=0.0,
-                    min=0.0,
-                    max=1000.0,
-                    step=0.1,
-                    optional=True,
-                    tooltip="How strongly the eraser is kept to where the concept is, as mask_overlay shows it. "
-                    "0: not at all. For the kind bottleneck.",
-                ),
+                preserve_prompts_input("Empty: the model's own set."),
+                steps_input("Training steps."),
+                *_method_inputs(),
             ],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser and Save Erasure."),
@@ -146,16 +93,8 @@ class VelocityErase(io.ComfyNode):
         changes |= {"steps": steps} if steps else {}
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
         recipe = VelocityRecipe.preset(preset, **changes)
-        progress = comfy_bridge.Progress(cls.hidden.unique_id)
-        losses: list[float] = []
+        view = TrainingView(cls.hidden.unique_id)
         masked: list[Tensor] = []
-
-        def on_progress(done: TrainProgress) -> None:
-            if done.loss is not None:
-                losses.append(done.loss)
-            progress.say(_say(done))
-            progress.report(done.step, done.total, done.preview)
-
         comfy_bridge.make_room()
         eraser = erase_velocity(
             model,
@@ -165,12 +104,47 @@ class VelocityErase(io.ComfyNode):
             concept_prompts=lines(concept_prompts),
             preserve_prompts=lines(preserve_prompts),
             language_model=writer,
-            on_progress=on_progress,
+            on_progress=view,
             on_mask=masked.append,
         )
-        return io.NodeOutput(eraser, loss_picture(losses), masked[0].movedim(1, -1))
+        return io.NodeOutput(eraser, loss_picture(view.losses), masked[0].movedim(1, -1))
 
 
-def _say(done: TrainProgress) -> str:
-    loss = "" if done.loss is None else f", loss {done.loss:.4f}"
-    return f"{done.stage} {done.step}/{done.total}{loss}"
+def _method_inputs() -> list[io.Input]:
+    """How the concept is said, and what is trained."""
+    return [
+        io.Combo.Input(
+            "augmentation",
+            options=list(AUGMENTATIONS),
+            default="templates",
+            optional=True,
+            tooltip="In how many ways the concept is said. none: its names alone. templates: in many sentences. "
+            "grammar: also in the long paragraphs that language models make of a prompt.",
+        ),
+        advanced(
+            io.Combo,
+            "language_model",
+            options=[NO_LANGUAGE_MODEL, *comfy_bridge.language_models()],
+            default=NO_LANGUAGE_MODEL,
+            optional=True,
+            tooltip="A transformers folder in models/LLM that writes half of the prompts. It is freed afterwards.",
+        ),
+        advanced(
+            io.Combo,
+            "kind",
+            options=list(KINDS),
+            default="bottleneck",
+            optional=True,
+            tooltip="What is trained. bottleneck: the paper's, behind the attention. lora: one that Export LoRA can "
+            "write for other programs.",
+        ),
+        number_input(
+            io.Float,
+            "localization",
+            1000.0,
+            "How strongly the eraser is kept to where the concept is, as mask_overlay shows it. "
+            "0: not at all. For the kind bottleneck.",
+            folded=True,
+            step=0.1,
+        ),
+    ]
