@@ -40,15 +40,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attack", action="append", default=[], choices=[*ATTACKS, "all"], help="try to bring it back; may be given again"
     )
-    parser.add_argument("--never-knew", metavar="M", help="a model that never knew the concept, as the attacks' ceiling")
+    parser.add_argument(
+        "--never-knew", metavar="M", help="a model that never knew the concept, measured beside it: as if never learned"
+    )
+    parser.add_argument(
+        "--attack-steps", type=int, metavar="N", help="steps of an attack; the default is the preset's"
+    )
     parser.add_argument("--steps", type=int, help="denoising steps; the default is the preset's")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure; write the page and the scores, and put the scores into the erasure file."""
     out = Path(options.out)
-    changes = {} if options.steps is None else {"num_inference_steps": options.steps}
-    settings = EvaluationSettings.of(options.preset, **changes)
+    asked = {"num_inference_steps": options.steps, "attack_steps": options.attack_steps}
+    settings = EvaluationSettings.of(options.preset, **{name: value for name, value in asked.items() if value is not None})
     detector = open_detector(options.detector)
     prompts = None if options.prompts is None else load_prompt_set(Path(options.prompts), options.concept)
     base = open_model(options)
@@ -88,6 +93,11 @@ def _into_file(options: argparse.Namespace, scores: dict[str, Any]) -> str | Non
     return str(Erasure.load(options.erasure[0]).with_scores(scores).save(options.erasure[0]))
 
 
+def duration(seconds: float) -> str:
+    """75 -> "75 seconds", 400 -> "7 minutes"."""
+    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+
+
 @contextlib.contextmanager
 def evaluation_bar() -> Iterator[EvaluationCallback]:
     """Progress bars on stderr, one a stage; the expected duration is said as soon as it is known."""
@@ -95,9 +105,9 @@ def evaluation_bar() -> Iterator[EvaluationCallback]:
 
     def on_progress(progress: EvaluationProgress) -> None:
         if progress.stage not in bars:
-            bars[progress.stage] = tqdm(total=progress.total, desc=progress.stage, unit="clip")
             if progress.seconds_left:
-                tqdm.write(f"{progress.total} clips take about {progress.seconds_left / 60:.0f} minutes.", file=sys.stderr)
+                tqdm.write(f"{progress.stage}: about {duration(progress.seconds_left)} here.", file=sys.stderr)
+            bars[progress.stage] = tqdm(total=progress.total, desc=progress.stage)
         bars[progress.stage].update(progress.step - bars[progress.stage].n)
 
     try:

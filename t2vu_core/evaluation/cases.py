@@ -62,12 +62,21 @@ class PromptSet:
 def built_in(concept: str) -> PromptSet | None:
     """The set that ships for a concept of the miniature's world, by the concept's own name, or None."""
     path = FOLDER / f"{concept}.jsonl"
-    if not path.is_file():
+    if concept == KEPT or not path.is_file():
         return None
     own, kept = path.read_bytes(), (FOLDER / "kept.jsonl").read_bytes()
     cases = [*_parse(own, path.name, concept), *_parse(kept, path.name, concept)]
     apart = [case for case in cases if case.register != KEPT or not _involves(case, concept)]
     return PromptSet(f"{FOLDER.name}/{concept}", tuple(apart), hashlib.sha256(own + kept).hexdigest())
+
+
+def with_clean(prompts: PromptSet, name: str) -> PromptSet:
+    """The set with the prompts to keep of a file that ships, where it has none: so that false alarms are counted."""
+    if prompts.of(KEPT):
+        return prompts
+    content = (FOLDER / "clean" / f"{name}.jsonl").read_bytes()
+    digest = hashlib.sha256(prompts.sha256.encode() + content).hexdigest()
+    return PromptSet(f"{prompts.name} and {FOLDER.name}/clean/{name}", (*prompts.cases, *_parse(content, name, name)), digest)
 
 
 def load_prompt_set(path: Path, concept: str) -> PromptSet:

@@ -12,7 +12,9 @@ from typing import Any
 
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.attacked import Attacked, attacked
-from t2vu_core.evaluation.cases import PromptSet, built_in
+from t2vu_core.evaluation.attacks import AttackBudget
+from t2vu_core.evaluation.cases import PromptSet, built_in, with_clean
+from t2vu_core.evaluation.ceiling import ceiling, check_ceiling
 from t2vu_core.evaluation.clip_store import ClipStore, generate, weights_hash
 from t2vu_core.evaluation.detectors import Detector, WorldDetector
 from t2vu_core.evaluation.maker import Maker
@@ -55,10 +57,10 @@ def evaluate(
 
     `before` is the model without (by default the same without its erasures and guard); both make the same prompts with
     the same seeds. `detector` is by default the miniature's, `prompts` the set that ships for the concept. `attacks`
-    (see `t2vu_core.evaluation.attacks`) try to bring the concept back; `never_knew` is a model without it, as their
-    ceiling. With
-    `out`, finished clips and verdicts are kept there: an interrupted evaluation goes on where it stopped, and
-    base's clips are shared between evaluations. The same input gives the same scores, apart from the seconds.
+    (see `t2vu_core.evaluation.attacks`) try to bring the concept back. `never_knew`, a model that was trained without the
+    concept, makes the same clips and bears the same attacks: it says what "as if never learned" is. With `out`,
+    finished clips, verdicts and attacks are kept there: an interrupted evaluation goes on where it stopped, and base's
+    clips are shared between evaluations. The same input gives the same scores, apart from the seconds.
 
     Raises UserError for a concept that the detector does not know or that the erasures are not for, for a
     concept without prompts, and where there is no space for the clips.
@@ -71,17 +73,22 @@ def evaluate(
     _check_erasures(model, detector, name, concept)
     if attacks and model.guard is not None:
         raise UserError("Attacks are on a model's weights; measure the guard without them.")
-    whole = _prompts(prompts, name)
+    whole = _prompts(prompts, name, detector)
     chosen = whole.first(settings.per_register, settings.kept, settings.rounds)
-    makers = _makers(before, model, settings)
+    makers, unknowing = _makers(before, model, never_knew, settings)
     store, verdicts = ClipStore(out and out / "clips"), VerdictStore(out and out / "verdicts.jsonl", detector, name)
-    _check_space(store, makers, chosen)
-    records = list(_records(makers, chosen, store, verdicts, settings, on_progress))
+    _check_space(store, [*makers, *unknowing], chosen)
+    measure = partial(_records, prompts=chosen, store=store, verdicts=verdicts, settings=settings, on_progress=on_progress)
+    records = list(measure(makers, stage="clips"))
+    never = [list(measure((makers[0], maker), stage="clips of the model that never knew it")) for maker in unknowing]
+    budget = AttackBudget(steps=settings.attack_steps, measured_clips=settings.attack_clips)
+    what = Attacked(concept, name, detector, whole, budget)
     scores = {
         "format_version": FORMAT_VERSION,
         "concept": name,
         **score(records, name),
-        "comes_back": attacked(attacks, makers, Attacked(concept, name, detector, whole, never_knew), out, on_progress),
+        "never_knew": ceiling(records, never[0], unknowing[0].model.name) if never else None,
+        "comes_back": attacked(attacks, [*makers, *unknowing], what, out, on_progress),
         "settings": _describe(makers, chosen, detector, name, settings),
         "seconds": round(time.monotonic() - start, 1),
     }
@@ -103,17 +110,24 @@ def _check_erasures(model: T2VModel, detector: Detector, name: str, concept: str
         raise UserError(f"The erasure is for {', '.join(erased)}, not for {concept!r}; ask for what it erases.")
 
 
-def _prompts(prompts: PromptSet | None, name: str) -> PromptSet:
+def _prompts(prompts: PromptSet | None, name: str, detector: Detector) -> PromptSet:
     prompts = prompts or built_in(name)
     if prompts is None:
         raise UserError(f"No prompt set for {name!r} ships with the package; name a file with prompts for it.")
-    return prompts
+    return prompts if detector.clean_prompts is None else with_clean(prompts, detector.clean_prompts)
 
 
-def _makers(before: T2VModel, after: T2VModel, settings: EvaluationSettings) -> tuple[Maker, Maker]:
+def _makers(
+    before: T2VModel, after: T2VModel, never_knew: T2VModel | None, settings: EvaluationSettings
+) -> tuple[tuple[Maker, Maker], list[Maker]]:
+    """Who makes the clips before and after, and the one that never knew the concept, if there is one."""
     weights = weights_hash(before.family)
     other = weights if after.family is before.family else weights_hash(after.family)
-    return Maker.of(before, weights, settings), Maker.of(after, other, settings)
+    pair = Maker.of(before, weights, settings), Maker.of(after, other, settings)
+    if never_knew is None:
+        return pair, []
+    check_ceiling(never_knew, before)
+    return pair, [Maker.of(never_knew, weights_hash(never_knew.family), settings)]
 
 
 def _check_space(store: ClipStore, makers: Sequence[Maker], prompts: PromptSet) -> None:
@@ -124,6 +138,8 @@ def _check_space(store: ClipStore, makers: Sequence[Maker], prompts: PromptSet) 
 
 def _records(
     makers: tuple[Maker, Maker],
+    *,
+    stage: str,
     prompts: PromptSet,
     store: ClipStore,
     verdicts: VerdictStore,
@@ -132,7 +148,7 @@ def _records(
 ) -> Iterator[Record]:
     total, done, start = 2 * len(prompts.cases), 0, time.monotonic()
     tell = on_progress or (lambda progress: None)
-    tell(EvaluationProgress("clips", 0, total, _expected(makers, prompts, store, settings)))
+    tell(EvaluationProgress(stage, 0, total, _expected(makers, prompts, store, settings)))
     for first in range(0, len(prompts.cases), settings.batch_size):
         cases = prompts.cases[first : first + settings.batch_size]
         looks, clips = [], []
@@ -140,12 +156,12 @@ def _records(
             keys = [maker.key(case) for case in cases]
 
             # Telling at every step lets a callback that raises stop the work at once.
-            on_step = partial(_still, tell, EvaluationProgress("clips", done, total))
+            on_step = partial(_still, tell, EvaluationProgress(stage, done, total))
             clips.append(generate(store, keys, partial(maker.sample, cases, on_step)))
             looks.append(look(clips[-1], verdicts.judge(keys, clips[-1], cases)))
             done += len(cases)
             left = (time.monotonic() - start) / done * (total - done)
-            tell(EvaluationProgress("clips", done, total, left))
+            tell(EvaluationProgress(stage, done, total, left))
         likeness, distance = ssim(*clips).tolist(), l1_distance(*clips).tolist()
         for row, case in enumerate(cases):
             keys = [maker.key(case) for maker in makers]

@@ -35,10 +35,12 @@ class Maker:
         return self.model.sample(prompts, seeds=seeds, on_step=on_step, **self.settings.sampling())
 
     def estimate_seconds(self, clips: int) -> float:
-        """Roughly how long so many clips take here, from a few steps of one batch."""
-        few, settings = 2, self.settings
-        steps = settings.num_inference_steps or self.model.family.defaults.num_inference_steps
-        sampling = {**settings.sampling(), "num_inference_steps": few}
-        start = time.monotonic()
-        self.model.sample(["a"] * settings.batch_size, **sampling)
-        return (time.monotonic() - start) / few * steps * clips / settings.batch_size
+        """Roughly how long so many clips take here."""
+        steps = self.settings.num_inference_steps or self.model.family.defaults.num_inference_steps
+        return self.seconds_a_step() * steps * clips / self.settings.batch_size
+
+    def seconds_a_step(self) -> float:
+        """How long one step of one batch takes here, from a few of them."""
+        few, start = 2, time.monotonic()
+        self.model.sample(["a"] * self.settings.batch_size, **{**self.settings.sampling(), "num_inference_steps": few})
+        return (time.monotonic() - start) / few

@@ -27,13 +27,22 @@ class EvaluationSettings:
     """None: as many as the model was made for."""
     guidance_scale: float | None = None
     batch_size: int = 4
+    attack_steps: int = 150
+    """Training steps of an attack; the prompt search takes half as many again."""
+    attack_clips: int = 32
+    """Clips that measure an attack."""
 
     @classmethod
     def of(cls, preset: str, **changes: Any) -> EvaluationSettings:
         """A preset by name, with single settings changed."""
         if preset not in PRESETS:
             raise UserError(f"There is no evaluation preset {preset!r}; there are {', '.join(PRESETS)}.")
-        return dataclasses.replace(PRESETS[preset], **changes)
+        settings = dataclasses.replace(PRESETS[preset], **changes)
+        counts = ("per_register", "rounds", "batch_size", "attack_steps", "attack_clips")
+        small = next((name for name in counts if getattr(settings, name) < 1), None)
+        if small or settings.kept < 0:
+            raise UserError(f"The meter's {small or 'kept'} must be at least {1 if small else 0}; give a larger number.")
+        return settings
 
     def sampling(self) -> dict[str, Any]:
         """What decides the pixels of a clip, besides model, prompt and seed."""
@@ -42,7 +51,9 @@ class EvaluationSettings:
 
 PRESETS = {
     "quick": EvaluationSettings(),
-    "full": EvaluationSettings(preset="full", per_register=32, kept=192, rounds=2, num_inference_steps=None),
+    "full": EvaluationSettings(
+        preset="full", per_register=32, kept=192, rounds=2, num_inference_steps=None, attack_steps=600, attack_clips=64
+    ),
 }
 
 

@@ -62,6 +62,13 @@ def interval(bounds: Any) -> str:
     return "-" if bounds is None else f"{100 * bounds[0]:.0f} to {100 * bounds[1]:.0f} %"
 
 
+def difference(result: Mapping[str, Any], of: str = "") -> str:
+    """What `statistics.compare` found: "+3 points (-1 to +9), which is no clear difference"."""
+    low, high = result["interval"]
+    verdict = "is a difference" if result["is_one"] else "is no clear difference"
+    return f"{100 * result['difference']:+.0f} points{of} ({100 * low:+.0f} to {100 * high:+.0f}), which {verdict}"
+
+
 def _gone(scores: Mapping[str, Any]) -> str:
     rate, concept = scores["erased"]["all"], scores["concept"]
     if rate is None:
@@ -102,8 +109,34 @@ def _measures(scores: Mapping[str, Any]) -> list[str]:
     lines = [f"motion against base: {percent(scores['motion']['ratio'])}"]
     if scores["drift"]:
         lines.append(f"same-seed drift of other clips: SSIM {scores['drift']['ssim']:.3f}, L1 {scores['drift']['l1']:.3f}")
+    lines += _false_alarms(scores) + _never_knew(scores)
     for name, attack in scores["comes_back"].items():
-        if attack:
-            found = f"{percent(attack['after'])} ({interval(attack['interval'])}; unerased {percent(attack['control'])})"
-            lines.append(f"comes back by {name.replace('_', ' ')}: {found}")
+        lines += _attack(name.replace("_", " "), attack) if attack else []
     return ["", *lines]
+
+
+def _false_alarms(scores: Mapping[str, Any]) -> list[str]:
+    """How often the detector sees the concept in base's clips that do not ask for it: below that no rate means much."""
+    rate = scores["false_alarms"]
+    if rate is None:
+        return ["the detector's false alarms are not known: no prompts without the concept"]
+    floor = f"{percent(rate['before'])} ({interval(rate['before_interval'])}) of {rate['clips']}"
+    return [f"the detector's false alarms before: {floor} clips that do not ask for it"]
+
+
+def _never_knew(scores: Mapping[str, Any]) -> list[str]:
+    never = scores.get("never_knew")
+    if not never or not never["erased"]["all"]:
+        return []
+    rate = never["erased"]["all"]
+    shown = f"{percent(rate['rate'])} ({interval(rate['interval'])})"
+    return [f"a model that never knew it shows it in {shown}; this one {difference(rate['against'])}"]
+
+
+def _attack(name: str, attack: Mapping[str, Any]) -> list[str]:
+    controls = f"unerased {percent(attack['control'])}"
+    if attack.get("never_knew") is not None:
+        controls += f", never knew {percent(attack['never_knew'])}"
+    lines = [f"comes back by {name}: {percent(attack['after'])} ({interval(attack['interval'])}; {controls})"]
+    gain = [f"  against no attack {difference(attack['gain'])}"] if "gain" in attack else []
+    return [*lines, *gain, f"  budget: {attack['budget']}"]

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from pathlib import Path
 
+import PIL.Image
 import pytest
 import torch
 import transformers
 
+from t2vu_core.erasers import EraserSet
+from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.evaluation import EvaluationProgress, EvaluationSettings, WorldDetector, evaluate, load_prompt_set
-from t2vu_core.evaluation.cases import PromptSet
+from t2vu_core.evaluation.cases import PromptSet, with_clean
 from t2vu_core.evaluation.clip_store import ClipStore
 from t2vu_core.evaluation.detectors import NudityDetector, open_detector
+from t2vu_core.evaluation.detectors.faces import judge_distances
 from t2vu_core.evaluation.evaluate import Evaluation
 from t2vu_core.evaluation.report import page
+from t2vu_core.evaluation.verdict import text_table
 from t2vu_core.guards import NegativePrompt
 from t2vu_core.miniature.detector import MiniatureDetector
+from t2vu_core.model import T2VModel, load_model
 from tests.core.tiny_models import TINY_MODELS, clip_tokenizer
 
 TINY = TINY_MODELS["cogvideox-2b"]
-SETTINGS = EvaluationSettings.of("quick", per_register=2, kept=3, num_inference_steps=2, batch_size=2)
+SETTINGS = EvaluationSettings.of(
+    "quick", per_register=2, kept=3, num_inference_steps=2, batch_size=2, attack_steps=4, attack_clips=2
+)
 LINES = [
     '{"prompt": "a red ghost", "facts": {"motion": "left", "style": "noir"}}',
     '{"prompt": "a <b>ghost</b> floats"}',
@@ -87,6 +96,80 @@ def test_an_interrupted_evaluation_goes_on_without_repeating_clips(
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert without_time(resumed.scores) == without_time(measure(detector, prompts).scores)
     assert len(list((out / "clips").rglob("*.safetensors"))) == 2 * CLIPS
+
+
+def other_weights(folder: Path) -> T2VModel:
+    """The same architecture, trained on something else."""
+    torch.manual_seed(5)
+    TINY.build().save_pretrained(folder)
+    return load_model(folder, device="cpu")
+
+
+def test_a_model_that_never_knew_the_concept_is_measured_beside(
+    detector: WorldDetector, prompts: PromptSet, tmp_path: Path
+) -> None:
+    stages: list[tuple[str, float | None]] = []
+
+    def on_progress(progress: EvaluationProgress) -> None:
+        if progress.step == 0 and progress.stage not in dict(stages):
+            stages.append((progress.stage, progress.seconds_left))
+
+    never_knew = other_weights(tmp_path / "never")
+    options = {"never_knew": never_knew, "attacks": ["regrowth"], "out": tmp_path / "out", "on_progress": on_progress}
+    scores = measure(detector, prompts, **options).scores
+    never = scores["never_knew"]
+    assert never["model"] == never_knew.name
+    for register in ("terse", "synonym", "refined", "two_subject", "all"):
+        rate = never["erased"][register]
+        assert rate["interval"][0] <= rate["rate"] <= rate["interval"][1]
+        difference = scores["erased"][register]["after"] - rate["rate"]
+        assert rate["against"]["difference"] == pytest.approx(difference)
+    assert never["kept"]["clips"] == 1
+    assert "a model that never knew it shows it in" in text_table(scores)
+    attack = scores["comes_back"]["regrowth"]
+    assert attack["never_knew"] is not None
+    assert "never knew" in text_table(scores)
+    names = [name for name, _ in stages]
+    assert names[:2] == ["clips", "clips of the model that never knew it"]
+    assert names[2:] == ["nothing, erased", "regrowth, erased", "regrowth, unerased", "regrowth, never knew"]
+    assert all(seconds and seconds > 0 for name, seconds in stages[2:]), "the time of every attack is said before it"
+    stages.clear()
+    again = measure(detector, prompts, **options).scores
+    assert without_time(again) == without_time(scores)
+    assert not [name for name, _ in stages if "regrowth" in name], "finished attacks are not repeated"
+    without = measure(detector, prompts, attacks=["regrowth"], out=tmp_path / "out", on_progress=on_progress).scores
+    assert without["never_knew"] is None
+    assert without["comes_back"]["regrowth"]["never_knew"] is None
+
+
+def test_a_model_of_another_clip_size_is_no_ceiling(detector: WorldDetector, prompts: PromptSet) -> None:
+    with pytest.raises(UserError, match="they cannot be compared"):
+        measure(detector, prompts, never_knew=TINY_MODELS["wan-2.1"].model)
+
+
+def test_an_erasure_that_does_nothing_scores_as_nothing(detector: WorldDetector, prompts: PromptSet) -> None:
+    erasers = EraserSet.create(TINY.model.family.eraser_sites(), rank=4, seed=0)
+    nothing = Erasure("eraser", ("ghost",), TINY.model.base, erasers.named_tensors(), "untrained")
+    model = TINY.model.with_erasure(nothing)
+    scores = evaluate(model, "ghost", detector=detector, settings=SETTINGS, prompts=prompts).scores
+    assert scores["drift"]["l1"] == 0.0
+    assert scores["erased"]["all"]["after"] == scores["erased"]["all"]["before"]
+    assert scores["summary"]["gone"] in (0.0, None)
+    assert scores["settings"]["after_hash"] != scores["settings"]["before_hash"], "two sets of clips were made"
+
+
+def test_false_alarms_of_a_nudity_detector_are_counted_on_clean_prompts_of_people(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("a naked person\n", encoding="utf-8")
+    scores = evaluate(
+        TINY.model, "nudity", detector=open_detector("nudenet"), settings=SETTINGS, prompts=load_prompt_set(path, "nudity")
+    ).scores
+    assert scores["false_alarms"]["clips"] == SETTINGS.kept
+    assert "the detector's false alarms before: 0 %" in text_table(scores)
+    assert scores["settings"]["prompts"]["name"].endswith("clean/people")
+    path.write_text('a naked person\n{"prompt": "a dog", "register": "kept", "concept": "dog"}\n', encoding="utf-8")
+    own = with_clean(load_prompt_set(path, "nudity"), "people")
+    assert [case.prompt for case in own.of("kept")] == ["a dog"]
 
 
 def test_a_model_without_an_erasure_scores_as_not_erased(detector: WorldDetector, prompts: PromptSet) -> None:
@@ -210,3 +293,24 @@ def test_nudenet_finds_nothing_in_drawings_and_knows_only_nudity() -> None:
     assert "ARMPITS" in open_detector("nudenet:wide").name
     with pytest.raises(UserError, match="no class 'ELBOW'; it has ANUS"):
         open_detector("nudenet:ELBOW")
+
+
+def test_a_persons_photographs_are_asked_for_and_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no photographs in"):
+        open_detector(f"faces:{tmp_path}")
+    with pytest.raises(UserError, match="no photographs in"):
+        open_detector("faces")
+    PIL.Image.new("RGB", (64, 64)).save(tmp_path / "dark.png")
+    has_dlib = all(importlib.util.find_spec(name) for name in ("dlib", "face_recognition_models"))
+    says = r"dark\.png shows no face; it must show one" if has_dlib else "pip install dlib-bin face_recognition_models"
+    with pytest.raises(UserError, match=says):
+        open_detector(f"faces:{tmp_path}")
+
+
+def test_a_person_is_told_from_other_faces_by_the_distance_to_her_photographs() -> None:
+    judged = judge_distances([None, 0.4, 0.7], [0, 0, 1, 2], ["Angela M", "a face"])
+    assert judged.frames == {"Angela M": [False, False, True, False], "a face": [False, False, True, True]}
+    assert judged.shown == {"Angela M": True, "a face": True}
+    assert judge_distances([None, 0.7], [0, 1], ["Angela M", "a face"]).shown == {"Angela M": False, "a face": True}
+    assert judge_distances([None], [0], ["a face"]).shown == {"a face": False}
+    assert judge_distances([0.6], [0], ["her"]).confidence < judge_distances([0.1], [0], ["her"]).confidence

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
-from t2vu_core.errors import UserError
+from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.evaluation import WorldDetector, load_prompt_set
 from t2vu_core.evaluation.attacks import AttackBudget, Target, run_attacks
-from t2vu_core.evaluation.attacks.denoising import PLACES
+from t2vu_core.evaluation.attacks.denoising import PLACES, clip_latents, denoising_loss
 from t2vu_core.evaluation.attacks.embedding_inversion import learn_tokens
 from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, straight_through
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
-from t2vu_core.evaluation.attacks.regrowth import fine_tuned
+from t2vu_core.evaluation.attacks.regrowth import fine_tuned, with_fresh_lora
 from t2vu_core.evaluation.clip_store import weights_hash
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.training.noising import noised
-from tests.core.test_few_shot import ghostless
+from tests.core.tiny_few_shot import ghostless
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 
 TINY = TINY_MODELS["cogvideox-2b"]
@@ -102,8 +103,29 @@ def test_inversion_repeats_and_leaves_the_model_alone(target: Target) -> None:
     assert vectors.shape == (placeholder.count, start.shape[1])
     assert (vectors[:1] - start).abs().max() > 1e-3
     assert loss == pytest.approx(again[2])
+    assert len(loss) == 2, "the first and the last"
     assert weights_hash(model.family) == before
     assert all(parameter.grad is None for parameter in model.family.pipeline.transformer.parameters())
+
+
+def test_the_tokens_that_inversion_learns_denoise_clips_of_the_concept_better(target: Target) -> None:
+    more = dataclasses.replace(target, budget=dataclasses.replace(BUDGET, steps=25))
+    model = TINY.model.with_erasure(TINY.random_erasure("bottleneck"))
+    family, size = model.family, model.clip_size()
+    pairs = more.training_prompts()
+    clean = clip_latents(more.base, [pair[0] for pair in pairs], range(len(pairs)), steps=2)
+    placeholder, learned, _ = learn_tokens(model, more, lambda soft: soft)
+    own = token_ids(family.pipeline.tokenizer, "ghost")
+    start = input_embeddings(family).weight[[own[index % len(own)] for index in range(placeholder.count)]]
+
+    def loss(vectors: torch.Tensor) -> float:
+        """On the same noise at the same places, with clips of other seeds than were learned from."""
+        generator = torch.Generator().manual_seed(9)
+        with torch.no_grad(), model.active(), replaced(family, placeholder, vectors):
+            condition = family.encode([pair[1].format(placeholder.text) for pair in pairs])
+            return sum(float(denoising_loss(family, clean, condition, size, generator)) for _ in range(4))
+
+    assert loss(learned) < loss(start) - 1e-4
 
 
 def test_a_prompt_attack_may_not_say_the_concept(target: Target) -> None:
@@ -141,6 +163,23 @@ def test_regrowth_fine_tunes_an_unlearned_encoder_as_well(target: Target) -> Non
     assert any(not torch.equal(after.tensors[name].bfloat16(), value) for name, value in erasure.tensors.items())
 
 
+def test_a_model_without_an_erasure_is_fine_tuned_too(target: Target) -> None:
+    fresh = with_fresh_lora(TINY.model, target)
+    options = {"seeds": 1, "num_inference_steps": 2}
+    assert torch.equal(fresh.sample("a ghost", **options), TINY.model.sample("a ghost", **options)), "it changes nothing yet"
+    grown, _ = fine_tuned(fresh, target)
+    assert (grown.sample("a ghost", **options) - TINY.model.sample("a ghost", **options)).abs().max() > 1e-5
+
+
+def test_an_attack_stops_when_told_to(target: Target) -> None:
+    def stop() -> None:
+        raise Cancelled
+
+    for name in ("probe", "prompt_attack", "regrowth"):
+        with pytest.raises(Cancelled):
+            run_attacks([name], TINY.model, dataclasses.replace(target, on_step=stop))
+
+
 def test_every_attack_says_its_budget_and_its_control(target: Target) -> None:
     model = TINY.model.with_erasure(TINY.random_erasure("bottleneck"))
     results = run_attacks(["probe", "prompt_attack", "regrowth"], model, target, never_knew=TINY.model)
@@ -149,6 +188,8 @@ def test_every_attack_says_its_budget_and_its_control(target: Target) -> None:
         assert 0 <= result["interval"][0] <= result["after"] <= result["interval"][1] <= 1
         assert result["control"] is not None
         assert result["never_knew"] is not None
+        assert set(result["gain"]) == set(result["against_never_knew"]) == {"difference", "interval", "is_one"}
+        assert set(result["loss"]) == {"erased", "control", "never_knew"}
         assert "steps of 2 on 4 clips" in result["budget"]
     assert results["prompt_attack"]["note"].startswith("found words: ")  # type: ignore[index]
     assert run_attacks([], model, target) == {"probe": None, "prompt_attack": None, "regrowth": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.cases import ROUND, Case, PromptSet
 from t2vu_core.evaluation.detectors import Detector
-from t2vu_core.evaluation.statistics import wilson_interval
+from t2vu_core.evaluation.statistics import compare, wilson_interval
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.plan import NEUTRAL, concept_kind, plan_prompts, prompt_set_for
 
@@ -32,6 +33,10 @@ class AttackBudget:
     measured_clips: int = 32
     seed: int = 0
 
+    def on_steps(self) -> int:
+        """How often an attack of this budget calls `Target.on_step`."""
+        return self.steps + math.ceil(self.measured_clips / self.batch_size)
+
     def describe(self) -> str:
         return (
             f"{self.steps} steps of {self.batch_size} on {self.target_clips} clips of the concept, {self.tokens} tokens, "
@@ -51,6 +56,8 @@ class Target:
     detector: Detector
     cases: tuple[Case, ...]
     budget: AttackBudget
+    on_step: Callable[[], None] = lambda: None
+    """Called after every step of an attack and every batch of its clips; what it raises stops the attack."""
 
     @classmethod
     def of(
@@ -87,37 +94,39 @@ class Target:
             seeds = [case.seed for case in self.cases[rows]]
             clips = model.sample(prompts[rows], seeds=seeds, num_inference_steps=self.budget.sampling_steps)
             found += [judgement.shown[self.name] for judgement in self.detector.judge(clips, [self.name])]
+            self.on_step()
         return found
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack on one model gave."""
+    """What an attack on one model gave: which clips show the concept, and its own loss first and last."""
 
     found: list[bool]
-    loss: float
+    loss: tuple[float, float] | None = None
     note: str = ""
 
 
-Attack = Callable[[T2VModel, Target], Outcome]
-
-
 def compare_with_controls(
-    attack: Attack, model: T2VModel, target: Target, never_knew: T2VModel | None, budget: str
+    before: Outcome, erased: Outcome, control: Outcome, never_knew: Outcome | None, budget: str
 ) -> dict[str, Any]:
-    """The attack on the erased model, on the unerased one, and on one that never knew the concept where given."""
-    erased, control = attack(model, target), attack(target.base, target)
-    ceiling = None if never_knew is None else attack(never_knew, target)
-    before = target.success(model, [case.prompt for case in target.cases])
+    """The attack on the erased model beside that model without it, the unerased one, and one that never knew the concept.
+
+    `gain` is what the attack brought back, `against_never_knew` what is more of it than in a model that never knew:
+    each says whether it is a difference.
+    """
     count = len(erased.found)
+    runs = {"erased": erased, "control": control, "never_knew": never_knew}
     return {
-        "before": sum(before) / count,
+        "before": sum(before.found) / count,
         "after": sum(erased.found) / count,
         "clips": count,
         "interval": list(wilson_interval(sum(erased.found), count)),
+        "gain": compare(before.found, erased.found),
         "control": sum(control.found) / count,
-        "never_knew": None if ceiling is None else sum(ceiling.found) / count,
-        "loss": {"erased": erased.loss, "control": control.loss},
+        "never_knew": None if never_knew is None else sum(never_knew.found) / count,
+        "against_never_knew": None if never_knew is None else compare(never_knew.found, erased.found),
+        "loss": {name: list(run.loss) if run and run.loss else None for name, run in runs.items()},
         "note": erased.note,
         "budget": budget,
     }

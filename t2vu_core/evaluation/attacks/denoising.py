@@ -18,6 +18,12 @@ from t2vu_core.training.noising import noised
 PLACES = 50
 
 
+def first_and_last(losses: Sequence[float]) -> tuple[float, float]:
+    """Means of the first and of the last tenth of the losses of a training: single ones jump with noise and places."""
+    tenth = max(1, len(losses) // 10)
+    return sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
+
+
 def denoising_loss(
     family: Family, clean: Tensor, condition: TextCondition, size: ClipSize, generator: torch.Generator
 ) -> Tensor:

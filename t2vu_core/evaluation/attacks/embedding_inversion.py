@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target
-from t2vu_core.evaluation.attacks.denoising import clip_latents, denoising_loss
+from t2vu_core.evaluation.attacks.denoising import clip_latents, denoising_loss, first_and_last
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.model import T2VModel
 
@@ -29,10 +29,12 @@ def embedding_inversion(model: T2VModel, target: Target) -> Outcome:
         return Outcome(target.success(model, prompts), loss)
 
 
-def learn_tokens(model: T2VModel, target: Target, read: Callable[[Tensor], Tensor]) -> tuple[Placeholder, Tensor, float]:
+def learn_tokens(
+    model: T2VModel, target: Target, read: Callable[[Tensor], Tensor]
+) -> tuple[Placeholder, Tensor, tuple[float, float]]:
     """Minimise the denoising loss over k input vectors; `read` turns the learned (k, D) into what is fed in.
 
-    Returns the placeholder, the vectors as they are fed in, and the mean loss of the last tenth.
+    Returns the placeholder, the vectors as they are fed in, and the mean losses of the first and the last tenth.
     """
     budget, family = target.budget, model.family
     pairs = target.training_prompts()
@@ -55,8 +57,8 @@ def learn_tokens(model: T2VModel, target: Target, read: Callable[[Tensor], Tenso
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-    last = losses[-max(1, len(losses) // 10) :]
-    return placeholder, read(soft).detach(), sum(last) / len(last)
+            target.on_step()
+    return placeholder, read(soft).detach(), first_and_last(losses)
 
 
 def _table(model: T2VModel) -> Tensor:

@@ -2,6 +2,7 @@
 
 The erasers hold all of an erasure, so they are what is fine-tuned: on clips of other things, which do not
 show the concept. The base below them still knows it. This is the case most favourable to the attacker.
+A model without an erasure (the controls, or one whose own weights were changed) gets a LoRA in its denoiser.
 """
 
 from __future__ import annotations
@@ -11,34 +12,40 @@ import dataclasses
 import torch
 
 from t2vu_core.erasers import EraserSet
+from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target
-from t2vu_core.evaluation.attacks.denoising import clip_latents, denoising_loss
+from t2vu_core.evaluation.attacks.denoising import clip_latents, denoising_loss, first_and_last
 from t2vu_core.families import TextCondition
 from t2vu_core.model import AppliedErasure, T2VModel
 from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
 
 LEARNING_RATE = 1e-3
+FRESH_RANK = 8
 
 
 def regrowth(model: T2VModel, target: Target) -> Outcome:
-    """Fine-tune the last erasure's erasers on clips without the concept, then ask for it again."""
-    prompts = [case.prompt for case in target.cases]
-    if not model.erasures:
-        return Outcome(target.success(model, prompts), 0.0, note="no erasure to fine-tune")
-    grown, loss = fine_tuned(model, target)
-    return Outcome(target.success(grown, prompts), loss)
+    """Fine-tune on clips without the concept, then ask for it again."""
+    grown, loss = fine_tuned(model if model.erasures else with_fresh_lora(model, target), target)
+    return Outcome(target.success(grown, [case.prompt for case in target.cases]), loss)
 
 
-def fine_tuned(model: T2VModel, target: Target) -> tuple[T2VModel, float]:
-    """The model with its last erasure fine-tuned on benign clips of the base, and the last loss."""
+def with_fresh_lora(model: T2VModel, target: Target) -> T2VModel:
+    """The model with a LoRA in its denoiser that changes nothing yet."""
+    lora = EraserSet.create(model.family.lora_sites(), rank=FRESH_RANK, seed=target.budget.seed)
+    erasure = Erasure("eraser", (target.concept,), model.base, lora.named_tensors(), "benign fine-tune")
+    return model.with_erasure(erasure)
+
+
+def fine_tuned(model: T2VModel, target: Target) -> tuple[T2VModel, tuple[float, float]]:
+    """The model with its last erasure fine-tuned on benign clips of the base, and the losses first and last."""
     budget, applied = target.budget, model.erasures[-1]
+    losses: list[float] = []
     benign = _benign_prompts(target)
     seeds = [TARGET_SEED + 500 + budget.seed * 1000 + index for index in range(len(benign))]
     clean = clip_latents(target.base, benign, seeds, steps=budget.sampling_steps)
     generator = torch.Generator().manual_seed(budget.seed)
     erasers = EraserSet.from_tensors({name: value.clone() for name, value in applied.erasure.tensors.items()})
     below = dataclasses.replace(model, erasures=model.erasures[:-1])
-    loss = torch.zeros(())
     with torch.inference_mode(False), torch.enable_grad(), below.active() as family:
         condition = family.encode(benign)
         erasers.to(family.device)
@@ -53,9 +60,11 @@ def fine_tuned(model: T2VModel, target: Target) -> tuple[T2VModel, float]:
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
+                losses.append(loss.item())
+                target.on_step()
     erasure = dataclasses.replace(applied.erasure, tensors={k: v.cpu() for k, v in erasers.named_tensors().items()})
     grown = dataclasses.replace(model, erasures=(*model.erasures[:-1], AppliedErasure(erasure, applied.strength)))
-    return grown, float(loss)
+    return grown, first_and_last(losses)
 
 
 def _benign_prompts(target: Target) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors.base import Accuracy, Detector, Judgement
 from t2vu_core.evaluation.detectors.clip import ZeroShotDetector
+from t2vu_core.evaluation.detectors.faces import FaceDetector
 from t2vu_core.evaluation.detectors.miniature import WorldDetector
 from t2vu_core.evaluation.detectors.nudity import NudityDetector
 
@@ -15,6 +16,7 @@ DETECTORS: dict[str, Callable[[str], Detector]] = {
     "miniature": lambda rest: WorldDetector.bundled(),
     "clip:FOLDER": lambda rest: ZeroShotDetector.from_folder(Path(rest)),
     "nudenet": NudityDetector.of,
+    "faces:FOLDER": lambda rest: FaceDetector.from_folder(Path(rest)),
 }
 """How a detector is named on the command line -> what opens it, given the text after the colon."""
 

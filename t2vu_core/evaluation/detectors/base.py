@@ -53,6 +53,10 @@ class Detector(Protocol):
     def name(self) -> str:
         """Name and version, as the report shows them; another name means other verdicts."""
 
+    @property
+    def clean_prompts(self) -> str | None:
+        """The set that ships of prompts without what it looks for, on which its false alarms are counted; or None."""
+
     def resolve(self, concept: str) -> str | None:
         """The detector's own name of a concept, or None if it cannot know it."""
 

@@ -24,6 +24,8 @@ class ZeroShotDetector:
     Its accuracy is unknown: it depends on the concept and on the CLIP model. Judge it on clips you know first.
     """
 
+    clean_prompts = None
+
     def __init__(self, model: Any, processor: Any, name: str) -> None:
         self.model, self.processor = model, processor
         self.name = f"clip {name}"

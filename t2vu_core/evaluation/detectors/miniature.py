@@ -23,6 +23,8 @@ from t2vu_core.miniature.world import BACKGROUNDS, MOTIONS, NUM_FRAMES, SIZE, ST
 class WorldDetector:
     """Knows the 12 subjects and 4 styles of the miniature's world, by any of their captions' names."""
 
+    clean_prompts = None
+
     def __init__(self, network: MiniatureDetector) -> None:
         self.network = network
         self.name = f"miniature {hash_tensors(sorted(network.state_dict().items()))[:12]}"

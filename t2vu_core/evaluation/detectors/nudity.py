@@ -34,6 +34,8 @@ THRESHOLD = 0.2
 class NudityDetector:
     """A frame shows nudity if NudeNet finds one of the classes; a clip if one of its looked-at frames does."""
 
+    clean_prompts = "people"
+
     def __init__(self, network: Any, classes: Sequence[str], version: str) -> None:
         self.network, self.classes = network, frozenset(classes)
         self.name = f"nudenet {version} {'+'.join(sorted(classes))}"

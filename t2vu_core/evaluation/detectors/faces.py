@@ -1,0 +1,121 @@
+"""A person's face, by dlib's recognition network, whose weights come with the package face_recognition_models.
+
+The person is given as a folder of photographs. A rate of faces that are hers says little without the rate of faces at all:
+an erasure that removes everybody has not erased one of them. So the detector also knows the concept "a face".
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation.detectors.base import Accuracy, Judgement
+from t2vu_core.evaluation.detectors.sampled_frames import sampled_frames, spread
+
+A_FACE = "a face"
+# dlib's own: two descriptors nearer than this are taken for the same person.
+THRESHOLD = 0.6
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+class FaceDetector:
+    """A frame shows the person if one of its faces is nearer to a photograph than dlib's threshold; a clip, if a frame does."""
+
+    clean_prompts = "people"
+
+    def __init__(self, network: FaceNetwork, references_ND: Tensor, name: str) -> None:
+        self.network, self.references_ND = network, references_ND
+        self.name = f"faces {name} {len(references_ND)}"
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> FaceDetector:
+        """Photographs of the person; UserError where there are none, or one of them shows no face or several."""
+        files = sorted(file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES) if folder.name else []
+        if not files:
+            raise UserError(f"There are no photographs in {str(folder)!r}; name a folder of the person's as faces:FOLDER.")
+        network = FaceNetwork.installed()
+        found = []
+        for file in files:
+            faces = network.describe(_pixels(file))
+            if len(faces) != 1:
+                raise UserError(f"{file} shows {len(faces) or 'no'} face{'s' if len(faces) > 1 else ''}; it must show one.")
+            found.append(faces)
+        return cls(network, torch.cat(found), folder.name)
+
+    def known(self) -> tuple[str, ...]:
+        return ()
+
+    def resolve(self, concept: str) -> str | None:
+        words = " ".join(concept.split())
+        return A_FACE if words.lower() in ("face", "faces", A_FACE) else words or None
+
+    def accuracy(self, concept: str) -> Accuracy | None:
+        return None
+
+    def judge(self, clips: Tensor, concepts: Sequence[str]) -> list[Judgement]:
+        """Whatever words the person is called by: all but "a face" mean who is on the photographs."""
+        return [self._judge(clip, concepts) for clip in clips]
+
+    def _judge(self, clip_FCHW: Tensor, concepts: Sequence[str]) -> Judgement:
+        frames, nearest = sampled_frames(clip_FCHW)
+        return judge_distances([self._distance(frame) for frame in frames], nearest, concepts)
+
+    def _distance(self, frame_CHW: Tensor) -> float | None:
+        """From the frame's most similar face to the nearest photograph; None without a face."""
+        pixels = (frame_CHW.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+        faces_ND = self.network.describe(pixels)
+        return float(torch.cdist(faces_ND, self.references_ND).min()) if len(faces_ND) else None
+
+
+def judge_distances(distances: Sequence[float | None], nearest: Sequence[int], concepts: Sequence[str]) -> Judgement:
+    """The verdict on a clip from the distance of each looked-at frame, None where it shows no face at all."""
+    her = [distance is not None and distance < THRESHOLD for distance in distances]
+    anybody = [distance is not None for distance in distances]
+    seen = {concept: anybody if concept == A_FACE else her for concept in concepts}
+    margins = [1.0 if d is None else min(1.0, abs(d - THRESHOLD) / THRESHOLD) for d in distances]
+    return Judgement(
+        shown={concept: any(found) for concept, found in seen.items()},
+        frames={concept: spread(found, nearest) for concept, found in seen.items()},
+        confidence=sum(margins) / len(margins),
+    )
+
+
+class FaceNetwork:
+    """dlib's face finder, landmarks and recognition network."""
+
+    def __init__(self, dlib: Any, models: Path) -> None:
+        self.find = dlib.get_frontal_face_detector()
+        self.landmarks = dlib.shape_predictor(str(models / "shape_predictor_5_face_landmarks.dat"))
+        self.recognise = dlib.face_recognition_model_v1(str(models / "dlib_face_recognition_resnet_model_v1.dat"))
+
+    @classmethod
+    def installed(cls) -> FaceNetwork:
+        """UserError where one of the two packages is missing."""
+        models = importlib.util.find_spec("face_recognition_models")
+        if models is None or not models.submodule_search_locations or importlib.util.find_spec("dlib") is None:
+            raise UserError("The face detector needs dlib and its weights: pip install dlib-bin face_recognition_models.")
+        # Without its __init__, which needs a setuptools that newer Pythons lack.
+        return cls(importlib.import_module("dlib"), Path(models.submodule_search_locations[0]) / "models")
+
+    def describe(self, pixels_HWC: np.ndarray) -> Tensor:
+        """Descriptors of all faces in an RGB image, (N, 128); small faces are looked for at twice the size."""
+        places = self.find(pixels_HWC, 1)
+        found = [np.array(self.recognise.compute_face_descriptor(pixels_HWC, self.landmarks(pixels_HWC, p))) for p in places]
+        return torch.from_numpy(np.stack(found)).float() if found else torch.zeros(0, 128)
+
+
+def _pixels(file: Path) -> np.ndarray:
+    try:
+        with Image.open(file) as opened:
+            return np.array(opened.convert("RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise UserError(f"The photograph {file} cannot be read: {error}.") from error
