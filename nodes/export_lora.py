@@ -15,6 +15,13 @@ from .declare import Eraser, file_name_input, overwrite_input, schema
 from .erasure_files import erasure_stem
 
 
+def folder_input() -> io.Input:
+    """Where a LoRA file goes."""
+    tooltip = "models/loras: Load LoRA lists the file. output/loras: to take it elsewhere."
+    folders = list(comfy_bridge.LORA_FOLDERS)
+    return io.Combo.Input("folder", options=folders, default=folders[0], tooltip=tooltip)
+
+
 class ExportLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -34,12 +41,7 @@ class ExportLora(io.ComfyNode):
                     default="comfyui",
                     tooltip="Whose names for the layers: ComfyUI's own models, or diffusers' pipelines.",
                 ),
-                io.Combo.Input(
-                    "folder",
-                    options=list(comfy_bridge.LORA_FOLDERS),
-                    default=comfy_bridge.LORA_FOLDERS[0],
-                    tooltip="models/loras: Load LoRA lists the file. output/loras: to take it elsewhere.",
-                ),
+                folder_input(),
                 file_name_input("that folder"),
                 overwrite_input(),
             ],

@@ -8,6 +8,7 @@ from .apply_eraser import ApplyEraser
 from .apply_eraser_native import ApplyEraserNative
 from .erasure_files import LoadErasure, LoadUnlearnedEncoder, SaveErasure
 from .evaluate import EvaluateErasure
+from .export_encoder import ExportEncoder
 from .export_lora import ExportLora
 from .few_shot import FewShotUnlearn
 from .guard import Guard
@@ -33,6 +34,7 @@ class T2VUnlearning(ComfyExtension):
             LoadErasure,
             LoadUnlearnedEncoder,
             ExportLora,
+            ExportEncoder,
             EvaluateErasure,
             Guard,
         ]

@@ -26,6 +26,7 @@ DISPLAY_NAMES = {
     "T2VUSaveErasure": "Save Erasure",
     "T2VULoadErasure": "Load Erasure",
     "T2VUExportLora": "Export LoRA",
+    "T2VUExportEncoder": "Export Unlearned Encoder",
     "T2VUEvaluateErasure": "Evaluate Erasure",
     "T2VUGuard": "Guard",
 }
