@@ -1,0 +1,135 @@
+"""Rows of few-shot encoder unlearning: trainings that stop at given steps, judged by the meter, each made once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.methods import Erased, Method, base
+from benchmarks.scoreboard import finished, measure
+from t2vu_core.commands.erase import parse_options
+from t2vu_core.erasure import Erasure
+from t2vu_core.evaluation import EvaluationSettings, WorldDetector
+from t2vu_core.evaluation.clip_store import weights_hash
+from t2vu_core.image_model import ImageModel, load_image_model
+from t2vu_core.miniature.bundled import image_model_of
+from t2vu_core.model import T2VModel, load_model
+from t2vu_core.recipes import PRESETS, FewShotRecipe
+from t2vu_core.training.checkpoint import fingerprint_of
+from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.loop import StopEarly, TrainingDiverged
+from t2vu_core.training.progress import TrainProgress
+
+NEVER = -100.0
+"""A share of the concept that no encoder reaches: the training then lasts all its steps."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all rows have in common: models, detector, meter, and the folder that keeps what is finished."""
+
+    model: T2VModel
+    image_model: ImageModel | None
+    detector: WorldDetector
+    settings: EvaluationSettings
+    out: Path
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Bench:
+        """From the command line's `--model`, `--evaluation`, `--clips` and `--out`."""
+        fewer = {} if options.clips is None else {"per_register": options.clips, "kept": options.clips}
+        model = load_model(options.model)
+        partner = image_model_of(model.name)
+        image_model = load_image_model(partner, device=model.family.device) if partner else None
+        settings = EvaluationSettings.of(options.evaluation, **fewer)
+        return cls(model, image_model, WorldDetector.bundled(), settings, Path(options.out))
+
+    def base_row(self, concept: str) -> dict[str, Any]:
+        """The model as it is: every curve's first point."""
+        return self._finished(None, concept, 0, Method("base", base))
+
+    def row(self, concept: str, recipe: FewShotRecipe, step: int | None = None) -> dict[str, Any]:
+        """An encoder of that training after `step` steps, or at its end; `diverged` says why there is none."""
+
+        def apply(model: T2VModel, concept: str, seed: int) -> Erased:
+            erasure = self.encoder_at(concept, recipe, step)
+            seconds = erasure.training["seconds"] - erasure.training["shot_seconds"]
+            return Erased(model.with_erasure(erasure), train_seconds=seconds)
+
+        return self._finished(recipe, concept, step, Method("few-shot encoder", apply, trained=True))
+
+    def describe(self) -> dict[str, Any]:
+        """What was measured with what, as JSON values."""
+        return {
+            "model": self.model.name,
+            "base_hash": self.model.base.hash,
+            "through": self.model.name if self.image_model is None else self.image_model.name,
+            "meter": self.settings.preset,
+            "clips_a_register": self.settings.per_register,
+            "kept_clips": self.settings.kept,
+        }
+
+    def _finished(self, recipe: FewShotRecipe | None, concept: str, step: int | None, method: Method) -> dict[str, Any]:
+        path = self.out / "rows" / f"{self._digest(recipe, concept, step)}.json"
+        cell = method.title, concept, 0 if recipe is None else recipe.seed
+        make = partial(measure, method, self.model, self.detector, cell, self.settings, probe=False, out=self.out)
+
+        def row() -> dict[str, Any]:
+            try:
+                return {**make(), "diverged": None}
+            except TrainingDiverged as error:
+                return {"concept": concept, "seed": cell[2], "diverged": str(error)}
+
+        return {**finished(path, row), "step": step}
+
+    def encoder_at(self, concept: str, recipe: FewShotRecipe, step: int | None) -> Erasure:
+        """The encoder after so many steps, or at the end.
+
+        The training goes on from an earlier stop, and starts anew where it has gone past this one.
+        """
+        log = self.out / "trainings" / self._digest(recipe, concept)
+
+        def stop(done: TrainProgress) -> None:
+            if step is not None and done.stage == "training" and done.step >= step:
+                raise StopEarly
+
+        train = partial(
+            unlearn_encoder, self.model, concept, recipe, image_model=self.image_model, log_folder=log, on_progress=stop
+        )
+        erasure = train()
+        if step is not None and erasure.training["steps"] > step:
+            (log / "state.safetensors").unlink()
+            erasure = train()
+        return erasure
+
+    def _digest(self, recipe: FewShotRecipe | None, concept: str, *more: Any) -> str:
+        own = None if recipe is None else recipe.describe()
+        meter = [self.settings.sampling(), self.settings.per_register, self.settings.kept, self.settings.rounds]
+        through = None if self.image_model is None else self.image_model.encoder_hash
+        return fingerprint_of(own, concept, weights_hash(self.model.family), through, meter, *more)[:16]
+
+
+def add_bench(parser: argparse.ArgumentParser, out: str) -> None:
+    """The options that `Bench.of` and `recipe_of` read."""
+    parser.add_argument(
+        "--model", default="miniature", help="a bundled model; its image model, if it has one, gives the gradient"
+    )
+    parser.add_argument("--concepts", nargs="+", default=["ghost"], metavar="C")
+    parser.add_argument("--preset", choices=PRESETS, default="balanced", help="the recipe that is trained")
+    parser.add_argument(
+        "--method-option", action="append", default=[], metavar="KEY=VALUE", help="change the recipe for all rows"
+    )
+    parser.add_argument("--evaluation", choices=("quick", "full"), default="quick", help="the meter's preset")
+    parser.add_argument("--clips", type=int, metavar="N", help="clips a register and of other concepts, not the preset's")
+    parser.add_argument("--out", default=out, help="a folder for trainings, rows, clips and results")
+    parser.add_argument("--save", action="store_true", help="also write the results into benchmarks/results")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def recipe_of(options: argparse.Namespace, changes: Mapping[str, Any]) -> FewShotRecipe:
+    """The preset with the options of the command line, then with the changes of a row."""
+    return FewShotRecipe.preset(options.preset, **{**parse_options(options.method_option), **changes})

@@ -1,0 +1,111 @@
+"""What the seed decides: the same few-shot unlearning with several seeds, each judged by the meter.
+
+`python -m benchmarks.encoder_spread --model miniature --concepts ghost --seeds 10`. Resumable; spread.json in the folder
+holds the rows, and the line that is printed says the spread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks.encoder_rows import Bench, add_bench, recipe_of
+from t2vu_core.erasure import atomic_path
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation.verdict import percent
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train and judge what is missing; print the spread, or everything as JSON."""
+    options = _parser().parse_args(arguments)
+    try:
+        board = run(options)
+    except UserError as error:
+        print(f"encoder_spread: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(board, indent=1) if options.json else board["spoken"])
+    return 0
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """A row a seed and concept, and what they say together; the file is written after each of them."""
+    if options.seeds < 1:
+        raise UserError(f"There is nothing to train with {options.seeds} seeds.")
+    recipes = [recipe_of(options, {"seed": seed}) for seed in range(options.seeds)]
+    bench, rows = Bench.of(options), []
+    cells = [(concept, recipe) for concept in options.concepts for recipe in recipes]
+    for concept, recipe in tqdm(cells, desc="seeds", unit="row"):
+        rows.append(bench.row(concept, recipe))
+        board = {**bench.describe(), "recipe": recipes[0].describe(), "spread": spread(rows), "rows": rows}
+        board["spoken"] = spoken(board)
+        _write(board, Path(options.out) / "spread.json")
+    if options.save:
+        _write(board, RESULTS / f"encoder_spread-{bench.model.name}.json")
+    return board
+
+
+def spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean, lowest, highest and standard deviation over the rows, and how many trainings diverged."""
+    good = [row for row in rows if not row["diverged"]]
+    shares = [sum(row["shown"]) / len(row["shown"]) for row in good]
+    kept = [row["kept"] for row in good if row["kept"] is not None]
+    return {
+        "trainings": len(rows),
+        "diverged": len(rows) - len(good),
+        "shown": _course(shares),
+        "kept": _course(kept),
+    }
+
+
+def spoken(board: Mapping[str, Any]) -> str:
+    """One line for a document."""
+    found = board["spread"]
+    concepts = ", ".join(dict.fromkeys(row["concept"] for row in board["rows"]))
+    ended = "none diverged" if not found["diverged"] else f"{found['diverged']} diverged"
+    return (
+        f"{found['trainings']} trainings on {board['model']} against {concepts}, each with a seed of its own: still shown "
+        f"{_say(found['shown'])}, other concepts kept {_say(found['kept'])}; {ended}."
+    )
+
+
+def _course(values: Sequence[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    return {
+        "mean": statistics.fmean(values),
+        "low": min(values),
+        "high": max(values),
+        "deviation": statistics.stdev(values) if len(values) > 1 else 0.0,
+    }
+
+
+def _say(course: Mapping[str, float] | None) -> str:
+    if course is None:
+        return "not known"
+    points = f"{100 * course['deviation']:.1f} points of standard deviation"
+    return f"{percent(course['mean'])} ({percent(course['low'])} to {percent(course['high'])}, {points})"
+
+
+def _write(board: Mapping[str, Any], path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(board, indent=1) + "\n", encoding="utf-8")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="encoder_spread", description=(__doc__ or "").splitlines()[0])
+    add_bench(parser, "encoder-spread")
+    parser.add_argument("--seeds", type=int, default=10, help="trainings of every concept")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The curves of encoder_objectives as a table and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.scoreboard_table import pooled
+from t2vu_core.evaluation.statistics import wilson_interval
+from t2vu_core.evaluation.verdict import percent
+
+HEAD = ("objective", "steps", "still shown", "short", "refined", "others kept", "attributes", "training s")
+Point = dict[str, Any]
+
+
+def curve(rows: Sequence[Mapping[str, Any]], name: str) -> list[Point]:
+    """One point a step that every concept has: all its clips taken together, and the seconds of training up to there."""
+    own = [row for row in rows if row["method"] == name]
+    whole = {row["concept"] for row in own}
+    points, seconds = [], 0.0
+    for step in sorted({row["step"] for row in own}):
+        there = [dict(row) for row in own if row["step"] == step and not row["diverged"]]
+        if {row["concept"] for row in there} != whole:
+            continue
+        (entry,) = pooled(there)
+        seconds += entry["train_seconds"]
+        points.append({**entry, "step": step, "share": sum(entry["shown"]) / len(entry["shown"]), "train_seconds": seconds})
+    return points
+
+
+def reached(points: Sequence[Point], target: float) -> Point | None:
+    """The first point at which no more than `target` of the clips show the concept."""
+    return next((point for point in points if point["share"] <= target), None)
+
+
+def document(board: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """The table as Markdown, under a line that says what was measured and above one that says which keeps most."""
+    rows, target = board["rows"], board["target"]
+    curves = {name: curve(rows, name) for name in dict.fromkeys(row["method"] for row in rows)}
+    head = (
+        f"Preset {board['preset']} on {board['model']} ({board['base_hash'][:12]}), trained through {board['through']}, "
+        f"against {', '.join(dict.fromkeys(row['concept'] for row in rows))}; {board['clips_a_register']} clips a register and "
+        f"{board['kept_clips']} of other concepts at every stop. Each objective at the first stop where at most "
+        f"{percent(target)} of the clips still show the concept; in brackets one that never gets there, where it shows least. "
+        "`python -m benchmarks.encoder_objectives` prints it."
+    )
+    lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
+    lines += [f"| {' | '.join(_cells(titles[name], points, target))} |" for name, points in curves.items() if points]
+    return "\n".join([head, "", *lines, "", *_verdict(curves, titles, target), *_diverged(rows, titles)]).rstrip()
+
+
+def picture(rows: Sequence[Mapping[str, Any]], path: Path, titles: Mapping[str, str]) -> Path:
+    """Still shown against kept, a curve an objective; it starts at the model as it is, the best place is the upper left."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for name in dict.fromkeys(row["method"] for row in rows):
+        points = [point for point in curve(rows, name) if point["kept"] is not None]
+        if points:
+            shares, kept = [point["share"] for point in points], [point["kept"] for point in points]
+            (line,) = axes.plot(shares, kept, marker="o", markersize=4, linewidth=1.4, label=titles[name])
+            for point in points[1:]:
+                axes.annotate(
+                    str(point["step"]), (point["share"], point["kept"]), textcoords="offset points", xytext=(3, 4), fontsize=7,
+                    color=line.get_color(),
+                )  # fmt: skip
+    axes.set(
+        xlabel="clips that still show the concept", ylabel="other concepts kept, against base", xlim=(-0.03, 1.03),
+        title="Erased against kept; the numbers are training steps",
+    )  # fmt: skip
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", fontsize=8)
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def _cells(title: str, points: Sequence[Point], target: float) -> list[str]:
+    there = reached(points, target)
+    point = there or min(points, key=lambda point: point["share"])
+    low, high = wilson_interval(sum(point["shown"]), len(point["shown"]))
+    cells = [
+        str(point["step"]),
+        f"{percent(point['share'])} ({100 * low:.0f} to {100 * high:.0f})",
+        *(percent(point[key]) for key in ("erased_terse", "erased_refined", "kept", "attributes")),
+        f"{point['train_seconds']:.1f}",
+    ]
+    return [title, *(cells if there else [f"({cell})" for cell in cells])]
+
+
+def _verdict(curves: Mapping[str, Sequence[Point]], titles: Mapping[str, str], target: float) -> list[str]:
+    found = {name: point for name, points in curves.items() if (point := reached(points, target)) and point["kept"] is not None}
+    if not found:
+        return [f"No objective leaves {percent(target)} or less."]
+    best = max(found, key=lambda name: found[name]["kept"])
+    return [f"At {percent(target)} still shown or less, {titles[best]} keeps most: {percent(found[best]['kept'])} of base."]
+
+
+def _diverged(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> list[str]:
+    return [f"{titles[row['method']]}, {row['concept']}: {row['diverged']}" for row in rows if row["diverged"]]
