@@ -46,7 +46,7 @@ KINDS = (
     EncoderKind("umt5", ("UMT5DenseActDense", "UMT5DenseGatedActDense"), ("UMT5Attention",)),
     EncoderKind("llama", ("LlamaMLP",), ("LlamaAttention",)),
     EncoderKind("mistral", ("MistralMLP",), ("MistralAttention",)),
-    EncoderKind("qwen2", ("Qwen2MLP",), ("Qwen2Attention",)),
+    EncoderKind("qwen2", ("Qwen2MLP",), ("Qwen2Attention", "Qwen2_5_VLAttention")),
     EncoderKind("gemma2", ("Gemma2MLP",), ("Gemma2Attention",)),
 )
 
@@ -64,6 +64,10 @@ class EncoderFacts:
 
     def __str__(self) -> str:
         return f"a {self.kind} text encoder {self.width} wide with {self.layers} layers and {self.vocabulary} tokens"
+
+    def without_tokenizer(self) -> EncoderFacts:
+        """The architecture alone."""
+        return dataclasses.replace(self, tokenizer=None)
 
     @classmethod
     def of(cls, encoder: nn.Module, tokenizer: Any) -> EncoderFacts:
@@ -233,7 +237,7 @@ def check_encoder(
     for component, fact in was.items():
         own = facts.get(component)
         trained_on = f"This unlearned encoder was trained on {erasure.base.name}, {fact}"
-        if own is None or dataclasses.replace(own, tokenizer=None) != dataclasses.replace(fact, tokenizer=None):
+        if own is None or own.without_tokenizer() != fact.without_tokenizer():
             has = "none in that place" if own is None else str(own)
             raise UserError(f"{trained_on}; {name} has {has}. It can only serve models that share that encoder.")
         if not allow_other_base and None not in (own.tokenizer, fact.tokenizer) and own.tokenizer != fact.tokenizer:
@@ -257,12 +261,17 @@ def check_shared(
     facts: Mapping[str, EncoderFacts], weights: Mapping[str, Tensor], name: str, pipeline: Any, pipeline_name: str
 ) -> None:
     """Raise UserError unless the pipeline has the encoders of the image model `name`, whose facts and weights are given."""
-    known, sites, own = encoder_facts(pipeline), encoder_sites(pipeline), text_encoders(pipeline)
-    if any(known.get(component) != fact for component, fact in facts.items()):
-        theirs = _sizes({component: known[component] for component in own})
+    known, sites = encoder_facts(pipeline), encoder_sites(pipeline)
+    if any(component not in known or known[component].without_tokenizer() != fact.without_tokenizer()
+           for component, fact in facts.items()):  # fmt: skip
         raise UserError(
-            f"The image model {name} has {_sizes(facts)}, the model {pipeline_name} has {theirs}: they share no text encoder. "
-            "Take an image model that shares it, or none: the model itself on single frames then gives the gradient."
+            f"The image model {name} has {_sizes(facts)}, the model {pipeline_name} has {_sizes(known)}: they share no text "
+            "encoder. Take an image model that shares it, or none: the model itself on single frames then gives the gradient."
+        )
+    if any(known[component].tokenizer != fact.tokenizer for component, fact in facts.items()):
+        raise UserError(
+            f"The image model {name} and the model {pipeline_name} have text encoders of the same size, but their tokenizers "
+            "have other pieces, so the same words mean other tokens. Take an image model that shares the encoder, or none."
         )
     own_weights = touched_weights(sites, sorted({key.rsplit(".", 1)[0] for key in weights}))
     if not all(_alike(weight, own_weights[key]) for key, weight in weights.items()):

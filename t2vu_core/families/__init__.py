@@ -6,12 +6,13 @@ from t2vu_core.families.animatediff import AnimateDiff
 from t2vu_core.families.base import ClipSize, EraserSite, Family, SamplingDefaults, TextCondition
 from t2vu_core.families.cogvideox import CogVideoX
 from t2vu_core.families.hunyuan_video import HunyuanVideo
+from t2vu_core.families.hunyuan_video_15 import HunyuanVideo15
 from t2vu_core.families.ltx import LTX
 from t2vu_core.families.mochi import Mochi
 from t2vu_core.families.text_to_video_sd import TextToVideoSD
 from t2vu_core.families.wan import Wan
 
-FAMILIES: tuple[type[Family], ...] = (AnimateDiff, CogVideoX, HunyuanVideo, LTX, Mochi, TextToVideoSD, Wan)
+FAMILIES: tuple[type[Family], ...] = (AnimateDiff, CogVideoX, HunyuanVideo, HunyuanVideo15, LTX, Mochi, TextToVideoSD, Wan)
 
 __all__ = [
     "FAMILIES",
@@ -22,6 +23,7 @@ __all__ = [
     "EraserSite",
     "Family",
     "HunyuanVideo",
+    "HunyuanVideo15",
     "Mochi",
     "SamplingDefaults",
     "TextCondition",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -51,11 +52,16 @@ class SamplingDefaults:
 
 @dataclass(frozen=True)
 class TextCondition:
-    """Encoded prompts: embeddings (B, S, D) and, where the architecture uses them, a mask (B, S) and a pooled (B, D)."""
+    """Encoded prompts: embeddings (B, S, D) and, where the architecture uses them, a mask (B, S) and a pooled (B, D).
+
+    HunyuanVideo 1.5 also has the letters that a prompt puts in quotation marks, (B, G, D) with their mask (B, G).
+    """
 
     embeds_BSD: Tensor
     mask_BS: Tensor | None = None
     pooled_BD: Tensor | None = None
+    glyphs_BGD: Tensor | None = None
+    glyph_mask_BG: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.embeds_BSD)
@@ -72,23 +78,17 @@ class TextCondition:
 
     @staticmethod
     def cat(conditions: Sequence[TextCondition]) -> TextCondition:
-        def join(parts: Sequence[Tensor | None]) -> Tensor | None:
-            present = [part for part in parts if part is not None]
+        def join(name: str) -> Tensor | None:
+            present = [part for condition in conditions if (part := getattr(condition, name)) is not None]
             return torch.cat(present) if present else None
 
-        return TextCondition(
-            torch.cat([condition.embeds_BSD for condition in conditions]),
-            join([condition.mask_BS for condition in conditions]),
-            join([condition.pooled_BD for condition in conditions]),
-        )
+        parts: dict[str, Any] = {field.name: join(field.name) for field in dataclasses.fields(TextCondition)}
+        return TextCondition(**parts)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> TextCondition:
-        mask, pooled = self.mask_BS, self.pooled_BD
-        return TextCondition(
-            change(self.embeds_BSD),
-            None if mask is None else change(mask),
-            None if pooled is None else change(pooled),
-        )
+        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        changed: dict[str, Any] = {name: None if part is None else change(part) for name, part in parts.items()}
+        return TextCondition(**changed)
 
 
 EraserKind = Literal["bottleneck", "lora", "delta"]

@@ -44,6 +44,7 @@ class HunyuanVideo(Family):
     name: ClassVar[str] = "hunyuan_video"
     pipeline_classes: ClassVar[tuple[str, ...]] = ("HunyuanVideoPipeline",)
     text_keys: ClassVar[TextKeys] = "after_video"
+    title: ClassVar[str] = "HunyuanVideo"
 
     @property
     def _config(self) -> Any:
@@ -57,7 +58,7 @@ class HunyuanVideo(Family):
     def check_size(self, size: ClipSize) -> None:
         unit = max(PIPELINE_UNIT, self.pipeline.vae_scale_factor_spatial * self._config.patch_size)
         ratio = self.pipeline.vae_scale_factor_temporal
-        check_grid("HunyuanVideo", size, self.defaults.size, unit=unit, ratio=ratio)
+        check_grid(self.title, size, self.defaults.size, unit=unit, ratio=ratio)
 
     @quiet_libraries()
     @torch.no_grad()

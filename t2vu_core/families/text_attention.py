@@ -68,7 +68,8 @@ class TextAttention(TorchFunctionMode):
         self, grids: Mapping[nn.Module, Grid], positions: Sequence[Sequence[int]], grid: Grid, text_keys: TextKeys
     ) -> None:
         super().__init__()
-        self._grids, self._positions, self._grid, self._text_keys = grids, positions, grid, text_keys
+        self._grids, self._grid, self._text_keys = grids, grid, text_keys
+        self.positions = positions
         self._sum: Tensor | None = None
         self._layers = 0
         self._layer: nn.Module | None = None
@@ -93,7 +94,7 @@ class TextAttention(TorchFunctionMode):
                 "set the model's attention backend to 'native', so that the concept's mask can be read."
             )
         frames, rows, columns = self._grids[layer]
-        given = torch.cat(self._seen).view(len(self._positions), frames, rows, columns)
+        given = torch.cat(self._seen).view(len(self.positions), frames, rows, columns)
         if (frames, rows, columns) != self._grid:
             given = F.interpolate(given, self._grid[1:], mode="bilinear")
         self._sum = given.flatten(1) if self._sum is None else self._sum + given.flatten(1)
@@ -114,14 +115,16 @@ class TextAttention(TorchFunctionMode):
         tokens = math.prod(self._grids[layer])
         rows_a_clip = tokens // query.shape[2] if self._text_keys == "alone" else 1
         first, self._row = self._row, self._row + len(query)
-        clips = range(first, min(self._row, rows_a_clip * len(self._positions)))
+        clips = range(first, min(self._row, rows_a_clip * len(self.positions)))
         if not clips:
             return
+        video = slice(-tokens, None) if self._text_keys == "before_video" else slice(tokens)
         if attn_mask is not None and attn_mask.shape[0] > 1:
             attn_mask = attn_mask[: len(clips)]
-        video = slice(-tokens, None) if self._text_keys == "before_video" else slice(tokens)
+        if attn_mask is not None and attn_mask.shape[-2] > 1:
+            attn_mask = attn_mask[..., video, :]
         offset = tokens if self._text_keys == "after_video" else 0
-        columns = [[offset + position for position in self._positions[row // rows_a_clip]] for row in clips]
+        columns = [[offset + position for position in self.positions[row // rows_a_clip]] for row in clips]
         rows = slice(len(clips))
         with torch.autocast(query.device.type, enabled=False):
             self._seen.append(text_columns(query[rows, :, video], key[rows], columns, mask=attn_mask, scale=scale))

@@ -47,6 +47,12 @@ def _mochi(block: str, projection: str) -> _Place:
     return _Place(f"blocks.{block}.attn.qkv_x", "qkv".index(_SHORT[projection]), 3)
 
 
+def _hunyuan_video_15(block: str, projection: str) -> _Place:
+    if projection == "to_out.0":
+        return _Place(f"double_blocks.{block}.img_attn.proj")
+    return _Place(f"double_blocks.{block}.img_attn.qkv", "qkv".index(_SHORT[projection]), 3)
+
+
 def _hunyuan_video(block: str, projection: str) -> _Place:
     return _Place(f"single_blocks.{block}.linear1", "qkv".index(_SHORT[projection]), 3 + HUNYUAN_MLP_RATIO)
 
@@ -58,6 +64,7 @@ _SHORT = {"to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "o"}
 _TABLES: dict[str, tuple[str, Callable[[str, str], _Place]]] = {
     "cogvideox": (r"transformer_blocks\.(\d+)\.attn1\.(to_[qkv]|to_out\.0)", _cogvideox),
     "hunyuan_video": (r"single_transformer_blocks\.(\d+)\.attn\.(to_[qkv])", _hunyuan_video),
+    "hunyuan_video_15": (r"transformer_blocks\.(\d+)\.attn\.(to_[qkv]|to_out\.0)", _hunyuan_video_15),
     "ltx": (r"transformer_blocks\.(\d+)\.attn2\.(to_[qkv]|to_out\.0)", _same),
     "mochi": (r"transformer_blocks\.(\d+)\.attn1\.(to_[qkv]|to_out\.0)", _mochi),
     "wan": (r"blocks\.(\d+)\.attn2\.(to_[qkv]|to_out\.0)", _wan),

@@ -1,6 +1,7 @@
 """LoRA files for other programs, made from an erasure of the LoRA kind.
 
-`diffusers`: `transformer.<module>.lora_A.weight` (`unet.` for AnimateDiff), what `pipeline.load_lora_weights` reads.
+`diffusers`: `transformer.<module>.lora_A.weight` (`unet.` for AnimateDiff), what `pipeline.load_lora_weights` reads, and for
+HunyuanVideo 1.5, whose pipeline has no such method, `pipeline.transformer.load_lora_adapter`.
 `comfyui`: `diffusion_model.<ComfyUI's own name>.lora_A.weight`, what Load LoRA applies to native models.
 Neither holds an alpha: both readers then scale by 1, as the erasers do.
 """

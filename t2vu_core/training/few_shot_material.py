@@ -5,6 +5,7 @@ P counts prompts, B rows of a batch, N shots with their mirror images.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -153,9 +154,8 @@ def _objective(material: Material, recipe: FewShotRecipe, points: Points, studen
     away = moved(student, frozen)
     heard = student
     if recipe.objective == "ascent_trust_region":
-        heard = TextCondition(
-            within(student.embeds_BSD, frozen.embeds_BSD, away, recipe.trust_radius), student.mask_BS, student.pooled_BD
-        )
+        within_reach = within(student.embeds_BSD, frozen.embeds_BSD, away, recipe.trust_radius)
+        heard = dataclasses.replace(student, embeds_BSD=within_reach)
     ascending = recipe.objective in ("ascent", "ascent_trust_region")
     said, unsaid = points.true, points.true
     if not ascending:

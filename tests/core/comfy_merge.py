@@ -42,6 +42,12 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         "num_heads": 2, "depth": 1, "depth_single_blocks": 2, "theta": 256, "qkv_bias": True, "guidance_embed": True,
         "byt5": False, "meanflow": False, "use_cond_type_embedding": False, "vision_in_dim": None,
     }),
+    "hunyuan_video_15": ("HunyuanVideo15", {
+        "image_model": "hunyuan_video", "in_channels": 9, "out_channels": 4, "patch_size": [1, 1, 1],
+        "vec_in_dim": None, "axes_dim": [4, 6, 6], "context_in_dim": 16, "hidden_size": 32, "mlp_ratio": 4.0,
+        "num_heads": 2, "depth": 2, "depth_single_blocks": 0, "theta": 256, "qkv_bias": True, "guidance_embed": False,
+        "byt5": True, "meanflow": False, "use_cond_type_embedding": True, "vision_in_dim": 8,
+    }),
     "mochi": ("GenmoMochi", {
         "image_model": "mochi_preview", "depth": 2, "patch_size": 2, "num_heads": 2, "hidden_size_x": 32,
         "hidden_size_y": 16, "mlp_ratio_x": 384.0, "mlp_ratio_y": 4.0, "learn_sigma": False, "in_channels": 12,

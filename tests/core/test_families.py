@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -88,8 +89,8 @@ def test_two_denoisers_share_the_way_at_the_boundary() -> None:
         torch.testing.assert_close(mixed[rows], alone, atol=1e-5, rtol=1e-5)
 
 
-def test_erasers_see_every_video_token_and_no_text_token(family: Family, point: Any) -> None:
-    num_text = point[2].embeds_BSD.shape[1]
+def test_erasers_see_every_video_token_and_no_text_token(tiny: TinyModel, family: Family, point: Any) -> None:
+    num_text = point[2].embeds_BSD.shape[1] + tiny.beside_text
     before = site_outputs(family, point)
     for site in family.eraser_sites():
         num_video = math.prod(family.site_grid(site, point[3]))
@@ -229,8 +230,8 @@ def test_a_batch_of_prompts_is_encoded_as_each_prompt_alone(family: Family) -> N
 
 
 def fields(condition: TextCondition) -> Iterator[Tensor]:
-    for value in (condition.embeds_BSD, condition.mask_BS, condition.pooled_BD):
-        if value is not None:
+    for field in dataclasses.fields(condition):
+        if (value := getattr(condition, field.name)) is not None:
             yield value
 
 

@@ -144,6 +144,24 @@ def test_the_mask_points_at_the_concepts_words(tiny: TinyModel, family: Family, 
     torch.testing.assert_close(both[0], ghost[0] + hill[0])
 
 
+def test_letters_in_quotation_marks_do_not_move_the_mask() -> None:
+    tiny = TINY_MODELS["hunyuan-video-1.5"]
+    family, (latents, timesteps, _, size) = tiny.model.family, first_point(tiny)
+    prompts = ['a ghost beside a sign that says "HELLO"', "a ghost in the rain"]
+    positions = [family.concept_positions(prompt, "ghost") for prompt in prompts]
+    point = (latents, timesteps, family.encode(prompts), size)
+    with torch.no_grad(), family.text_attention(positions, size) as watch:
+        family.predict(*point)
+    letters = int(point[2].glyph_mask_BG[0].sum())
+    assert letters > 5
+    shifted, theirs = [[place + letters for place in positions[0]], positions[1]], []
+    for site in family.eraser_sites():
+        with torch.no_grad(), values_of_ones(family, site, shifted, size) as seen:
+            family.predict(*point)
+        theirs.append(torch.cat(seen).reshape(2, -1))
+    torch.testing.assert_close(watch.mean(), torch.stack(theirs).mean(0), atol=1e-6, rtol=1e-4)
+
+
 def test_only_the_rows_that_say_the_concept_are_watched(tiny: TinyModel, positions: list[list[int]]) -> None:
     torch.testing.assert_close(watched(tiny, positions[:1]), watched(tiny, positions)[:1], atol=1e-7, rtol=1e-5)
 

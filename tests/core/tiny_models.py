@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import string
 import tempfile
 from collections.abc import Callable
@@ -51,6 +52,8 @@ class TinyModel:
     guidance_scale: float = 3.0
     stock_guidance: str = "guidance_scale"
     """What the stock pipeline calls classifier-free guidance."""
+    beside_text: int = 0
+    """Tokens in the joint sequence that are neither video nor the prompt."""
     any_frames: bool = False
     """Whether a clip may have any number of frames."""
 
@@ -92,12 +95,15 @@ class TinyModel:
     def sample_stock(
         self, pipeline: DiffusionPipeline, prompts: list[str], seeds: list[int], guidance_scale: float
     ) -> torch.Tensor:
+        if self.stock_guidance == "guider":
+            pipeline.guider = type(pipeline.guider)(guidance_scale=guidance_scale)
+            pipeline.vae.enable_slicing()
         return pipeline(
             prompts,
             negative_prompt=[""] * len(prompts),
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="pt",
-            **{self.stock_guidance: guidance_scale},
+            **({} if self.stock_guidance == "guider" else {self.stock_guidance: guidance_scale}),
             **self.clip,
         ).frames
 
@@ -223,6 +229,45 @@ def hunyuan_video() -> DiffusionPipeline:
     )
 
 
+QWEN_CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def qwen_tokenizer() -> Any:
+    """The byte pairs of `llama_tokenizer` in Qwen's class, with the markers and the template of its chats."""
+    model = json.loads(llama_tokenizer().backend_tokenizer.to_str())["model"]
+    markers = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    vocabulary = dict(zip([*markers, *[piece for piece in model["vocab"] if piece[:2] != "<|"]], range(1000), strict=False))
+    merges = [tuple(pair) for pair in model["merges"]]
+    tokenizer = t.Qwen2Tokenizer(vocab=vocabulary, merges=merges, additional_special_tokens=markers[1:])
+    tokenizer.chat_template = QWEN_CHAT
+    return tokenizer
+
+
+def hunyuan_video_15() -> DiffusionPipeline:
+    vae = d.AutoencoderKLHunyuanVideo15(
+        latent_channels=4, block_out_channels=(16,) * 4, layers_per_block=1, spatial_compression_ratio=8
+    )
+    transformer = d.HunyuanVideo15Transformer3DModel(
+        in_channels=9, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=2, num_refiner_layers=1,
+        text_embed_dim=16, text_embed_2_dim=8, image_embed_dim=8, rope_axes_dim=(4, 6, 6), task_type="t2v",
+    )  # fmt: skip
+    qwen = qwen_tokenizer()
+    qwen_config = t.Qwen2_5_VLTextConfig(
+        vocab_size=len(qwen), hidden_size=16, intermediate_size=32, num_hidden_layers=4, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=2048, eos_token_id=0, bos_token_id=0, pad_token_id=0,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
+    )  # fmt: skip
+    letters = t.ByT5Tokenizer()
+    letters_config = t.T5Config(vocab_size=len(letters), d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
+    return d.HunyuanVideo15Pipeline(
+        t.Qwen2_5_VLTextModel(qwen_config), qwen, transformer, vae, d.FlowMatchEulerDiscreteScheduler(shift=5.0),
+        t.T5EncoderModel(letters_config), letters, d.ClassifierFreeGuidance(guidance_scale=6.0),
+    )  # fmt: skip
+
+
 def ltx() -> DiffusionPipeline:
     vae = d.AutoencoderKLLTXVideo(
         latent_channels=8, block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4,
@@ -318,6 +363,7 @@ TINY_MODELS = {
         TinyModel("cogvideox-5b", "cogvideox", lambda: cogvideox(**ROTARY), num_frames=9),
         TinyModel("cogvideox-1.5", "cogvideox", lambda: cogvideox(**ROTARY, patch_size_t=2), num_frames=9),
         TinyModel("hunyuan-video", "hunyuan_video", hunyuan_video, stock_guidance="true_cfg_scale"),
+        TinyModel("hunyuan-video-1.5", "hunyuan_video_15", hunyuan_video_15, stock_guidance="guider", beside_text=729 + 256),
         TinyModel("ltx-video", "ltx", ltx, num_frames=9, height=64, width=96),
         TinyModel("mochi", "mochi", mochi, num_frames=7),
         TinyModel("wan-2.1", "wan", wan),

@@ -1,0 +1,138 @@
+"""HunyuanVideo 1.5 (arXiv 2511.18870): two-stream blocks only, flow velocity, Qwen2.5-VL, and ByT5 for quoted letters.
+
+Guidance is classifier-free, as strong as the folder's guider says; a distilled model's guider says none. The prompt
+stands inside a chat template, whose first tokens are cut off after encoding. What a prompt puts in quotation marks
+is encoded once more, letter by letter, and goes before the prompt in the joint sequence. Places of an image and of its
+features stay empty in text-to-video.
+
+The erasers sit behind the attention of every block, on its video half, as the paper's do in CogVideoX
+(arXiv 2505.17550).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from t2vu_core.families.base import (
+    ClipSize,
+    EraserSite,
+    MaskLayers,
+    SamplingDefaults,
+    TextCondition,
+    concept_tokens,
+    edit_video,
+)
+from t2vu_core.families.hunyuan_video import HunyuanVideo
+from t2vu_core.families.text_attention import TextAttention
+from t2vu_core.quiet import quiet_libraries
+
+NUM_FRAMES = 121
+NUM_STEPS = 50
+FPS = 24
+
+
+class HunyuanVideo15(HunyuanVideo):
+    """Latents are (B, C, F, H, W). In the joint sequence video comes first, then quoted letters, the prompt, and padding."""
+
+    name: ClassVar[str] = "hunyuan_video_15"
+    pipeline_classes: ClassVar[tuple[str, ...]] = ("HunyuanVideo15Pipeline",)
+    title: ClassVar[str] = "HunyuanVideo 1.5"
+
+    @property
+    def defaults(self) -> SamplingDefaults:
+        pipeline, guider = self.pipeline, self.pipeline.guider.config
+        columns, rows = pipeline.default_aspect_ratio
+        height, width = pipeline.video_processor.calculate_default_height_width(rows, columns, pipeline.target_size)
+        guidance = float(guider.guidance_scale) if guider.get("enabled", True) else 1.0
+        return SamplingDefaults(ClipSize(NUM_FRAMES, height, width), NUM_STEPS, guidance, FPS)
+
+    @quiet_libraries()
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> TextCondition:
+        embeds, mask, glyphs, glyph_mask = self.pipeline.encode_prompt(
+            list(prompts), device=self.pipeline.text_encoder.device, batch_size=len(prompts)
+        )
+        return TextCondition(embeds, mask, glyphs_BGD=glyphs, glyph_mask_BG=glyph_mask).to(self.device)
+
+    def latent_shape(self, size: ClipSize) -> tuple[int, ...]:
+        return (self.pipeline.num_channels_latents, *super().latent_shape(size)[1:])
+
+    def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
+        assert condition.mask_BS is not None
+        assert condition.glyphs_BGD is not None
+        assert condition.glyph_mask_BG is not None
+        # The latents of a first frame, and where it is: nowhere.
+        unseen = latents.new_zeros(len(latents), latents.shape[1] + 1, *latents.shape[2:])
+        image = latents.new_zeros(
+            len(latents), self.pipeline.vision_num_semantic_tokens, self._config.image_embed_dim, dtype=self.dtype
+        )
+        return self.pipeline.transformer(
+            hidden_states=torch.cat([latents, unseen], dim=1).to(self.dtype),
+            timestep=timesteps_B.to(self.dtype),
+            encoder_hidden_states=condition.embeds_BSD.to(self.dtype),
+            encoder_attention_mask=condition.mask_BS.to(self.dtype),
+            encoder_hidden_states_2=condition.glyphs_BGD.to(self.dtype),
+            encoder_attention_mask_2=condition.glyph_mask_BG.to(self.dtype),
+            image_embeds=image,
+            return_dict=False,
+        )[0].float()
+
+    # The VAE's attention takes one clip at a time (its mask has no place for heads), unless it slices batches itself.
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, size: ClipSize) -> Tensor:
+        return torch.cat([super(HunyuanVideo15, self).decode(clip, size) for clip in latents.split(1)])
+
+    @torch.no_grad()
+    def latents_of(self, clips: Tensor, size: ClipSize) -> Tensor:
+        return torch.cat([super(HunyuanVideo15, self).latents_of(clip, size) for clip in clips.split(1)])
+
+    def eraser_sites(self) -> list[EraserSite]:
+        width = self._config.num_attention_heads * self._config.attention_head_dim
+        return [
+            EraserSite(f"transformer_blocks.{index}.attn", block.attn, width, edit_video)
+            for index, block in enumerate(self.pipeline.transformer.transformer_blocks)
+        ]
+
+    @contextlib.contextmanager
+    def text_attention(
+        self, positions: Sequence[Sequence[int]], size: ClipSize, layers: MaskLayers = "all"
+    ) -> Iterator[TextAttention]:
+        with super().text_attention(positions, size, layers) as watch:
+
+            def after_glyphs(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+                """Letters in quotation marks stand before the prompt, in each clip as many as there are."""
+                counts = kwargs["encoder_attention_mask_2"].bool().sum(1).tolist()
+                watch.positions = [[place + count for place in row] for row, count in zip(positions, counts, strict=False)]
+
+            handle = self.pipeline.transformer.register_forward_pre_hook(after_glyphs, with_kwargs=True)
+            try:
+                yield watch
+            finally:
+                handle.remove()
+
+    def concept_positions(self, prompt: str, concept: str) -> list[int]:
+        pipeline = self.pipeline
+        start, crop = self._chat("{}").index("{}"), pipeline.prompt_template_encode_start_idx
+        positions = concept_tokens(
+            pipeline.tokenizer,
+            self._chat(prompt),
+            concept,
+            max_length=pipeline.tokenizer_max_length + crop,
+            span=(start, start + len(prompt)),
+        )
+        return [position - crop for position in positions if position >= crop]
+
+    def _chat(self, prompt: str) -> str:
+        """The prompt as the text encoder reads it."""
+        messages = [
+            {"role": "system", "content": self.pipeline.system_message},
+            {"role": "user", "content": prompt or " "},
+        ]
+        text: str = self.pipeline.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        return text
