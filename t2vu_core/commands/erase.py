@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ from t2vu_core.commands.options import add_model, open_model, training_bar
 from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
 from t2vu_core.recipes import PRESETS, VelocityRecipe
+from t2vu_core.training.loop import StopEarly
+from t2vu_core.training.progress import ProgressCallback, TrainProgress
+from t2vu_core.training.sharding import shard_base
 from t2vu_core.training.velocity import MASK_OVERLAY, erase_velocity
 from t2vu_core.training.workers import Workers
 
@@ -48,10 +54,17 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
     prompts: dict[str, Any] = {name: read_prompts(getattr(options, name)) for name in ("concept_prompts", "preserve_prompts")}
     prompts["language_model"] = Path(options.language_model) if options.language_model else None
     workers = Workers.join(options.device)
-    if workers.count > 1 and options.device is None:
+    if workers.sharded:
+        options.device = "cpu"
+    elif workers.count > 1 and options.device is None:
         options.device = str(workers.device)
     model = open_model(options)
-    with training_bar() if workers.first else contextlib.nullcontext() as on_progress:
+    if workers.sharded:
+        shard_base(model.family, workers)
+    with contextlib.ExitStack() as stack:
+        on_progress = stack.enter_context(training_bar()) if workers.first else None
+        if on_progress is not None and workers.count == 1:
+            on_progress = stack.enter_context(kept_on_interrupt(on_progress))
         erasure = erase_velocity(
             model, options.concept, recipe, synonyms=options.synonym, log_folder=log_folder, on_progress=on_progress, **prompts
         )
@@ -66,6 +79,8 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
         "seconds": erasure.training["seconds"],
         "steps": len(losses),
         "loss": losses[-1],
+        "stopped": len(losses) < recipe.steps,
+        "warning": erasure.training["warning"],
         "mask_overlay": str(log_folder / MASK_OVERLAY) if log_folder else None,
         "scores": None,
     }
@@ -73,10 +88,43 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
 
 def show(result: dict[str, Any]) -> str:
     """What was written; a falling loss is no proof, so it says what to do next."""
-    return (
-        f"{result['out']}: an eraser of {result['concept']!r}, {result['steps']} steps in {result['seconds']} s.\n"
-        "It is not measured yet: `t2vu evaluate` says what is gone and what was kept."
-    )
+    stopped = " It was stopped there; --log and --resume would go on." if result["stopped"] else ""
+    lines = [
+        f"{result['out']}: an eraser of {result['concept']!r}, {result['steps']} steps in {result['seconds']} s.{stopped}",
+        "It is not measured yet: `t2vu evaluate` says what is gone and what was kept.",
+    ]
+    return "\n".join([*lines, *([f"Warning: {result['warning']}"] if result["warning"] else [])])
+
+
+@contextlib.contextmanager
+def kept_on_interrupt(on_progress: ProgressCallback) -> Iterator[ProgressCallback]:
+    """Within, Ctrl-C ends the training at the next step and keeps what was trained; a second one ends the command.
+
+    Before the first step there is nothing to keep: then one is enough.
+    """
+    asked = training = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def tell(progress: TrainProgress) -> None:
+        nonlocal training
+        training = training or progress.stage == "training"
+        on_progress(progress)
+        if asked:
+            raise StopEarly if training else KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield on_progress
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield tell
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def log_folder_of(options: argparse.Namespace) -> Path | None:

@@ -174,8 +174,9 @@ def trajectory_parts(
     for turn in range(0, len(starts), workers.count):
         now = starts[turn : turn + workers.count]
         own = None
-        if workers.rank < len(now):
-            start = now[workers.rank]
+        # A sharded model computes only where all workers do: one without a batch of its own repeats the last.
+        if workers.rank < len(now) or workers.sharded:
+            start = now[min(workers.rank, len(now) - 1)]
             rows = slice(start, start + batch)
             own = _rollout(
                 family, condition[rows], empty, None if neutral is None else neutral[rows], size, route,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
-from t2vu_core.families.base import Family, check_visible
+from t2vu_core.families.base import EraserSite, Family, check_visible
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts import plan_prompts
 from t2vu_core.prompts.language_model import write_prompts
@@ -20,12 +21,14 @@ from t2vu_core.prompts.pairs import concept_kind
 from t2vu_core.prompts.plan import clean_concept, concept_names, prompt_set_for
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.checkpoint import Checkpoint
+from t2vu_core.training.effect import effect
 from t2vu_core.training.localizing import OutsideMask
 from t2vu_core.training.loop import train
 from t2vu_core.training.mask_overlay import overlay
 from t2vu_core.training.points import Masks, Points, encode_prompts, sample_points
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
+from t2vu_core.training.sharding import check_batches
 from t2vu_core.training.trajectory_cache import TrajectoryCache
 from t2vu_core.training.velocity_step import VelocityStep
 from t2vu_core.training.workers import Workers
@@ -63,6 +66,7 @@ def erase_velocity(
     Raises UserError for a concept that is empty or that the tokenizer cannot read.
     """
     recipe, workers = recipe or VelocityRecipe(), Workers.current()
+    check_batches(recipe, workers)
     start = time.monotonic()
     with torch.inference_mode(False), model.active() as family:
         check_visible(family.pipeline.tokenizer, clean_concept(concept))
@@ -91,6 +95,7 @@ def erase_velocity(
                 _show_mask(family, points, recipe, log_folder, on_mask)
             sampled = time.monotonic() - start
             erasers, losses = _fit(family, points, recipe, checkpoint, cache, on_progress, workers)
+            did = effect(family, points, erasers, _sites(family, recipe), recipe.eta, plan.concept)
             if len(losses) == recipe.steps:
                 cache.clear()
     return Erasure(
@@ -101,7 +106,7 @@ def erase_velocity(
         method=METHOD,
         recipe=recipe.describe(),
         prompts={**plan.describe(), "language_model": language_model.name if language_model else None},
-        training=training_record(start, losses, trajectory_seconds=round(sampled, 1), trajectory_bytes=points.num_bytes),
+        training=training_record(start, losses, trajectory_seconds=round(sampled, 1), trajectory_bytes=points.num_bytes, **did),
     )
 
 
@@ -140,6 +145,10 @@ def _ask(
     )  # fmt: skip
 
 
+def _sites(family: Family, recipe: VelocityRecipe) -> list[EraserSite]:
+    return family.eraser_sites() if recipe.kind == "bottleneck" else family.lora_sites()
+
+
 def _fit(
     family: Family,
     points: Points,
@@ -149,14 +158,16 @@ def _fit(
     on_progress: ProgressCallback | None,
     workers: Workers,
 ) -> tuple[EraserSet, list[float]]:
-    sites = family.eraser_sites() if recipe.kind == "bottleneck" else family.lora_sites()
+    sites = _sites(family, recipe)
     erasers = EraserSet.create(sites, rank=recipe.rank, seed=recipe.seed).to(family.device)
     localizing = OutsideMask(family, sites, points.size)
     step = VelocityStep(family, points, recipe, erasers, localizing, checkpoint, on_progress, workers, cache)
 
     def on_step(done: int, loss: float) -> None:
         if on_progress is not None:
-            on_progress(TrainProgress("training", done, recipe.steps, loss, lambda: _preview(family, step.points)))
+            # Where the model is sharded, one worker alone can draw nothing.
+            preview = None if workers.sharded else partial(_preview, family, step.points)
+            on_progress(TrainProgress("training", done, recipe.steps, loss, preview))
 
     checkpointing = family.gradient_checkpointing() if recipe.gradient_checkpointing else contextlib.nullcontext()
     with torch.enable_grad(), checkpointing, erasers.attached(sites, record=localizing.record):

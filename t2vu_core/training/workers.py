@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ class Workers:
     rank: int = 0
     count: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    sharded: bool = False
+    """Whether the frozen denoiser is spread over them (`accelerate launch --use_fsdp`): then all compute in step."""
 
     @classmethod
     def join(cls, device: str | None = None) -> Workers:
@@ -40,8 +42,7 @@ class Workers:
             return cls()
         from accelerate import PartialState
 
-        state = PartialState(cpu=on_cpu or device == "cpu")
-        return cls(state.process_index, state.num_processes, state.device)
+        return cls._of(PartialState(cpu=on_cpu or device == "cpu"))
 
     @classmethod
     def current(cls) -> Workers:
@@ -50,8 +51,12 @@ class Workers:
             return cls()
         from accelerate import PartialState
 
-        state = PartialState(cpu=torch.distributed.get_backend() == "gloo")
-        return cls(state.process_index, state.num_processes, state.device)
+        return cls._of(PartialState(cpu=torch.distributed.get_backend() == "gloo"))
+
+    @classmethod
+    def _of(cls, state: Any) -> Workers:
+        sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" and state.num_processes > 1
+        return cls(state.process_index, state.num_processes, state.device, sharded)
 
     @property
     def first(self) -> bool:

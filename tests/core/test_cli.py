@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +88,31 @@ def test_a_stopped_training_goes_on_with_resume(t2vu: Callable, tmp_path: Path) 
     assert code == 2
     assert "--resume" in error
     assert erase(t2vu, tmp_path / "b", "--log", tmp_path / "log", "--resume")[0] == 0
+
+
+def test_ctrl_c_keeps_what_was_trained_and_resume_could_go_on(t2vu: Callable, tmp_path: Path) -> None:
+    state = tmp_path / "log" / "state.safetensors"
+
+    def press_ctrl_c() -> None:
+        while not state.is_file():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press_ctrl_c, daemon=True).start()
+    handler = signal.getsignal(signal.SIGINT)
+    code, out, _ = erase(t2vu, tmp_path / "ghost", "--method-option", "steps=100000", "--log", tmp_path / "log", "--json")
+    assert signal.getsignal(signal.SIGINT) is handler
+    told = json.loads(out)
+    assert (code, told["stopped"]) == (0, True)
+    assert 25 <= told["steps"] < 100_000
+    code, out, _ = t2vu("inspect", told["out"], "--json")
+    assert json.loads(out)["training"]["steps"] == told["steps"]
+
+
+def test_an_erasure_that_did_nothing_says_so(t2vu: Callable, tmp_path: Path) -> None:
+    code, out, _ = erase(t2vu, tmp_path / "ghost", "--method-option", "learning_rate=0.0000001")
+    assert code == 0
+    assert "Warning: The training did next to nothing: 'ghost' went 0% of the way" in out
 
 
 def test_models_lists_what_ships_and_what_is_known(t2vu: Callable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from benchmarks.ablations import CHANGES
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.recipes import VelocityRecipe
@@ -173,3 +175,17 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_break() -> None:
     with pytest.raises(TrainingDiverged, match="step 3"):
         train({"weight": weight}, loss_at, steps=10, learning_rate=0.1)
     assert torch.isfinite(weight).all()
+
+
+def test_the_help_page_names_every_setting_with_its_default_and_a_reason() -> None:
+    page = (Path(__file__).parents[2] / "web" / "docs" / "T2VUVelocityErase.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")]
+    told = {cells[0].strip("`"): cells[1:] for cells in rows}
+    for name, default in VelocityRecipe().describe().items():
+        shown, reason = told[name]
+        written = str(default).lower() if isinstance(default, bool) else str(default).removesuffix(".0")
+        assert shown.strip("`") == written, name
+        assert len(reason) > 20, name
+    for row in re.findall(r"Rows? ([^.]+)\.", page):
+        for name in re.findall(r"`(\w+)…?`", row):
+            assert any(known.startswith(name) for known in CHANGES), f"there is no row {name}"

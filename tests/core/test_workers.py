@@ -13,8 +13,14 @@ from typing import Any
 import pytest
 import torch
 
+from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
+from t2vu_core.errors import UserError
+from t2vu_core.families import ClipSize, Family
+from t2vu_core.model import load_model
+from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.loop import TrainingDiverged, train
+from t2vu_core.training.sharding import check_batches, held, shard_base
 from t2vu_core.training.workers import Workers
 from tests.core.tiny_models import TINY_MODELS
 
@@ -24,7 +30,8 @@ SETTINGS = {
     "concept_trajectories": 10, "preserve_trajectories": 3, "two_subject_trajectories": 2, "trajectory_steps": 2, "steps": 6,
     "rank": 4, "eta": 50, "concept_batch": 3, "preserve_batch": 5, "localization_weight": 1, "refresh_every": 4,
 }  # fmt: skip
-LAUNCH = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+SHARDED = ["--use_fsdp", "--fsdp_version", "2"]
+LAUNCH = ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 
 
 def free_port() -> int:
@@ -33,14 +40,14 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def erase(folder: Path, name: str, *, together: bool) -> subprocess.CompletedProcess[str]:
-    launch = ["-m", "accelerate.commands.launch", *LAUNCH, "--main_process_port", str(free_port())] if together else []
+def erase(folder: Path, name: str, *how: str) -> subprocess.CompletedProcess[str]:
+    launch = ["-m", "accelerate.commands.launch", *how, *LAUNCH, "--main_process_port", str(free_port())] if how else []
     options = [part for key, value in SETTINGS.items() for part in ("--method-option", f"{key}={value}")]
     return subprocess.run(
         [
             sys.executable, *launch, "-m", "t2vu_core.cli", "erase", "--model", TINY.folder, "--device", "cpu",
             "--concept", "ghost", "--preset", "quick", "--out", folder / name, "--log", folder / f"{name}-log", "--json",
-            *options,
+            "--verbose", *options,
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True, text=True, timeout=600,
@@ -48,10 +55,12 @@ def erase(folder: Path, name: str, *, together: bool) -> subprocess.CompletedPro
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_erasure_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [["--multi_gpu"], SHARDED], ids=["whole", "sharded"])
+def test_two_processes_train_the_erasure_of_one(tmp_path: Path, how: list[str]) -> None:
     """Slow because three interpreters import torch: what is tested is the launch itself."""
-    done = {name: erase(tmp_path, name, together=name == "two") for name in ("one", "two")}
+    done = {name: erase(tmp_path, name, *(how if name == "two" else ())) for name in ("one", "two")}
     assert all(each.returncode == 0 for each in done.values()), done["two"].stderr[-3000:]
+    assert ("spread over 2 processes" in done["two"].stderr) == (how is SHARDED)
     told = {name: json.loads(each.stdout) for name, each in done.items()}
     assert told["one"]["steps"] == told["two"]["steps"] == 6
     one, two = (Erasure.load(told[name]["out"]) for name in ("one", "two"))
@@ -100,3 +109,61 @@ def test_a_process_that_breaks_stops_all_at_the_same_step_with_the_same_weights(
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first == second
     assert first[0] == 2
+
+
+FAMILIES = ["cogvideox-2b", "wan-2.1", "hunyuan-video", "hunyuan-video-1.5", "ltx-video", "mochi", "animatediff", "modelscope"]
+
+
+def _compute_sharded(rank: int, folders: list[str], folder: str, port: int) -> None:
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2, "RANK": rank, "LOCAL_RANK": rank}
+    os.environ.update({name: str(value) for name, value in meeting.items()}, ACCELERATE_USE_FSDP="true")
+    workers, told = Workers.join("cpu"), []
+    for each in folders:
+        family = load_model(each, device="cpu").family
+        (denoiser,) = family.denoisers.values()
+        whole, hashed = held(denoiser), family.base_hash
+        before = _prediction_and_gradients(family, rank)
+        shard_base(family, workers)
+        after = _prediction_and_gradients(family, rank)
+        far = max(float((one - other).abs().max()) for one, other in zip(before, after, strict=True))
+        moved = max(float(gradient.abs().max()) for gradient in after[1:])
+        told.append([held(denoiser) / whole, far, moved, family.base_hash == hashed])
+    Path(folder, f"{rank}.json").write_text(json.dumps(told))
+
+
+def _prediction_and_gradients(family: Family, seed: int) -> list[torch.Tensor]:
+    """With erasers that do something, at a point that is another in each process."""
+    size = ClipSize(9 if family.name != "mochi" else 7, 64, 96)
+    sites = family.eraser_sites()
+    erasers = EraserSet.create(sites, rank=4, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in erasers.parameters():
+        parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
+    latents = torch.randn(1, *family.latent_shape(size), generator=torch.Generator().manual_seed(seed))
+    with erasers.attached(sites):
+        prediction = family.predict(latents, family.make_scheduler(2, size).timesteps[:1], family.encode(["a ghost"]), size)
+        prediction.square().mean().backward()
+    return [prediction.detach(), *(parameter.grad for parameter in erasers.parameters() if parameter.grad is not None)]
+
+
+@pytest.mark.slow
+def test_a_sharded_denoiser_computes_the_same_and_each_process_holds_half(tmp_path: Path) -> None:
+    """Slow because two more interpreters import torch, and load every architecture."""
+    folders = [str(TINY_MODELS[name].folder) for name in FAMILIES]
+    torch.multiprocessing.spawn(_compute_sharded, (folders, str(tmp_path), free_port()), nprocs=2)
+    for rank in range(2):
+        for name, (share, far, moved, same_hash) in zip(
+            FAMILIES, json.loads((tmp_path / f"{rank}.json").read_text()), strict=True
+        ):
+            assert 0.4 < share < 0.6, name
+            assert far < 1e-5 < moved, name
+            assert same_hash, name
+
+
+def test_what_cannot_be_sharded_is_refused_with_a_reason() -> None:
+    two = Workers(0, 2, sharded=True)
+    with pytest.raises(UserError, match="two denoisers"):
+        shard_base(TINY_MODELS["wan-2.2-14b"].model.family, two)
+    check_batches(VelocityRecipe(concept_batch=2), two)
+    with pytest.raises(UserError, match="concept_batch to 2 or more"):
+        check_batches(VelocityRecipe(concept_batch=1), two)

@@ -1,0 +1,74 @@
+"""What a finished training did: an erasure that did nothing must not pass for one."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+from t2vu_core.erasers import EraserSet
+from t2vu_core.families.base import EraserSite, Family
+from t2vu_core.objectives.velocity import negative_guidance_target
+from t2vu_core.training.points import Points
+
+log = logging.getLogger(__name__)
+
+Effect = dict[str, float | str | None]
+LOOKED_AT = 8
+"""Points, one pass each with the erasers and without."""
+NOTHING = 0.05
+"""With less than this share of the way to its targets, an erasure changes little that anyone sees."""
+UNKNOWN = 1e-3
+"""A model whose prediction the concept changes by less than this share does not know it."""
+
+
+@torch.no_grad()
+def pushed(family: Family, points: Points, erasers: EraserSet, sites: list[EraserSite], eta: float) -> float | None:
+    """How far erasers push the predictions with the concept towards their targets: 0 not at all, 1 all the way.
+
+    Seen at a few points of the concept's trajectories; None where the concept changes nothing in the frozen model's.
+    """
+    concept = points.concept
+    rows = torch.linspace(0, len(concept) - 1, min(LOOKED_AT, len(concept))).long()
+    done, way, size = 0.0, 0.0, 0.0
+    for row in rows.split(1):
+        v_concept, v_neutral = (concept.predictions[name][row].float() for name in ("prompt", "neutral"))
+        wanted = negative_guidance_target(v_concept, v_neutral, eta) - v_concept
+        with erasers.attached(sites):
+            moved = _predict(family, points, row)
+            with erasers.switched_off():
+                moved = moved - _predict(family, points, row)
+        done += float((moved * wanted).sum())
+        way += float(wanted.square().sum())
+        size += float(v_concept.square().sum())
+    return None if way <= (UNKNOWN * (1 + eta)) ** 2 * size else done / way
+
+
+def effect(family: Family, points: Points, erasers: EraserSet, sites: list[EraserSite], eta: float, concept: str) -> Effect:
+    """What is told in the erasure's file, and said aloud."""
+    share = pushed(family, points, erasers, sites, eta)
+    said = warning(concept, share)
+    if said:
+        log.warning(said)
+    return {"pushed": None if share is None else round(share, 4), "warning": said}
+
+
+def _predict(family: Family, points: Points, row: Tensor) -> Tensor:
+    concept, device = points.concept, family.device
+    condition = points.prompts.conditions["concept"][concept.prompt[row]]
+    with torch.autocast(device.type, torch.bfloat16):
+        latents = concept.latents[row].to(device, torch.float32)
+        return family.predict(latents, concept.timesteps[row].to(device), condition, points.size).cpu()
+
+
+def warning(concept: str, share: float | None) -> str | None:
+    """What must be said of a training that pushed the concept's predictions this far; None where all is well."""
+    if share is None:
+        return f"The model draws the same with {concept!r} as without: it does not know it, and there is nothing to erase."
+    if share < NOTHING:
+        return (
+            f"The training did next to nothing: {concept!r} went {max(0.0, share):.0%} of the way to its target. Train for "
+            "more steps, with a higher learning_rate, or with a smaller preserve_weight."
+        )
+    return None
