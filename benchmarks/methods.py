@@ -5,9 +5,11 @@ A method gives a model without the concept, from a base model that knows it, and
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +22,8 @@ from t2vu_core.guards import make_guard
 from t2vu_core.model import T2VModel, load_model, noise
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
-from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
+from t2vu_core.training.few_shot import unlearn_encoder
 from t2vu_core.training.trajectories import sample_trajectories
 from t2vu_core.training.velocity import erase_velocity
 
@@ -40,6 +43,8 @@ class Method:
     title: str
     apply: Callable[[T2VModel, str, int], Erased]
     trained: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """All that decides the row besides the model: where it changes, the row is measured anew."""
 
 
 def base(model: T2VModel, concept: str, seed: int) -> Erased:
@@ -60,6 +65,21 @@ def velocity(preset: str, **changes: Any) -> Callable[[T2VModel, str, int], Eras
         return Erased(model.with_erasure(erasure), train_seconds=erasure.training["seconds"])
 
     return apply
+
+
+def encoder(preset: str, **changes: Any) -> Callable[[T2VModel, str, int], Erased]:
+    """Our few-shot unlearning of the text encoder, through the video model itself."""
+
+    def apply(model: T2VModel, concept: str, seed: int) -> Erased:
+        erasure = unlearn_encoder(model, concept, FewShotRecipe.preset(preset, seed=seed, **changes))
+        return Erased(model.with_erasure(erasure), train_seconds=erasure.training["seconds"])
+
+    return apply
+
+
+def never_knew(folders: Mapping[str, str]) -> Callable[[T2VModel, str, int], Erased]:
+    """A model that was trained without the concept, from the folder of that concept: what a perfect erasure would be."""
+    return lambda model, concept, seed: Erased(load_model(folders[concept], device=model.family.device))
 
 
 def esd(model: T2VModel, concept: str, seed: int, *, steps: int = 200, rate: float = 2e-4, eta: float = 1.0) -> Erased:
@@ -137,12 +157,38 @@ def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     optimizer.step()
 
 
-METHODS: dict[str, Method] = {
-    "base": Method("base", base),
-    "negative_prompt": Method("negative prompt", guarded("negative_prompt")),
-    "safree": Method("SAFREE", guarded("safree")),
-    "video_eraser": Method("VideoEraser", guarded("video_eraser")),
-    "esd": Method("ESD-style, attention", esd, trained=True),
-    "public_port": Method("T2VUnlearning, public port", public_port, trained=True),
-    "velocity": Method("velocity (ours)", velocity("balanced"), trained=True),
-}
+def methods(preset: str = "balanced", steps: int | None = None) -> dict[str, Method]:
+    """All rows by name. `preset` is that of our recipes; `steps`, for trying things out, cuts every training short."""
+    fewer = {} if steps is None else {"steps": steps}
+    return {
+        "base": Method("base", base),
+        **{name: _guard(name, title) for name, title in GUARD_TITLES.items()},
+        "esd": _published("ESD-style, attention", esd, fewer),
+        "public_port": _published("T2VUnlearning, public port", public_port, fewer),
+        "encoder": _ours("few-shot encoder (ours)", encoder, FewShotRecipe, preset, fewer),
+        "velocity": _ours("velocity (ours)", velocity, VelocityRecipe, preset, fewer),
+        NEVER_KNEW: Method("never knew it (control)", never_knew({})),
+    }
+
+
+GUARD_TITLES = {"negative_prompt": "negative prompt", "safree": "SAFREE", "video_eraser": "VideoEraser"}
+NEVER_KNEW = "never_knew"
+
+
+def _guard(name: str, title: str) -> Method:
+    return Method(title, guarded(name), settings=make_guard(name, ["it"]).describe())
+
+
+def _published(title: str, method: Callable[..., Erased], fewer: Mapping[str, Any]) -> Method:
+    """With the settings that its signature has."""
+    parameters = inspect.signature(method).parameters.values()
+    settings = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+    return Method(title, partial(method, **fewer), trained=True, settings={**settings, **fewer})
+
+
+def _ours(title: str, method: Callable[..., Any], recipe: Any, preset: str, fewer: Mapping[str, Any]) -> Method:
+    settings = {"preset": preset, **recipe.preset(preset, **fewer).describe()}
+    return Method(title, method(preset, **fewer), trained=True, settings=settings)
+
+
+METHODS = methods()

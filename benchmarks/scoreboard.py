@@ -1,60 +1,158 @@
 """Methods x concepts x seeds on one meter: `python -m benchmarks.scoreboard --out scoreboard`.
 
-Resumable: a finished row is read from the folder, and clips of the base are made once for all methods.
+Resumable, and made in parts: a finished row is kept in the folder, and every call adds its rows to scoreboard.json, the
+table and the picture there. A row counts as long as the model's weights, the method's settings and the meter's are the
+same. Clips of the base are made once for all methods. `benchmarks.scoreboard_readme` puts the table into README.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
-from benchmarks.methods import METHODS, Erased, Method
+from benchmarks.methods import METHODS, NEVER_KNEW, Erased, Method, methods, never_knew
 from benchmarks.scoreboard_table import markdown, picture
+from t2vu_core.commands.evaluate import evaluation_bar
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import Evaluation, EvaluationSettings, WorldDetector, evaluate
-from t2vu_core.evaluation.cases import ERASED_REGISTERS
+from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT
+from t2vu_core.evaluation.settings import EvaluationCallback
 from t2vu_core.model import T2VModel, load_model
+from t2vu_core.recipes import PRESETS
+from t2vu_core.training.checkpoint import fingerprint_of
 
 Cell = tuple[str, str, int]
+NOT_PRINTED = ("shown", "kept_shown")
+"""What is behind a row's rates, clip by clip; scoreboard.json has it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what is missing; print the table, or all rows as JSON."""
     options = _parser().parse_args(arguments)
     try:
-        rows = run(options)
+        board = run(options)
     except UserError as error:
         print(f"scoreboard: {error}", file=sys.stderr)
         return 2
-    picture(rows, Path(options.out) / "scoreboard.png")
-    table = markdown(rows)
-    (Path(options.out) / "scoreboard.md").write_text(table + "\n", encoding="utf-8")
-    print(json.dumps([{k: v for k, v in row.items() if k != "shown"} for row in rows], indent=1) if options.json else table)
+    printed = [{name: value for name, value in row.items() if name not in NOT_PRINTED} for row in board["rows"]]
+    print(json.dumps(printed, indent=1) if options.json else markdown(board["rows"]))
     return 0
 
 
-def run(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """All rows, in the order of the methods."""
-    unknown = [name for name in options.methods if name not in METHODS]
-    if unknown:
-        raise UserError(f"There is no method {unknown[0]!r}; there are {', '.join(METHODS)}.")
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure what is asked and not there yet; all rows that the folder then holds for this model and meter."""
+    rows_of = _methods(options)
     out, model, detector = Path(options.out), load_model(options.model), WorldDetector.bundled()
-    rows = []
-    for cell in tqdm(list(_cells(options)), desc="scoreboard", unit="row"):
-        path = out / "rows" / f"{options.preset}-{'probe-' if options.probe else ''}{'-'.join(map(str, cell))}.json"
-        settings = EvaluationSettings.of(options.preset)
-        make = partial(measure, METHODS[cell[0]], model, detector, cell, settings, probe=options.probe, out=out)
-        rows.append(finished(path, make))
-    return rows
+    settings = _settings(options)
+    key = partial(_digest, rows_of, model, settings)
+    started = time.monotonic()
+    for cell in (bar := tqdm(list(_cells(rows_of, options)), desc="scoreboard", unit="row")):
+        bar.set_postfix_str(" ".join(map(str, cell)))
+        path = out / "rows" / f"{key(cell, options.probe)}.json"
+        if not path.is_file() and options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
+            tqdm.write("The time is up: call again to go on.", file=sys.stderr)
+            break
+        with evaluation_bar() as on_progress:
+            make = partial(measure, rows_of[cell[0]], model, detector, cell, settings, out=out, on_progress=on_progress)
+            finished(path, partial(make, probe=options.probe))
+        write(_board(model, settings, collect(out, key)), out)
+    return write(_board(model, settings, collect(out, key)), out)
+
+
+def collect(out: Path, key: Callable[..., str]) -> list[dict[str, Any]]:
+    """The rows in the folder that are still true, in the order of the methods; one with the attack before one without."""
+    found: dict[Cell, dict[str, Any]] = {}
+    for path in sorted((out / "rows").glob("*.json")):
+        row = json.loads(path.read_text(encoding="utf-8"))
+        cell = row["method"], row["concept"], row["seed"]
+        names = [key(cell, probe, row["model_hash"]) for probe in (True, False)]
+        if path.stem in names and (row["probe"] is not None or cell not in found):
+            found[cell] = row
+    order = list(METHODS)
+    return sorted(found.values(), key=lambda row: (order.index(row["method"]), row["concept"], row["seed"]))
+
+
+def write(board: dict[str, Any], out: Path) -> dict[str, Any]:
+    """scoreboard.json, scoreboard.md and scoreboard.png, each whole; gives the board back."""
+    rows = board["rows"]
+    for name, text in (("scoreboard.json", json.dumps(board, indent=1)), ("scoreboard.md", markdown(rows))):
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    if rows:
+        picture(rows, out / "scoreboard.png")
+    return board
+
+
+def _board(model: T2VModel, settings: EvaluationSettings, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
+    return {"model": model.name, "base_hash": model.base.hash, "meter": _meter(settings), "machine": machine, "rows": rows}
+
+
+def _meter(settings: EvaluationSettings) -> dict[str, Any]:
+    clips = {"per_register": settings.per_register, "kept": settings.kept, "rounds": settings.rounds}
+    return {**settings.sampling(), **clips, "attack_steps": settings.attack_steps}
+
+
+def _digest(
+    rows_of: Mapping[str, Method],
+    model: T2VModel,
+    settings: EvaluationSettings,
+    cell: Cell,
+    probe: bool,
+    measured: str | None = None,
+) -> str:
+    """The name of a row's file; another method's settings, weights or meter give another.
+
+    `measured` is the hash of the model that a row was measured on: a model that never knew the concept need not be
+    named again for its row to count.
+    """
+    name, concept, seed = cell
+    own: Any = rows_of[name].settings if name in rows_of else None
+    if name == NEVER_KNEW and own is not None:
+        own = own.get(concept, measured)
+    return fingerprint_of(name, own, concept, seed, model.base.hash, _meter(settings), probe)[:16]
+
+
+def _methods(options: argparse.Namespace) -> dict[str, Method]:
+    """The rows by name, with the folders of models that never knew a concept."""
+    found = methods(options.training, options.train_steps)
+    folders = dict(_concept_and_folder(text) for text in options.never_knew)
+    if folders:
+        hashes = {concept: load_model(folder).base.hash for concept, folder in folders.items()}
+        found[NEVER_KNEW] = Method(found[NEVER_KNEW].title, never_knew(folders), settings=hashes)
+    unknown = [name for name in options.methods if name not in found]
+    if unknown:
+        raise UserError(f"There is no method {unknown[0]!r}; there are {', '.join(found)}.")
+    return found
+
+
+def _concept_and_folder(text: str) -> tuple[str, str]:
+    concept, separator, folder = text.partition("=")
+    if not separator or not concept or not folder:
+        raise UserError(f"--never-knew takes CONCEPT=FOLDER, for example ghost=without-ghost, not {text!r}.")
+    return concept, folder
+
+
+def _settings(options: argparse.Namespace) -> EvaluationSettings:
+    asked = {
+        "per_register": options.clips,
+        "kept": options.kept_clips,
+        "num_inference_steps": options.steps,
+        "attack_steps": options.attack_steps,
+    }
+    return EvaluationSettings.of(options.preset, **{name: value for name, value in asked.items() if value is not None})
 
 
 def finished(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -75,15 +173,17 @@ def measure(
     *,
     probe: bool,
     out: Path,
+    on_progress: EvaluationCallback | None = None,
 ) -> dict[str, Any]:
     """Apply one method to one concept and measure it; base's clips are kept under `out` for all rows."""
     name, concept, seed = cell
     erased = method.apply(model, concept, seed)
     evaluation = evaluate(
         erased.model, concept, before=model, detector=detector, settings=settings,
-        attacks=("probe",) if probe and erased.model.guard is None else (), out=out,
+        attacks=("probe",) if probe and erased.model.guard is None else (), out=out, on_progress=on_progress,
     )  # fmt: skip
-    return {"method": name, "concept": concept, "seed": seed, **_numbers(evaluation), **_times(erased, settings)}
+    what = {"method": name, "concept": concept, "seed": seed, "model_hash": erased.model.base.hash}
+    return {**what, **_numbers(evaluation), **_times(erased, settings)}
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, Any]:
@@ -91,6 +191,7 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
     erased, concepts, probe = scores["erased"], scores["kept"]["concepts"], scores["comes_back"]["probe"]
     rates = [rate["after"] for rate in scores["kept"]["attributes"].values() if rate]
     about = [record for record in evaluation.records if record.case.register in ERASED_REGISTERS]
+    others = [record for record in evaluation.records if record.case.register == KEPT and record.concept]
     return {
         "erased_terse": erased["terse"]["after"],
         "erased_terse_interval": erased["terse"]["interval"],
@@ -101,7 +202,9 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
         "attributes": sum(rates) / len(rates) if rates else None,
         "motion": scores["motion"]["ratio"],
         "probe": None if probe is None else probe["after"],
+        "probe_interval": None if probe is None else probe["interval"],
         "shown": [record.after.judgement.shown[record.concept] for record in about],
+        "kept_shown": [record.after.judgement.shown[record.concept] for record in others],
     }
 
 
@@ -116,24 +219,42 @@ def _times(erased: Erased, settings: EvaluationSettings) -> dict[str, float]:
     }
 
 
-def _cells(options: argparse.Namespace) -> Iterator[Cell]:
-    for name in options.methods:
-        for concept in options.concepts:
-            for seed in range(options.seeds if METHODS[name].trained else 1):
+def _cells(rows_of: Mapping[str, Method], options: argparse.Namespace) -> Iterator[Cell]:
+    """Concept by concept, so that an interrupted run has whole comparisons."""
+    for concept in options.concepts:
+        for name in options.methods:
+            if name == NEVER_KNEW and concept not in rows_of[name].settings:
+                continue
+            for seed in range(options.seeds if rows_of[name].trained else 1):
                 yield name, concept, seed
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scoreboard", description=__doc__)
     parser.add_argument("--model", default="miniature", help="a bundled name or a diffusers folder")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), metavar="M", help=f"of {', '.join(METHODS)}")
-    parser.add_argument("--concepts", nargs="+", default=["ghost", "robot", "in noir style"], metavar="C")
-    parser.add_argument("--seeds", type=int, default=2, help="trainings of every trained method")
-    parser.add_argument("--preset", choices=("quick", "full"), default="quick")
+    parser.add_argument("--methods", type=_words, default=list(METHODS), metavar="M,M", help=f"of {', '.join(METHODS)}")
+    parser.add_argument("--concepts", type=_words, default=["ghost", "robot", "in noir style"], metavar="C,C")
+    parser.add_argument("--seeds", type=int, default=2, help="trainings of every trained method (default: %(default)s)")
+    parser.add_argument("--training", choices=PRESETS, default="balanced", help="the preset of our recipes")
+    parser.add_argument("--preset", choices=("quick", "full"), default="quick", help="how much is measured")
+    parser.add_argument("--clips", type=int, metavar="N", help="clips of each register, instead of the preset's")
+    parser.add_argument("--kept-clips", type=int, metavar="N", help="clips of other concepts, instead of the preset's")
+    parser.add_argument("--steps", type=int, metavar="N", help="denoising steps of a measured clip, instead of the preset's")
     parser.add_argument("--probe", action="store_true", help="also try to bring the concept back")
+    parser.add_argument("--attack-steps", type=int, metavar="N", help="steps of that attack, instead of the preset's")
+    parser.add_argument("--train-steps", type=int, metavar="N", help="cut every training short, to try the command out")
+    parser.add_argument(
+        "--never-knew", action="append", default=[], metavar="C=DIR",
+        help="a model that never knew concept C, as `t2vu miniature build --without C` makes it; may be given again",
+    )  # fmt: skip
+    parser.add_argument("--minutes", type=float, metavar="M", help="start no further row after M minutes; call again to go on")
     parser.add_argument("--out", default="scoreboard", help="a folder for rows, clips, the table and the picture")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     return parser
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 if __name__ == "__main__":

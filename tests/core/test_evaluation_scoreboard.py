@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.methods import METHODS, _never_advancing, esd, public_port
+from benchmarks import scoreboard, scoreboard_readme
+from benchmarks.methods import METHODS, _never_advancing, esd, methods, public_port
 from benchmarks.scoreboard_table import markdown, picture, pooled
+from t2vu_core.errors import UserError
 from t2vu_core.evaluation.clip_store import weights_hash
 from tests.core.tiny_models import TINY_MODELS
 
@@ -18,7 +21,8 @@ TINY = TINY_MODELS["cogvideox-2b"]
 
 def row(method: str, shown: list[bool], **changes: object) -> dict:
     numbers = {"erased_terse": 0.5, "erased_refined": 0.5, "kept": 0.9, "attributes": 0.8, "probe": None}
-    return {"method": method, "shown": shown, **numbers, "train_seconds": 1.0, "clip_seconds": 0.5, **changes}
+    outcomes = {"shown": shown, "kept_shown": [True] * 27 + [False] * 3}
+    return {"method": method, **outcomes, **numbers, "train_seconds": 1.0, "clip_seconds": 0.5, **changes}
 
 
 def test_rows_of_a_method_are_pooled_and_compared_with_ours(tmp_path: Path) -> None:
@@ -34,9 +38,10 @@ def test_rows_of_a_method_are_pooled_and_compared_with_ours(tmp_path: Path) -> N
     assert ours["probe"] == 0.25
     text = markdown(rows)
     assert "base against velocity (ours): +97 points" in text
-    assert "which is a difference." in text
+    assert "which is a difference;" in text
     assert "SAFREE against velocity (ours): +3 points" in text
     assert "no clear difference" in text
+    assert "+0 points of other concepts shown" in text
     assert picture(rows, tmp_path / "board.png").stat().st_size > 5000
 
 
@@ -63,3 +68,94 @@ def test_every_method_has_a_title_and_guards_need_no_training() -> None:
         assert not METHODS[name].trained
         assert METHODS[name].apply(TINY.model, "ghost", 0).train_seconds == 0
     assert METHODS["safree"].apply(TINY.model, "ghost", 0).model.guard is not None
+
+
+def board(out: Path, *arguments: str) -> int:
+    few = ["--clips", "1", "--kept-clips", "2", "--steps", "2", "--train-steps", "1", "--training", "quick", "--seeds", "1"]
+    return scoreboard.main(["--model", str(TINY.folder), "--out", str(out), *few, *arguments])
+
+
+def rows_in(out: Path) -> dict[tuple[str, str], dict]:
+    rows = json.loads((out / "scoreboard.json").read_text())["rows"]
+    return {(row["method"], row["concept"]): row for row in rows}
+
+
+def test_a_board_is_made_in_parts_and_repeats_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert board(tmp_path, "--concepts", "ghost", "--methods", "base,negative_prompt", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    fields = {"method", "concept", "erased_terse", "erased_refined", "kept", "attributes", "probe"}
+    assert [row["method"] for row in printed] == ["base", "negative_prompt"]
+    assert all(fields | {"train_seconds", "clip_seconds"} <= set(row) for row in printed)
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
+    assert board(tmp_path, "--concepts", "robot,ghost", "--methods", "negative_prompt") == 0
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert set(rows_in(tmp_path)) == {("base", "ghost"), ("negative_prompt", "ghost"), ("negative_prompt", "robot")}
+    assert "| negative prompt |" in (tmp_path / "scoreboard.md").read_text()
+    assert (tmp_path / "scoreboard.png").stat().st_size > 5000
+    assert board(tmp_path, "--concepts", "ghost", "--methods", "safree", "--minutes", "0") == 0
+    assert ("safree", "ghost") not in rows_in(tmp_path), "the time was up before it began"
+    assert board(tmp_path, "--concepts", "ghost", "--methods", "base", "--steps", "1") == 0
+    assert set(rows_in(tmp_path)) == {("base", "ghost")}, "rows of another meter do not mix"
+
+
+def test_a_model_that_never_knew_has_a_row_that_stays(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    TINY.build().save_pretrained(tmp_path / "never")
+    named = f"ghost={tmp_path / 'never'}"
+    assert board(tmp_path, "--concepts", "ghost,robot", "--methods", "never_knew", "--never-knew", named) == 0
+    assert set(rows_in(tmp_path)) == {("never_knew", "ghost")}
+    assert board(tmp_path, "--concepts", "ghost", "--methods", "base") == 0
+    assert set(rows_in(tmp_path)) == {("base", "ghost"), ("never_knew", "ghost")}
+
+
+def test_a_row_belongs_to_its_methods_settings() -> None:
+    usual, short = methods(), methods(steps=3)
+    for name in ("esd", "public_port", "encoder", "velocity"):
+        assert usual[name].settings != short[name].settings
+        assert short[name].settings["steps"] == 3
+    assert usual["esd"].settings["steps"] == 200
+    assert usual["video_eraser"].settings["weight"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--methods", "magic"], "no method 'magic'; there are base"),
+        (["--concepts", "unicorn", "--methods", "base"], "does not know the concept 'unicorn'"),
+        (["--never-knew", "ghost"], "takes CONCEPT=FOLDER"),
+        (["--clips", "0", "--methods", "base"], "per_register must be at least 1"),
+    ],
+)
+def test_wrong_input_of_the_board_is_one_sentence(
+    arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert board(tmp_path, *arguments) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_readmes_table_is_what_the_kept_board_says() -> None:
+    assert scoreboard_readme.main(["--check"]) == 0
+
+
+def test_the_table_is_written_between_the_markers_and_nowhere_else(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{scoreboard_readme.BEGIN}\nold\n{scoreboard_readme.END}\nafter\n", encoding="utf-8")
+    made, kept = tmp_path / "made", tmp_path / "kept"
+    made.mkdir()
+    meter, machine = {"per_register": 16, "kept": 60, "rounds": 1}, {"cores": 2, "processor": "x", "torch": "2"}
+    rows = [row("base", [True] * 4, concept="ghost"), row("velocity", [False] * 4, concept="ghost")]
+    text = json.dumps({"model": "miniature", "base_hash": "0" * 64, "meter": meter, "machine": machine, "rows": rows})
+    (made / "scoreboard.json").write_text(text, encoding="utf-8")
+    where = ["--results", str(kept), "--readme", str(readme)]
+    assert scoreboard_readme.main([*where, "--check"]) == 1
+    assert scoreboard_readme.main([str(made), *where]) == 0
+    written = readme.read_text(encoding="utf-8")
+    assert written.startswith("before\n")
+    assert written.endswith("after\n")
+    assert "old" not in written
+    assert "| velocity (ours) |" in written
+    assert "against ghost" in written
+    assert scoreboard_readme.main([*where, "--check"]) == 0
+    with pytest.raises(UserError, match="no place for the table"):
+        scoreboard_readme.with_table("no markers", None)
+    assert scoreboard_readme.main([str(tmp_path), *where]) == 2
