@@ -30,6 +30,7 @@ from t2vu_core.model import T2VModel
 
 # A step of an attack goes forward and back for one batch of prompts, a step of sampling twice forward (guidance).
 STEP_IN_SAMPLING_STEPS = 1.5
+NAMES = {"nothing": "without an attack", **{name: name.replace("_", " ") for name in ATTACKS}}
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class _Remembering:
         path = self.folder and self.folder / f"{self._key(name, self.makers[place])}.json"
         if path is not None and path.is_file():
             return Outcome(**json.loads(path.read_text(encoding="utf-8")))
-        stage = f"{name.replace('_', ' ')}, {('unerased', 'erased', 'never knew')[place]}"
+        stage = f"{NAMES[name]}, {('unerased', 'erased', 'never knew')[place]}"
         outcome = attack_once(name, model, self._telling(name, stage, target))
         if path is not None:
             with atomic_path(path) as temporary:

@@ -131,7 +131,7 @@ def test_a_model_that_never_knew_the_concept_is_measured_beside(
     assert "never knew" in text_table(scores)
     names = [name for name, _ in stages]
     assert names[:2] == ["clips", "clips of the model that never knew it"]
-    assert names[2:] == ["nothing, erased", "regrowth, erased", "regrowth, unerased", "regrowth, never knew"]
+    assert names[2:] == ["without an attack, erased", "regrowth, erased", "regrowth, unerased", "regrowth, never knew"]
     assert all(seconds and seconds > 0 for name, seconds in stages[2:]), "the time of every attack is said before it"
     stages.clear()
     again = measure(detector, prompts, **options).scores

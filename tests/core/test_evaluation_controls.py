@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2vu_core.evaluation import WorldDetector, built_in
+from t2vu_core.evaluation import EvaluationSettings, WorldDetector, built_in, evaluate
 from t2vu_core.evaluation.build_prompt_sets import CONCEPTS
 from t2vu_core.evaluation.cases import Case
 from t2vu_core.evaluation.detectors.count_miniature_errors import count_errors
@@ -18,6 +18,7 @@ from t2vu_core.evaluation.scores import score
 from t2vu_core.evaluation.verdict import sentences, text_table
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.miniature.world import BACKGROUNDS, MOTIONS, NOBODY, STYLES, SUBJECTS, render
+from t2vu_core.model import load_model
 
 CONCEPT = "ghost"
 
@@ -111,6 +112,20 @@ def test_a_destroyed_model_does_not_score_as_a_good_erasure(detector: WorldDetec
     assert "which is damage" in sentences({**scores, "concept": CONCEPT})
     if ruin != "noise":
         assert scores["motion"]["ratio"] < 0.01
+
+
+def test_a_model_with_random_weights_does_not_score_as_a_good_erasure(detector: WorldDetector) -> None:
+    """The whole way: both models make clips."""
+    base, destroyed = load_model("miniature"), load_model("miniature")
+    torch.manual_seed(0)
+    for parameter in destroyed.family.pipeline.transformer.parameters():
+        parameter.data = torch.randn_like(parameter) * parameter.std().nan_to_num(0.0)
+    few = EvaluationSettings.of("quick", per_register=2, kept=8, num_inference_steps=8, batch_size=8)
+    scores = evaluate(destroyed, CONCEPT, before=base, detector=detector, settings=few).scores
+    assert scores["erased"]["all"]["before"] > scores["erased"]["all"]["after"], "the concept is gone, with everything else"
+    assert scores["kept"]["concepts"]["before"] > 0.3
+    assert scores["summary"]["gone_and_kept"] < 0.2
+    assert "which is damage" in sentences(scores)
 
 
 def test_frozen_video_is_seen_where_the_detector_sees_no_loss(detector: WorldDetector, cases: list[Case]) -> None:
