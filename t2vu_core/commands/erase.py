@@ -27,7 +27,8 @@ HELP = "train an eraser of a concept into a file"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model, concept, recipe and output."""
     add_model(parser)
-    parser.add_argument("--concept", required=True, metavar="C", help='what is to go, in words: "ghost", "in noir style"')
+    parser.add_argument("--concept", required=True, action="append", metavar="C",
+                        help='what is to go, in words: "ghost", "in noir style"; may be given again')  # fmt: skip
     parser.add_argument("--out", required=True, metavar="F", help="the erasure file to write (.safetensors)")
     parser.add_argument("--preset", choices=PRESETS, default="balanced")
     parser.add_argument("--seed", type=int, default=0)
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
     losses = erasure.training["losses"]
     return {
         "out": str(path),
-        "concept": erasure.concepts[0],
+        "concept": ", ".join(erasure.concepts),
         "model": model.name,
         "seconds": erasure.training["seconds"],
         "steps": len(losses),

@@ -16,6 +16,7 @@ import torch
 from t2vu_core.erasers import EraserSet
 from t2vu_core.families.base import ClipSize, Family, TextCondition
 from t2vu_core.prompts import PromptPair, PromptPlan
+from t2vu_core.prompts.pairs import concept_kind
 from t2vu_core.prompts.plan import PromptSet
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import ProgressCallback
@@ -87,7 +88,8 @@ def _two_subjects(plan: PromptPlan, prompt_set: PromptSet, recipe: VelocityRecip
     if plan.kind == "manner":
         log.info("%r is a manner, which has no second subject beside it: two_subject_trajectories has no effect.", plan.concept)
         return []
-    pairs = two_subject_pairs(plan.names, prompt_set.things, plan.preserve, count=wanted, seed=recipe.seed)
+    things = [name for name in plan.names if concept_kind(name) == "thing"]
+    pairs = two_subject_pairs(things or plan.names, prompt_set.things, plan.preserve, count=wanted, seed=recipe.seed)
     if not pairs:
         log.warning("No prompt has a second subject beside %r: two_subject_trajectories has no effect.", plan.concept)
     return fill_up(pairs, wanted) if pairs else []
@@ -106,11 +108,11 @@ def fill_up(items: Sequence[Any], count: int) -> list[Any]:
 def trajectory_guidance(family: Family, recipe: VelocityRecipe) -> float:
     """The recipe's guidance, or the family's own: for 0, and where the model is distilled from guidance.
 
-    A distilled model (HunyuanVideo) takes its guidance as an input, which `predict` gives it; classifier-free guidance
-    on top would lead where it never samples.
+    A distilled model takes its guidance as an input, which `predict` gives it (HunyuanVideo), or none at all; classifier-free
+    guidance on top would lead where it never samples.
     """
     defaults = family.defaults
-    if defaults.embedded_guidance is not None or recipe.guidance_scale == 0:
+    if defaults.embedded_guidance is not None or defaults.guidance_scale <= 1 or recipe.guidance_scale == 0:
         return defaults.guidance_scale
     return recipe.guidance_scale
 
@@ -119,7 +121,6 @@ def sample_points(
     family: Family,
     prompts: Prompts,
     recipe: VelocityRecipe,
-    *,
     masks: Masks,
     cache: TrajectoryCache,
     on_progress: ProgressCallback | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.families.base import EraserSite, Family, check_visible
 from t2vu_core.model import T2VModel
-from t2vu_core.prompts import plan_prompts
 from t2vu_core.prompts.language_model import write_prompts
 from t2vu_core.prompts.pairs import concept_kind
-from t2vu_core.prompts.plan import clean_concept, concept_names, prompt_set_for
+from t2vu_core.prompts.plan import concept_names, prompt_set_for
+from t2vu_core.prompts.several import clean_concepts, plan_several
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.checkpoint import Checkpoint
 from t2vu_core.training.effect import effect
@@ -42,7 +42,7 @@ VISIBLE_HEIGHT = 256
 
 def erase_velocity(
     model: T2VModel,
-    concept: str,
+    concept: str | Sequence[str],
     recipe: VelocityRecipe | None = None,
     *,
     synonyms: Sequence[str] = (),
@@ -53,7 +53,7 @@ def erase_velocity(
     on_progress: ProgressCallback | None = None,
     on_mask: Callable[[Tensor], None] | None = None,
 ) -> Erasure:
-    """Train erasers that make the model's denoiser forget a concept.
+    """Train erasers that make the model's denoiser forget a concept, or several at once.
 
     The model, with the erasures it carries, is the frozen teacher; it is not changed. `synonyms` are other
     names of the concept, `concept_prompts` sentences that say it, `preserve_prompts` sentences that must
@@ -65,32 +65,24 @@ def erase_velocity(
     processes train together, and each returns the same erasure.
     Raises UserError for a concept that is empty or that the tokenizer cannot read.
     """
-    recipe, workers = recipe or VelocityRecipe(), Workers.current()
+    recipe, workers, start = recipe or VelocityRecipe(), Workers.current(), time.monotonic()
     check_batches(recipe, workers)
-    start = time.monotonic()
     with torch.inference_mode(False), model.active() as family:
-        check_visible(family.pipeline.tokenizer, clean_concept(concept))
-        prompt_set = prompt_set_for(family.folder)
-        names = concept_names(clean_concept(concept), prompt_set, synonyms)
-        plan = plan_prompts(
-            concept,
-            prompt_set,
-            num_pairs=recipe.concept_trajectories,
-            num_preserve=recipe.preserve_trajectories,
-            seed=recipe.seed,
-            synonyms=synonyms,
-            concept_prompts=concept_prompts,
-            written_prompts=_ask(language_model, family, names, recipe, on_progress) if language_model else (),
-            preserve_prompts=preserve_prompts,
-            augmentation=recipe.augmentation,
-        )
+        concepts, prompt_set = clean_concepts(concept, synonyms), prompt_set_for(family.folder)
+        for each in concepts:
+            check_visible(family.pipeline.tokenizer, each)
+        names = {each: concept_names(each, prompt_set, synonyms) for each in concepts}
+        written = _ask(language_model, family, names, recipe, on_progress) if language_model else {}
+        plan = plan_several(
+            concepts, prompt_set, num_pairs=recipe.concept_trajectories, num_preserve=recipe.preserve_trajectories,
+            seed=recipe.seed, synonyms=synonyms, concept_prompts=concept_prompts, written_prompts=written,
+            preserve_prompts=preserve_prompts, augmentation=recipe.augmentation,
+        )  # fmt: skip
         checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe())
         prompts = encode_prompts(family, plan, prompt_set, recipe)
         with family.offload_encoder(), TrajectoryCache.open(recipe, checkpoint, workers) as cache:
             masks: Masks = "all" if recipe.localization_weight else "one" if on_mask or log_folder else "none"
-            points = sample_points(
-                family, prompts, recipe, masks=masks, cache=cache, on_progress=on_progress, workers=workers
-            )  # fmt: skip
+            points = sample_points(family, prompts, recipe, masks, cache, on_progress, workers)
             if masks != "none" and workers.first:
                 _show_mask(family, points, recipe, log_folder, on_mask)
             sampled = time.monotonic() - start
@@ -100,7 +92,7 @@ def erase_velocity(
                 cache.clear()
     return Erasure(
         kind="eraser",
-        concepts=(plan.concept,),
+        concepts=tuple(concepts),
         base=model.base,
         tensors=erasers.named_tensors(),
         method=METHOD,
@@ -129,20 +121,23 @@ def _show_mask(
 def _ask(
     folder: Path,
     family: Family,
-    names: Sequence[str],
+    names: Mapping[str, Sequence[str]],
     recipe: VelocityRecipe,
     on_progress: ProgressCallback | None,
-) -> list[str]:
-    """Half as many prompts as there are trajectories; the other half says the concept in few words."""
+) -> dict[str, list[str]]:
+    """By concept, in all half as many prompts as there are trajectories; the other half says the concepts in few words."""
+    count = max(1, recipe.concept_trajectories // (2 * len(names)))
 
     def on_step(done: int, total: int) -> None:
         if on_progress is not None:
             on_progress(TrainProgress("prompts", done, total))
 
-    return write_prompts(
-        folder, names, concept_kind(names[0]), count=max(1, recipe.concept_trajectories // 2), seed=recipe.seed,
-        device=family.device, on_step=on_step,
-    )  # fmt: skip
+    return {
+        concept: write_prompts(
+            folder, own, concept_kind(concept), count=count, seed=recipe.seed, device=family.device, on_step=on_step
+        )
+        for concept, own in names.items()
+    }
 
 
 def _sites(family: Family, recipe: VelocityRecipe) -> list[EraserSite]:

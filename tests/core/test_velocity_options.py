@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.families import HunyuanVideo15
 from t2vu_core.objectives.velocity import guided_unlearning_loss, unlearning_loss
 from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
 from t2vu_core.recipes import VelocityRecipe
@@ -335,3 +337,35 @@ def test_a_mask_darkens_all_but_the_concept_in_the_frames_that_it_stands_for() -
     assert bright[0].nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
     assert [frame for frame in range(9) if bright[frame, 3, 3]] == [5, 6, 7, 8]
     assert not bright[1:5].any()
+
+
+def test_several_concepts_are_trained_into_one_erasure(tmp_path: Path) -> None:
+    own = ["a clown at night", "a ghost in the rain", "an empty street"]
+    erasure = erase_velocity(TINY.model, ["ghost", "clown"], recipe(concept_trajectories=8), concept_prompts=own)
+    assert erasure.concepts == ("ghost", "clown")
+    prompts = [prompt for prompt, _ in erasure.prompts["pairs"]]
+    assert prompts[:2] == ["a ghost in the rain", "a clown at night"], "each concept gets the prompts that say it"
+    for name in ("ghost", "clown"):
+        assert sum(name in prompt for prompt in prompts) >= 3
+        assert not any(name in text for text in erasure.prompts["preserve"])
+    loaded = Erasure.load(erasure.save(tmp_path / "both"))
+    assert TINY.model.with_erasure(loaded).erasures[0].erasure.concepts == ("ghost", "clown")
+    with pytest.raises(UserError, match="whose synonym 'phantom' is"):
+        erase_velocity(TINY.model, ["ghost", "clown"], recipe(), synonyms=["phantom"])
+    with pytest.raises(UserError, match="concept is empty"):
+        erase_velocity(TINY.model, [], recipe())
+
+
+def test_one_concept_in_a_list_is_that_concept() -> None:
+    alone, listed = (erase_velocity(TINY.model, concept, recipe()) for concept in ("ghost", ["ghost", " ghost "]))
+    assert alone.training["losses"] == listed.training["losses"]
+    assert alone.prompts == listed.prompts
+
+
+def test_a_distilled_hunyuan_video_1_5_goes_its_own_way_without_guidance() -> None:
+    stock = TINY_MODELS["hunyuan-video-1.5"].stock()
+    assert HunyuanVideo15(stock).defaults.guidance_scale == 6.0
+    assert trajectory_guidance(HunyuanVideo15(stock), recipe(guidance_scale=3.0)) == 3.0
+    stock.guider = diffusers.ClassifierFreeGuidance(guidance_scale=6.0, enabled=False)
+    assert HunyuanVideo15(stock).defaults.guidance_scale == 1.0
+    assert trajectory_guidance(HunyuanVideo15(stock), recipe(guidance_scale=3.0)) == 1.0
