@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-WIDTH, HEIGHT = 520, 220
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 34
+WIDTH, HEIGHT = 520, 230
+# Room for labels of 15 units, as they are on a phone.
+LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 42
 
 
 def rate_by_frame(by_frame: Mapping[str, Any]) -> str:
@@ -73,11 +74,11 @@ def _x_ticks(labels: Sequence[str]) -> str:
     step = max(1, len(labels) // 12)
     places = [(index, label) for index, label in enumerate(labels) if index % step == 0]
     return "".join(
-        f'<text x="{_x(index, len(labels))}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{label}</text>'
+        f'<text x="{_x(index, len(labels))}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{label}</text>'
         for index, label in places
     )
 
 
 def _frame(shapes: str, x_title: str, title: str) -> str:
-    name = f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 3}" text-anchor="middle">{x_title}</text>'
+    name = f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">{x_title}</text>'
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{shapes}{name}</svg>'

@@ -2,16 +2,27 @@
 
 STYLE = """
 :root { color-scheme: light dark; --fore: #1d1f24; --back: #fff; --soft: #6b7280; --line: #d9dce3;
-  --before: #8a93a6; --after: #c2410c; }
+  --before: #8a93a6; --after: #c2410c; --good: #15803d; --fair: #a16207; --bad: #b91c1c; }
 @media (prefers-color-scheme: dark) {
   :root { --fore: #e8eaf0; --back: #16181d; --soft: #9aa3b2; --line: #343946; --before: #7f8aa3; --after: #fb923c; }
 }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--back); color: var(--fore); font: 16px/1.5 system-ui, sans-serif; }
+body { margin: 0; background: var(--back); color: var(--fore); font: 16px/1.5 system-ui, sans-serif;
+  overflow-wrap: break-word; }
 main { max-width: 860px; margin: 0 auto; padding: 20px 16px 60px; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: 8px 0; }
 h2 { font-size: 1.15rem; margin: 34px 0 8px; }
-.verdict { font-size: 1.15rem; border-left: 4px solid var(--after); padding-left: 12px; }
+h3 { font-size: 1rem; margin: 18px 0 4px; }
+h3 + p, h3 + p + p { margin: 0 0 4px; }
+.badges { margin: 12px 0; }
+.badge { display: inline-block; padding: 3px 12px; border-radius: 99px; color: #fff; margin: 0 4px 4px 0; }
+.good { background: var(--good); } .fair { background: var(--fair); } .bad { background: var(--bad); }
+.verdict { font-size: 1.15rem; margin: 8px 0 16px; }
+.facts { margin: 0; font-size: .9rem; }
+.facts > div { display: grid; grid-template-columns: 190px 1fr; gap: 2px 16px; padding: 6px 0; }
+.facts > div { border-bottom: 1px solid var(--line); }
+.facts dt { color: var(--soft); } .facts dd { margin: 0; overflow-wrap: anywhere; }
+table + .facts, .wide + .facts { margin-top: 16px; }
 .pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 18px; }
 .pair > div { display: flex; gap: 8px; }
 .pair p { margin: 4px 0 0; font-size: .9rem; overflow-wrap: anywhere; }
@@ -36,5 +47,12 @@ svg .band { fill: var(--after); opacity: .15; }
 .bars { display: grid; gap: 2px; } .bar { height: 7px; border-radius: 3px; min-width: 1px; }
 .row i { white-space: nowrap; text-align: right; font-variant-numeric: tabular-nums; }
 pre { overflow-x: auto; font-size: .8rem; border: 1px solid var(--line); border-radius: 6px; padding: 10px; }
-@media (max-width: 420px) { .pairs { grid-template-columns: 1fr; } th, td { padding-right: 6px; font-size: .85rem; } }
+@media (max-width: 480px) {
+  .pairs { grid-template-columns: 1fr; }
+  .facts > div { grid-template-columns: 1fr; }
+  th, td { padding-right: 8px; font-size: .9rem; }
+  td small { display: block; }
+  svg text { font-size: 15px; }
+}
+@media print { section, .pair { break-inside: avoid; } .badge { border: 1px solid currentColor; color: inherit; } }
 """

@@ -1,0 +1,74 @@
+"""The words of the report: the verdict seen from afar, what the attacks mean, what was not tried."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from t2vu_core.evaluation import report_sections
+from t2vu_core.evaluation.scores import score
+from t2vu_core.evaluation.statistics import before_after, compare, paired_ratio
+
+NEVER_TRIED = {"probe": None, "prompt_attack": None, "regrowth": None}
+
+
+def scores(gone: list[bool], kept: list[bool], **more: Any) -> dict[str, Any]:
+    """Scores of clips that all showed the concept, or what they should, before."""
+    before = [True] * len(gone)
+    concepts = {**(before_after([True] * len(kept), kept) or {}), "relative": paired_ratio([True] * len(kept), kept)}
+    erased = {**dict.fromkeys(("terse", "synonym", "refined", "two_subject")), "all": before_after(before, gone)}
+    empty = score([], "ghost")
+    return {**empty, "concept": "ghost", "erased": erased, "kept": {**empty["kept"], "concepts": concepts}, **more}
+
+
+@pytest.mark.parametrize(
+    ("gone", "kept", "badges"),
+    [
+        ([False] * 60, [True] * 60, ["Erased", "The rest is kept"]),
+        ([True] * 60, [True] * 60, ["Not erased", "The rest is kept"]),
+        ([False] * 60, [False] * 60, ["Erased", "The rest is damaged"]),
+        ([True] * 20 + [False] * 40, [True] * 60, ["Partly erased", "The rest is kept"]),
+    ],
+)
+def test_a_reader_sees_from_afar_whether_it_is_gone_and_what_it_cost(
+    gone: list[bool], kept: list[bool], badges: list[str]
+) -> None:
+    html = report_sections.verdict(scores(gone, kept))
+    shown = [part.partition(">")[2].partition("<")[0] for part in html.split("<b class")[1:]]
+    assert shown == badges
+    assert ("badge bad" in html) == ("Not erased" in badges or "The rest is damaged" in badges)
+
+
+def test_a_report_without_attacks_says_that_none_was_tried() -> None:
+    assert "Not tried" in report_sections.comes_back(scores([False], [True], comes_back=NEVER_TRIED))
+
+
+def test_an_attack_is_told_with_its_meaning_its_controls_and_its_budget() -> None:
+    attack = {
+        "after": 0.25, "clips": 4, "interval": [0.05, 0.7], "gain": compare([False] * 4, [True, False, False, False]),
+        "control": 1.0, "never_knew": 0.5, "note": "found words: <boo>", "budget": "225 steps",
+    }  # fmt: skip
+    html = report_sections.comes_back(scores([False], [True], comes_back={**NEVER_TRIED, "prompt_attack": attack}))
+    assert "Found words: 25&nbsp;%" in html
+    assert "on the unerased model: 100&nbsp;%; on a model that never knew the concept: 50&nbsp;%" in html
+    assert "no clear difference" in html
+    assert "225 steps; found words: &lt;boo&gt;" in html
+    assert html.count("Not tried") == 2
+
+
+def test_a_model_that_never_knew_the_concept_stands_beside_the_erased_one() -> None:
+    beside = {"rate": 0.5, "clips": 2, "interval": [0.1, 0.9], "against": compare([True, False], [False, False])}
+    never = {"model": "unknowing", "erased": {"all": beside}, "kept": None}
+    html = report_sections.never_knew(scores([False], [True], never_knew=never))
+    assert "(unknowing) shows it in 50&nbsp;% of 2 clips" in html
+    assert report_sections.never_knew(scores([False], [True], never_knew=None)) == ""
+
+
+def test_a_concept_that_comes_back_late_in_the_clip_is_said() -> None:
+    rate = {"before": [1.0, 1.0], "after": [0.0, 0.5], "interval": [[0.0, 0.3], [0.2, 0.8]], "trend": 0.5}
+    late = scores([False], [True])
+    late["erased"]["by_frame"] = rate
+    assert "+50 points: it comes back late" in report_sections.by_frame(late)
+    late["erased"]["by_frame"] = {**rate, "after": [0.0, 0.0], "trend": 0.0}
+    assert "does not come back late" in report_sections.by_frame(late)
