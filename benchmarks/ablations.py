@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,9 +92,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "model": model.name, "base_hash": model.base.hash, "preset": options.preset, "options": base,
         "meter": settings.preset, "clips_a_register": settings.per_register, "rows": [],
     }  # fmt: skip
+    end = time.monotonic() + 60 * options.minutes
     for cell in tqdm(list(_cells(chosen, options)), desc="ablations", unit="row"):
         name = cell[0]
-        path = out / "rows" / f"{_digest(recipes[name], cell, model, settings, probe=options.probe)}.json"
+        judge = {**asdict(settings), "detector": detector.name, "probe": options.probe}
+        path = out / "rows" / f"{_digest(recipes[name], cell, model, judge)}.json"
+        if not path.is_file() and time.monotonic() > end:
+            continue
         make = partial(measure, methods[name], model, detector, cell, settings, probe=options.probe, out=out)
         # Where a change is the preset's own value, its row is the reference's.
         board["rows"].append({**finished(path, make), "method": name, "settings": dict(CHANGES[name].settings)})
@@ -123,10 +129,10 @@ def _settings(options: argparse.Namespace) -> EvaluationSettings:
     return EvaluationSettings.of(options.evaluation, **fewer)
 
 
-def _digest(recipe: VelocityRecipe, cell: Cell, model: T2VModel, settings: EvaluationSettings, *, probe: bool) -> str:
+def _digest(recipe: VelocityRecipe, cell: Cell, model: T2VModel, judge: Mapping[str, Any]) -> str:
+    """What decides a row: where any of it changes, the row is made anew."""
     _, concept, seed = cell
-    meter = {**settings.sampling(), "clips": [settings.per_register, settings.kept, settings.rounds], "probe": probe}
-    return fingerprint_of({**recipe.describe(), "seed": seed}, concept, model.base.hash, meter)[:16]
+    return fingerprint_of({**recipe.describe(), "seed": seed}, concept, model.base.hash, dict(judge))[:16]
 
 
 def _cells(names: list[str], options: argparse.Namespace) -> Iterator[Cell]:
@@ -158,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         "--clips", type=int, metavar="N", help="clips a register and of other concepts, instead of the preset's"
     )
     parser.add_argument("--probe", action="store_true", help="also try to bring the concept back")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no new row after so long")
     parser.add_argument("--out", default="ablations", help="a folder for rows, clips, ablations.json and ablations.md")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     return parser
