@@ -1,0 +1,102 @@
+"""Few-shot unlearning loses no work: to a loss that is no number, to a kill, to a crash while its file is written."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from t2vu_core.erasure import Erasure
+from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.loop import TrainingDiverged
+from t2vu_core.training.progress import TrainProgress
+from tests.core.tiny_few_shot import TINY, ghostless, recipe
+
+REPOSITORY = Path(__file__).parents[2]
+CHILD = """
+import os, random, signal, sys, threading
+from pathlib import Path
+from t2vu_core.model import load_model
+from t2vu_core.training.few_shot import unlearn_encoder
+from tests.core.tiny_few_shot import recipe
+
+model, log, out, kill_at = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+
+def on_progress(progress):
+    if progress.stage == "training" and progress.step == kill_at:
+        # Somewhere in the next steps: in a forward pass, or while a state is being written.
+        threading.Timer(random.random() * 0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+model = load_model(model, device="cpu")
+unlearn_encoder(model, "ghost", recipe(steps=150), log_folder=log, on_progress=on_progress).save(out)
+"""
+NEVER = -1
+
+
+def test_a_loss_that_is_no_number_keeps_the_steps_before_it_and_the_training_goes_on(tmp_path: Path) -> None:
+    whole = unlearn_encoder(TINY.model, "ghost", recipe(steps=8))
+    broken = False
+
+    def watch(progress: TrainProgress) -> None:
+        nonlocal broken
+        broken = progress.stage == "training" and progress.step == 5
+
+    def infinite(module: Any, args: Any, output: Any) -> Any:
+        return tuple(part * float("inf") for part in output) if broken else output
+
+    handle = TINY.model.family.pipeline.transformer.register_forward_hook(infinite)
+    try:
+        with pytest.raises(TrainingDiverged, match="at step 5"):
+            unlearn_encoder(TINY.model, "ghost", recipe(steps=8), log_folder=tmp_path, on_progress=watch)
+    finally:
+        handle.remove()
+    kept = load_file(tmp_path / "state.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
+    assert not any(module._forward_hooks for module in TINY.model.family.pipeline.text_encoder.modules())
+    resumed = unlearn_encoder(TINY.model, "ghost", recipe(steps=8), log_folder=tmp_path)
+    assert resumed.training["losses"] == whole.training["losses"]
+    assert all(torch.equal(whole.tensors[name], tensor) for name, tensor in resumed.tensors.items())
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_one_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ghostless().save(tmp_path / "ghost")
+    before = file.read_bytes()
+    other = unlearn_encoder(TINY.model, "clown", recipe(steps=1, shots=1))
+
+    def out_of_power(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", out_of_power)
+        with pytest.raises(KeyboardInterrupt):
+            other.save(file)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+    other.save(file)
+    assert Erasure.load(file).concepts == ("clown",)
+
+
+def train(log: Path, out: Path, kill_at: int) -> int:
+    command = [sys.executable, "-c", CHILD, TINY.folder, log, out, str(kill_at)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, timeout=600).returncode
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_random_points_ends_bit_for_bit_as_one_that_was_not(tmp_path: Path) -> None:
+    """Slow because every life of the training is a process of its own that imports torch."""
+    points = sorted(random.sample(range(26, 100), 2))
+    assert train(tmp_path / "whole", tmp_path / "whole.safetensors", NEVER) == 0
+    for point in points:
+        assert train(tmp_path / "log", tmp_path / "resumed.safetensors", point) == -signal.SIGKILL, points
+        assert not (tmp_path / "resumed.safetensors").exists()
+    assert train(tmp_path / "log", tmp_path / "resumed.safetensors", NEVER) == 0
+    whole, resumed = (Erasure.load(tmp_path / f"{name}.safetensors") for name in ("whole", "resumed"))
+    assert whole.training["losses"] == resumed.training["losses"], points
+    assert all(torch.equal(whole.tensors[name], tensor) for name, tensor in resumed.tensors.items()), points
