@@ -45,7 +45,8 @@ def passes() -> Iterator[list[bool]]:
 def test_our_step_is_one_pass_and_the_ports_are_five(passes: list[bool]) -> None:
     measure(job("ours"))
     assert sum(passes) == STEPS
-    assert len(passes) == STEPS + 2, "two steps of one trajectory, and a pass a step"
+    looks = 2 * 2
+    assert len(passes) == 2 + STEPS + looks, "two steps of a trajectory, a pass a step, and a look at both points before and after"
     passes.clear()
     measure(job("port"))
     assert passes == [False, False, False, True, True] * STEPS
