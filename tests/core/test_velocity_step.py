@@ -46,7 +46,7 @@ def test_our_step_is_one_pass_and_the_ports_are_five(passes: list[bool]) -> None
     measure(job("ours"))
     assert sum(passes) == STEPS
     looks = 2 * 2
-    assert len(passes) == 2 + STEPS + looks, "two steps of a trajectory, a pass a step, and a look at both points before and after"
+    assert len(passes) == 2 + STEPS + looks, "two steps of a trajectory, a pass a step, a look at both points"
     passes.clear()
     measure(job("port"))
     assert passes == [False, False, False, True, True] * STEPS
