@@ -69,7 +69,9 @@ def make_text_encoder(vocabulary_size: int, *, width: int = 160, layers: int = 3
         relative_attention_num_buckets=16,
         relative_attention_max_distance=48,
     )
-    return T5EncoderModel(config)
+    model = T5EncoderModel(config)
+    _look_at_neighbours(model)
+    return model
 
 
 def make_vae(*, width: int = 48) -> AutoencoderKLLTXVideo:
@@ -144,6 +146,19 @@ def make_scheduler() -> CogVideoXDDIMScheduler:
         rescale_betas_zero_snr=True,
         snr_shift_scale=1.0,
     )
+
+
+def _look_at_neighbours(text_encoder: T5EncoderModel, *, bias: float = 4.0) -> None:
+    """Four heads start with their eyes on the words one and two places before and behind.
+
+    Started evenly, the encoder stays a bag of words for as long as we trained it: "a ghost and a cat" read like
+    "a cat and a ghost", and the denoiser drew a blend of both in both places.
+    """
+    table = text_encoder.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
+    behind = table.num_embeddings // 2
+    with torch.no_grad():
+        for head, bucket in enumerate((1, 2, behind + 1, behind + 2)):
+            table.weight[bucket, head] += bias
 
 
 def _zero(linear: nn.Linear) -> None:

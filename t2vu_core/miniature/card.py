@@ -76,5 +76,13 @@ def page(card: dict[str, Any]) -> str:
         f"{measured['megabytes']} MiB with the detector. Built by `t2vu miniature build --name {card['name']}` on "
         f"{built['machine']['cores']} cores ({built['machine']['processor']}, torch {built['machine']['torch']}); "
         + "minutes per stage: " + ", ".join(f"{stage} {value}" for stage, value in minutes.items()) + ".",
+        *_later(built),
         "",
     ])  # fmt: skip
+
+
+def _later(built: dict[str, Any]) -> list[str]:
+    """What was done to the weights after they were built."""
+    rounds = built.get("further_minutes", [])
+    trained = [f"Then trained further (`--further`) for {' and '.join(f'{minutes:g}' for minutes in rounds)} minutes."]
+    return (trained if rounds else []) + built.get("notes", [])

@@ -82,7 +82,7 @@ def _read(
     without: str | None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Fresh captions -> their facts (count, 5) and the logits of each fact."""
-    labels = sample_labels_without(without, count, generator, two_subjects=0.25)
+    labels = sample_labels_without(without, count, generator, two_subjects=0.5)
     captions = [caption(row, rng, register=rng.choice(REGISTERS)) for row in labels.tolist()]
     tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
     with torch.autocast("cpu", torch.bfloat16):

@@ -95,7 +95,13 @@ def shows(labels: Tensor, concept: str) -> Tensor:
 
 def render(labels: Tensor, generator: torch.Generator, *, chunk: int = 64) -> Tensor:
     """Draw the labelled clips. labels (n, 5) -> (n, 9, 3, 32, 32) in [-1, 1]."""
-    return torch.cat([_render_chunk(part, generator) for part in labels.split(chunk)])
+    return render_with_coverage(labels, generator, chunk=chunk)[0]
+
+
+def render_with_coverage(labels: Tensor, generator: torch.Generator, *, chunk: int = 64) -> tuple[Tensor, Tensor]:
+    """The same clips, and how much of each pixel the subjects cover: (n, 9, 1, 32, 32) in [0, 1]."""
+    parts = [_render_chunk(part, generator) for part in labels.split(chunk)]
+    return torch.cat([clips for clips, _ in parts]), torch.cat([coverage for _, coverage in parts])
 
 
 def build_sprites(font_path: str, out: Path = _SPRITES_FILE) -> None:
@@ -126,7 +132,7 @@ def _sprites() -> dict[int, Tensor]:
     return {int(name): pixels.float() / 255 for name, pixels in load_file(str(_SPRITES_FILE)).items()}
 
 
-def _render_chunk(labels: Tensor, generator: torch.Generator) -> Tensor:
+def _render_chunk(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     first = labels[:, FIRST]
     pair = labels[:, SECOND] != NOBODY
     radius, x, y, shift = _trajectories(labels[:, MOTION], pair, generator)
@@ -134,7 +140,7 @@ def _render_chunk(labels: Tensor, generator: torch.Generator) -> Tensor:
     image, alpha = _paste(image, first, radius, x - shift, y)
     image, alpha_second = _paste(image, labels[:, SECOND], radius, x + shift, y)
     alpha = alpha_second + (1 - alpha_second) * alpha
-    return _apply_style(image, alpha, labels[:, STYLE]).clamp(0, 1) * 2 - 1
+    return _apply_style(image, alpha, labels[:, STYLE]).clamp(0, 1) * 2 - 1, alpha
 
 
 def _trajectories(motion: Tensor, pair: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
