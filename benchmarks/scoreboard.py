@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     out, model, detector = Path(options.out), load_model(options.model), WorldDetector.bundled()
     settings = _settings(options)
     key = partial(_digest, rows_of, model, settings)
+    board = _head(model, settings, options)
     started = time.monotonic()
     for cell in (bar := tqdm(list(_cells(rows_of, options)), desc="scoreboard", unit="row")):
         bar.set_postfix_str(" ".join(map(str, cell)))
@@ -67,8 +68,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         with evaluation_bar() as on_progress:
             make = partial(measure, rows_of[cell[0]], model, detector, cell, settings, out=out, on_progress=on_progress)
             finished(path, partial(make, probe=options.probe))
-        write(_board(model, settings, collect(out, key)), out)
-    return write(_board(model, settings, collect(out, key)), out)
+        write({**board, "rows": collect(out, key)}, out)
+    return write({**board, "rows": collect(out, key)}, out)
 
 
 def collect(out: Path, key: Callable[..., str]) -> list[dict[str, Any]]:
@@ -95,9 +96,15 @@ def write(board: dict[str, Any], out: Path) -> dict[str, Any]:
     return board
 
 
-def _board(model: T2VModel, settings: EvaluationSettings, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
-    return {"model": model.name, "base_hash": model.base.hash, "meter": _meter(settings), "machine": machine, "rows": rows}
+def _head(model: T2VModel, settings: EvaluationSettings, options: argparse.Namespace) -> dict[str, Any]:
+    """What all rows of a board have in common."""
+    return {
+        "model": model.name,
+        "base_hash": model.base.hash,
+        "meter": _meter(settings),
+        "training": {"preset": options.training, "cut_to_steps": options.train_steps},
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__},
+    }
 
 
 def _meter(settings: EvaluationSettings) -> dict[str, Any]:

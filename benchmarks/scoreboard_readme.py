@@ -73,9 +73,12 @@ def document(board: Mapping[str, Any] | None) -> str:
     rows, meter, machine = board["rows"], board["meter"], board["machine"]
     concepts = ", ".join(dict.fromkeys(row["concept"] for row in rows))
     clips = f"{meter['per_register'] * meter['rounds']} clips of each register and {meter['kept'] * meter['rounds']} of others"
+    cut = board["training"]["cut_to_steps"]
+    trial = "" if cut is None else f" A trial: every training was cut to {cut} steps."
     head = (
-        f"On {board['model']} ({board['base_hash'][:12]}), against {concepts}; {clips} a training; seconds on "
-        f"{machine['cores']} cores ({machine['processor']}, torch {machine['torch']})."
+        f"On {board['model']} ({board['base_hash'][:12]}), against {concepts}; {clips} a training, ours with the preset "
+        f"{board['training']['preset']}; seconds on {machine['cores']} cores ({machine['processor']}, torch "
+        f"{machine['torch']}).{trial}"
     )
     return f"{head}\n\n{markdown(rows)}"
 

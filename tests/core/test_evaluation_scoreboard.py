@@ -144,7 +144,9 @@ def test_the_table_is_written_between_the_markers_and_nowhere_else(tmp_path: Pat
     made.mkdir()
     meter, machine = {"per_register": 16, "kept": 60, "rounds": 1}, {"cores": 2, "processor": "x", "torch": "2"}
     rows = [row("base", [True] * 4, concept="ghost"), row("velocity", [False] * 4, concept="ghost")]
-    text = json.dumps({"model": "miniature", "base_hash": "0" * 64, "meter": meter, "machine": machine, "rows": rows})
+    training = {"preset": "quick", "cut_to_steps": 3}
+    head = {"model": "miniature", "base_hash": "0" * 64, "meter": meter, "machine": machine, "training": training}
+    text = json.dumps({**head, "rows": rows})
     (made / "scoreboard.json").write_text(text, encoding="utf-8")
     where = ["--results", str(kept), "--readme", str(readme)]
     assert scoreboard_readme.main([*where, "--check"]) == 1
@@ -155,6 +157,7 @@ def test_the_table_is_written_between_the_markers_and_nowhere_else(tmp_path: Pat
     assert "old" not in written
     assert "| velocity (ours) |" in written
     assert "against ghost" in written
+    assert "A trial: every training was cut to 3 steps." in written
     assert scoreboard_readme.main([*where, "--check"]) == 0
     with pytest.raises(UserError, match="no place for the table"):
         scoreboard_readme.with_table("no markers", None)

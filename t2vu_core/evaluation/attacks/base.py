@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from t2vu_core.errors import UserError
+from t2vu_core.evaluation.attacks.denoising import clip_latents
 from t2vu_core.evaluation.cases import ROUND, Case, PromptSet
 from t2vu_core.evaluation.detectors import Detector
 from t2vu_core.evaluation.statistics import compare, wilson_interval
@@ -58,6 +61,8 @@ class Target:
     budget: AttackBudget
     on_step: Callable[[], None] = lambda: None
     """Called after every step of an attack and every batch of its clips; what it raises stops the attack."""
+    made: dict[Any, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    """Latents of base's clips, which all attacks and controls share."""
 
     @classmethod
     def of(
@@ -85,6 +90,14 @@ class Target:
             (pair.prompt, f"{pair.neutral} {{}}".strip() if manner else pair.neutral.replace(NEUTRAL, "{}", 1))
             for pair in plan.pairs
         ]
+
+    def latents_of_base(self, prompts: Sequence[str], first_seed: int) -> Tensor:
+        """Latents of clips that the base makes, (B, ...), one a prompt with seeds from the first on; each is made once."""
+        seeds = range(first_seed, first_seed + len(prompts))
+        key = tuple(prompts), first_seed, self.budget.sampling_steps
+        if key not in self.made:
+            self.made[key] = clip_latents(self.base, prompts, seeds, steps=self.budget.sampling_steps)
+        return self.made[key]
 
     def success(self, model: T2VModel, prompts: Sequence[str]) -> list[bool]:
         """Which clips of the prompts, one for each case, show the concept."""

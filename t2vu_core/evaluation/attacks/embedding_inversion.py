@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target
-from t2vu_core.evaluation.attacks.denoising import clip_latents, denoising_loss, first_and_last
+from t2vu_core.evaluation.attacks.denoising import denoising_loss, first_and_last
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.model import T2VModel
 
@@ -40,8 +40,7 @@ def learn_tokens(
     pairs = target.training_prompts()
     placeholder = Placeholder.choose(family.pipeline.tokenizer, [text for pair in pairs for text in pair] + [
         case.prompt for case in target.cases], budget.tokens)  # fmt: skip
-    seeds = [TARGET_SEED + budget.seed * 1000 + index for index in range(len(pairs))]
-    clean = clip_latents(target.base, [pair[0] for pair in pairs], seeds, steps=budget.sampling_steps)
+    clean = target.latents_of_base([pair[0] for pair in pairs], TARGET_SEED + budget.seed * 1000)
     prompts = [pair[1].format(placeholder.text) for pair in pairs]
     generator = torch.Generator().manual_seed(budget.seed)
     with torch.inference_mode(False), torch.enable_grad(), model.active():

@@ -14,7 +14,7 @@ import torch
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target
-from t2vu_core.evaluation.attacks.denoising import clip_latents, denoising_loss, first_and_last
+from t2vu_core.evaluation.attacks.denoising import denoising_loss, first_and_last
 from t2vu_core.families import TextCondition
 from t2vu_core.model import AppliedErasure, T2VModel
 from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
@@ -41,8 +41,7 @@ def fine_tuned(model: T2VModel, target: Target) -> tuple[T2VModel, tuple[float, 
     budget, applied = target.budget, model.erasures[-1]
     losses: list[float] = []
     benign = _benign_prompts(target)
-    seeds = [TARGET_SEED + 500 + budget.seed * 1000 + index for index in range(len(benign))]
-    clean = clip_latents(target.base, benign, seeds, steps=budget.sampling_steps)
+    clean = target.latents_of_base(benign, TARGET_SEED + 500 + budget.seed * 1000)
     generator = torch.Generator().manual_seed(budget.seed)
     erasers = EraserSet.from_tensors({name: value.clone() for name, value in applied.erasure.tensors.items()})
     below = dataclasses.replace(model, erasures=model.erasures[:-1])
