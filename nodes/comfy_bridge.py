@@ -50,6 +50,15 @@ def _add_folders(kind: str, folders: list[str], extensions: set[str]) -> None:
     folder_paths.folder_names_and_paths[kind] = ([*known, *(f for f in folders if f not in known)], extensions)
 
 
+Cancelled = comfy.model_management.InterruptProcessingException
+"""What a report raises once the user has cancelled."""
+
+
+def cancel_the_rest() -> None:
+    """Stop the run before the next node; what this node gives stays in ComfyUI's cache."""
+    comfy.model_management.interrupt_current_processing()
+
+
 class Progress:
     """A node's progress bar, text and preview. Every report is also where ComfyUI's cancel takes effect."""
 

@@ -125,6 +125,7 @@ class FewShotUnlearn(io.ComfyNode):
             on_progress=on_progress,
         )
         view.progress.say(f"{encoder.training['remaining']:.0%} of the concept is left to the denoiser; sample to see")
+        view.close()
         return io.NodeOutput(encoder, shown[:, 0].movedim(1, -1).contiguous(), loss_picture(view.losses))
 
 

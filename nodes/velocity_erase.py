@@ -41,11 +41,10 @@ class VelocityErase(io.ComfyNode):
             search_aliases=["erase concept", "unlearn", "t2vunlearning", "train"],
             inputs=[
                 Model.Input("model", tooltip="The model to erase from."),
-                io.String.Input(
+                text_input(
                     "concept",
-                    default="",
+                    "What is to go, in the words of a prompt: a character, an object, a style. Several concepts: one a line.",
                     placeholder="ghost",
-                    tooltip="What is to go, in the words of a prompt: a character, an object, or a style.",
                 ),
                 preset_input(PRESETS),
                 seed_input("Seed of the training. The same seed gives the same eraser."),
@@ -98,7 +97,7 @@ class VelocityErase(io.ComfyNode):
         comfy_bridge.make_room()
         eraser = erase_velocity(
             model,
-            concept,
+            lines(concept),
             recipe,
             synonyms=lines(synonyms),
             concept_prompts=lines(concept_prompts),
@@ -107,6 +106,9 @@ class VelocityErase(io.ComfyNode):
             on_progress=view,
             on_mask=masked.append,
         )
+        if warning := eraser.training["warning"]:
+            view.progress.say(warning)
+        view.close()
         return io.NodeOutput(eraser, loss_picture(view.losses), masked[0].movedim(1, -1))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from t2vu_core import Erasure
 from tests.nodes.conftest import Trained
 from tests.nodes.graphs import apply, erase, frames_of, load, node, pixels, refusal, sample, sampled
 from tools.comfyui import ComfyServer, queue
@@ -109,7 +110,28 @@ def test_saving_twice_keeps_both_files(comfy: ComfyServer, eraser_name: str) -> 
     assert {"twice.safetensors", "twice_2.safetensors"} <= set(names)
 
 
-def test_cancelling_a_training_leaves_no_file_and_a_working_server(comfy: ComfyServer) -> None:
+def test_a_cancelled_training_keeps_what_it_has_learned(comfy: ComfyServer) -> None:
+    """The run stops there; the next one saves what was trained, without training again."""
+
+    def cancel_in_training(event: Event, control: Control) -> None:
+        if event.type == "text" and b"training 3/" in event.payload:
+            control.interrupt()
+
+    graph: Graph = {
+        "load": load(),
+        "erase": erase(seed=98, steps=1000),
+        "save": node("T2VUSaveErasure", erasure=["erase", 0], name="kept", overwrite=False),
+    }
+    assert queue(comfy.url, graph, cancel_in_training).of("execution_interrupted")
+    assert not list((comfy.base / "output").rglob("kept*"))
+    again = queue(comfy.url, graph)
+    assert again.succeeded
+    assert "erase" in again.cached
+    (saved,) = (comfy.base / "output").rglob("kept*")
+    assert 3 <= len(Erasure.load(saved).training["losses"]) < 20
+
+
+def test_cancelling_before_a_training_leaves_no_file_and_a_working_server(comfy: ComfyServer) -> None:
     def cancel_at_once(event: Event, control: Control) -> None:
         if event.type == "text":
             control.interrupt()
