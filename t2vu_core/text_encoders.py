@@ -93,6 +93,15 @@ def kind_of(encoder: nn.Module) -> EncoderKind:
     raise UserError(f"The text encoder is a {type(encoder).__name__}, which is not known here; known are {known}.")
 
 
+def encoder_layers(encoder: nn.Module) -> list[nn.Module]:
+    """The layers that follow each other in an encoder: what holds one feed-forward layer each, in the outermost list."""
+    kind = kind_of(encoder)
+    for stack in encoder.modules():
+        if isinstance(stack, nn.ModuleList) and any(_is_a(inner, kind.feed_forward) for inner in stack.modules()):
+            return list(stack)
+    return []
+
+
 def encoder_facts(pipeline: Any) -> dict[str, EncoderFacts]:
     """What is told of each text encoder of a pipeline."""
     return {

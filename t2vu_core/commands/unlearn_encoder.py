@@ -12,14 +12,14 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from t2vu_core.commands.erase import log_folder_of, parse_options, read_prompts
+from t2vu_core.commands.erase import kept_on_interrupt, log_folder_of, parse_options, read_prompts
 from t2vu_core.commands.options import DTYPES, add_model, open_model, training_bar
 from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
 from t2vu_core.image_model import ImageModel, load_image_model
 from t2vu_core.objectives.few_shot import OBJECTIVES
 from t2vu_core.recipes import PRESETS, FewShotRecipe
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot import STOPPED, unlearn_encoder
 
 HELP = "make a model's text encoder forget a concept, from a few images"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     prompts = {name: read_prompts(getattr(options, name)) for name in ("concept_prompts", "preserve_prompts")}
     images = None if options.images is None else read_images(Path(options.images))
     model = open_model(options)
-    with training_bar() as on_progress:
+    with training_bar() as bar, kept_on_interrupt(bar) as on_progress:
         erasure = unlearn_encoder(
             model, options.concept, recipe, image_model=_image_model(options), images=images, synonyms=options.synonym,
             log_folder=log_folder, on_progress=on_progress, **prompts,
@@ -83,9 +83,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> str:
     """What was written; what the denoiser hears is no proof, so it says what to do next."""
     concepts = ", ".join(map(repr, result["concepts"]))
+    stopped = " It was stopped there; --log and --resume would go on." if result["ended"] == STOPPED else ""
     return (
         f"{result['out']} ({result['bytes'] / 2**20:.1f} MiB): a text encoder without {concepts}, {result['steps']} steps in "
-        f"{result['seconds']} s, shots {result['shots']}.\n"
+        f"{result['seconds']} s, shots {result['shots']}.{stopped}\n"
         "It is not measured yet: `t2vu evaluate` says what is gone and what was kept."
     )
 

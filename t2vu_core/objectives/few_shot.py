@@ -46,7 +46,7 @@ def anchor(v_student: Tensor, v_neutral: Tensor) -> Tensor:
 
 
 def ascent_trust_region(v_student: Tensor, v_true: Tensor, moved_B: Tensor, radius: float) -> Tensor:
-    """`ascent` with a wall: `-|v' - v|^2 + w relu(moved - radius)^2`, the wall as steep as the ascent is long.
+    """`ascent` with a wall, ours: `-|v' - v|^2 + w relu(moved - radius)^2`, the wall as steep as the ascent is long.
 
     `moved_B` is how far the embeddings of each prompt have moved (`distance`). Give it the prediction for
     embeddings that `within` holds in the ball of that radius: the first term is then bounded, since a denoiser
@@ -69,11 +69,6 @@ def distance(embeds_BSD: Tensor, frozen_BSD: Tensor, mask_BS: Tensor | None = No
     size = (frozen_BSD * weight).float().flatten(1).pow(2).sum(1)
     # The square root has no gradient at zero, where every training starts.
     return (moved / size.clamp_min(1e-12) + 1e-12).sqrt()
-
-
-def preserve_embeddings(embeds_BSD: Tensor, frozen_BSD: Tensor, mask_BS: Tensor | None, scale: float) -> Tensor:
-    """Mean squared movement of the preserve prompts' embeddings, in units of `scale` (0 to infinity)."""
-    return distance(embeds_BSD, frozen_BSD, mask_BS).pow(2).mean() / scale
 
 
 def preserve_predictions(v_student: Tensor, v_frozen: Tensor) -> Tensor:

@@ -44,6 +44,8 @@ from t2vu_core.training.shot_models import ImageShots, ShotModel, VideoShots, fi
 
 METHOD = "few-shot encoder unlearning (arXiv 2407.14209)"
 MANY = 10_000
+GONE, STOPPED, WHOLE = "the concept is gone", "stopped", "after its steps"
+"""What ended a training."""
 SHOT_SEEDS, SHOTS_A_SEED = 20_000_000, 10_000
 SHOT_BATCH = 4
 
@@ -66,8 +68,9 @@ def unlearn_encoder(
     `image_model` shares the text encoder with the model and gives the gradient; without it the model does, on
     clips of `recipe.num_frames` frames. `images` (B, 3, H, W) in [0, 1] are the shots; without them they are
     generated. The models, with the erasures they carry, are frozen and not changed. `log_folder` and
-    `on_progress` are as in `erase_velocity`. Raises UserError for a concept that is empty or that the tokenizer
-    cannot read, for images that are none, and for an image model with another encoder.
+    `on_progress`, which may raise StopEarly to keep what was trained, are as in `erase_velocity`. Raises UserError for
+    a concept that is empty or that the tokenizer cannot read, for images that are none, and for an image model with
+    another encoder.
     """
     recipe = recipe or FewShotRecipe()
     start = time.monotonic()
@@ -238,7 +241,8 @@ def _fit(
             checkpoint=checkpoint,
             on_step=on_step,
         )
-        measured = {**measure(material), "ended": "the concept is gone" if enough else "after its steps"}
+        ended = GONE if enough else STOPPED if len(losses) < recipe.steps else WHOLE
+        measured = {**measure(material), "ended": ended}
     return _finished(erasers), losses, measured
 
 

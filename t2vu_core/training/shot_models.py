@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from t2vu_core.errors import UserError
 from t2vu_core.families.base import TextCondition
-from t2vu_core.families.unet import make_unet_scheduler
+from t2vu_core.families.unet import checkpointed, make_unet_scheduler
 from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel, guided, noise
+from t2vu_core.text_encoders import encoder_layers, text_encoders
 
 PLACES = 50
 """Denoising steps among which a shot's noise is drawn."""
 CHECKPOINT_FROM = 200_000_000
-"""Denoisers with more weights than this keep no activations of their inside."""
+"""Denoisers and text encoders with more weights than this keep no activations of their inside."""
 
 
 class ShotModel(Protocol):
@@ -55,7 +56,7 @@ class ShotModel(Protocol):
         ...
 
     def held(self) -> contextlib.AbstractContextManager[None]:
-        """Within, the model is ours: its lock is taken, and a large denoiser keeps no activations."""
+        """Within, the model is ours: its lock is taken, and large parts keep no activations."""
         ...
 
 
@@ -99,7 +100,7 @@ class ImageShots:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         unet = self.pipeline.unet
-        with self._model.lock:
+        with self._model.lock, _large_encoders_checkpointed(self.pipeline):
             large = _is_large(unet) and not unet.is_gradient_checkpointing
             try:
                 if large:
@@ -158,7 +159,8 @@ class VideoShots:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         large = any(_is_large(denoiser) for denoiser in self._family.denoisers.values())
-        with self._model.lock, self._family.gradient_checkpointing() if large else contextlib.nullcontext():
+        denoising = self._family.gradient_checkpointing() if large else contextlib.nullcontext()
+        with self._model.lock, denoising, _large_encoders_checkpointed(self.pipeline):
             yield
 
 
@@ -173,5 +175,23 @@ def fitted(images: Tensor, model: ShotModel) -> Tensor:
     return sized[:, None].repeat(1, model.num_frames, 1, 1, 1)
 
 
-def _is_large(denoiser: nn.Module) -> bool:
-    return sum(parameter.numel() for parameter in denoiser.parameters()) > CHECKPOINT_FROM
+@contextlib.contextmanager
+def _large_encoders_checkpointed(pipeline: Any) -> Iterator[None]:
+    """Within, each layer of a large text encoder is computed again in the backward pass.
+
+    Decoders that serve as encoders keep no cache meanwhile: the second pass would find the first one's in it.
+    """
+    encoders = [encoder for encoder in text_encoders(pipeline).values() if _is_large(encoder)]
+    caching = [encoder.config for encoder in encoders if getattr(encoder.config, "use_cache", False)]
+    try:
+        for config in caching:
+            config.use_cache = False
+        with checkpointed(layer for encoder in encoders for layer in encoder_layers(encoder)):
+            yield
+    finally:
+        for config in caching:
+            config.use_cache = True
+
+
+def _is_large(module: nn.Module) -> bool:
+    return sum(parameter.numel() for parameter in module.parameters()) > CHECKPOINT_FROM

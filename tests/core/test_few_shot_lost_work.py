@@ -1,11 +1,15 @@
-"""Few-shot unlearning loses no work: to a loss that is no number, to a kill, to a crash while its file is written."""
+"""Few-shot unlearning loses no work: to a loss that is no number, to Ctrl-C, to a kill, to a crash while it writes its file."""
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +17,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from t2vu_core.cli import main
 from t2vu_core.erasure import Erasure
 from t2vu_core.training.few_shot import unlearn_encoder
 from t2vu_core.training.loop import TrainingDiverged
 from t2vu_core.training.progress import TrainProgress
-from tests.core.tiny_few_shot import TINY, ghostless, recipe
+from tests.core.tiny_few_shot import FEW, TINY, ghostless, recipe
 
 REPOSITORY = Path(__file__).parents[2]
 CHILD = """
@@ -81,6 +86,26 @@ def test_a_file_that_cannot_be_finished_leaves_the_one_that_was_there(tmp_path: 
     assert list(tmp_path.iterdir()) == [file]
     other.save(file)
     assert Erasure.load(file).concepts == ("clown",)
+
+
+def test_ctrl_c_keeps_what_was_trained_and_resume_could_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "log" / "state.safetensors"
+
+    def press_ctrl_c() -> None:
+        while not state.is_file():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press_ctrl_c, daemon=True).start()
+    settings = {**FEW, "steps": 100_000}
+    options = [part for name, value in settings.items() for part in ("--method-option", f"{name}={value}")]
+    files = ["--out", str(tmp_path / "ghost"), "--log", str(tmp_path / "log")]
+    model = ["--model", str(TINY.folder), "--device", "cpu", "--concept", "ghost"]
+    assert main(["unlearn-encoder", *model, *files, *options, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ended"] == "stopped"
+    assert 25 <= told["steps"] < 100_000
+    assert len(Erasure.load(tmp_path / "ghost.safetensors").training["losses"]) == told["steps"]
 
 
 def train(log: Path, out: Path, kill_at: int) -> int:
