@@ -73,25 +73,12 @@ class Bench:
             "kept_clips": self.settings.kept,
         }
 
-    def _finished(self, recipe: FewShotRecipe | None, concept: str, step: int | None, method: Method) -> dict[str, Any]:
-        path = self.out / "rows" / f"{self._digest(recipe, concept, step)}.json"
-        cell = method.title, concept, 0 if recipe is None else recipe.seed
-        make = partial(measure, method, self.model, self.detector, cell, self.settings, probe=False, out=self.out)
-
-        def row() -> dict[str, Any]:
-            try:
-                return {**make(), "diverged": None}
-            except TrainingDiverged as error:
-                return {"concept": concept, "seed": cell[2], "diverged": str(error)}
-
-        return {**finished(path, row), "step": step}
-
     def encoder_at(self, concept: str, recipe: FewShotRecipe, step: int | None) -> Erasure:
         """The encoder after so many steps, or at the end.
 
         The training goes on from an earlier stop, and starts anew where it has gone past this one.
         """
-        log = self.out / "trainings" / self._digest(recipe, concept)
+        log = self.out / "trainings" / self.digest(recipe, concept)
 
         def stop(done: TrainProgress) -> None:
             if step is not None and done.stage == "training" and done.step >= step:
@@ -106,11 +93,25 @@ class Bench:
             erasure = train()
         return erasure
 
-    def _digest(self, recipe: FewShotRecipe | None, concept: str, *more: Any) -> str:
+    def digest(self, recipe: FewShotRecipe | None, concept: str, *more: Any) -> str:
+        """The name of what is made of this recipe, by these models, on this meter."""
         own = None if recipe is None else recipe.describe()
         meter = [self.settings.sampling(), self.settings.per_register, self.settings.kept, self.settings.rounds]
         through = None if self.image_model is None else self.image_model.encoder_hash
         return fingerprint_of(own, concept, weights_hash(self.model.family), through, meter, *more)[:16]
+
+    def _finished(self, recipe: FewShotRecipe | None, concept: str, step: int | None, method: Method) -> dict[str, Any]:
+        path = self.out / "rows" / f"{self.digest(recipe, concept, step)}.json"
+        cell = method.title, concept, 0 if recipe is None else recipe.seed
+        make = partial(measure, method, self.model, self.detector, cell, self.settings, probe=False, out=self.out)
+
+        def row() -> dict[str, Any]:
+            try:
+                return {**make(), "diverged": None}
+            except TrainingDiverged as error:
+                return {"concept": concept, "seed": cell[2], "diverged": str(error)}
+
+        return {**finished(path, row), "step": step}
 
 
 def add_bench(parser: argparse.ArgumentParser, out: str) -> None:

@@ -70,7 +70,7 @@ def picture(rows: Sequence[Mapping[str, Any]], path: Path, titles: Mapping[str, 
                 )  # fmt: skip
     axes.set(
         xlabel="clips that still show the concept", ylabel="other concepts kept, against base", xlim=(-0.03, 1.03),
-        title="Erased against kept; the numbers are training steps",
+        ylim=(0, None), title="Erased against kept; the numbers are training steps",
     )  # fmt: skip
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize=8)

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import encoder_objectives, encoder_rows, encoder_spread
+from benchmarks import encoder_objectives, encoder_rows, encoder_spread, encoder_step, encoder_transfer
+from benchmarks.encoder_shapes import shaped
 from benchmarks.encoder_table import curve, document, picture, reached
 from t2vu_core.evaluation import EvaluationSettings, WorldDetector
 from t2vu_core.recipes import FewShotRecipe
+from tests.core.tiny_few_shot import VIDEO, twin
 from tests.core.tiny_models import TINY_MODELS
 
+REPOSITORY = Path(__file__).parents[2]
 TINY = TINY_MODELS["cogvideox-2b"]
 TITLES = {"ascent": "ascent", "anchor": "anchor"}
 SMALL = [
@@ -151,3 +154,80 @@ def test_the_commands_write_table_picture_and_line_and_repeat_nothing(
     assert encoder_spread.main(["--seeds", "2", "--method-option", "steps=1", *common]) == 0
     assert "2 trainings on" in capsys.readouterr().out
     assert len(json.loads((tmp_path / "spread.json").read_text())["rows"]) == 2
+
+
+EIGHT = {"sample_width": 8, "sample_height": 8}
+SMALLER = {
+    "stable-diffusion-1.5": {
+        "encoder": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+        "denoiser": {"block_out_channels": (32,) * 4, "sample_size": 8, "layers_per_block": 1},
+        "vae": {"block_out_channels": (32,) * 4, "layers_per_block": 1, "sample_size": 64},
+    },
+    "cogvideox-2b": {
+        "encoder": {"d_model": 64, "d_ff": 64, "num_layers": 2, "num_heads": 2},
+        "denoiser": {
+            "num_attention_heads": 2,
+            "attention_head_dim": 16,
+            "num_layers": 2,
+            "sample_width": 8,
+            "sample_height": 8,
+        },
+        "vae": {"block_out_channels": (32,) * 4, "layers_per_block": 1},
+    },
+}
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_what_a_training_takes_is_measured_on_the_training_that_users_run(name: str) -> None:
+    smaller = SMALLER[name]
+    done = encoder_step.training(name, torch.device("cpu"), 1, shots=1, shot_steps=1, smaller=smaller)
+    known = encoder_step.sizes(shaped(name, torch.device("meta"), **smaller))
+    assert done["trained_parameters"] == known["trained_parameters"]
+    assert known["state_bytes"] == 16 * known["trained_parameters"]
+    assert done["weight_bytes"] >= known["denoiser_bytes"] + known["encoder_bytes"] + known["vae_bytes"]
+    assert done["seconds"] > done["shot_seconds"] > 0
+
+
+def test_the_shapes_are_the_released_models_and_the_help_page_has_their_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert encoder_step.main(["--device", "cpu", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    rows, page = result["rows"], (REPOSITORY / "web" / "docs" / "T2VUFewShotUnlearn.md").read_text(encoding="utf-8")
+    table = [line for line in encoder_step.table(result).splitlines() if line.startswith("| ")]
+    assert [line for line in table[1:] if line not in page] == []
+    # Published sizes: a UNet of 860 M and a CLIP of 123 M parameters; 1.7 B and 1.4 B beside T5's 4.8 B and UMT5's 5.7 B.
+    for name, denoiser, encoder in (
+        ("stable-diffusion-1.5", 0.86, 0.123),
+        ("cogvideox-2b", 1.7, 4.8),
+        ("wan-1.3b", 1.4, 5.7),
+    ):
+        assert rows[name]["denoiser_bytes"] / 2e9 == pytest.approx(denoiser, rel=0.03)
+        assert rows[name]["encoder_bytes"] / 2e9 == pytest.approx(encoder, rel=0.03)
+    assert rows["stable-diffusion-1.5"]["trained"] == "feed-forward layers and the last attention"
+    assert rows["cogvideox-2b"]["trained"] == "low-rank factors"
+
+
+def test_images_and_video_are_compared_in_one_table() -> None:
+    images = {"before": [True] * 4, "after": [True] + [False] * 3, "kept_before": [True] * 2, "kept_after": [True, False]}
+    text = encoder_transfer.table([{"concept": "ghost", "images": images, "video": row("", 0, 6, kept=0.8)}])
+    assert "| ghost | 100 % | 25 % | 30 % | 50 % | 80 % |" in text
+    assert "Still shown on video against on images: +5.0 points." in text
+
+
+def test_images_are_made_with_the_encoder_and_without(tmp_path: Path) -> None:
+    settings = EvaluationSettings.of("quick", per_register=1, kept=1, num_inference_steps=1)
+    bench = encoder_rows.Bench(VIDEO.model, twin(), WorldDetector.bundled(), settings, tmp_path)
+    erasure, made = bench.encoder_at("ghost", recipe(steps=1), None), []
+    handle = twin().pipeline.unet.register_forward_hook(lambda module, args, output: made.append(output[0]))
+    try:
+        shown = encoder_transfer.measure_images(bench, twin(), "ghost", erasure)
+    finally:
+        handle.remove()
+    assert {key: len(found) for key, found in shown.items()} == {"before": 4, "kept_before": 1, "after": 4, "kept_after": 1}
+    half = len(made) // 2
+    assert not any(torch.equal(before, after) for before, after in zip(made[:half], made[half:], strict=True))
+    assert not any(module._forward_hooks for module in twin().text_encoder.modules())
+
+
+def test_a_model_without_an_image_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert encoder_transfer.main(["--model", str(TINY.folder), "--out", str(tmp_path)]) == 2
+    assert "no image model that shares its text encoder" in capsys.readouterr().err

@@ -1,0 +1,133 @@
+"""What an encoder forgets on images, and what of that carries over to video.
+
+`python -m benchmarks.encoder_transfer --model miniature-unet --concepts ghost cat "in noir style"` trains each concept
+through the image model that shares the encoder, and has the meter's prompts made with its seeds by both models. Resumable;
+transfer.json in the folder holds the rows, and the table that is printed compares them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks.encoder_rows import Bench, add_bench, recipe_of
+from benchmarks.scoreboard import finished
+from t2vu_core.erasure import Erasure, atomic_path
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation.cases import KEPT, Case, built_in
+from t2vu_core.evaluation.evaluate import resolve
+from t2vu_core.evaluation.verdict import percent
+from t2vu_core.image_model import ImageModel
+from t2vu_core.model import AppliedErasure
+from t2vu_core.text_encoders import encoder_sites
+
+RESULTS = Path(__file__).parent / "results"
+HEAD = ("concept", "images before", "images after", "video after", "others on images", "others on video")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train and judge what is missing; print the table, or everything as JSON."""
+    options = _parser().parse_args(arguments)
+    try:
+        board = run(options)
+    except UserError as error:
+        print(f"encoder_transfer: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(board, indent=1) if options.json else table(board["rows"]))
+    return 0
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """A row a concept; the file is written after each of them."""
+    bench, recipe = Bench.of(options), recipe_of(options, {})
+    image_model = bench.image_model
+    if image_model is None:
+        raise UserError(f"{bench.model.name} has no image model that shares its text encoder; miniature-unet has one.")
+    board: dict[str, Any] = {**bench.describe(), "recipe": recipe.describe(), "rows": []}
+    for concept in tqdm(options.concepts, desc="concepts", unit="row"):
+        video = bench.row(concept, recipe)
+        if video["diverged"]:
+            raise UserError(f"The training against {concept!r} diverged: {video['diverged']}")
+        path = bench.out / "images" / f"{bench.digest(recipe, concept)}.json"
+        images = finished(path, partial(measure_images, bench, image_model, concept, bench.encoder_at(concept, recipe, None)))
+        board["rows"].append({"concept": concept, "images": images, "video": video})
+        for folder in [Path(options.out)] + ([RESULTS] if options.save else []):
+            with atomic_path(folder / f"encoder_transfer-{bench.model.name}.json") as temporary:
+                temporary.write_text(json.dumps(board, indent=1) + "\n", encoding="utf-8")
+    return board
+
+
+def measure_images(bench: Bench, image_model: ImageModel, concept: str, erasure: Erasure) -> dict[str, list[bool]]:
+    """Image by image: does it show what was asked for; the concept's own prompts, and those of other concepts."""
+    name = resolve(bench.detector, concept)
+    prompts = built_in(name)
+    if prompts is None:
+        raise UserError(f"No prompt set for {name!r} ships with the package.")
+    cases = prompts.first(bench.settings.per_register, bench.settings.kept, bench.settings.rounds).cases
+    applied = AppliedErasure(erasure, 1.0)
+    shown: dict[str, list[bool]] = {}
+    for when in ("before", "after"):
+        on = applied.attached(encoder_sites(image_model.pipeline)) if when == "after" else contextlib.nullcontext()
+        with image_model.lock, on:
+            judged = _judge(bench, image_model, cases)
+        shown[when] = [yes for case, yes in zip(cases, judged, strict=True) if case.register != KEPT]
+        shown[f"kept_{when}"] = [yes for case, yes in zip(cases, judged, strict=True) if case.register == KEPT]
+    return shown
+
+
+def _judge(bench: Bench, image_model: ImageModel, cases: Sequence[Case]) -> list[bool]:
+    """Whether each image shows its case's concept; what the prompts of nobody ask for is never shown."""
+    shown = []
+    for first in range(0, len(cases), bench.settings.batch_size):
+        some = cases[first : first + bench.settings.batch_size]
+        images = image_model.sample(
+            [case.prompt for case in some], seeds=[case.seed for case in some],
+            num_inference_steps=bench.settings.num_inference_steps, guidance_scale=bench.settings.guidance_scale,
+        )  # fmt: skip
+        names = [bench.detector.resolve(case.concept) if case.concept else None for case in some]
+        judgements = bench.detector.judge(images[:, None], sorted({name for name in names if name}))
+        shown += [bool(name and each.shown[name]) for name, each in zip(names, judgements, strict=True)]
+    return shown
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """As Markdown, with a last row of means and a line that says how far video is from images."""
+    figures = [_figures(row) for row in rows]
+    means = [_mean([each[column] for each in figures]) for column in range(len(HEAD) - 1)]
+    lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
+    for name, values in zip([*(row["concept"] for row in rows), "mean"], [*figures, means], strict=True):
+        lines.append(f"| {name} | {' | '.join(map(percent, values))} |")
+    after, video = means[1], means[2]
+    apart = "not known" if after is None or video is None else f"{100 * (video - after):+.1f} points"
+    return "\n".join([*lines, "", f"Still shown on video against on images: {apart}."])
+
+
+def _figures(row: Mapping[str, Any]) -> list[float | None]:
+    images, video = row["images"], row["video"]
+    before, after, kept_before, kept_after = (_mean(images[key]) for key in ("before", "after", "kept_before", "kept_after"))
+    kept = None if not kept_before or kept_after is None else kept_after / kept_before
+    return [before, after, _mean(video["shown"]), kept, video["kept"]]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="encoder_transfer", description=(__doc__ or "").splitlines()[0])
+    add_bench(parser, "encoder-transfer")
+    parser.set_defaults(model="miniature-unet")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
