@@ -182,7 +182,8 @@ def _large_encoders_checkpointed(pipeline: Any) -> Iterator[None]:
     Decoders that serve as encoders keep no cache meanwhile: the second pass would find the first one's in it.
     """
     encoders = [encoder for encoder in text_encoders(pipeline).values() if _is_large(encoder)]
-    caching = [encoder.config for encoder in encoders if getattr(encoder.config, "use_cache", False)]
+    configs: list[Any] = [encoder.config for encoder in encoders]
+    caching = [config for config in configs if getattr(config, "use_cache", False)]
     try:
         for config in caching:
             config.use_cache = False
