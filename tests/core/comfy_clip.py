@@ -1,7 +1,7 @@
 """Run inside ComfyUI's folder: put unlearned encoders on ComfyUI's own tiny text encoders.
 
-`python comfy_clip.py JOBS.json` reads [{"kind", "config", "weights", "other_weights", "erasure", "lora", "strength", "out"}].
-For every job it writes to `out` the encoder's weights after stock Load LoRA (`lora.`), after our node (`node.`),
+`python comfy_clip.py JOBS.json` reads [{"kind", "config", "weights", "other_weights", "erasure", "lora", "factors", "strength",
+"out"}]. For every job it writes to `out` the encoder's weights after stock Load LoRA of both files, after our node (`node.`),
 and of the CLIP that came in (`kept.`), and answers on standard output in JSON: the keys that nothing took, and what
 our node said to a CLIP of other weights and to one of another kind.
 """
@@ -103,10 +103,12 @@ def run(bridge: Any, job: dict[str, Any], others: list[dict[str, Any]]) -> dict[
     leftovers = Leftovers()
     logging.getLogger().addHandler(leftovers)
     _, with_lora = comfy.sd.load_lora_for_models(None, clip, load_file(job["lora"]), 0.0, job["strength"])
+    _, with_factors = comfy.sd.load_lora_for_models(None, clip, load_file(job["factors"]), 0.0, job["strength"])
     erased = bridge.with_encoder(clip, erasure, job["strength"], allow_other_base=False)
     again = bridge.with_encoder(erased, erasure, job["strength"], allow_other_base=False)
     logging.getLogger().removeHandler(leftovers)
     out = {**patched_weights(with_lora, "lora."), **patched_weights(erased, "node."), **patched_weights(again, "twice.")}
+    out |= patched_weights(with_factors, "factors.")
     save_file({**out, **patched_weights(clip, "kept.")}, job["out"])
     other = build(job["kind"], job["config"], job["other_weights"])
     wrong = next(entry for entry in others if entry["kind"] != job["kind"])

@@ -95,7 +95,8 @@ def make(kind: str) -> Encoder:
     return Encoder(kind, t.LlamaModel(t.LlamaConfig(**config, head_dim=128)), tokenizer, config)
 
 
-KINDS = ("clip", "t5", "umt5", "llama")
+CLIPS = {"clip": "clip_l", "t5": "t5xxl", "umt5": "umt5xxl", "llama": "llama"}
+KINDS = tuple(CLIPS)
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +106,14 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Encoder
         pytest.skip("there is no ComfyUI; ./run setup puts one in place, or COMFYUI_DIR names one")
     folder = tmp_path_factory.mktemp("clips")
     encoders = {kind: make(kind) for kind in KINDS}
-    erasures, jobs = {}, []
+    erasures, errors, jobs = {}, {}, []
     for kind, encoder in encoders.items():
         erasures[kind] = encoder.random_erasure()
-        files = {name: folder / f"{kind}-{name}.safetensors" for name in ("weights", "other_weights", "erasure", "lora", "out")}
+        names = ("weights", "other_weights", "erasure", "lora", "factors", "out")
+        files = {name: folder / f"{kind}-{name}.safetensors" for name in names}
         erasures[kind].save(files["erasure"])
         export_encoder(erasures[kind], files["lora"])
+        errors[kind] = export_encoder(erasures[kind], files["factors"], rank=4).error
         save_file(encoder.weights(), files["weights"])
         save_file({name: value + 0.1 for name, value in encoder.weights().items()}, files["other_weights"])
         paths = {name: str(file) for name, file in files.items()}
@@ -124,6 +127,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Encoder
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr[-3000:]
     told = json.loads(answer.stdout.splitlines()[-1])
+    told = {kind: {**told[kind], "error": errors[kind]} for kind in told}
     return {job["kind"]: (encoders[job["kind"]], erasures[job["kind"]], told[job["kind"]], Path(job["out"])) for job in jobs}
 
 
@@ -133,7 +137,7 @@ def test_load_lora_and_the_node_change_every_layer_as_trained_and_the_clip_that_
     encoder, erasure, told, out = applied[kind]
     assert told["leftovers"] == []
     weights, before = load_file(out), encoder.weights()
-    clip = {"clip": "clip_l", "t5": "t5xxl", "umt5": "umt5xxl", "llama": "llama"}[kind]
+    clip = CLIPS[kind]
     expected = {}
     for key, tensor in erasure.tensors.items():
         site, _, parameter = key.rsplit(".", 2)
@@ -146,6 +150,19 @@ def test_load_lora_and_the_node_change_every_layer_as_trained_and_the_clip_that_
         torch.testing.assert_close(weights[f"lora.{key}"] - came_in, change, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(weights[f"node.{key}"] - came_in, change, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(weights[f"twice.{key}"] - came_in, 2 * change, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.comfy
+@pytest.mark.parametrize("kind", KINDS)
+def test_low_rank_factors_leave_out_of_the_clip_as_much_as_the_export_says(applied: Any, kind: str) -> None:
+    encoder, _, told, out = applied[kind]
+    weights = load_file(out)
+    lost = whole = 0.0
+    for key in (f"{CLIPS[kind]}.transformer.{name}" for name in encoder.weights()):
+        lost += float((weights[f"factors.{key}"] - weights[f"lora.{key}"]).pow(2).sum())
+        whole += float((weights[f"lora.{key}"] - weights[f"kept.{key}"]).pow(2).sum())
+    assert 0.1 < told["error"] < 1
+    assert (lost / whole) ** 0.5 == pytest.approx(told["error"], rel=1e-3)
 
 
 @pytest.mark.comfy
