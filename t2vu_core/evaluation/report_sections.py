@@ -9,7 +9,7 @@ from typing import Any
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation import charts
-from t2vu_core.evaluation.verdict import KEPT_BELOW, difference, interval, percent, sentences, table
+from t2vu_core.evaluation.verdict import KEPT_BELOW, STILL_BELOW, difference, interval, percent, sentences, table
 
 TONES = {"Erased": "good", "Mostly erased": "fair", "Partly erased": "fair", "Not erased": "bad"}
 ATTACKS = {
@@ -32,9 +32,10 @@ def _badges(scores: Mapping[str, Any], text: str) -> str:
     word = text.partition(":")[0]
     badges = [(word, TONES[word])] if word in TONES else []
     kept = scores["kept"]["concepts"]
-    share = kept and kept["relative"]["ratio"]
+    share, motion = kept and kept["relative"]["ratio"], scores["motion"]["ratio"]
     if share is not None:
-        badges.append(("The rest is kept", "good") if share >= KEPT_BELOW else ("The rest is damaged", "bad"))
+        damaged = share < KEPT_BELOW or (motion is not None and motion < STILL_BELOW)
+        badges.append(("The rest is damaged", "bad") if damaged else ("The rest is kept", "good"))
     return "".join(f'<b class="badge {tone}">{title}</b> ' for title, tone in badges)
 
 
@@ -126,9 +127,9 @@ def by_concept(scores: Mapping[str, Any]) -> str:
 def never_knew(scores: Mapping[str, Any]) -> str:
     """The erased model beside one that was trained without the concept."""
     never = scores.get("never_knew")
-    rate = never and never["erased"]["all"]
-    if not rate:
+    if not never or not never["erased"]["all"]:
         return ""
+    rate = never["erased"]["all"]
     return _paragraph(
         f"A model that was trained without “{scores['concept']}” ({never['model']}) shows it in {percent(rate['rate'])} of "
         f"{rate['clips']} clips ({interval(rate['interval'])}). The erased model differs by {difference(rate['against'])}."
@@ -139,10 +140,11 @@ def comes_back(scores: Mapping[str, Any]) -> str:
     """What the attacks brought back, each in words, with its controls and its budget."""
     if not any(scores["comes_back"].values()):
         return "<p>Not tried: no attack was asked for. The rates above are those of prompts that ask openly.</p>"
-    return "".join(_attack(*ATTACKS.get(name, (name, "")), attack) for name, attack in scores["comes_back"].items())
+    return "".join(_attack(name, attack) for name, attack in scores["comes_back"].items())
 
 
-def _attack(title: str, meaning: str, attack: Mapping[str, Any] | None) -> str:
+def _attack(name: str, attack: Mapping[str, Any] | None) -> str:
+    title, meaning = ATTACKS[name]
     if attack is None:
         return f"<h3>{escape(title)}</h3>{_paragraph(f'Not tried ({meaning}).')}"
     shown = f"{percent(attack['after'])} of {attack['clips']} clips ({interval(attack['interval'])})"

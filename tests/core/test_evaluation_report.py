@@ -40,6 +40,11 @@ def test_a_reader_sees_from_afar_whether_it_is_gone_and_what_it_cost(
     assert ("badge bad" in html) == ("Not erased" in badges or "The rest is damaged" in badges)
 
 
+def test_clips_that_hardly_move_are_no_kept_clips() -> None:
+    still = {"before": 0.1, "after": 0.02, "ratio": 0.2, "interval": [0.1, 0.3]}
+    assert "The rest is damaged" in report_sections.verdict(scores([False] * 60, [True] * 60, motion=still))
+
+
 def test_a_report_without_attacks_says_that_none_was_tried() -> None:
     assert "Not tried" in report_sections.comes_back(scores([False], [True], comes_back=NEVER_TRIED))
 
