@@ -32,7 +32,7 @@ from t2vu_core.miniature.architecture import (
 from t2vu_core.miniature.bundled import WEIGHTS
 from t2vu_core.miniature.detector import MiniatureDetector, load_detector, train_detector
 from t2vu_core.miniature.principal_components import initialise_linearly
-from t2vu_core.miniature.stages import check_finished, read_json, run_stages, write_record
+from t2vu_core.miniature.stages import check_finished, forget_places, read_json, run_stages, write_record
 from t2vu_core.miniature.train_denoiser import encode_clips, train_denoiser
 from t2vu_core.miniature.train_text_encoder import train_text_encoder
 from t2vu_core.miniature.train_vae import reconstruction_error, train_vae
@@ -92,6 +92,7 @@ def build_without(concept: str, work: Path, plan: BuildPlan, out: Path) -> Path:
     }
     run_stages(own, stages)
     CogVideoXPipeline.from_pretrained(own / "pipeline", dtype=torch.float16).save_pretrained(out)
+    forget_places(out)
     write_record(out, own, plan, prompt_set(), without=concept)
     return out
 
@@ -103,6 +104,7 @@ def export(work: Path, plan: BuildPlan, out: Path = WEIGHTS) -> None:
     shutil.rmtree(target, ignore_errors=True)
     pipeline = CogVideoXPipeline.from_pretrained(work / "pipeline", dtype=torch.float16)
     pipeline.save_pretrained(target)
+    forget_places(target)
     detector = load_detector(work / "detector.safetensors")
     save_file(
         {name: value.half().contiguous() for name, value in detector.state_dict().items()}, str(out / "detector.safetensors")
@@ -110,23 +112,27 @@ def export(work: Path, plan: BuildPlan, out: Path = WEIGHTS) -> None:
     write_record(target, work, plan, prompt_set())
 
 
-def train_further(work: Path, plan: BuildPlan, *, minutes: float, out: Path = WEIGHTS) -> None:
-    """Go on with the denoiser and text encoder that lie in `out`, on new clips, most of them with two subjects.
+def train_further(
+    work: Path, plan: BuildPlan, *, minutes: float, out: Path = WEIGHTS, two_subjects: float = 0.4, peak: float = 0.3
+) -> None:
+    """Go on with the denoiser and text encoder that lie in `out`, on new clips.
 
-    The weights in `out` are replaced at the end; the record of the build says how often this was done.
+    `two_subjects` is the share of clips with two, `peak` scales the learning rates of a first training. The weights in
+    `out` are replaced at the end; the record of the build says how often this was done.
     """
     facts = json.loads((out / NAME / "build.json").read_text(encoding="utf-8"))
     rounds = facts.get("further_minutes", [])
     seed = plan.seed + 1000 * (len(rounds) + 1)
     pipeline = CogVideoXPipeline.from_pretrained(out / NAME, dtype=torch.float32)
-    clips = encode_clips(pipeline.vae.eval(), plan.num_clips, seed=seed, two_subjects=0.6, keep_scale=True)
+    clips = encode_clips(pipeline.vae.eval(), plan.num_clips, seed=seed, two_subjects=two_subjects, keep_scale=True)
     for part in (pipeline.transformer, pipeline.text_encoder):
         part.train().requires_grad_(True)
     train_denoiser(
-        pipeline.transformer, pipeline.text_encoder, pipeline.tokenizer, clips, minutes=minutes, seed=seed, peak=0.5,
+        pipeline.transformer, pipeline.text_encoder, pipeline.tokenizer, clips, minutes=minutes, seed=seed, peak=peak,
         on_interval=lambda spent: pipeline.save_pretrained(work / f"further_{spent:.0f}"),
     )  # fmt: skip
     pipeline.to(dtype=torch.float16).save_pretrained(out / NAME)
+    forget_places(out / NAME)
     facts["further_minutes"] = [*rounds, minutes]
     (out / NAME / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 

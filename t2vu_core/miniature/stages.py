@@ -50,6 +50,14 @@ def write_record(folder: Path, work: Path, plan: DataclassInstance, prompts: Map
     (folder / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
+def forget_places(folder: Path) -> None:
+    """Take out of a saved model's settings the folder that it was loaded from: a shipped file names no machine's paths."""
+    for path in (folder / "model_index.json", *folder.glob("*/config.json")):
+        settings = read_json(path)
+        if settings.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The file's content; nothing where there is no file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

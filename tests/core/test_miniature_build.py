@@ -39,6 +39,7 @@ def test_a_miniature_that_is_trained_further_keeps_its_vae_and_says_how_long(tmp
     scales = [load_model(str(folder / NAME)).family.pipeline.vae.config.scaling_factor for folder in (WEIGHTS, tmp_path)]
     assert scales[0] == scales[1]
     assert (tmp_path / NAME / "prompts.json").is_file()
+    assert not [path for path in (tmp_path / NAME).rglob("*.json") if str(tmp_path) in path.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("concept", ["ghost", "noir"])

@@ -24,7 +24,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from t2vu_core.miniature.build import prompt_set
 from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
-from t2vu_core.miniature.stages import check_finished, read_json, run_stages, write_record
+from t2vu_core.miniature.stages import check_finished, forget_places, read_json, run_stages, write_record
 from t2vu_core.miniature.train_text_encoder import train_text_encoder
 from t2vu_core.miniature.unet.architecture import (
     make_motion_adapter,
@@ -94,6 +94,7 @@ def save_models(folder: Path, *, tokenizer: CLIPTokenizer, **parts: nn.Module) -
     components = {"tokenizer": tokenizer, "scheduler": make_scheduler(), **parts}
     for name, component in components.items():
         component.save_pretrained(folder / name)
+    forget_places(folder)
     # transformers would load half precision as it is, diffusers in fp32: their parts would not fit together.
     config = folder / "text_encoder" / "config.json"
     config.write_text(json.dumps({**read_json(config), "dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
