@@ -43,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--never-knew", metavar="M", help="a model that never knew the concept, measured beside it: as if never learned"
     )
-    parser.add_argument(
-        "--attack-steps", type=int, metavar="N", help="steps of an attack; the default is the preset's"
-    )
+    parser.add_argument("--attack-steps", type=int, metavar="N", help="steps of an attack; the default is the preset's")
     parser.add_argument("--steps", type=int, help="denoising steps; the default is the preset's")
 
 
