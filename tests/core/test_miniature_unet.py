@@ -188,6 +188,19 @@ def test_single_frames_tell_left_from_right() -> None:
     assert set(drawn.tolist()) == set(range(world.NUM_FRAMES)), "early frames must be known too"
 
 
+def test_the_loss_looks_harder_at_the_subjects() -> None:
+    frames = train_image.encode_frames(architecture.make_vae(), 8, seed=0)
+    assert frames.weights.shape == (8, world.NUM_FRAMES, 1, architecture.LATENT_SIZE, architecture.LATENT_SIZE)
+    assert frames.weights.mean() == pytest.approx(1.0, abs=1e-3)
+    corner, middle = frames.weights[..., 0, 0].mean(), frames.weights[..., 4, 4].mean()
+    assert middle > 1.5 * corner
+    still = torch.zeros(8, world.NUM_FRAMES, architecture.LATENT_CHANNELS, architecture.LATENT_SIZE, architecture.LATENT_SIZE)
+    at_the_subject, in_a_corner = still.clone(), still.clone()
+    at_the_subject[..., 4, 4], in_a_corner[..., 0, 0] = 1, 1
+    errors = [train_image.weighted_error(each, still, frames.weights) for each in (at_the_subject, in_a_corner)]
+    assert errors[0] > 1.5 * errors[1]
+
+
 def test_muon_moves_the_kernels_themselves_and_one_step_lowers_the_loss() -> None:
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.SiLU(), torch.nn.Conv2d(8, 4, 3))

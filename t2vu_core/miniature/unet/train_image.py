@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from t2vu_core.miniature.averaging import MovingAverage
-from t2vu_core.miniature.train_denoiser import draw_caption, draw_timesteps, plain_attention
-from t2vu_core.miniature.unet.architecture import MAX_TEXT_TOKENS, make_scheduler
+from t2vu_core.miniature.train_denoiser import SUBJECT_WEIGHT, draw_caption, draw_timesteps, plain_attention
+from t2vu_core.miniature.unet.architecture import MAX_TEXT_TOKENS, SPATIAL_RATIO, make_scheduler
 from t2vu_core.miniature.unet.optimizers import Optimizers, split, trapezoid
-from t2vu_core.miniature.world import NUM_FRAMES, render, sample_labels
+from t2vu_core.miniature.world import NUM_FRAMES, render_with_coverage, sample_labels
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,11 @@ TEXT_RATE = 1e-4
 
 @dataclass
 class EncodedFrames:
-    """The training set: labels (n, 5) and scaled latents of all frames (n, F, C, h, w) in bf16."""
+    """The training set: labels (n, 5), scaled latents of all frames (n, F, C, h, w) and the loss's weights (n, F, 1, h, w)."""
 
     labels: list[list[int]]
     latents: Tensor
+    weights: Tensor
 
 
 @torch.no_grad()
@@ -44,14 +45,16 @@ def encode_frames(vae: AutoencoderKL, count: int, *, seed: int) -> EncodedFrames
     """Render and encode clips; sets the VAE's `scaling_factor` so that latents have unit variance."""
     generator = torch.Generator().manual_seed(seed)
     labels = sample_labels(count, generator, two_subjects=0.25)
-    parts = []
+    parts, coverages = [], []
     for rows in labels.split(32):
+        clips, coverage = render_with_coverage(rows, generator)
         with torch.autocast("cpu", torch.bfloat16):
-            latents = vae.encode(render(rows, generator).flatten(0, 1)).latent_dist.mode()
+            latents = vae.encode(clips.flatten(0, 1)).latent_dist.mode()
         parts.append(latents.float().unflatten(0, (len(rows), NUM_FRAMES)).to(torch.bfloat16))
-    latents = torch.cat(parts)
+        coverages.append(F.avg_pool2d(coverage.flatten(0, 1), SPATIAL_RATIO).unflatten(0, (len(rows), NUM_FRAMES)))
+    latents, weights = torch.cat(parts), 1 + SUBJECT_WEIGHT * torch.cat(coverages)
     vae.register_to_config(scaling_factor=1 / latents.float().std().item())
-    return EncodedFrames(labels.tolist(), latents.mul_(vae.config.scaling_factor))
+    return EncodedFrames(labels.tolist(), latents.mul_(vae.config.scaling_factor), weights / weights.mean())
 
 
 def encode_captions(text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -67,6 +70,11 @@ def noised(latents: Tensor, generator: torch.Generator, alphas: Tensor) -> tuple
     shape = (-1, *(1,) * (latents.ndim - 1))
     alpha, sigma = alphas[timesteps].sqrt().view(shape), (1 - alphas[timesteps]).sqrt().view(shape)
     return alpha * latents + sigma * noise, timesteps, alpha * noise - sigma * latents
+
+
+def weighted_error(predicted: Tensor, velocity: Tensor, weights: Tensor) -> Tensor:
+    """Mean squared error of the velocity, in float32; subjects count more."""
+    return (weights * (predicted.float() - velocity).square()).mean()
 
 
 def draw_frames(count: int, generator: torch.Generator) -> Tensor:
@@ -101,13 +109,13 @@ def train_image(
     with plain_attention():
         while progress.begin():
             rows = torch.randint(0, len(frames.latents), (batch_size,), generator=generator)
-            latents = frames.latents[rows, draw_frames(batch_size, generator)].float()
-            noisy, timesteps, velocity = noised(latents, generator, alphas)
+            drawn = draw_frames(batch_size, generator)
+            noisy, timesteps, velocity = noised(frames.latents[rows, drawn].float(), generator, alphas)
             captions = [draw_caption(frames.labels[row], rng) for row in rows]
             with torch.autocast("cpu", torch.bfloat16):
                 text = encode_captions(text_encoder, tokenizer, captions)
                 predicted = unet(noisy, timesteps, text, return_dict=False)[0]
-            loss = F.mse_loss(predicted.float(), velocity)
+            loss = weighted_error(predicted, velocity, frames.weights[rows, drawn])
             optimizers.step(loss, factor=trapezoid(progress.step, progress.done))
             progress.end(loss.item())
     model.eval()

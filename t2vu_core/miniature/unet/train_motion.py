@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -14,7 +13,7 @@ from t2vu_core.miniature.averaging import MovingAverage
 from t2vu_core.miniature.train_denoiser import draw_caption, plain_attention
 from t2vu_core.miniature.unet.architecture import make_scheduler
 from t2vu_core.miniature.unet.optimizers import Optimizers, split, trapezoid
-from t2vu_core.miniature.unet.train_image import EncodedFrames, Progress, encode_captions, noised
+from t2vu_core.miniature.unet.train_image import EncodedFrames, Progress, encode_captions, noised, weighted_error
 
 MOTION = "motion_modules"
 
@@ -62,7 +61,7 @@ def train_motion(
                 with torch.no_grad():
                     text = encode_captions(text_encoder, tokenizer, captions).repeat_interleave(noisy.shape[1], dim=0)
                 predicted = video(noisy.transpose(1, 2), timesteps, text, return_dict=False)[0].transpose(1, 2)
-            loss = F.mse_loss(predicted.float(), velocity)
+            loss = weighted_error(predicted, velocity, clips.weights[rows])
             optimizers.step(loss, factor=trapezoid(progress.step, progress.done))
             progress.end(loss.item())
     keep()
