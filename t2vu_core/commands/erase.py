@@ -69,9 +69,10 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
         erasure = erase_velocity(
             model, options.concept, recipe, synonyms=options.synonym, log_folder=log_folder, on_progress=on_progress, **prompts
         )
-    if not workers.first:
+    path = erasure.save(out) if workers.first else None
+    Workers.leave()
+    if path is None:
         return None
-    path = erasure.save(out)
     losses = erasure.training["losses"]
     return {
         "out": str(path),

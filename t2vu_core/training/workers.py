@@ -53,6 +53,13 @@ class Workers:
 
         return cls._of(PartialState(cpu=torch.distributed.get_backend() == "gloo"))
 
+    @staticmethod
+    def leave() -> None:
+        """Wait for the others, then close what connects them: its threads may abort a process that just ends."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
+
     @classmethod
     def _of(cls, state: Any) -> Workers:
         sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" and state.num_processes > 1

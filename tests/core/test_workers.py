@@ -100,6 +100,8 @@ def _train_until_one_breaks(rank: int, folder: str, port: int) -> None:
     except TrainingDiverged as error:
         stopped = int(str(error).split("step ")[1].split(".")[0])
     Path(folder, f"{rank}.json").write_text(json.dumps([stopped, weight.tolist()]))
+    Workers.leave()
+    assert not torch.distributed.is_initialized()
 
 
 @pytest.mark.slow
@@ -129,6 +131,7 @@ def _compute_sharded(rank: int, folders: list[str], folder: str, port: int) -> N
         moved = max(float(gradient.abs().max()) for gradient in after[1:])
         told.append([held(denoiser) / whole, far, moved, family.base_hash == hashed])
     Path(folder, f"{rank}.json").write_text(json.dumps(told))
+    Workers.leave()
 
 
 def _prediction_and_gradients(family: Family, seed: int) -> list[torch.Tensor]:
