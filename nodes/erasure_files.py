@@ -41,7 +41,25 @@ class SaveErasure(io.ComfyNode):
         return io.NodeOutput(saved)
 
 
-class LoadErasure(io.ComfyNode):
+class _Loader(io.ComfyNode):
+    """Reads the chosen file again only when it has changed."""
+
+    KIND: str
+    """Of erasure, as its file says it."""
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> str:
+        return comfy_bridge.fingerprint(comfy_bridge.erasure_file(file))
+
+    @classmethod
+    @comfy_bridge.outside_inference_mode
+    def execute(cls, file: str) -> io.NodeOutput:
+        return _load(file, cls.KIND, cls.hidden.unique_id)
+
+
+class LoadErasure(_Loader):
+    KIND = "eraser"
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -57,17 +75,10 @@ class LoadErasure(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
         )
 
-    @classmethod
-    def fingerprint_inputs(cls, file: str) -> str:
-        return comfy_bridge.fingerprint(comfy_bridge.erasure_file(file))
 
-    @classmethod
-    @comfy_bridge.outside_inference_mode
-    def execute(cls, file: str) -> io.NodeOutput:
-        return _load(file, "eraser", cls.hidden.unique_id)
+class LoadUnlearnedEncoder(_Loader):
+    KIND = "unlearned_encoder"
 
-
-class LoadUnlearnedEncoder(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -82,15 +93,6 @@ class LoadUnlearnedEncoder(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
-
-    @classmethod
-    def fingerprint_inputs(cls, file: str) -> str:
-        return comfy_bridge.fingerprint(comfy_bridge.erasure_file(file))
-
-    @classmethod
-    @comfy_bridge.outside_inference_mode
-    def execute(cls, file: str) -> io.NodeOutput:
-        return _load(file, "unlearned_encoder", cls.hidden.unique_id)
 
 
 def _file_input() -> io.Input:

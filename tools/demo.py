@@ -27,6 +27,7 @@ from tools.comfyui import ComfyServer, queue
 from tools.comfyui.client import Control, Event, Graph, Result
 from tools.demo_picture import card, grid, side_by_side
 from tools.demo_prompts import Pair, demo_pairs
+from tools.say import say
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GRAPH = REPOSITORY / "workflows" / "api" / "erase_a_concept.json"
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     start = time.monotonic()
     pairs = demo_pairs(options.concept, options.pairs)
-    print(f"Erasing {options.concept!r} from the bundled miniature, in ComfyUI.", flush=True)
+    say(f"Erasing {options.concept!r} from the bundled miniature, in ComfyUI.")
     with tempfile.TemporaryDirectory(prefix="t2vu-demo-") as base, ComfyServer(Path(base)) as server:
         clips = _sample_all(server, options.concept, options.preset, pairs)
     report = _report(clips, pairs, options.concept)
@@ -79,7 +80,7 @@ def _sample_all(server: ComfyServer, concept: str, preset: str, pairs: list[Pair
             raise SystemExit(f"ComfyUI could not run the graph: {result.error}")
         for title in SAMPLERS:
             clips[title].append(_frames(server, result, title))
-    print(flush=True)
+    say()
     return Clips({title: torch.stack(parts) for title, parts in clips.items()})
 
 
@@ -123,9 +124,9 @@ class _Narrator:
     def _show(self, text: str) -> None:
         stage = text.split(" ")[0]
         if sys.stdout.isatty():
-            print(f"\r\033[K{self._place} {text}", end="", flush=True)
+            say(f"\r\033[K{self._place} {text}", end="")
         elif stage != self._stage:
-            print(f"{self._place} {text}", flush=True)
+            say(f"{self._place} {text}")
         self._stage = stage
 
 
@@ -153,9 +154,9 @@ def _write(out: Path, clips: Clips, pairs: list[Pair], report: dict[str, object]
     }
     card(columns).save(out / "card.jpg", quality=90)
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(_summary(report))
+    say(_summary(report))
     for name in ("before.mp4", "after.mp4", "side_by_side.png", "card.jpg", "report.json"):
-        print(f"  {out / name}")
+        say(f"  {out / name}")
 
 
 def _summary(report: dict[str, object]) -> str:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tools.comfyui import ComfyServer
+from tools.say import say
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -18,8 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
                         help="folder for models, input and output (default: %(default)s)")  # fmt: skip
     options = parser.parse_args(arguments)
     server = ComfyServer(options.base.resolve(), port=options.port)
-    print(f"ComfyUI will answer on {server.url}; models, input and output are in {server.base}.")
-    print("Open Templates > t2v-unlearning > erase_a_concept. Ctrl+C stops.", flush=True)
+    say(f"ComfyUI will answer on {server.url}; models, input and output are in {server.base}.")
+    say("Open Templates > t2v-unlearning > erase_a_concept. Ctrl+C stops.")
     try:
         return server.run()
     except KeyboardInterrupt:

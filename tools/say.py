@@ -1,0 +1,9 @@
+"""What the commands of `run` tell the person at the terminal, at once."""
+
+import sys
+
+
+def say(text: str = "", end: str = "\n") -> None:
+    """Write to standard output."""
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
