@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -22,27 +19,15 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.training.few_shot import unlearn_encoder
 from t2vu_core.training.loop import TrainingDiverged
 from t2vu_core.training.progress import TrainProgress
+from tests.core.killing import assert_kills_change_nothing
 from tests.core.tiny_few_shot import FEW, TINY, ghostless, recipe
 
-REPOSITORY = Path(__file__).parents[2]
-CHILD = """
-import os, random, signal, sys, threading
-from pathlib import Path
-from t2vu_core.model import load_model
+UNLEARN = """
 from t2vu_core.training.few_shot import unlearn_encoder
 from tests.core.tiny_few_shot import recipe
 
-model, log, out, kill_at = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-
-def on_progress(progress):
-    if progress.stage == "training" and progress.step == kill_at:
-        # Somewhere in the next steps: in a forward pass, or while a state is being written.
-        threading.Timer(random.random() * 0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
-
-model = load_model(model, device="cpu")
 unlearn_encoder(model, "ghost", recipe(steps=150), log_folder=log, on_progress=on_progress).save(out)
 """
-NEVER = -1
 
 
 def test_a_loss_that_is_no_number_keeps_the_steps_before_it_and_the_training_goes_on(tmp_path: Path) -> None:
@@ -108,20 +93,7 @@ def test_ctrl_c_keeps_what_was_trained_and_resume_could_go_on(tmp_path: Path, ca
     assert len(Erasure.load(tmp_path / "ghost.safetensors").training["losses"]) == told["steps"]
 
 
-def train(log: Path, out: Path, kill_at: int) -> int:
-    command = [sys.executable, "-c", CHILD, TINY.folder, log, out, str(kill_at)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, timeout=600).returncode
-
-
 @pytest.mark.slow
 def test_a_training_killed_at_random_points_ends_bit_for_bit_as_one_that_was_not(tmp_path: Path) -> None:
     """Slow because every life of the training is a process of its own that imports torch."""
-    points = sorted(random.sample(range(26, 100), 2))
-    assert train(tmp_path / "whole", tmp_path / "whole.safetensors", NEVER) == 0
-    for point in points:
-        assert train(tmp_path / "log", tmp_path / "resumed.safetensors", point) == -signal.SIGKILL, points
-        assert not (tmp_path / "resumed.safetensors").exists()
-    assert train(tmp_path / "log", tmp_path / "resumed.safetensors", NEVER) == 0
-    whole, resumed = (Erasure.load(tmp_path / f"{name}.safetensors") for name in ("whole", "resumed"))
-    assert whole.training["losses"] == resumed.training["losses"], points
-    assert all(torch.equal(whole.tensors[name], tensor) for name, tensor in resumed.tensors.items()), points
+    assert_kills_change_nothing(UNLEARN, TINY.folder, tmp_path)
