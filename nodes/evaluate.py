@@ -39,7 +39,7 @@ class EvaluateErasure(io.ComfyNode):
                     "detector",
                     default="miniature",
                     optional=True,
-                    tooltip="Who judges: miniature; clip:FOLDER with a CLIP model; nudenet.",
+                    tooltip="Who judges: miniature; clip:FOLDER with a CLIP model; nudenet; faces:FOLDER with photographs.",
                 ),
                 text_input(
                     "prompts",
@@ -52,6 +52,11 @@ class EvaluateErasure(io.ComfyNode):
                     default=False,
                     optional=True,
                     tooltip="Also try to bring the concept back: with learned tokens, found words and more training.",
+                ),
+                Model.Input(
+                    "never_knew",
+                    optional=True,
+                    tooltip="A model that was trained without the concept, measured beside it: as if never learned.",
                 ),
             ],
             outputs=[
@@ -78,6 +83,7 @@ class EvaluateErasure(io.ComfyNode):
         detector: str = "miniature",
         prompts: str = "",
         attacks: bool = False,
+        never_knew: T2VModel | None = None,
     ) -> io.NodeOutput:
         progress = comfy_bridge.Progress(cls.hidden.unique_id)
 
@@ -95,6 +101,7 @@ class EvaluateErasure(io.ComfyNode):
             settings=EvaluationSettings.of(preset),
             prompts=parse_prompt_set(prompts.encode(), "The node's prompt list", concept) if prompts.strip() else None,
             attacks=ATTACKS if attacks else (),
+            never_knew=never_knew,
             out=out,
             on_progress=on_progress,
         )

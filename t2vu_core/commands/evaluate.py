@@ -22,7 +22,6 @@ from t2vu_core.evaluation.report import write_report
 from t2vu_core.evaluation.settings import PRESETS, EvaluationCallback, EvaluationProgress, EvaluationSettings
 from t2vu_core.evaluation.verdict import text_table
 from t2vu_core.guards import GUARDS, make_guard
-from t2vu_core.model import load_model
 
 HELP = "measure what is erased, what is kept, and what comes back"
 
@@ -67,7 +66,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             settings=settings,
             prompts=prompts,
             attacks=ATTACKS if "all" in options.attack else tuple(dict.fromkeys(options.attack)),
-            never_knew=load_model(options.never_knew, device=base.family.device) if options.never_knew else None,
+            never_knew=open_model(options, options.never_knew) if options.never_knew else None,
             out=out,
             on_progress=on_progress,
         )

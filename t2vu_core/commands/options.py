@@ -31,11 +31,11 @@ def add_erasures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-other-base", action="store_true", help="apply an erasure trained on other weights")
 
 
-def open_model(options: argparse.Namespace) -> T2VModel:
-    """The model that `--model` names."""
+def open_model(options: argparse.Namespace, source: str | None = None) -> T2VModel:
+    """The model that `--model` names, or another one on the same device and in the same number format."""
     try:
         device = torch.device(options.device) if options.device else None
-        return load_model(options.model, dtype=DTYPES[options.dtype], device=device)
+        return load_model(source or options.model, dtype=DTYPES[options.dtype], device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"The device {options.device!r} cannot be used: {str(error).splitlines()[0]}") from error
 

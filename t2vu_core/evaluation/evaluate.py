@@ -127,7 +127,10 @@ def _makers(
     if never_knew is None:
         return pair, []
     check_ceiling(never_knew, before)
-    return pair, [Maker.of(never_knew, weights_hash(never_knew.family), settings)]
+    unknowing = Maker.of(never_knew, weights_hash(never_knew.family), settings)
+    if unknowing.hash in [maker.hash for maker in pair]:
+        raise UserError(f"The model that never knew the concept is {before.name} itself; name one trained without it.")
+    return pair, [unknowing]
 
 
 def _check_space(store: ClipStore, makers: Sequence[Maker], prompts: PromptSet) -> None:

@@ -147,6 +147,11 @@ def test_a_model_of_another_clip_size_is_no_ceiling(detector: WorldDetector, pro
         measure(detector, prompts, never_knew=TINY_MODELS["wan-2.1"].model)
 
 
+def test_the_measured_model_itself_is_no_ceiling(detector: WorldDetector, prompts: PromptSet) -> None:
+    with pytest.raises(UserError, match="itself; name one trained without it"):
+        measure(detector, prompts, never_knew=load_model(TINY.folder, device="cpu"))
+
+
 def test_an_erasure_that_does_nothing_scores_as_nothing(detector: WorldDetector, prompts: PromptSet) -> None:
     erasers = EraserSet.create(TINY.model.family.eraser_sites(), rank=4, seed=0)
     nothing = Erasure("eraser", ("ghost",), TINY.model.base, erasers.named_tensors(), "untrained")

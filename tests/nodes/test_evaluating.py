@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from t2vu_core.guards import GUARDS
+from t2vu_core.model import load_model
 from tests.nodes.conftest import Trained
 from tests.nodes.graphs import apply, frames_of, load, node, pixels, refusal, sample
 from tools.comfyui import ComfyServer, Result, queue
@@ -117,6 +119,32 @@ def test_a_guard_is_measured_as_an_eraser_is(comfy: ComfyServer) -> None:
     scores = json.loads(text(queue(comfy.url, graph), "scores"))
     assert scores["settings"]["guard"]["name"] == "negative_prompt"
     assert scores["settings"]["erasures"] == []
+
+
+def test_a_model_that_never_knew_the_concept_is_measured_beside(comfy: ComfyServer) -> None:
+    folder = comfy.base / "models" / "t2v" / "without_ghost"
+    pipeline = load_model("miniature").family.pipeline
+    # Other weights are all that a node can tell; what they have learned is for the person who connects them.
+    pipeline.transformer.proj_out.weight.data *= 0.9
+    pipeline.save_pretrained(folder)
+    graph: Graph = {
+        "load": load(),
+        "guard": guard(),
+        "never": node("T2VULoadModel", model="without_ghost", dtype="float32"),
+        "evaluate": evaluate("guard", never_knew=["never", 0]),
+        **texts_of("evaluate", {"verdict": 0, "scores": 1, "report": 2}),
+    }
+    try:
+        result = queue(comfy.url, graph)
+    finally:
+        shutil.rmtree(folder)
+    scores = json.loads(text(result, "scores"))
+    assert scores["never_knew"]["model"] == "without_ghost"
+    assert scores["never_knew"]["erased"]["terse"]["clips"] == 1
+    assert "a model that never knew it shows it in" in text(result, "verdict")
+    assert "As if never learned" in Path(text(result, "report")).read_text(encoding="utf-8")
+    refused = refusal(comfy, {"load": load(), "guard": guard(), "evaluate": evaluate("guard", never_knew=["load", 0])})
+    assert "The model that never knew the concept is miniature itself" in refused
 
 
 def test_what_a_guard_gives_cannot_be_saved_as_an_erasure(comfy: ComfyServer) -> None:
