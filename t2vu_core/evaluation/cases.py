@@ -103,7 +103,8 @@ def parse_prompt_set(content: bytes, name: str, concept: str) -> PromptSet:
 
 def _parse(content: bytes, name: str, concept: str) -> list[Case]:
     try:
-        lines = content.decode("utf-8").splitlines()
+        # Editors on Windows begin a file with a mark, behind which JSON would look like a prompt.
+        lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise UserError(f"{name}, line {line}: this is not UTF-8 text.") from error

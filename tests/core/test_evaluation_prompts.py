@@ -68,6 +68,12 @@ def test_a_file_of_plain_lines_is_a_prompt_set(tmp_path: Path) -> None:
     assert all(case.seed in MEASURING_SEEDS for case in prompts.cases)
 
 
+def test_a_file_saved_with_a_byte_order_mark_is_read_as_one_without(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "a ghost", "register": "refined"}\n')
+    assert [case.prompt for case in load_prompt_set(path, "ghost").of("refined")] == ["a ghost"]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
