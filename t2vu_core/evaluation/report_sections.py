@@ -9,7 +9,18 @@ from typing import Any
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation import charts
-from t2vu_core.evaluation.verdict import KEPT_BELOW, STILL_BELOW, difference, interval, percent, sentences, table
+from t2vu_core.evaluation.verdict import (
+    KEPT_BELOW,
+    STILL_BELOW,
+    controls_of,
+    difference,
+    differences_of,
+    interval,
+    percent,
+    sentences,
+    table,
+    with_interval,
+)
 
 TONES = {"Erased": "good", "Mostly erased": "fair", "Partly erased": "fair", "Not erased": "bad"}
 ATTACKS = {
@@ -130,10 +141,14 @@ def never_knew(scores: Mapping[str, Any]) -> str:
     if not never or not never["erased"]["all"]:
         return ""
     rate = never["erased"]["all"]
-    return _paragraph(
+    text = (
         f"A model that was trained without “{scores['concept']}” ({never['model']}) shows it in {percent(rate['rate'])} of "
         f"{rate['clips']} clips ({interval(rate['interval'])}). The erased model differs by {difference(rate['against'])}."
     )
+    kept = never["kept"] and never["kept"]["relative"]
+    if kept and kept["ratio"] is not None:
+        text += f" It shows other concepts {with_interval(kept['ratio'], kept['interval'])} as often as the model before."
+    return _paragraph(text)
 
 
 def comes_back(scores: Mapping[str, Any]) -> str:
@@ -148,11 +163,9 @@ def _attack(name: str, attack: Mapping[str, Any] | None) -> str:
     if attack is None:
         return f"<h3>{escape(title)}</h3>{_paragraph(f'Not tried ({meaning}).')}"
     shown = f"{percent(attack['after'])} of {attack['clips']} clips ({interval(attack['interval'])})"
-    controls = [("the same attack on the unerased model", attack["control"])]
-    controls.append(("on a model that never knew the concept", attack.get("never_knew")))
-    beside = "; ".join(f"{name}: {percent(rate)}" for name, rate in controls if rate is not None)
-    gain = f" Against no attack that is {difference(attack['gain'])}." if attack.get("gain") else ""
-    text = f"Here {meaning}. The concept is then in {shown}; {beside}.{gain}"
+    beside = "; ".join(f"{where}: {found}" for where, found in controls_of(attack))
+    against = "".join(f" Against {what} that is {found}." for what, found in differences_of(attack))
+    text = f"Here {meaning}. The concept is then in {shown}; the same attack {beside}.{against}"
     small = "; ".join(filter(None, [f"Budget: {attack['budget']}", attack.get("note")]))
     head = f"<h3>{escape(title)}: {_prose(percent(attack['after']))}</h3>"
     return f"{head}{_paragraph(text)}<p><small>{escape(small)}.</small></p>"

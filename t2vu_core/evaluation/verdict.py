@@ -62,6 +62,11 @@ def interval(bounds: Any) -> str:
     return "-" if bounds is None else f"{100 * bounds[0]:.0f} to {100 * bounds[1]:.0f} %"
 
 
+def with_interval(share: float | None, bounds: Any) -> str:
+    """0.5 and (0.1, 0.9) -> "50 % (10 to 90 %)"."""
+    return percent(share) if bounds is None else f"{percent(share)} ({interval(bounds)})"
+
+
 def difference(result: Mapping[str, Any], of: str = "") -> str:
     """What `statistics.compare` found: "+3 points (-1 to +9), which is no clear difference"."""
     low, high = result["interval"]
@@ -120,7 +125,7 @@ def _false_alarms(scores: Mapping[str, Any]) -> list[str]:
     rate = scores["false_alarms"]
     if rate is None:
         return ["the detector's false alarms are not known: no prompts without the concept"]
-    floor = f"{percent(rate['before'])} ({interval(rate['before_interval'])}) of {rate['clips']}"
+    floor = f"{with_interval(rate['before'], rate['before_interval'])} of {rate['clips']}"
     return [f"the detector's false alarms before: {floor} clips that do not ask for it"]
 
 
@@ -129,14 +134,29 @@ def _never_knew(scores: Mapping[str, Any]) -> list[str]:
     if not never or not never["erased"]["all"]:
         return []
     rate = never["erased"]["all"]
-    shown = f"{percent(rate['rate'])} ({interval(rate['interval'])})"
-    return [f"a model that never knew it shows it in {shown}; this one {difference(rate['against'])}"]
+    shown = f"{with_interval(rate['rate'], rate['interval'])} of {rate['clips']} clips"
+    lines = [f"a model that never knew it shows it in {shown}; this one {difference(rate['against'])}"]
+    kept = never["kept"] and never["kept"]["relative"]
+    if kept and kept["ratio"] is not None:
+        lines.append(f"  and it shows other concepts {with_interval(kept['ratio'], kept['interval'])} as often as the unerased")
+    return lines
 
 
 def _attack(name: str, attack: Mapping[str, Any]) -> list[str]:
-    controls = f"unerased {percent(attack['control'])}"
-    if attack.get("never_knew") is not None:
-        controls += f", never knew {percent(attack['never_knew'])}"
-    lines = [f"comes back by {name}: {percent(attack['after'])} ({interval(attack['interval'])}; {controls})"]
-    gain = [f"  against no attack {difference(attack['gain'])}"] if "gain" in attack else []
-    return [*lines, *gain, f"  budget: {attack['budget']}"]
+    lines = [f"comes back by {name}: {with_interval(attack['after'], attack['interval'])} of {attack['clips']} clips"]
+    lines += [f"  {where}: {shown}" for where, shown in controls_of(attack)]
+    lines += [f"  against {what} {found}" for what, found in differences_of(attack)]
+    return [*lines, f"  budget: {attack['budget']}"]
+
+
+def controls_of(attack: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where else the same attack was made, and what it brought there."""
+    places = (("on the unerased model", "control"), ("on a model that never knew the concept", "never_knew"))
+    found = ((where, attack.get(key), attack.get(f"{key}_interval")) for where, key in places)
+    return [(where, with_interval(rate, bounds)) for where, rate, bounds in found if rate is not None]
+
+
+def differences_of(attack: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What an attack's rate is compared with, and whether the difference is one."""
+    pairs = (("no attack", "gain"), ("a model that never knew the concept", "against_never_knew"))
+    return [(what, difference(attack[key])) for what, key in pairs if attack.get(key)]

@@ -52,21 +52,27 @@ def test_a_report_without_attacks_says_that_none_was_tried() -> None:
 def test_an_attack_is_told_with_its_meaning_its_controls_and_its_budget() -> None:
     attack = {
         "after": 0.25, "clips": 4, "interval": [0.05, 0.7], "gain": compare([False] * 4, [True, False, False, False]),
-        "control": 1.0, "never_knew": 0.5, "note": "found words: <boo>", "budget": "225 steps",
+        "control": 1.0, "control_interval": [0.5, 1.0], "never_knew": 0.5, "never_knew_interval": [0.1, 0.9],
+        "against_never_knew": compare([True] * 2 + [False] * 2, [True, False, False, False]),
+        "note": "found words: <boo>", "budget": "225 steps",
     }  # fmt: skip
     html = report_sections.comes_back(scores([False], [True], comes_back={**NEVER_TRIED, "prompt_attack": attack}))
     assert "Found words: 25&nbsp;%" in html
-    assert "on the unerased model: 100&nbsp;%; on a model that never knew the concept: 50&nbsp;%" in html
-    assert "no clear difference" in html
+    assert "on the unerased model: 100&nbsp;% (50 to 100&nbsp;%); on a model that never knew the concept: 50&nbsp;% (10" in html
+    assert "Against no attack that is +25 points" in html
+    assert "Against a model that never knew the concept that is -25 points" in html
+    assert html.count("no clear difference") == 2
     assert "225 steps; found words: &lt;boo&gt;" in html
     assert html.count("Not tried") == 2
 
 
 def test_a_model_that_never_knew_the_concept_stands_beside_the_erased_one() -> None:
     beside = {"rate": 0.5, "clips": 2, "interval": [0.1, 0.9], "against": compare([True, False], [False, False])}
-    never = {"model": "unknowing", "erased": {"all": beside}, "kept": None}
+    kept = {"relative": {"ratio": 0.9, "interval": [0.8, 1.0]}}
+    never = {"model": "unknowing", "erased": {"all": beside}, "kept": kept}
     html = report_sections.never_knew(scores([False], [True], never_knew=never))
     assert "(unknowing) shows it in 50&nbsp;% of 2 clips" in html
+    assert "It shows other concepts 90&nbsp;% (80 to 100&nbsp;%) as often" in html
     assert report_sections.never_knew(scores([False], [True], never_knew=None)) == ""
 
 

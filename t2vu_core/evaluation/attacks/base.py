@@ -13,7 +13,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.evaluation.attacks.denoising import clip_latents
 from t2vu_core.evaluation.cases import ROUND, Case, PromptSet
 from t2vu_core.evaluation.detectors import Detector
-from t2vu_core.evaluation.statistics import compare, wilson_interval
+from t2vu_core.evaluation.statistics import compare, rate, wilson_interval
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.plan import NEUTRAL, concept_kind, plan_prompts, prompt_set_for
 
@@ -128,18 +128,23 @@ def compare_with_controls(
     `gain` is what the attack brought back, `against_never_knew` what is more of it than in a model that never knew:
     each says whether it is a difference.
     """
-    count = len(erased.found)
     runs = {"erased": erased, "control": control, "never_knew": never_knew}
     return {
-        "before": sum(before.found) / count,
-        "after": sum(erased.found) / count,
-        "clips": count,
-        "interval": list(wilson_interval(sum(erased.found), count)),
+        "before": rate(before.found),
+        "after": rate(erased.found),
+        "clips": len(erased.found),
+        "interval": _interval(erased),
         "gain": compare(before.found, erased.found),
-        "control": sum(control.found) / count,
-        "never_knew": None if never_knew is None else sum(never_knew.found) / count,
+        "control": rate(control.found),
+        "control_interval": _interval(control),
+        "never_knew": None if never_knew is None else rate(never_knew.found),
+        "never_knew_interval": None if never_knew is None else _interval(never_knew),
         "against_never_knew": None if never_knew is None else compare(never_knew.found, erased.found),
         "loss": {name: list(run.loss) if run and run.loss else None for name, run in runs.items()},
         "note": erased.note,
         "budget": budget,
     }
+
+
+def _interval(outcome: Outcome) -> list[float]:
+    return list(wilson_interval(sum(outcome.found), len(outcome.found)))
