@@ -80,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """All rows, in the order of `CHANGES`; the files are written after each of them."""
     base = parse_options(options.method_option)
+    if "seed" in base:
+        raise UserError("Every row is trained with the seeds 0, 1 and so on: --seeds says how many.")
     chosen = [name for name in CHANGES if name in options.rows]
     unknown = sorted(set(options.rows) - set(CHANGES))
     if unknown:

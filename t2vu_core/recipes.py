@@ -43,7 +43,7 @@ class _Recipe:
             _check(option, getattr(self, option.name))
 
     @classmethod
-    def preset(cls, name: str, **changes: Any) -> Self:
+    def preset(cls, name: str, /, **changes: Any) -> Self:
         """A named preset, with single settings changed; UserError for an unknown preset or setting."""
         if name not in cls.presets:
             raise UserError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
@@ -113,6 +113,11 @@ class VelocityRecipe(_Recipe):
                 "localization_weight needs kind=bottleneck: a LoRA changes queries, keys and values, so what it adds "
                 "has no place in the clip that a mask could keep it to. Set localization_weight=0 for a LoRA."
             )
+
+    @property
+    def preserves(self) -> bool:
+        """Whether points without the concept count: with no weight they would only cost time."""
+        return self.preserve_weight > 0 and self.preserve_batch > 0
 
 
 @dataclass(frozen=True, kw_only=True)

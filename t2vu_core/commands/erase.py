@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any] | None:
     """Train and write the erasure; of several processes (`accelerate launch`) the first one writes, the others give None."""
-    recipe = VelocityRecipe.preset(options.preset, seed=options.seed, **parse_options(options.method_option))
+    recipe = VelocityRecipe.preset(options.preset, **{"seed": options.seed, **parse_options(options.method_option)})
     out = Path(options.out)
     if out.is_dir():
         raise UserError(f"{out} is a folder; name the file to write, for example {out / 'ghost.safetensors'}.")

@@ -65,8 +65,7 @@ class Batch:
 def draw_batch(points: Points, recipe: VelocityRecipe, generator: torch.Generator) -> Batch:
     """Draw a step's points; the same generator draws the same."""
     erase = _erase(points, recipe, generator)
-    keep = _keep(points, recipe, generator) if recipe.preserve_batch else []
-    keep = [part for part in keep if len(part)]
+    keep = _keep(points, recipe, generator) if recipe.preserves else []
     return Batch(erase, _beside(points, recipe, generator), Rows.cat(keep) if keep else None)
 
 
@@ -112,15 +111,17 @@ def _keep(points: Points, recipe: VelocityRecipe, generator: torch.Generator) ->
     """Half with preserve prompts, a quarter with neutral ones where the concept was, a quarter with none."""
     conditions = points.prompts.conditions
 
-    def draw(trajectories: Trajectories, prediction: str, count: int, with_prompts: TextCondition | None) -> Rows:
+    def draw(trajectories: Trajectories, prediction: str, count: int, with_prompts: TextCondition | None) -> list[Rows]:
+        if not count:
+            return []
         rows = trajectories.draw(count, recipe.timestep_sampling, generator)
         condition = conditions["empty"].expand(count) if with_prompts is None else with_prompts[trajectories.prompt[rows]]
         target = trajectories.predictions[prediction][rows].float()
-        return Rows(trajectories.latents[rows], trajectories.timesteps[rows], condition, target)
+        return [Rows(trajectories.latents[rows], trajectories.timesteps[rows], condition, target)]
 
     quarter = recipe.preserve_batch // 4
     source = points.preserve or points.concept
-    parts = [draw(points.concept, "neutral", quarter, conditions["neutral"]), draw(source, "empty", quarter, None)]
+    parts = [*draw(points.concept, "neutral", quarter, conditions["neutral"]), *draw(source, "empty", quarter, None)]
     if points.preserve is not None:
-        parts.append(draw(points.preserve, "prompt", recipe.preserve_batch - 2 * quarter, conditions["preserve"]))
+        parts += draw(points.preserve, "prompt", recipe.preserve_batch - 2 * quarter, conditions["preserve"])
     return parts

@@ -71,7 +71,7 @@ def encode_prompts(family: Family, plan: PromptPlan, prompt_set: PromptSet, reci
     both = _two_subjects(plan, prompt_set, recipe)
     if both:
         texts |= {"two_subjects": [pair.prompt for pair in both], "alone": [pair.neutral for pair in both]}
-    if plan.preserve:
+    if plan.preserve and recipe.preserves:
         texts["preserve"] = fill_up(plan.preserve, recipe.preserve_trajectories)
     positions: dict[str, Positions] = {
         name: [_said_at(family, prompt, plan.names) for prompt in texts[name]]

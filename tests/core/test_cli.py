@@ -109,6 +109,13 @@ def test_ctrl_c_keeps_what_was_trained_and_resume_could_go_on(t2vu: Callable, tm
     assert json.loads(out)["training"]["steps"] == told["steps"]
 
 
+def test_every_field_of_the_recipe_is_a_method_option(t2vu: Callable, tmp_path: Path) -> None:
+    code, out, _ = erase(t2vu, tmp_path / "ghost", "--seed", 1, "--method-option", "seed=5", "--json")
+    assert code == 0
+    code, out, _ = t2vu("inspect", json.loads(out)["out"], "--json")
+    assert json.loads(out)["recipe"]["seed"] == 5
+
+
 def test_an_erasure_that_did_nothing_says_so(t2vu: Callable, tmp_path: Path) -> None:
     code, out, _ = erase(t2vu, tmp_path / "ghost", "--method-option", "learning_rate=0.0000001")
     assert code == 0

@@ -104,6 +104,7 @@ def test_a_concept_that_says_nothing_is_refused(concept: str, hint: str) -> None
         ({"steps": 0}, "steps .* must be between"),
         ({"steps": 2.5}, "steps .* must be between"),
         ({"ranks": 3}, "no setting 'ranks'"),
+        ({"name": "x"}, "no setting 'name'"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(changes: dict[str, object], hint: str) -> None:

@@ -179,6 +179,20 @@ def test_each_option_changes_the_training_and_is_told_in_the_file(changes: dict[
     assert {name: other.recipe[name] for name in changes} == changes
 
 
+@pytest.mark.parametrize("how", ["uniform", "early"])
+def test_a_batch_too_small_for_every_part_of_the_kept_points_trains(how: str) -> None:
+    erasure = erase_velocity(TINY.model, "ghost", recipe(preserve_batch=1, timestep_sampling=how, steps=2))
+    assert len(erasure.training["losses"]) == 2
+
+
+def test_without_a_weight_nothing_is_sampled_or_computed_for_preservation() -> None:
+    stages: list[TrainProgress] = []
+    weightless = erase_velocity(TINY.model, "ghost", recipe(preserve_weight=0.0, steps=2), on_progress=stages.append)
+    assert {progress.total for progress in stages if progress.stage == "trajectories"} == {FEW["concept_trajectories"]}
+    batchless = erase_velocity(TINY.model, "ghost", recipe(preserve_batch=0, steps=2))
+    assert weightless.training["losses"] == batchless.training["losses"]
+
+
 def test_gradient_checkpointing_trains_the_same_erasure() -> None:
     plain = erase_velocity(TINY.model, "ghost", recipe(localization_weight=1.0))
     again = erase_velocity(TINY.model, "ghost", recipe(localization_weight=1.0, gradient_checkpointing=True))
