@@ -7,9 +7,9 @@ from t2vu_core.interchange import export_encoder
 from t2vu_core.interchange.encoder_files import EncoderExport
 
 from . import comfy_bridge
-from .declare import UnlearnedEncoder, file_name_input, overwrite_input, schema
+from .declare import UnlearnedEncoder, schema
 from .erasure_files import erasure_stem
-from .export_lora import folder_input
+from .export_lora import file_inputs
 
 MAX_RANK = 4096
 
@@ -34,9 +34,7 @@ class ExportEncoder(io.ComfyNode):
                     max=MAX_RANK,
                     tooltip="0: every value of the change. Above: the best low-rank factors, a smaller file that says less.",
                 ),
-                folder_input(),
-                file_name_input("that folder"),
-                overwrite_input(),
+                *file_inputs(),
             ],
             outputs=[
                 io.String.Output("file", display_name="file", tooltip="The file in that folder."),

@@ -15,11 +15,12 @@ from .declare import Eraser, file_name_input, overwrite_input, schema
 from .erasure_files import erasure_stem
 
 
-def folder_input() -> io.Input:
-    """Where a LoRA file goes."""
+def file_inputs() -> list[io.Input]:
+    """Where a LoRA file goes, and what it is called there."""
     tooltip = "models/loras: Load LoRA lists the file. output/loras: to take it elsewhere."
     folders = list(comfy_bridge.LORA_FOLDERS)
-    return io.Combo.Input("folder", options=folders, default=folders[0], tooltip=tooltip)
+    folder = io.Combo.Input("folder", options=folders, default=folders[0], tooltip=tooltip)
+    return [folder, file_name_input("that folder"), overwrite_input()]
 
 
 class ExportLora(io.ComfyNode):
@@ -41,9 +42,7 @@ class ExportLora(io.ComfyNode):
                     default="comfyui",
                     tooltip="Whose names for the layers: ComfyUI's own models, or diffusers' pipelines.",
                 ),
-                folder_input(),
-                file_name_input("that folder"),
-                overwrite_input(),
+                *file_inputs(),
             ],
             outputs=[
                 io.String.Output(

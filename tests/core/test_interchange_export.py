@@ -99,15 +99,19 @@ def test_cogvideox_gets_the_names_of_comfyuis_cogvideox(tmp_path: Path) -> None:
     assert modules == {f"diffusion_model.blocks.{block}.{name}" for block in range(2) for name in ("q", "k", "v", "attn_out")}
 
 
-def mochi_to_diffusers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The video side of the attentions, split as diffusers' reader does it; that one is for 48 blocks only."""
+def split_attentions(weights: dict[str, Tensor], ours: str, qkv: str, out: str) -> dict[str, Tensor]:
+    """The video side of two blocks' attentions, their fused matrix in three; names with a place for the block's number."""
     split = {}
     for block in range(2):
-        ours, theirs = f"transformer_blocks.{block}.attn1", f"blocks.{block}.attn"
-        parts = weights[f"{theirs}.qkv_x.weight"].chunk(3)
-        split.update({f"{ours}.{name}.weight": part for name, part in zip(("to_q", "to_k", "to_v"), parts, strict=True)})
-        split[f"{ours}.to_out.0.weight"] = weights[f"{theirs}.proj_x.weight"]
+        name, parts = ours.format(block), weights[f"{qkv.format(block)}.weight"].chunk(3)
+        split.update({f"{name}.{part}.weight": weight for part, weight in zip(("to_q", "to_k", "to_v"), parts, strict=True)})
+        split[f"{name}.to_out.0.weight"] = weights[f"{out.format(block)}.weight"]
     return split
+
+
+def mochi_to_diffusers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As diffusers' reader does it; that one is for 48 blocks only."""
+    return split_attentions(weights, "transformer_blocks.{}.attn1", "blocks.{}.attn.qkv_x", "blocks.{}.attn.proj_x")
 
 
 def hunyuan_video_to_diffusers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -126,13 +130,8 @@ def hunyuan_video_to_diffusers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def hunyuan_video_15_to_diffusers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The video side of the two-stream blocks."""
-    split = {}
-    for block in range(2):
-        ours, theirs = f"transformer_blocks.{block}.attn", f"double_blocks.{block}.img_attn"
-        parts = weights[f"{theirs}.qkv.weight"].chunk(3)
-        split.update({f"{ours}.{name}.weight": part for name, part in zip(("to_q", "to_k", "to_v"), parts, strict=True)})
-        split[f"{ours}.to_out.0.weight"] = weights[f"{theirs}.proj.weight"]
-    return split
+    theirs = "double_blocks.{}.img_attn"
+    return split_attentions(weights, "transformer_blocks.{}.attn", f"{theirs}.qkv", f"{theirs}.proj")
 
 
 CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
