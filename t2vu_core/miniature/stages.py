@@ -22,16 +22,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run_stages(work: Path, stages: Mapping[str, Callable[[], None]]) -> None:
-    """Run the stages that have no result in `work` yet, and write down how long each took."""
+def run_stages(work: Path, stages: Mapping[str, Callable[[], float | None]]) -> None:
+    """Run the stages that have no result in `work` yet, and write down how long each took.
+
+    A stage that went on after an interruption returns the seconds that it took in all.
+    """
     seconds = read_json(work / "seconds.json")
     for name, run in stages.items():
         if name in seconds:
             continue
         log.info("stage %s", name)
         start = time.monotonic()
-        run()
-        seconds[name] = round(time.monotonic() - start)
+        spent = run()
+        seconds[name] = round(time.monotonic() - start if spent is None else spent)
         (work / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
 
 

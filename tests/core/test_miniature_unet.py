@@ -18,6 +18,7 @@ from t2vu_core.families import ClipSize
 from t2vu_core.image_model import load_image_model
 from t2vu_core.miniature import architecture as t5
 from t2vu_core.miniature import bundled, card, world
+from t2vu_core.miniature.averaging import MovingAverage
 from t2vu_core.miniature.captions import REGISTERS, caption
 from t2vu_core.miniature.check import measure_images
 from t2vu_core.miniature.detector import MiniatureDetector
@@ -26,6 +27,7 @@ from t2vu_core.miniature.train_denoiser import plain_attention
 from t2vu_core.miniature.unet import architecture, train_image
 from t2vu_core.miniature.unet.build import UNetBuildPlan, build_unet, export_unet
 from t2vu_core.miniature.unet.optimizers import Optimizers, split
+from t2vu_core.miniature.unet.progress import MINUTES_BETWEEN_STATES, Progress
 from t2vu_core.miniature.unet.train_vae import initialise_encoder, reconstruction_error, sample_frames, train_vae
 from t2vu_core.model import load_model
 
@@ -110,14 +112,57 @@ def test_without_weights_it_is_not_listed_and_the_error_says_how_to_build_it(
 
 def test_a_build_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> None:
     seconds = json.loads((work / "seconds.json").read_text())
-    assert list(seconds) == ["vae", "text_encoder", "image", "motion"]
+    assert list(seconds) == ["vae", "text_encoder", "frames", "image", "motion"]
     before = {file: file.stat().st_mtime_ns for file in work.rglob("*.safetensors")}
-    (work / "seconds.json").write_text(json.dumps({name: seconds[name] for name in ("vae", "text_encoder", "image")}))
+    (work / "seconds.json").write_text(json.dumps({name: seconds[name] for name in list(seconds)[:-1]}))
     with pytest.raises(UserError, match="motion is missing"):
         export_unet(work, PLAN, tmp_path)
     build_unet(work, PLAN)
     after = {file: file.stat().st_mtime_ns for file in work.rglob("*.safetensors")}
     assert {file.parent.name for file in after if after[file] != before[file]} == {"motion"}
+
+
+def test_an_interrupted_stage_goes_on_from_its_last_state(tmp_path: Path) -> None:
+    def training(seed: int) -> Progress:
+        torch.manual_seed(seed)
+        network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 4, 3))
+        matrices, rest = split(network, first_and_last=("1.",))
+        average = MovingAverage(network.parameters(), decay=0.9)
+        optimizers = Optimizers(matrices, [{"params": rest, "lr": 1e-2}])
+        return Progress("image", 60.0, average, optimizers, state=tmp_path / "image.pt")
+
+    def step(progress: Progress) -> list[torch.Tensor]:
+        first, second = progress.average.parameters[0], progress.average.parameters[2]
+        assert progress.begin()
+        progress.optimizers.step((first.square().sum() - 1) ** 2 + (second.sum() - 1) ** 2, factor=0.5)
+        progress.end(0.0)
+        return [*progress.average.parameters, *progress.average.values]
+
+    first = training(0)
+    step(first)
+    first.spent = 60 * MINUTES_BETWEEN_STATES
+    step(first)
+    resumed = training(1)
+    assert (resumed.step, resumed.spent) == (2, first.spent)
+    assert all(torch.equal(one, other) for one, other in zip(step(resumed), step(first), strict=True))
+
+
+def test_clips_are_drawn_once_and_the_vae_keeps_the_scale_that_was_found(work: Path) -> None:
+    drawn = train_image.EncodedFrames.load(work / "frames.safetensors")
+    assert drawn.latents.shape[:2] == (PLAN.num_clips, world.NUM_FRAMES)
+    assert drawn.latents.float().std() == pytest.approx(1.0, abs=0.02)
+    config = json.loads((work / "image" / "vae" / "config.json").read_text())
+    assert config["scaling_factor"] != 1.0
+
+
+def test_the_text_encoder_starts_with_its_eyes_on_the_words_before(tokenizer: architecture.CLIPTokenizer) -> None:
+    encoder = architecture.make_text_encoder(tokenizer).eval()
+    encoder.set_attn_implementation("eager")
+    ids = tokenizer(["a ghost and a cat"], padding="max_length", return_tensors="pt").input_ids
+    first_layer = encoder(ids, output_attentions=True).attentions[0][0]
+    for head, places in enumerate((1, 2)):
+        behind = first_layer[head].diagonal(-places)[1:]
+        assert behind.mean() > 4 * first_layer[2:].diagonal(-places, dim1=1, dim2=2)[:, 1:].mean()
 
 
 def test_the_motion_stage_changes_the_adapter_and_nothing_else(work: Path, weights: Path) -> None:

@@ -1,4 +1,4 @@
-"""Building the second miniature: VAE, text encoder, image model, motion adapter; a build resumes at its last stage.
+"""Building the second miniature: VAE, text encoder, frames, image model, motion adapter; a build resumes where it stopped.
 
 The detector is the first miniature's, of the same world. One diffusers folder results that stock
 `AnimateDiffPipeline` and stock `StableDiffusionPipeline` both load: it holds the image UNet and the motion
@@ -34,7 +34,7 @@ from t2vu_core.miniature.unet.architecture import (
     make_unet,
     make_vae,
 )
-from t2vu_core.miniature.unet.train_image import encode_frames, train_image
+from t2vu_core.miniature.unet.train_image import EncodedFrames, encode_frames, train_image
 from t2vu_core.miniature.unet.train_motion import train_motion
 from t2vu_core.miniature.unet.train_vae import initialise_encoder, reconstruction_error, sample_frames, train_vae
 
@@ -54,10 +54,10 @@ COMPONENTS = {
 class UNetBuildPlan:
     """How long each stage trains, in minutes of this machine, and on how many clips."""
 
-    vae_minutes: float = 3.0
+    vae_minutes: float = 4.0
     text_encoder_minutes: float = 2.0
-    image_minutes: float = 30.0
-    motion_minutes: float = 10.0
+    image_minutes: float = 26.0
+    motion_minutes: float = 14.0
     num_clips: int = 12_000
     num_captions: int = 20_000
     batch_size: int = 64
@@ -126,9 +126,14 @@ def _build_text_encoder(work: Path, plan: UNetBuildPlan) -> None:
     tokenizer.save_pretrained(work / "text_encoder")
 
 
-def _build_image(work: Path, plan: UNetBuildPlan) -> None:
+def _build_frames(work: Path, plan: UNetBuildPlan) -> None:
     vae = AutoencoderKL.from_pretrained(work / "vae").eval()
-    frames = encode_frames(vae, plan.num_clips, seed=plan.seed + 11)
+    encode_frames(vae, plan.num_clips, seed=plan.seed + 11).save(work / "frames.safetensors")
+    vae.save_config(work / "vae")  # with the scale that encoding found
+
+
+def _build_image(work: Path, plan: UNetBuildPlan) -> float:
+    vae, frames = AutoencoderKL.from_pretrained(work / "vae"), EncodedFrames.load(work / "frames.safetensors")
     tokenizer, unet = CLIPTokenizer.from_pretrained(work / "text_encoder"), make_unet()
     text_encoder = CLIPTextModel.from_pretrained(work / "text_encoder")
 
@@ -136,37 +141,39 @@ def _build_image(work: Path, plan: UNetBuildPlan) -> None:
         for name, part in (("vae", vae), ("text_encoder", text_encoder), ("unet", unet)):
             part.save_pretrained(folder / name)
 
-    train_image(
+    seconds = train_image(
         unet, text_encoder, tokenizer, frames, minutes=plan.image_minutes, seed=plan.seed, batch_size=plan.batch_size,
+        state=work / "image.pt",
         on_interval=lambda minutes: keep(work / f"image_{minutes:.0f}"),
     )  # fmt: skip
     keep(work / "image")
+    (work / "image.pt").unlink(missing_ok=True)
+    return seconds
 
 
-def _build_motion(work: Path, plan: UNetBuildPlan) -> None:
-    load = partial(_frozen, work / "image")
-    vae, text_encoder, unet = (
-        load("vae", AutoencoderKL),
-        load("text_encoder", CLIPTextModel),
-        load("unet", UNet2DConditionModel),
-    )
-    clips = encode_frames(vae, plan.num_clips, seed=plan.seed + 11)
+def _build_motion(work: Path, plan: UNetBuildPlan) -> float:
+    text_encoder = _frozen(work / "image" / "text_encoder", CLIPTextModel)
+    unet = _frozen(work / "image" / "unet", UNet2DConditionModel)
+    clips = EncodedFrames.load(work / "frames.safetensors")
     adapter, tokenizer = make_motion_adapter(), CLIPTokenizer.from_pretrained(work / "text_encoder")
-    train_motion(
+    seconds = train_motion(
         adapter, unet, text_encoder, tokenizer, clips, minutes=plan.motion_minutes, seed=plan.seed + 1,
-        batch_size=plan.clips_per_batch,
+        batch_size=plan.clips_per_batch, state=work / "motion.pt",
         on_interval=lambda minutes: adapter.save_pretrained(work / f"motion_{minutes:.0f}"),
     )  # fmt: skip
     adapter.save_pretrained(work / "motion")
+    (work / "motion.pt").unlink(missing_ok=True)
+    return seconds
 
 
-def _frozen(folder: Path, name: str, kind: Any) -> Any:
-    return kind.from_pretrained(folder / name).eval().requires_grad_(False)
+def _frozen(folder: Path, kind: Any) -> Any:
+    return kind.from_pretrained(folder).eval().requires_grad_(False)
 
 
-_STAGES: dict[str, Callable[[Path, UNetBuildPlan], None]] = {
+_STAGES: dict[str, Callable[[Path, UNetBuildPlan], float | None]] = {
     "vae": _build_vae,
     "text_encoder": _build_text_encoder,
+    "frames": _build_frames,
     "image": _build_image,
     "motion": _build_motion,
 }

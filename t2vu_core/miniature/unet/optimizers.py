@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,15 @@ class Optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
             optimizer.step()
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """The moments of both, to go on with after an interruption."""
+        return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, dict[str, Any]]) -> None:
+        """Put the moments of `state_dict` back."""
+        self.muon.load_state_dict(state["muon"])
+        self.adam.load_state_dict(state["adam"])
 
 
 def split(module: nn.Module, *, first_and_last: Sequence[str]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -7,25 +7,25 @@ no text of its own, could never know. Late frames show where a motion leads.
 
 from __future__ import annotations
 
-import logging
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from t2vu_core.erasure import atomic_path
 from t2vu_core.miniature.averaging import MovingAverage
 from t2vu_core.miniature.train_denoiser import SUBJECT_WEIGHT, draw_caption, draw_timesteps, plain_attention
 from t2vu_core.miniature.unet.architecture import MAX_TEXT_TOKENS, SPATIAL_RATIO, make_scheduler
 from t2vu_core.miniature.unet.optimizers import Optimizers, split, trapezoid
+from t2vu_core.miniature.unet.progress import Progress, compile_for
 from t2vu_core.miniature.world import NUM_FRAMES, render_with_coverage, sample_labels
-
-log = logging.getLogger(__name__)
 
 TEXT_RATE = 1e-4
 """At the UNet's pace the text encoder would lose the subjects' words, see `train_text_encoder`."""
@@ -38,6 +38,17 @@ class EncodedFrames:
     labels: list[list[int]]
     latents: Tensor
     weights: Tensor
+
+    def save(self, path: Path) -> None:
+        """Write it to a file that appears whole or not at all."""
+        with atomic_path(path) as temporary:
+            save_file({"labels": torch.tensor(self.labels), "latents": self.latents, "weights": self.weights}, temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> EncodedFrames:
+        """Read what `save` wrote."""
+        tensors = load_file(path)
+        return cls(tensors["labels"].tolist(), tensors["latents"], tensors["weights"])
 
 
 @torch.no_grad()
@@ -54,7 +65,8 @@ def encode_frames(vae: AutoencoderKL, count: int, *, seed: int) -> EncodedFrames
         coverages.append(F.avg_pool2d(coverage.flatten(0, 1), SPATIAL_RATIO).unflatten(0, (len(rows), NUM_FRAMES)))
     latents, weights = torch.cat(parts), 1 + SUBJECT_WEIGHT * torch.cat(coverages)
     vae.register_to_config(scaling_factor=1 / latents.float().std().item())
-    return EncodedFrames(labels.tolist(), latents.mul_(vae.config.scaling_factor), weights / weights.mean())
+    scaled = latents.mul_(vae.config.scaling_factor)
+    return EncodedFrames(labels.tolist(), scaled, (weights / weights.mean()).to(torch.bfloat16))
 
 
 def encode_captions(text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -74,7 +86,7 @@ def noised(latents: Tensor, generator: torch.Generator, alphas: Tensor) -> tuple
 
 def weighted_error(predicted: Tensor, velocity: Tensor, weights: Tensor) -> Tensor:
     """Mean squared error of the velocity, in float32; subjects count more."""
-    return (weights * (predicted.float() - velocity).square()).mean()
+    return (weights.float() * (predicted.float() - velocity).square()).mean()
 
 
 def draw_frames(count: int, generator: torch.Generator) -> Tensor:
@@ -92,20 +104,23 @@ def train_image(
     minutes: float,
     seed: int,
     batch_size: int = 64,
+    state: Path | None = None,
     on_interval: Callable[[float], None] | None = None,
-) -> None:
-    """Train both in place for a time budget; the weights left behind are the moving average.
+) -> float:
+    """Train both in place for a time budget; the weights left behind are the moving average. Returns the seconds spent.
 
-    `on_interval(minutes)` is called about every ten minutes with the averaged weights in place.
+    `on_interval(minutes)` is called about every ten minutes with the averaged weights in place; an interrupted
+    training goes on from the file `state`.
     """
-    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     model = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).train().requires_grad_(True)
     matrices, rest = split(unet, first_and_last=("conv_in.", "conv_out.", "time_embedding."))
     groups = [{"params": rest, "lr": 1e-3}, {"params": list(text_encoder.parameters()), "lr": TEXT_RATE}]
     optimizers = Optimizers(matrices, groups)
     average = MovingAverage(model.parameters(), decay=0.9985)
     alphas = make_scheduler().alphas_cumprod.float()
-    progress = Progress("image", minutes, average, on_interval)
+    progress = Progress("image", minutes, average, optimizers, state=state, on_interval=on_interval)
+    generator, rng = torch.Generator().manual_seed(seed + progress.step), random.Random(seed + progress.step)
+    compile_for(unet, minutes)
     with plain_attention():
         while progress.begin():
             rows = torch.randint(0, len(frames.latents), (batch_size,), generator=generator)
@@ -119,50 +134,4 @@ def train_image(
             optimizers.step(loss, factor=trapezoid(progress.step, progress.done))
             progress.end(loss.item())
     model.eval()
-
-
-class Progress:
-    """Time, log and moving average of a training that lasts a number of minutes; interruptions do not count."""
-
-    def __init__(
-        self, name: str, minutes: float, average: MovingAverage, on_interval: Callable[[float], None] | None = None
-    ) -> None:
-        self.name, self.minutes, self.average, self.on_interval = name, minutes, average, on_interval
-        self.step, self.spent, self.reported, self._tick = 0, 0.0, 0.0, 0.0
-        self.losses: list[float] = []
-
-    @property
-    def done(self) -> float:
-        """Share of the time that is spent."""
-        return self.spent / (60 * self.minutes)
-
-    def begin(self) -> bool:
-        """Whether another step is due; after the last, the averaged weights are in place."""
-        self._tick = time.monotonic()
-        if self.done < 1:
-            return True
-        self.average.copy_to_parameters()
-        log.info("%s: %d steps", self.name, self.step)
-        return False
-
-    def end(self, loss: float) -> None:
-        """Count a step; every hundredth is logged, and about every ten minutes the interval is reported."""
-        self.average.update()
-        self.losses.append(loss)
-        self.step += 1
-        self.spent += time.monotonic() - self._tick
-        if self.step % 100 == 0 or self.step == 5:
-            mean, self.losses = sum(self.losses) / len(self.losses), []
-            pace = 1000 * self.spent / self.step
-            log.info("%s step %d: loss %.4f, %.1f min, %.0f ms a step", self.name, self.step, mean, self.spent / 60, pace)
-        if self.on_interval and self.spent / 60 >= self.reported + 10:
-            self.reported = self.spent / 60
-            self._report(self.on_interval)
-
-    @torch.no_grad()
-    def _report(self, on_interval: Callable[[float], None]) -> None:
-        live = [parameter.detach().clone() for parameter in self.average.parameters]
-        self.average.copy_to_parameters()
-        on_interval(self.reported)
-        for parameter, value in zip(self.average.parameters, live, strict=True):
-            parameter.copy_(value)
+    return progress.spent

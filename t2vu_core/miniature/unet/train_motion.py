@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
@@ -13,7 +14,8 @@ from t2vu_core.miniature.averaging import MovingAverage
 from t2vu_core.miniature.train_denoiser import draw_caption, plain_attention
 from t2vu_core.miniature.unet.architecture import make_scheduler
 from t2vu_core.miniature.unet.optimizers import Optimizers, split, trapezoid
-from t2vu_core.miniature.unet.train_image import EncodedFrames, Progress, encode_captions, noised, weighted_error
+from t2vu_core.miniature.unet.progress import Progress, compile_for
+from t2vu_core.miniature.unet.train_image import EncodedFrames, encode_captions, noised, weighted_error
 
 MOTION = "motion_modules"
 
@@ -28,13 +30,14 @@ def train_motion(
     minutes: float,
     seed: int,
     batch_size: int = 8,
+    state: Path | None = None,
     on_interval: Callable[[float], None] | None = None,
-) -> None:
-    """Train the adapter in place for a time budget; nothing else changes. It ends as the moving average.
+) -> float:
+    """Train the adapter in place for a time budget; nothing else changes. It ends as the moving average. Returns the seconds.
 
-    `on_interval(minutes)` is called about every ten minutes with the averaged weights in the adapter.
+    `on_interval(minutes)` is called about every ten minutes with the averaged weights in the adapter; an interrupted
+    training goes on from the file `state`.
     """
-    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     video = UNetMotionModel.from_unet2d(unet, adapter).train()
     video.freeze_unet2d_params()
     trained = [parameter for parameter in video.parameters() if parameter.requires_grad]
@@ -51,7 +54,9 @@ def train_motion(
         if on_interval is not None:
             on_interval(minutes_spent)
 
-    progress = Progress("motion", minutes, average, report)
+    progress = Progress("motion", minutes, average, optimizers, state=state, on_interval=report)
+    generator, rng = torch.Generator().manual_seed(seed + progress.step), random.Random(seed + progress.step)
+    compile_for(video, minutes)
     with plain_attention():
         while progress.begin():
             rows = torch.randint(0, len(clips.latents), (batch_size,), generator=generator)
@@ -65,3 +70,4 @@ def train_motion(
             optimizers.step(loss, factor=trapezoid(progress.step, progress.done))
             progress.end(loss.item())
     keep()
+    return progress.spent
