@@ -25,12 +25,13 @@ def rate_by_frame(by_frame: Mapping[str, Any]) -> str:
 
 
 def loss_curve(losses: Sequence[float]) -> str:
-    """The loss of a training over its steps, from zero."""
+    """The loss of a training over its steps, with zero in sight; that of gradient ascent lies below it."""
     step = max(1, len(losses) // 250)
     shown = list(losses)[::step]
-    top = max(shown) or 1.0
-    line = f'<polyline class="after" points="{_join(_points(shown, len(shown), top))}"/>'
-    ticks = _y_ticks(["0", f"{top / 2:.2g}", f"{top:.2g}"]) + _x_ticks(["1", str(len(losses))])
+    low, high = min(0.0, *shown), max(0.0, *shown)
+    points = _points([loss - low for loss in shown], len(shown), high - low or 1.0)
+    line = f'<polyline class="after" points="{_join(points)}"/>'
+    ticks = _y_ticks([f"{value:.2g}" for value in (low, (low + high) / 2, high)]) + _x_ticks(["1", str(len(losses))])
     return _frame(line + ticks, "training step", "Loss of the training")
 
 

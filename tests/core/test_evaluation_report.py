@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from t2vu_core.evaluation import report_sections
+from t2vu_core.evaluation import charts, report_sections
 from t2vu_core.evaluation.scores import score
 from t2vu_core.evaluation.statistics import before_after, compare, paired_ratio
 
@@ -74,6 +75,14 @@ def test_a_model_that_never_knew_the_concept_stands_beside_the_erased_one() -> N
     assert "(unknowing) shows it in 50&nbsp;% of 2 clips" in html
     assert "It shows other concepts 90&nbsp;% (80 to 100&nbsp;%) as often" in html
     assert report_sections.never_knew(scores([False], [True], never_knew=None)) == ""
+
+
+@pytest.mark.parametrize("losses", [[1.0, 0.5, 0.2], [-1.0, -5.0, -50.0], [2.0, 0.0, -2.0], [0.0, 0.0]])
+def test_a_loss_curve_stays_in_its_picture_for_gradient_ascent_too(losses: list[float]) -> None:
+    (line,) = re.findall(r'<polyline class="after" points="([^"]+)"', charts.loss_curve(losses))
+    heights = [float(point.split(",")[1]) for point in line.split()]
+    assert all(charts.TOP <= height <= charts.HEIGHT - charts.BOTTOM for height in heights)
+    assert heights == sorted(heights), "a falling loss falls in the picture"
 
 
 def test_a_concept_that_comes_back_late_in_the_clip_is_said() -> None:
