@@ -20,7 +20,6 @@ FOLDER = Path(__file__).parent / "prompt_sets" / "v1"
 ERASED_REGISTERS = ("terse", "synonym", "refined", "two_subject")
 KEPT = "kept"
 REGISTERS = (*ERASED_REGISTERS, KEPT)
-FACTS = ("subject", "style", "motion", "background")
 # Seeds of measured clips, so that nothing is measured on noise that it was trained on. A training with seed s
 # draws from 1_000_000 (s + 1) upwards, far fewer than 500_000 clips: it never reaches the upper half of a million.
 # Rounds of the same prompts are ROUND apart and stay inside.
@@ -62,7 +61,8 @@ class PromptSet:
 def built_in(concept: str) -> PromptSet | None:
     """The set that ships for a concept of the miniature's world, by the concept's own name, or None."""
     path = FOLDER / f"{concept}.jsonl"
-    if concept == KEPT or not path.is_file():
+    # A detector of any words takes "../x" for a concept: only what lies in the folder itself is a set.
+    if concept == KEPT or path not in FOLDER.glob("*.jsonl"):
         return None
     own, kept = path.read_bytes(), (FOLDER / "kept.jsonl").read_bytes()
     cases = [*_parse(own, path.name, concept), *_parse(kept, path.name, concept)]

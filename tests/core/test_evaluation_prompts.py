@@ -98,3 +98,8 @@ def test_a_broken_prompt_file_is_refused_with_the_line(tmp_path: Path, content: 
 def test_a_missing_prompt_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.txt cannot be read"):
         load_prompt_set(tmp_path / "none.txt", "ghost")
+
+
+@pytest.mark.parametrize("concept", ["../v1/ghost", "clean/people", "x" * 300, KEPT])
+def test_a_concept_in_any_words_never_leads_to_a_file_that_is_no_prompt_set_of_its_own(concept: str) -> None:
+    assert built_in(concept) is None
