@@ -25,7 +25,7 @@ def two_subject_pairs(
     made += [(f"{{}} and {text}", text) for text in starts]
     rng.shuffle(made)
     said = [with_article(names[index % len(names)]) for index in range(len(made))]
-    pairs = [PromptPair(tidy(context.format(name)), alone) for (context, alone), name in zip(made, said, strict=True)]
+    pairs = [PromptPair(tidy(context.replace("{}", name)), alone) for (context, alone), name in zip(made, said, strict=True)]
     return list(dict.fromkeys(pairs))[:count]
 
 

@@ -14,6 +14,7 @@ from t2vu_core.miniature import captions
 from t2vu_core.prompts.grammar import grammar_pairs
 from t2vu_core.prompts.pairs import says
 from t2vu_core.prompts.plan import PromptSet, concept_kind, plan_prompts, prompt_set_for, with_article
+from t2vu_core.training.two_subjects import two_subject_pairs
 
 
 def plan(concept: str, **changes: object):
@@ -64,6 +65,11 @@ def test_the_users_own_prompts_come_first_and_get_a_neutral_form() -> None:
     pair = plan("ghost", concept_prompts=["the ghost waves at night"]).pairs[0]
     assert (pair.prompt, pair.neutral) == ("the ghost waves at night", "something waves at night")
     assert plan("ghost", preserve_prompts=["my own prompt"]).preserve[0] == "my own prompt"
+
+
+def test_braces_in_a_users_preserve_prompt_are_letters_like_others() -> None:
+    pairs = two_subject_pairs(["ghost"], [], ["a {dog} running"], count=9, seed=0)
+    assert [(pair.prompt, pair.neutral) for pair in pairs] == [("a ghost and a {dog} running", "a {dog} running")]
 
 
 def test_the_same_seed_chooses_the_same_prompts() -> None:
