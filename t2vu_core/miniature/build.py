@@ -101,11 +101,12 @@ def export(work: Path, plan: BuildPlan, out: Path = WEIGHTS) -> None:
     """Copy the finished parts to `out` in half precision, with the prompt set and how they were built."""
     check_finished(work, ("vae", "detector", "text_encoder", "denoiser"))
     target = out / NAME
-    shutil.rmtree(target, ignore_errors=True)
     pipeline = CogVideoXPipeline.from_pretrained(work / "pipeline", dtype=torch.float16)
+    detector = load_detector(work / "detector.safetensors")
+    # Only now that both could be read.
+    shutil.rmtree(target, ignore_errors=True)
     pipeline.save_pretrained(target)
     forget_places(target)
-    detector = load_detector(work / "detector.safetensors")
     save_file(
         {name: value.half().contiguous() for name, value in detector.state_dict().items()}, str(out / "detector.safetensors")
     )

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from t2vu_core.cli import main
 from t2vu_core.errors import UserError
 from t2vu_core.miniature.architecture import make_scheduler, make_text_encoder, make_tokenizer
-from t2vu_core.miniature.build import NAME, BuildPlan, build_without, train_further
-from t2vu_core.miniature.bundled import WEIGHTS
+from t2vu_core.miniature.build import NAME, BuildPlan, build_without, export, train_further
+from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
 from t2vu_core.miniature.train_denoiser import encode_clips
 from t2vu_core.miniature.train_text_encoder import train_text_encoder
+from t2vu_core.miniature.unet.build import UNetBuildPlan, export_unet
 from t2vu_core.miniature.world import SECOND, STYLE, STYLES, SUBJECTS, sample_labels, sample_labels_without, shows
 from t2vu_core.model import load_model
 
@@ -40,6 +41,21 @@ def test_a_miniature_that_is_trained_further_keeps_its_vae_and_says_how_long(tmp
     assert scales[0] == scales[1]
     assert (tmp_path / NAME / "prompts.json").is_file()
     assert not [path for path in (tmp_path / NAME).rglob("*.json") if str(tmp_path) in path.read_text(encoding="utf-8")]
+
+
+def test_an_export_that_cannot_read_its_parts_leaves_what_is_installed(tmp_path: Path) -> None:
+    work, out = tmp_path / "work", tmp_path / "out"
+    work.mkdir()
+    stages = ("vae", "detector", "text_encoder", "denoiser", "image", "motion")
+    (work / "seconds.json").write_text(json.dumps(dict.fromkeys(stages, 1)), encoding="utf-8")
+    for name in (NAME, UNET_NAME):
+        (out / name).mkdir(parents=True)
+        (out / name / "model_index.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(OSError, match="pipeline"):
+        export(work, BuildPlan(), out)
+    with pytest.raises(OSError, match="image"):
+        export_unet(work, UNetBuildPlan(), out)
+    assert all((out / name / "model_index.json").is_file() for name in (NAME, UNET_NAME))
 
 
 @pytest.mark.parametrize("concept", ["ghost", "noir"])

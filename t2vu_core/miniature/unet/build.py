@@ -76,15 +76,16 @@ def export_unet(work: Path, plan: UNetBuildPlan, out: Path = WEIGHTS) -> Path:
     """Put the finished parts into one folder under `out`, in half precision, with prompts and how they were built."""
     check_finished(work, tuple(_STAGES))
     target = out / UNET_NAME
+    parts: dict[str, nn.Module] = {
+        "vae": AutoencoderKL.from_pretrained(work / "image" / "vae").half(),
+        "text_encoder": CLIPTextModel.from_pretrained(work / "image" / "text_encoder").half(),
+        "unet": UNet2DConditionModel.from_pretrained(work / "image" / "unet").half(),
+        "motion_adapter": MotionAdapter.from_pretrained(work / "motion").half(),
+    }
+    tokenizer = CLIPTokenizer.from_pretrained(work / "text_encoder")
+    # Only now that all of them could be read.
     shutil.rmtree(target, ignore_errors=True)
-    save_models(
-        target,
-        vae=AutoencoderKL.from_pretrained(work / "image" / "vae").half(),
-        text_encoder=CLIPTextModel.from_pretrained(work / "image" / "text_encoder").half(),
-        unet=UNet2DConditionModel.from_pretrained(work / "image" / "unet").half(),
-        motion_adapter=MotionAdapter.from_pretrained(work / "motion").half(),
-        tokenizer=CLIPTokenizer.from_pretrained(work / "text_encoder"),
-    )
+    save_models(target, tokenizer=tokenizer, **parts)
     write_record(target, work, plan, prompt_set())
     return target
 
