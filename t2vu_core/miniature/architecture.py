@@ -23,7 +23,6 @@ SPATIAL_RATIO = 4
 TEMPORAL_RATIO = 1
 LATENT_CHANNELS = 12
 LATENT_SIZE = SIZE // SPATIAL_RATIO
-LATENT_FRAMES = (NUM_FRAMES - 1) // TEMPORAL_RATIO + 1
 
 
 def make_tokenizer(*, vocabulary_size: int = 768, num_captions: int = 20_000, seed: int = 0) -> PreTrainedTokenizerFast:

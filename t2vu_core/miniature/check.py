@@ -27,7 +27,6 @@ from t2vu_core.miniature.world import (
     FIRST,
     MOTION,
     NUM_FRAMES,
-    SECOND,
     STYLE,
     STYLES,
     STYLES_HIDING_BACKGROUND,
@@ -149,15 +148,6 @@ def attribute_scores(verdict: Verdict, labels: Tensor) -> dict[str, float]:
         "motion": _share((verdict.motion.argmax(1) == labels[:, MOTION])[somebody]),
         "background": _share((verdict.background.argmax(1) == labels[:, BACKGROUND])[visible]),
     }
-
-
-def per_subject(verdict: Verdict, labels: Tensor) -> dict[str, float]:
-    """Share of the clips asked to show each subject that do."""
-    rates = {}
-    for index, name in enumerate(SUBJECTS):
-        asked = (labels[:, FIRST] == index) | (labels[:, SECOND] == index)
-        rates[name] = _share(verdict.shows(name)[asked])
-    return rates
 
 
 def megabytes(*paths: Path) -> float:

@@ -12,7 +12,7 @@ from t2vu_core.evaluation.detectors.base import Accuracy
 from t2vu_core.evaluation.detectors.miniature import WorldDetector
 from t2vu_core.evaluation.detectors.miniature_accuracy import FILE
 from t2vu_core.miniature.detector import MiniatureDetector, Verdict
-from t2vu_core.miniature.world import FIRST, SECOND, STYLE, STYLES, SUBJECTS, render, sample_labels
+from t2vu_core.miniature.world import STYLES, SUBJECTS, render, sample_labels, shows
 
 RENDERS = 3000
 SEED = 7_900_000
@@ -26,17 +26,10 @@ def count_errors(network: MiniatureDetector, *, renders: int = RENDERS, seed: in
     return {concept: _count(labels, verdicts, concept) for concept in (*SUBJECTS, *STYLES[1:])}
 
 
-def contains(labels: Tensor, concept: str) -> Tensor:
-    """Which label rows (n, 5) show the concept, bool (n,)."""
-    if concept not in SUBJECTS:
-        return labels[:, STYLE] == STYLES.index(concept)
-    return (labels[:, [FIRST, SECOND]] == SUBJECTS.index(concept)).any(1)
-
-
 def _count(labels: Tensor, verdicts: list[Verdict], concept: str) -> Accuracy:
     kind = "shows" if concept in SUBJECTS else "has_style"
     found = torch.cat([getattr(verdict, kind)(concept) for verdict in verdicts])
-    there = contains(labels, concept)
+    there = shows(labels, concept)
     return Accuracy(
         false_alarms=int((found & ~there).sum()),
         without=int((~there).sum()),
