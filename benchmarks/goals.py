@@ -1,0 +1,166 @@
+"""What velocity erasing is to reach on the miniature, and what a scoreboard measured: `python -m benchmarks.goals scoreboard`.
+
+Each number is the mean over concepts (seeds of one concept first), beside the unerased model's. Measure with
+`python -m benchmarks.scoreboard --probe --methods base,velocity --concepts A,B,...`, eight concepts or more. It reads the
+ablations' JSON as well, with `--method` naming a row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation.statistics import Interval, wilson_interval
+
+FILES = ("scoreboard.json", "ablations.json")
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A number of the board's rows, and where it has to be: at the most, or at the least."""
+
+    key: str
+    title: str
+    most: float | None = None
+    least: float | None = None
+    unit: str = "%"
+
+    def met(self, value: float) -> bool:
+        """Whether the number is on the right side."""
+        return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
+
+    def limit(self) -> str:
+        """In words."""
+        return f"<= {self.say(self.most)}" if self.most is not None else f">= {self.say(self.least)}"
+
+    def say(self, value: float | None) -> str:
+        if value is None:
+            return "-"
+        return f"{100 * value:.1f} %" if self.unit == "%" else f"{value:.0f} {self.unit}"
+
+
+GOALS = (
+    Goal("erased_terse", "still shown, short prompts", most=0.02),
+    Goal("erased_synonym", "still shown, other names", most=0.03),
+    Goal("erased_refined", "still shown, refined prompts", most=0.03),
+    Goal("kept", "other concepts, of the unerased model's", least=0.98),
+    Goal("attributes", "other attributes of the same prompt", least=0.95),
+    Goal("other_subject", "the other subject of two", least=0.90),
+    Goal("probe", "brought back by PROBE", most=0.10),
+    Goal("train_seconds", "training", most=120.0, unit="s"),
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table, or its numbers as JSON."""
+    options = _parser().parse_args(arguments)
+    try:
+        rows = read_rows(Path(options.board))
+        found = compared(rows, options.method)
+    except UserError as error:
+        print(f"goals: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(found, indent=1) if options.json else table(found))
+    return 0
+
+
+def read_rows(board: Path) -> list[dict[str, Any]]:
+    """The rows of a board's folder, or of its JSON."""
+    files = [board] if board.is_file() else [board / name for name in FILES if (board / name).is_file()]
+    if not files:
+        raise UserError(f"{board} holds no {' or '.join(FILES)}; measure first with `python -m benchmarks.scoreboard`.")
+    try:
+        rows: list[dict[str, Any]] = json.loads(files[0].read_text(encoding="utf-8"))["rows"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{files[0]} is no scoreboard ({error!r}).") from error
+    return rows
+
+
+def compared(rows: Sequence[Row], method: str) -> dict[str, Any]:
+    """For every goal the mean over concepts, its interval, the worst concept, the base's mean, and whether it is met."""
+    own = [row for row in rows if row["method"] == method]
+    if not own:
+        names = ", ".join(dict.fromkeys(row["method"] for row in rows))
+        raise UserError(f"The board has no row of {method!r}; it has {names or 'none at all'}.")
+    concepts = list(dict.fromkeys(row["concept"] for row in own))
+    base = [row for row in rows if row["method"] == "base" and row["concept"] in concepts]
+    goals = [{"goal": goal.key, **measured(goal, own), "base": mean(by_concept(goal, base))} for goal in GOALS]
+    return {"method": method, "concepts": concepts, "runs": len(own), "goals": goals}
+
+
+def measured(goal: Goal, rows: Sequence[Row]) -> dict[str, Any]:
+    """The mean over concepts with its 95 % interval; None where a row does not have the number."""
+    single = by_concept(goal, rows)
+    value = mean(single)
+    if value is None:
+        return {"mean": None, "interval": None, "worst": None, "met": None}
+    worst = (max if goal.most is not None else min)(single, key=lambda name: single[name])
+    return {"mean": value, "interval": list(between(goal, rows, single)), "worst": worst, "met": goal.met(value)}
+
+
+def by_concept(goal: Goal, rows: Sequence[Row]) -> dict[str, float]:
+    """The mean over the seeds of each concept; of none, where one row lacks the number: a mean over some would mislead."""
+    if any(row.get(goal.key) is None for row in rows):
+        return {}
+    names = dict.fromkeys(row["concept"] for row in rows)
+    seeds = {name: [row[goal.key] for row in rows if row["concept"] == name] for name in names}
+    return {name: sum(values) / len(values) for name, values in seeds.items()}
+
+
+def mean(single: Mapping[str, float]) -> float | None:
+    return sum(single.values()) / len(single) if single else None
+
+
+def between(goal: Goal, rows: Sequence[Row], single: Mapping[str, float], *, resamples: int = 2000) -> Interval:
+    """The wider of two: a bootstrap over concepts (Efron 1979), and Wilson's over all clips where the rows count them.
+
+    The first knows that concepts differ, the second that a rate of 0 in few clips is no proof of 0.
+    """
+    values = np.array(list(single.values()))
+    draws = np.random.default_rng(0).integers(0, len(values), (resamples, len(values)))
+    low, high = (float(bound) for bound in np.quantile(values[draws].mean(1), (0.025, 0.975)))
+    counts = [row.get("counts", {}).get(goal.key) for row in rows]
+    if all(counts):
+        least, most = wilson_interval(sum(right for right, _ in counts), sum(clips for _, clips in counts))
+        return min(low, least), max(high, most)
+    return low, high
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """As Markdown, under a line that says what was measured."""
+    concepts, verdicts = found["concepts"], {None: "not measured", True: "yes", False: "no"}
+    lines = [
+        f"{found['method']}, mean over {len(concepts)} concepts ({', '.join(concepts)}), {found['runs']} trainings.",
+        "",
+        "| | goal | measured (95 %) | worst concept | base | met |",
+        f"|{'---|' * 6}",
+    ]
+    for goal, row in zip(GOALS, found["goals"], strict=True):
+        cell = goal.say(row["mean"])
+        if row["interval"]:
+            low, high = row["interval"]
+            cell += f" ({goal.say(low)} to {goal.say(high)})"
+        worst, base = row["worst"] or "-", "-" if goal.unit != "%" else goal.say(row["base"])
+        lines.append(f"| {goal.title} | {goal.limit()} | {cell} | {worst} | {base} | {verdicts[row['met']]} |")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="goals", description=__doc__)
+    parser.add_argument("board", nargs="?", default="scoreboard", help="the folder of a scoreboard or ablations, or its JSON")
+    parser.add_argument("--method", default="velocity", help="whose rows; of ablations the name of a row, such as reference")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""The goals' table: means over concepts, intervals that do not promise too much, and no verdict on what was not measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.goals import GOALS, main
+
+NAMES = [goal.key for goal in GOALS]
+
+
+def row(concept: str, method: str = "velocity", clips: int = 16, **changes: object) -> dict:
+    good = {"kept": 1.0, "attributes": 1.0, "other_subject": 1.0, "train_seconds": 90.0}
+    numbers = {**dict.fromkeys(NAMES, 0.0), **good, **changes}
+    shares = [name for name in NAMES if name not in ("kept", "train_seconds") and numbers[name] is not None]
+    counts = {name: [round(numbers[name] * clips), clips] for name in shares}  # type: ignore[call-overload]
+    return {"method": method, "concept": concept, "counts": counts, **numbers}
+
+
+def told(folder: Path, rows: list[dict], capsys: pytest.CaptureFixture[str], *more: str) -> dict:
+    (folder / "scoreboard.json").write_text(json.dumps({"rows": rows}))
+    assert main([str(folder), "--json", *more]) == 0
+    return {entry["goal"]: entry for entry in json.loads(capsys.readouterr().out)["goals"]}
+
+
+def test_each_concept_counts_once_however_often_it_was_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row("ghost", erased_terse=0.0), row("ghost", erased_terse=0.1), row("cat", erased_terse=0.01)]
+    goal = told(tmp_path, [*rows, row("ghost", "base", erased_terse=0.9)], capsys)["erased_terse"]
+    assert goal["mean"] == pytest.approx((0.05 + 0.01) / 2)
+    assert goal["met"] is False
+    assert (goal["worst"], goal["base"]) == ("ghost", 0.9)
+
+
+def test_nothing_shown_in_few_clips_is_no_proof_of_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = told(tmp_path, [row("ghost", clips=4), row("cat", clips=4)], capsys)["erased_terse"]
+    many = told(tmp_path, [row("ghost", clips=400), row("cat", clips=400)], capsys)["erased_terse"]
+    assert few["mean"] == many["mean"] == 0
+    assert few["interval"][1] > 0.2 > 0.02 > many["interval"][1] > 0
+
+
+def test_concepts_that_differ_make_the_interval_wide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    goal = told(tmp_path, [row("ghost", clips=4000, probe=0.0), row("cat", clips=4000, probe=1.0)], capsys)["probe"]
+    assert goal["interval"] == [0, 1]
+
+
+def test_what_one_concept_lacks_is_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row("ghost"), row("cat", probe=None)]
+    goals = told(tmp_path, rows, capsys)
+    assert goals["probe"]["mean"] is goals["probe"]["met"] is None
+    assert goals["kept"]["met"] is True
+    assert main([str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "mean over 2 concepts (ghost, cat)" in printed
+    assert "| brought back by PROBE | <= 10.0 % | - | - | - | not measured |" in printed
+
+
+def test_a_folder_without_a_board_or_without_the_method_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert "measure first" in capsys.readouterr().err
+    (tmp_path / "scoreboard.json").write_text(json.dumps({"rows": [row("ghost", "esd")]}))
+    assert main([str(tmp_path)]) == 2
+    assert "no row of 'velocity'; it has esd" in capsys.readouterr().err
