@@ -11,6 +11,7 @@ import transformers
 from diffusers import DiffusionPipeline
 
 from t2vu_core.model import load_model
+from t2vu_core.quiet import quiet_libraries
 from tests.core.tiny_models import TINY_MODELS
 
 TINY = TINY_MODELS["cogvideox-2b"]
@@ -66,5 +67,16 @@ def test_a_prompt_that_is_too_long_fills_no_log(heard: Heard) -> None:
 def test_the_settings_of_the_host_survive_an_error(heard: Heard) -> None:
     with pytest.raises(ValueError, match="text input"):
         TINY.model.family.encode([None])  # type: ignore[list-item]
+    assert diffusers.utils.logging.get_verbosity() == logging.WARNING
+    assert transformers.utils.logging.is_progress_bar_enabled()
+
+
+def test_the_settings_of_the_host_survive_two_threads_that_are_silent_at_once(heard: Heard) -> None:
+    first, second = quiet_libraries(), quiet_libraries()
+    with first:
+        second.__enter__()
+    assert diffusers.utils.logging.get_verbosity() == logging.ERROR, "the second one is not done"
+    assert not transformers.utils.logging.is_progress_bar_enabled()
+    second.__exit__(None, None, None)
     assert diffusers.utils.logging.get_verbosity() == logging.WARNING
     assert transformers.utils.logging.is_progress_bar_enabled()
