@@ -30,6 +30,7 @@ DISPLAY_NAMES = {
     "T2VUEvaluateErasure": "Evaluate Erasure",
     "T2VUGuard": "Guard",
 }
+TEMPLATES = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
 
 
 def _read(comfy: ComfyServer, path: str) -> str:
@@ -62,7 +63,7 @@ def test_the_help_panel_has_a_page_that_names_every_input(comfy: ComfyServer, no
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
-@pytest.mark.parametrize("name", ["erase_a_concept", "few_shot_encoder", "both_methods_side_by_side"])
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_the_template_browser_offers_the_graph_and_all_its_nodes_exist(comfy: ComfyServer, name: str) -> None:
     assert name in comfy.get("/workflow_templates")[PACK]
     graph = json.loads(_read(comfy, f"/api/workflow_templates/{PACK}/{name}.json"))
@@ -73,8 +74,9 @@ def test_the_template_browser_offers_the_graph_and_all_its_nodes_exist(comfy: Co
     assert {entry["class_type"] for entry in queued.values()} == used
 
 
-def test_the_template_browser_has_a_thumbnail() -> None:
-    assert (REPOSITORY / "workflows" / "erase_a_concept.jpg").is_file()
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_template_browser_has_a_thumbnail(name: str) -> None:
+    assert (REPOSITORY / "workflows" / f"{name}.jpg").is_file()
 
 
 def test_the_translations_name_nodes_and_inputs_that_exist(comfy: ComfyServer) -> None:
