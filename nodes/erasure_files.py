@@ -11,6 +11,8 @@ from .declare import Eraser, UnlearnedEncoder, file_name_input, overwrite_input,
 
 LOADERS = {"eraser": "Load Erasure", "unlearned_encoder": "Load Unlearned Encoder"}
 """By kind of erasure, the node that loads it."""
+MAX_NAME_BYTES = 160
+"""Disks take names of 255 bytes, with a number, an ending and what a half-written file is called by; some letters take four."""
 
 
 class SaveErasure(io.ComfyNode):
@@ -130,6 +132,6 @@ def describe(erasure: Erasure) -> str:
 
 
 def erasure_stem(erasure: Erasure) -> str:
-    """A file name made of the concepts; any words give a plain one."""
-    words = "-".join(erasure.concepts)
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in words)[:80]
+    """A file name made of the concepts; any words give a plain one, and one that is short enough for a disk."""
+    plain = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in "-".join(erasure.concepts))
+    return plain[:80].encode()[:MAX_NAME_BYTES].decode(errors="ignore")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from PIL import Image
 
@@ -108,6 +110,21 @@ def test_saving_twice_keeps_both_files(comfy: ComfyServer, eraser_name: str) -> 
         assert queue(comfy.url, graph).succeeded
     names = comfy.get("/object_info/T2VULoadErasure")["T2VULoadErasure"]["input"]["required"]["file"][1]["options"]
     assert {"twice.safetensors", "twice_2.safetensors"} <= set(names)
+
+
+def test_a_concept_in_many_letters_gives_a_file_name_that_a_disk_takes(comfy: ComfyServer, eraser_name: str) -> None:
+    folder = comfy.base / "output" / "erasures"
+    spelled = dataclasses.replace(Erasure.load(folder / eraser_name), concepts=("\u5e7d\u7075" * 60,))
+    file = spelled.save(folder / "in_many_letters")
+    graph: Graph = {
+        "file": node("T2VULoadErasure", file=file.name),
+        "save": node("T2VUSaveErasure", erasure=["file", 0], name="", overwrite=True),
+    }
+    result = queue(comfy.url, graph)
+    assert result.succeeded, result.error
+    (saved,) = folder.glob("\u5e7d*")
+    saved.unlink()
+    file.unlink()
 
 
 def test_a_cancelled_training_keeps_what_it_has_learned(comfy: ComfyServer) -> None:
