@@ -2,7 +2,8 @@
 
 Resumable, and made in parts: a finished row is kept in the folder, and every call adds its rows to scoreboard.json, the
 table and the picture there. A row counts as long as the model's weights, the method's settings and the meter's are the
-same. Clips of the base are made once for all methods. `benchmarks.scoreboard_readme` puts the table into README.
+same. Clips of the base, and attacks on it, are made once for all methods. How long a row takes is said before it. One that
+fails is left out, and the exit code is 1. `benchmarks.scoreboard_readme` puts the table into README.
 """
 
 from __future__ import annotations
@@ -21,20 +22,24 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.methods import METHODS, NEVER_KNEW, Erased, Method, methods, never_knew
+from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, never_knew
+from benchmarks.scoreboard_numbers import clip_seconds, numbers
 from benchmarks.scoreboard_table import markdown, picture
+from benchmarks.scoreboard_time import RowTimes
 from t2vu_core.commands.evaluate import evaluation_bar
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation import Evaluation, EvaluationSettings, WorldDetector, evaluate
-from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT
+from t2vu_core.evaluation import EvaluationSettings, WorldDetector, evaluate
+from t2vu_core.evaluation.evaluate import resolve
 from t2vu_core.evaluation.settings import EvaluationCallback
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.recipes import PRESETS
 from t2vu_core.training.checkpoint import fingerprint_of
 
 Cell = tuple[str, str, int]
-NOT_PRINTED = ("shown", "kept_shown")
+# Rows of another format are made anew.
+ROW_FORMAT = 2
+NOT_PRINTED = ("counts", "shown", "kept_shown", "kept_before")
 """What is behind a row's rates, clip by clip; scoreboard.json has it."""
 
 
@@ -48,28 +53,55 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     printed = [{name: value for name, value in row.items() if name not in NOT_PRINTED} for row in board["rows"]]
     print(json.dumps(printed, indent=1) if options.json else markdown(board["rows"]))
-    return 0
+    for failure in board["failed"]:
+        print(f"scoreboard: {failure}", file=sys.stderr)
+    return 1 if board["failed"] else 0
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure what is asked and not there yet; all rows that the folder then holds for this model and meter."""
     rows_of = _methods(options)
     out, model, detector = Path(options.out), load_model(options.model), WorldDetector.bundled()
+    for concept in options.concepts:
+        resolve(detector, concept)
     settings = _settings(options)
     key = partial(_digest, rows_of, model, settings)
-    board = _head(model, settings, options)
+    board: dict[str, Any] = {**_head(model, settings, options), "failed": [], "rows": collect(out, key)}
     started = time.monotonic()
-    for cell in (bar := tqdm(list(_cells(rows_of, options)), desc="scoreboard", unit="row")):
-        bar.set_postfix_str(" ".join(map(str, cell)))
-        path = out / "rows" / f"{key(cell, options.probe)}.json"
-        if not path.is_file() and options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
-            tqdm.write("The time is up: call again to go on.", file=sys.stderr)
+    paths = {cell: out / "rows" / f"{key(cell, options.probe)}.json" for cell in _cells(rows_of, options)}
+    missing = [cell for cell, path in paths.items() if not path.is_file()]
+    times = RowTimes(model, settings, probe=options.probe) if missing else None
+    for place, cell in enumerate(bar := tqdm(missing, desc="scoreboard", unit="row")):
+        if options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
+            _say("The time is up: call again to go on.")
             break
+        bar.set_postfix_str(" ".join(map(str, cell)))
+        assert times is not None
+        left = [name for name, *_ in missing[place:]]
+        this, all_left = (times.say(names, rows_of, board["rows"]) for names in (left[:1], left))
+        _say(f"{' '.join(map(str, cell))}: {this}; rows to make: {len(left)}, {all_left}.")
         with evaluation_bar() as on_progress:
             make = partial(measure, rows_of[cell[0]], model, detector, cell, settings, out=out, on_progress=on_progress)
-            finished(path, partial(make, probe=options.probe))
-        write({**board, "rows": collect(out, key)}, out)
-    return write({**board, "rows": collect(out, key)}, out)
+            failure = _attempt(paths[cell], partial(make, probe=options.probe), cell)
+        board["failed"] += [failure] if failure else []
+        board["rows"] = collect(out, key)
+        write(board, out)
+    return write(board, out)
+
+
+def _attempt(path: Path, make: Callable[[], dict[str, Any]], cell: Cell) -> str | None:
+    """Make a row; says why it could not be made, so that one training that fails does not end an hour's run."""
+    try:
+        finished(path, make)
+    except Exception as error:
+        failure = f"{' '.join(map(str, cell))} failed: {type(error).__name__}: {error}"
+        _say(failure)
+        return failure
+    return None
+
+
+def _say(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
 
 
 def collect(out: Path, key: Callable[..., str]) -> list[dict[str, Any]]:
@@ -129,7 +161,7 @@ def _digest(
     own: Any = rows_of[name].settings if name in rows_of else None
     if name == NEVER_KNEW and own is not None:
         own = own.get(concept, measured)
-    return fingerprint_of(name, own, concept, seed, model.base.hash, _meter(settings), probe)[:16]
+    return fingerprint_of(ROW_FORMAT, name, own, concept, seed, model.base.hash, _meter(settings), probe)[:16]
 
 
 def _methods(options: argparse.Namespace) -> dict[str, Method]:
@@ -184,46 +216,19 @@ def measure(
 ) -> dict[str, Any]:
     """Apply one method to one concept and measure it; base's clips are kept under `out` for all rows."""
     name, concept, seed = cell
+    start = time.monotonic()
     erased = method.apply(model, concept, seed)
     evaluation = evaluate(
         erased.model, concept, before=model, detector=detector, settings=settings,
         attacks=("probe",) if probe and erased.model.guard is None else (), out=out, on_progress=on_progress,
     )  # fmt: skip
     what = {"method": name, "concept": concept, "seed": seed, "model_hash": erased.model.base.hash}
-    return {**what, **_numbers(evaluation), **_times(erased, settings)}
-
-
-def _numbers(evaluation: Evaluation) -> dict[str, Any]:
-    scores = evaluation.scores
-    erased, concepts, probe = scores["erased"], scores["kept"]["concepts"], scores["comes_back"]["probe"]
-    rates = [rate["after"] for rate in scores["kept"]["attributes"].values() if rate]
-    about = [record for record in evaluation.records if record.case.register in ERASED_REGISTERS]
-    others = [record for record in evaluation.records if record.case.register == KEPT and record.concept]
-    return {
-        "erased_terse": erased["terse"]["after"],
-        "erased_terse_interval": erased["terse"]["interval"],
-        "erased_refined": erased["refined"]["after"],
-        "erased_refined_interval": erased["refined"]["interval"],
-        "kept": concepts["relative"]["ratio"],
-        "kept_interval": concepts["relative"]["interval"],
-        "attributes": sum(rates) / len(rates) if rates else None,
-        "motion": scores["motion"]["ratio"],
-        "probe": None if probe is None else probe["after"],
-        "probe_interval": None if probe is None else probe["interval"],
-        "shown": [record.after.judgement.shown[record.concept] for record in about],
-        "kept_shown": [record.after.judgement.shown[record.concept] for record in others],
-    }
-
-
-def _times(erased: Erased, settings: EvaluationSettings) -> dict[str, float]:
-    """Seconds of training, and of one clip in a batch as it is measured."""
-    count = settings.batch_size
-    start = time.monotonic()
-    erased.model.sample(["a video"] * count, seeds=0, **settings.sampling())
-    return {
+    seconds = {
         "train_seconds": round(erased.train_seconds, 1),
-        "clip_seconds": round((time.monotonic() - start) / count, 2),
+        "clip_seconds": clip_seconds(erased.model, settings),
+        "row_seconds": round(time.monotonic() - start, 1),
     }
+    return {**what, **numbers(evaluation), **seconds}
 
 
 def _cells(rows_of: Mapping[str, Method], options: argparse.Namespace) -> Iterator[Cell]:

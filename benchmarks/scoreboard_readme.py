@@ -78,7 +78,7 @@ def document(board: Mapping[str, Any] | None) -> str:
     head = (
         f"On {board['model']} ({board['base_hash'][:12]}), against {concepts}; {clips} a training, ours with the preset "
         f"{board['training']['preset']}; seconds on {machine['cores']} cores ({machine['processor']}, torch "
-        f"{machine['torch']}).{trial}"
+        f"{machine['torch']}). In brackets 95 % intervals; they count clips, and say nothing of how trainings differ.{trial}"
     )
     return f"{head}\n\n{markdown(rows)}"
 

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.methods import METHODS, Method
-from t2vu_core.evaluation.statistics import compare, wilson_interval
-from t2vu_core.evaluation.verdict import difference, interval, percent
+from t2vu_core.evaluation.statistics import Interval, compare, paired_ratio, wilson_interval
+from t2vu_core.evaluation.verdict import difference, with_interval
 
 HEAD = (
-    "method", "still shown, short", "still shown, refined", "still shown, all (95 %)", "others kept", "attributes", "PROBE",
-    "train s", "clip s",
+    "method", "still shown, short", "still shown, refined", "still shown, all", "others kept", "attributes", "PROBE", "train s",
+    "clip s",
 )  # fmt: skip
 OURS = "velocity"
 SHARES = ("kept", "attributes", "probe")
 SECONDS = ("train_seconds", "clip_seconds")
 NUMBERS = ("erased_terse", "erased_refined", *SHARES, *SECONDS)
-OUTCOMES = ("shown", "kept_shown")
-"""Clip by clip: does it show the concept, and does it show the other concept that it should."""
+OUTCOMES = ("shown", "kept_shown", "kept_before")
+"""Clip by clip: does it show the concept, and does it show, after and before, the other concept that it should."""
 
 
 def pooled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -28,18 +28,33 @@ def pooled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for name in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == name]
         outcomes = {key: [outcome for row in own for outcome in row.get(key, [])] for key in OUTCOMES}
-        entries.append({"method": name, "runs": len(own), **{key: _mean(own, key) for key in NUMBERS}, **outcomes})
+        intervals = {f"{key}_interval": _interval(own, key) for key in NUMBERS}
+        entry = {"method": name, "runs": len(own), **{key: _mean(own, key) for key in NUMBERS}, **intervals, **outcomes}
+        if len(outcomes["kept_before"]) == len(outcomes["kept_shown"]) > 0:
+            ratio = paired_ratio(outcomes["kept_before"], outcomes["kept_shown"])
+            entry |= {"kept": ratio["ratio"], "kept_interval": ratio["interval"]}
+        entries.append({**entry, "concepts": {row.get("concept") for row in own}})
     return entries
 
 
+def _interval(rows: Sequence[Mapping[str, Any]], key: str) -> Interval | None:
+    """Over all clips that the rows count for a rate; None where a row does not count them."""
+    counts = [row.get("counts", {}).get(key) for row in rows if row[key] is not None]
+    if not counts or not all(counts):
+        return None
+    return wilson_interval(sum(right for right, _ in counts), sum(clips for _, clips in counts))
+
+
 def markdown(rows: Sequence[dict[str, Any]], methods: Mapping[str, Method] = METHODS, ours_name: str = OURS) -> str:
-    """The table, and for every other method whether its difference from ours is one."""
+    """The table, and for every other method whether its difference from ours is one; without ours, from the first."""
     entries = pooled(rows)
+    every = set().union(*(entry["concepts"] for entry in entries))
     lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
-    lines += [f"| {' | '.join(_cells(entry, methods))} |" for entry in entries]
-    ours = next((entry for entry in entries if entry["method"] == ours_name), None)
-    against = [_against(entry, ours, methods) for entry in entries if ours and entry is not ours]
-    return "\n".join([*lines, "", *(f"- {line}" for line in against)]).rstrip()
+    lines += [f"| {' | '.join(_cells(entry, methods, every))} |" for entry in entries]
+    names = [entry["method"] for entry in entries]
+    ours = ours_name if ours_name in names else next(iter(names), "")
+    against = [_against(rows, name, ours, methods) for name in names if name != ours]
+    return "\n".join([*lines, "", *(f"- {line}" for line in against if line)]).rstrip()
 
 
 def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Method] = METHODS) -> Path:
@@ -70,11 +85,14 @@ def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Me
 MARKERS = "osD^v<>Ph*"
 
 
-def _cells(entry: Mapping[str, Any], methods: Mapping[str, Method]) -> list[str]:
-    shown = entry["shown"]
-    every = f"{percent(sum(shown) / len(shown))} ({interval(wilson_interval(sum(shown), len(shown)))})"
-    cells = [methods[entry["method"]].title, percent(entry["erased_terse"]), percent(entry["erased_refined"]), every]
-    cells += [percent(entry[key]) for key in SHARES]
+def _cells(entry: Mapping[str, Any], methods: Mapping[str, Method], concepts: set[str]) -> list[str]:
+    """A method that was not measured against all concepts of the board says against which."""
+    title, shown = methods[entry["method"]].title, entry["shown"]
+    if entry["concepts"] != concepts:
+        title += f", {', '.join(sorted(entry['concepts']))} only"
+    cells = [title, *(with_interval(entry[key], entry[f"{key}_interval"]) for key in ("erased_terse", "erased_refined"))]
+    cells.append(with_interval(sum(shown) / len(shown), wilson_interval(sum(shown), len(shown))))
+    cells += [with_interval(entry[key], entry[f"{key}_interval"]) for key in SHARES]
     return cells + ["-" if entry[key] is None else f"{entry[key]:.1f}" for key in SECONDS]
 
 
@@ -83,7 +101,13 @@ def _mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _against(entry: dict[str, Any], ours: dict[str, Any], methods: Mapping[str, Method]) -> str:
+def _against(rows: Sequence[dict[str, Any]], name: str, ours_name: str, methods: Mapping[str, Method]) -> str | None:
+    """Whether two methods differ, over the concepts that both were measured against; None where there is none."""
+    of = {each: [row for row in rows if row["method"] == each] for each in (name, ours_name)}
+    shared = set.intersection(*({row.get("concept") for row in own} for own in of.values()))
+    if not shared:
+        return None
+    entry, ours = (pooled([row for row in own if row.get("concept") in shared])[0] for own in of.values())
     found = difference(compare(ours["shown"], entry["shown"]), " still shown")
     text = f"{methods[entry['method']].title} against {methods[ours['method']].title}: {found}"
     if entry["kept_shown"] and ours["kept_shown"]:

@@ -30,7 +30,8 @@ from t2vu_core.model import T2VModel
 
 # A step of an attack goes forward and back for one batch of prompts, a step of sampling twice forward (guidance).
 STEP_IN_SAMPLING_STEPS = 1.5
-NAMES = {"nothing": "without an attack", **{name: name.replace("_", " ") for name in ATTACKS}}
+NOTHING = "nothing"
+NAMES = {NOTHING: "without an attack", **{name: name.replace("_", " ") for name in ATTACKS}}
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ def attacked(
     remembering = _Remembering(makers, what, out and out / "attacks", on_progress)
     never_knew = never[0].model if never else None
     return run_attacks(names, after.model, target, never_knew=never_knew, attack=remembering.attack)
+
+
+def attack_seconds(name: str, budget: AttackBudget, seconds_a_step: float) -> float:
+    """How long an attack on one model takes, from the time of a step of sampling one batch."""
+    own = budget_of(name, budget)
+    clips = own.measured_clips + (0 if name == NOTHING else own.target_clips)
+    return seconds_a_step * (STEP_IN_SAMPLING_STEPS * own.steps + own.sampling_steps * clips / own.batch_size)
 
 
 class _Remembering:
@@ -109,10 +117,7 @@ class _Remembering:
         """Seconds on one model, from a few steps of sampling."""
         if self.seconds_a_step is None:
             self.seconds_a_step = self.makers[0].seconds_a_step()
-        budget = budget_of(name, self.what.budget)
-        clips = budget.measured_clips + (0 if name == "nothing" else budget.target_clips)
-        sampling = budget.sampling_steps * clips / budget.batch_size
-        return self.seconds_a_step * (STEP_IN_SAMPLING_STEPS * budget.steps + sampling)
+        return attack_seconds(name, self.what.budget, self.seconds_a_step)
 
     def _key(self, name: str, maker: Maker) -> str:
         what = self.what

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.attacked import Attacked, attacked
+from t2vu_core.evaluation.attacked import NOTHING, Attacked, attack_seconds, attacked
 from t2vu_core.evaluation.attacks import AttackBudget
 from t2vu_core.evaluation.cases import PromptSet, built_in, with_clean
 from t2vu_core.evaluation.ceiling import ceiling, check_ceiling
@@ -79,9 +79,10 @@ def evaluate(
     store, verdicts = ClipStore(out and out / "clips"), VerdictStore(out and out / "verdicts.jsonl", detector, name)
     _check_space(store, [*makers, *unknowing], chosen)
     measure = partial(_records, prompts=chosen, store=store, verdicts=verdicts, settings=settings, on_progress=on_progress)
-    records = list(measure(makers, stage="clips"))
-    never = [list(measure((makers[0], maker), stage="clips of the model that never knew it")) for maker in unknowing]
     budget = AttackBudget(steps=settings.attack_steps, measured_clips=settings.attack_clips)
+    in_all = _in_all([*makers, *unknowing], chosen, store, attacks, budget) if settings.preset == "full" else None
+    records = list(measure(makers, stage="clips", in_all=in_all))
+    never = [list(measure((makers[0], maker), stage="clips of the model that never knew it")) for maker in unknowing]
     what = Attacked(concept, name, detector, whole, budget)
     scores = {
         "format_version": FORMAT_VERSION,
@@ -148,10 +149,12 @@ def _records(
     verdicts: VerdictStore,
     settings: EvaluationSettings,
     on_progress: EvaluationCallback | None,
+    in_all: float | None = None,
 ) -> Iterator[Record]:
     total, done, start = 2 * len(prompts.cases), 0, time.monotonic()
     tell = on_progress or (lambda progress: None)
-    tell(EvaluationProgress(stage, 0, total, _expected(makers, prompts, store, settings)))
+    left = _clip_seconds(makers, prompts, store) if settings.preset == "full" else None
+    tell(EvaluationProgress(stage, 0, total, left, in_all))
     for first in range(0, len(prompts.cases), settings.batch_size):
         cases = prompts.cases[first : first + settings.batch_size]
         looks, clips = [], []
@@ -172,10 +175,20 @@ def _records(
             yield Record(case, concept, looks[0][row], looks[1][row], likeness[row], distance[row], *keys)
 
 
-def _expected(makers: Sequence[Maker], prompts: PromptSet, store: ClipStore, settings: EvaluationSettings) -> float | None:
-    """Seconds that a full evaluation will take; a quick one starts at once."""
-    if settings.preset != "full":
-        return None
+def _in_all(
+    makers: Sequence[Maker], prompts: PromptSet, store: ClipStore, attacks: Sequence[str], budget: AttackBudget
+) -> float:
+    """Seconds of clips and attacks together; finished attacks, which are not repeated, are counted all the same."""
+    seconds = _clip_seconds(makers, prompts, store)
+    if not attacks:
+        return seconds
+    a_step = makers[0].seconds_a_step()
+    attacked = sum(attack_seconds(name, budget, a_step) for name in attacks) * len(makers)
+    return seconds + attacked + attack_seconds(NOTHING, budget, a_step)
+
+
+def _clip_seconds(makers: Sequence[Maker], prompts: PromptSet, store: ClipStore) -> float:
+    """Seconds that the clips take which are not there yet."""
     missing = [sum(maker.key(case) not in store for case in prompts.cases) for maker in makers]
     return sum(maker.estimate_seconds(count) for maker, count in zip(makers, missing, strict=True) if count)
 

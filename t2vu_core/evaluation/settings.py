@@ -65,6 +65,9 @@ class EvaluationProgress:
     step: int
     total: int
     seconds_left: float | None = None
+    """Of the stage."""
+    seconds_in_all: float | None = None
+    """Of all stages, at most: told once, before the first clip of a full evaluation."""
 
 
 EvaluationCallback = Callable[[EvaluationProgress], None]

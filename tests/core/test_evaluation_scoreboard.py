@@ -21,8 +21,9 @@ TINY = TINY_MODELS["cogvideox-2b"]
 
 def row(method: str, shown: list[bool], **changes: object) -> dict:
     numbers = {"erased_terse": 0.5, "erased_refined": 0.5, "kept": 0.9, "attributes": 0.8, "probe": None}
-    outcomes = {"shown": shown, "kept_shown": [True] * 27 + [False] * 3}
-    return {"method": method, **outcomes, **numbers, "train_seconds": 1.0, "clip_seconds": 0.5, **changes}
+    outcomes = {"shown": shown, "kept_shown": [True] * 27 + [False] * 3, "kept_before": [True] * 30}
+    what = {"method": method, "concept": "ghost", "counts": {"erased_terse": [8, 16]}}
+    return {**what, **outcomes, **numbers, "train_seconds": 1.0, "clip_seconds": 0.5, **changes}
 
 
 def test_rows_of_a_method_are_pooled_and_compared_with_ours(tmp_path: Path) -> None:
@@ -42,7 +43,20 @@ def test_rows_of_a_method_are_pooled_and_compared_with_ours(tmp_path: Path) -> N
     assert "SAFREE against velocity (ours): +3 points" in text
     assert "no clear difference" in text
     assert "+0 points of other concepts shown" in text
+    assert "| 50 % (28 to 72 %) |" in text
+    assert "| 90 % (" in text, "what is kept has its interval"
     assert picture(rows, tmp_path / "board.png").stat().st_size > 5000
+
+
+def test_methods_are_compared_over_the_concepts_that_both_were_measured_against() -> None:
+    rows = [row("base", [True] * 20), row("base", [False] * 20, concept="cat"), row("velocity", [False] * 20)]
+    text = markdown(rows)
+    assert "| velocity (ours), ghost only |" in text
+    assert "base against velocity (ours): +100 points still shown" in text
+    apart = [row("base", [True] * 20, concept="cat"), row("velocity", [False] * 20)]
+    assert "against velocity" not in markdown(apart), "nothing was measured for both"
+    without_ours = [row("base", [True] * 20), row("safree", [False] * 20)]
+    assert "SAFREE against base: -100 points" in markdown(without_ours)
 
 
 def test_the_public_ports_latents_never_advance() -> None:
@@ -89,6 +103,7 @@ def test_a_board_is_made_in_parts_and_repeats_nothing(tmp_path: Path, capsys: py
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
     assert board(tmp_path, "--concepts", "robot,ghost", "--methods", "negative_prompt") == 0
     assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert "negative_prompt robot 0: about" in capsys.readouterr().err
     assert set(rows_in(tmp_path)) == {("base", "ghost"), ("negative_prompt", "ghost"), ("negative_prompt", "robot")}
     assert "| negative prompt |" in (tmp_path / "scoreboard.md").read_text()
     assert (tmp_path / "scoreboard.png").stat().st_size > 5000
@@ -96,6 +111,14 @@ def test_a_board_is_made_in_parts_and_repeats_nothing(tmp_path: Path, capsys: py
     assert ("safree", "ghost") not in rows_in(tmp_path), "the time was up before it began"
     assert board(tmp_path, "--concepts", "ghost", "--methods", "base", "--steps", "1") == 0
     assert set(rows_in(tmp_path)) == {("base", "ghost")}, "rows of another meter do not mix"
+
+
+def test_a_row_that_fails_is_said_and_the_others_are_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Clips of another size cannot be compared with the model's own.
+    named = f"ghost={TINY_MODELS['wan-2.1'].folder}"
+    assert board(tmp_path, "--concepts", "ghost", "--methods", "never_knew,base", "--never-knew", named) == 1
+    assert "never_knew ghost 0 failed" in capsys.readouterr().err
+    assert set(rows_in(tmp_path)) == {("base", "ghost")}
 
 
 def test_a_model_that_never_knew_has_a_row_that_stays(tmp_path: Path) -> None:
