@@ -89,7 +89,8 @@ class EvaluateErasure(io.ComfyNode):
 
         def on_progress(done: EvaluationProgress) -> None:
             left = "" if done.seconds_left is None else f", about {done.seconds_left:.0f} s left"
-            progress.say(f"{done.stage} {done.step}/{done.total}{left}")
+            in_all = "" if done.seconds_in_all is None else f", all of it at most about {done.seconds_in_all:.0f} s"
+            progress.say(f"{done.stage} {done.step}/{done.total}{left}{in_all}")
             progress.report(done.step, done.total)
 
         out = comfy_bridge.evaluation_folder(concept)

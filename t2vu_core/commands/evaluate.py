@@ -101,6 +101,8 @@ def evaluation_bar() -> Iterator[EvaluationCallback]:
     bars: dict[str, tqdm] = {}
 
     def on_progress(progress: EvaluationProgress) -> None:
+        if progress.seconds_in_all:
+            tqdm.write(f"All of it: at most about {duration(progress.seconds_in_all)} here.", file=sys.stderr)
         if progress.stage not in bars:
             if progress.seconds_left:
                 tqdm.write(f"{progress.stage}: about {duration(progress.seconds_left)} here.", file=sys.stderr)

@@ -19,7 +19,8 @@ from t2vu_core.evaluation import EvaluationProgress, EvaluationSettings, WorldDe
 from t2vu_core.evaluation.cases import PromptSet, with_clean
 from t2vu_core.evaluation.clip_store import ClipStore
 from t2vu_core.evaluation.detectors import NudityDetector, open_detector
-from t2vu_core.evaluation.detectors.faces import judge_distances
+from t2vu_core.evaluation.detectors.clip import ZeroShotDetector
+from t2vu_core.evaluation.detectors.faces import FaceDetector, judge_distances
 from t2vu_core.evaluation.evaluate import Evaluation
 from t2vu_core.evaluation.report import page
 from t2vu_core.evaluation.verdict import text_table
@@ -140,6 +141,29 @@ def test_a_model_that_never_knew_the_concept_is_measured_beside(
     without = measure(detector, prompts, attacks=["regrowth"], out=tmp_path / "out", on_progress=on_progress).scores
     assert without["never_knew"] is None
     assert without["comes_back"]["regrowth"]["never_knew"] is None
+
+
+def first_told(detector: WorldDetector, prompts: PromptSet, settings: EvaluationSettings) -> EvaluationProgress:
+    """What an evaluation with an attack says before it makes its first clip."""
+    told: list[EvaluationProgress] = []
+
+    def stop(progress: EvaluationProgress) -> None:
+        told.append(progress)
+        raise Cancelled
+
+    options = {"settings": settings, "prompts": prompts, "attacks": ["probe"], "on_progress": stop}
+    with pytest.raises(Cancelled):
+        evaluate(TINY.model, "ghost", detector=detector, **options)  # type: ignore[arg-type]
+    return told[0]
+
+
+def test_a_full_evaluation_says_beforehand_how_long_all_of_it_takes(detector: WorldDetector, prompts: PromptSet) -> None:
+    few = {"per_register": 1, "kept": 1, "num_inference_steps": 2, "attack_steps": 4, "attack_clips": 2}
+    full = first_told(detector, prompts, EvaluationSettings.of("full", **few))
+    assert full.seconds_left is not None
+    assert full.seconds_in_all is not None
+    assert full.seconds_in_all > full.seconds_left > 0, "attacks come on top of the clips"
+    assert first_told(detector, prompts, EvaluationSettings.of("quick", **few)).seconds_in_all is None
 
 
 def test_a_model_of_another_clip_size_is_no_ceiling(detector: WorldDetector, prompts: PromptSet) -> None:
@@ -271,6 +295,8 @@ def test_a_clip_model_from_a_folder_judges_any_words_and_says_that_its_errors_ar
     pixels = detector.processor(images=list(clips[0, :1]), do_rescale=False, return_tensors="pt")  # type: ignore[attr-defined]
     theirs = model(**pixels, **detector.processor(text=["a photo"], return_tensors="pt")).image_embeds  # type: ignore[attr-defined]
     torch.testing.assert_close(detector._embed_images(clips[0, :1]), theirs)  # type: ignore[attr-defined]
+    model.logit_scale.data += 1
+    assert ZeroShotDetector(model, None, folder.name).name != detector.name, "other weights would answer for these"
 
 
 def tiny_clip(folder: Path) -> Path:
@@ -310,6 +336,11 @@ def test_a_persons_photographs_are_asked_for_and_what_is_missing_is_named(tmp_pa
     says = r"dark\.png shows no face; it must show one" if has_dlib else "pip install dlib-bin face_recognition_models"
     with pytest.raises(UserError, match=says):
         open_detector(f"faces:{tmp_path}")
+
+
+def test_verdicts_by_other_photographs_of_a_person_are_not_taken_over() -> None:
+    first, second = (FaceDetector(None, torch.full((2, 128), value), "her") for value in (0.0, 1.0))  # type: ignore[arg-type]
+    assert first.name != second.name
 
 
 def test_a_person_is_told_from_other_faces_by_the_distance_to_her_photographs() -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors.base import Accuracy, Judgement
 from t2vu_core.evaluation.detectors.sampled_frames import sampled_frames, spread
@@ -28,7 +29,8 @@ class ZeroShotDetector:
 
     def __init__(self, model: Any, processor: Any, name: str) -> None:
         self.model, self.processor = model, processor
-        self.name = f"clip {name}"
+        weights = ((key, value.reshape(-1)) for key, value in sorted(model.state_dict().items()))
+        self.name = f"clip {name} {hash_tensors(weights)[:12]}"
 
     @classmethod
     def from_folder(cls, folder: Path) -> ZeroShotDetector:

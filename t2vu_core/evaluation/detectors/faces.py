@@ -17,6 +17,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors.base import Accuracy, Judgement
 from t2vu_core.evaluation.detectors.sampled_frames import sampled_frames, spread
@@ -34,7 +35,7 @@ class FaceDetector:
 
     def __init__(self, network: FaceNetwork, references_ND: Tensor, name: str) -> None:
         self.network, self.references_ND = network, references_ND
-        self.name = f"faces {name} {len(references_ND)}"
+        self.name = f"faces {name} {hash_tensors([('references', references_ND)])[:12]}"
 
     @classmethod
     def from_folder(cls, folder: Path) -> FaceDetector:
