@@ -36,7 +36,10 @@ def trigger_words(without_nd: Tensor, concept_rd: Tensor, *, alpha: float) -> Te
 
 
 def safe_embeddings(tokens_nd: Tensor, concept_rd: Tensor, input_rd: Tensor) -> Tensor:
-    """p_safe = P_I (I - P_C) p: away from the concept's subspace, but inside what the prompt itself spans."""
+    """p_safe = P_I (I - P_C) p: away from the concept's subspace, but inside what the prompt itself spans.
+
+    The authors' code multiplies the two the other way round; where the prompt's span holds the concept both are the same.
+    """
     return project(tokens_nd - project(tokens_nd, concept_rd), input_rd)
 
 
