@@ -54,17 +54,22 @@ def train(
     workers = workers or Workers()
     losses = checkpoint.load(parameters, optimizer) if checkpoint else []
     saved = checkpoint if workers.first else None
-    stop = False
+    stop, whole = False, True
     try:
         while len(losses) < steps and not workers.any(stop):
-            losses.append(_step(parameters, optimizer, loss_at, len(losses), steps, learning_rate, workers))
+            loss = _gradients(parameters, optimizer, loss_at, len(losses), steps, learning_rate, workers)
+            whole = False
+            optimizer.step()
+            losses.append(loss)
+            whole = True
             if saved and len(losses) % saved.every == 0:
                 saved.save(parameters, optimizer, losses)
             stop = _stops(on_step, losses)
     except StopEarly:
         pass
     finally:
-        if saved and losses:
+        # Ctrl-C inside an update leaves parameters that belong to no step: then the last saved state is the good one.
+        if saved and losses and whole:
             saved.save(parameters, optimizer, losses)
     return losses
 
@@ -79,7 +84,7 @@ def _stops(on_step: Callable[[int, float], None] | None, losses: list[float]) ->
     return False
 
 
-def _step(
+def _gradients(
     parameters: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
     loss_at: Callable[[int], Tensor],
@@ -88,6 +93,7 @@ def _step(
     learning_rate: float,
     workers: Workers,
 ) -> float:
+    """Learning rate and gradients of a step; returns the loss."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * learning_rate_factor(step, steps)
     part = loss_at(step)
@@ -101,5 +107,4 @@ def _step(
     norm = nn.utils.clip_grad_norm_(parameters.values(), 1.0)
     if not torch.isfinite(norm):
         raise TrainingDiverged(f"The gradient became {norm.item()} at step {step}. Lower the learning rate or eta.")
-    optimizer.step()
     return loss.item()

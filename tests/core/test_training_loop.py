@@ -1,0 +1,49 @@
+"""The training loop by itself, on three numbers: what an interruption leaves is a state that a training really had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from t2vu_core.training.checkpoint import Checkpoint
+from t2vu_core.training.loop import train
+
+STEPS = 10
+
+
+def trained(folder: Path) -> tuple[Tensor, list[float]]:
+    """Parameters and losses of a training that keeps its state in the folder, or goes on from there."""
+    parameter = nn.Parameter(torch.ones(3))
+
+    def loss_at(step: int) -> Tensor:
+        target = torch.randn(3, generator=torch.Generator().manual_seed(step))
+        return (parameter - target).square().sum()
+
+    checkpoint = Checkpoint(folder / "state.safetensors", "a training", every=4)
+    losses = train({"parameter": parameter}, loss_at, steps=STEPS, learning_rate=0.1, checkpoint=checkpoint)
+    return parameter.detach(), losses
+
+
+def test_ctrl_c_inside_an_update_leaves_no_half_of_it_to_resume_from(tmp_path: Path) -> None:
+    updates = 0
+
+    def press_ctrl_c(*_: object) -> None:
+        nonlocal updates
+        updates += 1
+        if updates == 6:
+            raise KeyboardInterrupt
+
+    handle = register_optimizer_step_post_hook(press_ctrl_c)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path / "log")
+    finally:
+        handle.remove()
+    parameter, losses = trained(tmp_path / "log")
+    whole, whole_losses = trained(tmp_path / "whole")
+    assert losses == whole_losses
+    assert torch.equal(parameter, whole)
