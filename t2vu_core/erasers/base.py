@@ -47,7 +47,7 @@ class EraserSet(nn.Module):
                 for key, value in tensors.items()
             }
             erasers.load_state_dict(state)
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"The erasure's tensors do not form a set of erasers: {str(error).splitlines()[0]}") from error
         return erasers
 

@@ -30,7 +30,7 @@ def spoken(scores: Mapping[str, Any] | None) -> str:
         return "not measured"
     try:
         return sentences(scores)
-    except (KeyError, TypeError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return json.dumps(dict(scores))
 
 

@@ -11,8 +11,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure, hash_tensors, read_description
 from t2vu_core.errors import UserError
+from t2vu_core.evaluation.verdict import spoken
 
 
 @pytest.fixture
@@ -94,6 +96,26 @@ def test_values_that_are_no_numbers_are_refused(erasure: Erasure, tmp_path: Path
     erasure.tensors["block.0.up.weight"][0, 0] = float("nan")  # type: ignore[index]
     with pytest.raises(UserError, match="not numbers"):
         Erasure.load(erasure.save(tmp_path / "a"))
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"table.weight": (2, 2, 2)},
+        {"lora_A.weight": (2, 2), "lora_B.weight": ()},
+        {"delta.weight": (2,)},
+        {"down.weight": (2, 2), "up.weight": (3, 3)},
+    ],
+)
+def test_tensors_that_form_no_eraser_are_refused(shapes: dict[str, tuple[int, ...]]) -> None:
+    with pytest.raises(UserError, match="do not form a set of erasers"):
+        EraserSet.from_tensors({f"block.{name}": torch.zeros(shape) for name, shape in shapes.items()})
+
+
+@pytest.mark.parametrize("rate", [{"interval": []}, {"after": float("nan")}, {"clips": float("inf")}, {"before": "all"}])
+def test_scores_of_another_program_are_shown_as_they_stand(rate: dict[str, object]) -> None:
+    whole = {"clips": 4, "before": 1.0, "after": 0.0, "interval": [0.0, 0.5], "p_of_no_change": 0.1}
+    assert '"concept": "ghost"' in spoken({"concept": "ghost", "erased": {"all": {**whole, **rate}}})
 
 
 def test_a_failed_save_leaves_the_old_file_and_no_scraps(
