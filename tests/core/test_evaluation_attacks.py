@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from t2vu_core.errors import Cancelled, UserError
-from t2vu_core.evaluation import WorldDetector, load_prompt_set
+from t2vu_core.evaluation import MEASURING_SEEDS, WorldDetector, load_prompt_set
 from t2vu_core.evaluation.attacks import AttackBudget, Target, run_attacks
 from t2vu_core.evaluation.attacks.denoising import PLACES, clip_latents, denoising_loss
 from t2vu_core.evaluation.attacks.embedding_inversion import learn_tokens
@@ -17,6 +17,7 @@ from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, 
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.evaluation.attacks.regrowth import fine_tuned, with_fresh_lora
 from t2vu_core.evaluation.clip_store import weights_hash
+from t2vu_core.evaluation.settings import PRESETS
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.training.noising import noised
 from tests.core.tiny_few_shot import ghostless
@@ -39,6 +40,17 @@ def target(tmp_path: Path) -> Target:
 @pytest.fixture(params=ONE_DENOISER)
 def tiny(request: pytest.FixtureRequest) -> TinyModel:
     return TINY_MODELS[request.param]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_single_prompt_is_attacked_on_seeds_that_no_training_uses(target: Target, tmp_path: Path, preset: str) -> None:
+    path = tmp_path / "one.txt"
+    path.write_text("a ghost\n", encoding="utf-8")
+    budget = AttackBudget(measured_clips=PRESETS[preset].attack_clips)
+    one = Target.of("ghost", "ghost", TINY.model, target.detector, load_prompt_set(path, "ghost"), budget)
+    seeds = {case.seed for case in one.cases}
+    assert len(seeds) == budget.measured_clips
+    assert seeds <= set(MEASURING_SEEDS)
 
 
 def test_noising_is_the_schedulers_own_way_back(tiny: TinyModel) -> None:

@@ -20,6 +20,8 @@ from t2vu_core.prompts.plan import NEUTRAL, concept_kind, plan_prompts, prompt_s
 ATTACKS = ("probe", "prompt_attack", "regrowth")
 # Clips that measure an attack start from noise that no other measurement uses.
 ATTACK_ROUND = 5
+# Where prompts are fewer than clips: so far apart that even one prompt for all of them stays in the seeds for measuring.
+REPEAT = 1_000
 # Clips that an attacker trains on: far from the seeds reserved for measuring.
 TARGET_SEED = 90_000
 
@@ -74,7 +76,7 @@ class Target:
             raise UserError("Attacks are measured on terse prompts, and the prompt set has none.")
         count = budget.measured_clips
         cases = [
-            Case(case.prompt, case.register, case.concept, case.seed + (ATTACK_ROUND + index // len(terse)) * ROUND)
+            Case(case.prompt, case.register, case.concept, case.seed + ATTACK_ROUND * ROUND + index // len(terse) * REPEAT)
             for index, case in ((index, terse[index % len(terse)]) for index in range(count))
         ]
         return cls(concept, name, base, detector, tuple(cases), budget)
