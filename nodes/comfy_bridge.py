@@ -96,23 +96,24 @@ class Progress:
 def model_folders() -> dict[str, Path]:
     """Every model that a node can load, by the name it is offered under; the bundled ones first."""
     found = {name: folder for name in bundled_names() if (folder := bundled_folder(name)) is not None}
-    known = {name for family in FAMILIES for name in family.pipeline_classes}
-    roots = [*folder_paths.get_folder_paths(MODELS), *folder_paths.get_folder_paths("diffusers")]
-    for root in map(Path, roots):
-        for index in sorted([*root.glob("*/model_index.json"), *root.glob("*/*/model_index.json")]):
-            if _pipeline_class(index) in known:
-                found.setdefault(index.parent.relative_to(root).as_posix(), index.parent)
-    return found
+    return found | _diffusers_folders({name for family in FAMILIES for name in family.pipeline_classes}, found)
 
 
 def image_model_folders() -> dict[str, Path]:
     """Every text-to-image model of Stable Diffusion's classes, by the name it is offered under; the bundled ones first."""
     found = {name: folder for name in image_model_names() if (folder := bundled_image_folder(name)) is not None}
+    return found | _diffusers_folders({"StableDiffusionPipeline"}, found)
+
+
+def _diffusers_folders(pipelines: set[str], taken: Mapping[str, Path]) -> dict[str, Path]:
+    """The diffusers folders of these pipelines in ComfyUI's model folders; a name that is taken is never offered twice."""
+    found: dict[str, Path] = {}
     roots = [*folder_paths.get_folder_paths(MODELS), *folder_paths.get_folder_paths("diffusers")]
     for root in map(Path, roots):
         for index in sorted([*root.glob("*/model_index.json"), *root.glob("*/*/model_index.json")]):
-            if _pipeline_class(index) == "StableDiffusionPipeline":
-                found.setdefault(index.parent.relative_to(root).as_posix(), index.parent)
+            name = index.parent.relative_to(root).as_posix()
+            if name not in taken and _pipeline_class(index) in pipelines:
+                found.setdefault(name, index.parent)
     return found
 
 

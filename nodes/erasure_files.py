@@ -37,7 +37,7 @@ class SaveErasure(io.ComfyNode):
     def execute(cls, erasure: Erasure | None, name: str = "", overwrite: bool = False) -> io.NodeOutput:
         if erasure is None:
             raise UserError("There is no erasure to save: the model that was evaluated has none on it.")
-        path = comfy_bridge.new_erasure_file(name or erasure_stem(erasure), overwrite=overwrite)
+        path = comfy_bridge.new_erasure_file(name.strip() or erasure_stem(erasure), overwrite=overwrite)
         saved = comfy_bridge.erasure_name(erasure.save(path))
         comfy_bridge.Progress(cls.hidden.unique_id).say(f"saved as {saved}")
         return io.NodeOutput(saved)

@@ -51,7 +51,7 @@ class ExportEncoder(io.ComfyNode):
     @classmethod
     @comfy_bridge.outside_inference_mode
     def execute(cls, encoder: Erasure, rank: int, folder: str, name: str = "", overwrite: bool = False) -> io.NodeOutput:
-        path = comfy_bridge.new_lora_file(folder, name or erasure_stem(encoder), overwrite=overwrite)
+        path = comfy_bridge.new_lora_file(folder, name.strip() or erasure_stem(encoder), overwrite=overwrite)
         written = export_encoder(encoder, path, rank=rank or None)
         comfy_bridge.Progress(cls.hidden.unique_id).say(_say(written))
         return io.NodeOutput(comfy_bridge.lora_name(folder, written.file), written.error)

@@ -62,7 +62,7 @@ class ExportLora(io.ComfyNode):
         if chosen is None:
             raise UserError(f"There is no layout {layout!r}; there are {', '.join(LAYOUTS)}.")
         endings = file_endings(eraser)
-        path = comfy_bridge.new_lora_file(folder, name or erasure_stem(eraser), overwrite=overwrite, endings=endings)
+        path = comfy_bridge.new_lora_file(folder, name.strip() or erasure_stem(eraser), overwrite=overwrite, endings=endings)
         files = export_lora(eraser, path, layout=chosen)
         comfy_bridge.Progress(cls.hidden.unique_id).say(_say(eraser, files, layout))
         return io.NodeOutput("\n".join(comfy_bridge.lora_name(folder, file) for file in files))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from t2vu_core import Erasure
@@ -112,13 +113,14 @@ def test_saving_twice_keeps_both_files(comfy: ComfyServer, eraser_name: str) -> 
     assert {"twice.safetensors", "twice_2.safetensors"} <= set(names)
 
 
-def test_a_concept_in_many_letters_gives_a_file_name_that_a_disk_takes(comfy: ComfyServer, eraser_name: str) -> None:
+@pytest.mark.parametrize("name", ["", "  "])
+def test_a_concept_in_many_letters_gives_a_file_name_that_a_disk_takes(comfy: ComfyServer, eraser_name: str, name: str) -> None:
     folder = comfy.base / "output" / "erasures"
     spelled = dataclasses.replace(Erasure.load(folder / eraser_name), concepts=("\u5e7d\u7075" * 60,))
     file = spelled.save(folder / "in_many_letters")
     graph: Graph = {
         "file": node("T2VULoadErasure", file=file.name),
-        "save": node("T2VUSaveErasure", erasure=["file", 0], name="", overwrite=True),
+        "save": node("T2VUSaveErasure", erasure=["file", 0], name=name, overwrite=True),
     }
     result = queue(comfy.url, graph)
     assert result.succeeded, result.error
