@@ -12,6 +12,7 @@ from t2vu_core.evaluation import charts
 from t2vu_core.evaluation.verdict import (
     KEPT_BELOW,
     STILL_BELOW,
+    brought_back,
     controls_of,
     difference,
     differences_of,
@@ -47,6 +48,10 @@ def _badges(scores: Mapping[str, Any], text: str) -> str:
     if share is not None:
         damaged = share < KEPT_BELOW or (motion is not None and motion < STILL_BELOW)
         badges.append(("The rest is damaged", "bad") if damaged else ("The rest is kept", "good"))
+    tried = [attack for attack in scores.get("comes_back", {}).values() if attack]
+    if tried:
+        back = any(brought_back(attack) for attack in tried)
+        badges.append(("It can be brought back", "bad") if back else ("Attacks do not bring it back", "good"))
     return "".join(f'<b class="badge {tone}">{title}</b> ' for title, tone in badges)
 
 

@@ -82,8 +82,23 @@ def _gone(scores: Mapping[str, Any]) -> str:
     seen, was = round(rate["after"] * count), round(rate["before"] * count)
     return (
         f"{_word(rate)}: {concept!r} is in {seen} of {count} clips that ask for it ({percent(rate['after'])}, "
-        f"95 % interval {interval(rate['interval'])}); before it was in {was} ({percent(rate['before'])})."
+        f"95 % interval {interval(rate['interval'])}); before it was in {was} ({percent(rate['before'])}){_attacked(scores)}."
     )
+
+
+def _attacked(scores: Mapping[str, Any]) -> str:
+    """What the strongest attack brings back, where one was tried."""
+    tried = [attack for attack in scores.get("comes_back", {}).values() if attack]
+    if not tried:
+        return ""
+    worst = max(tried, key=lambda attack: attack["after"])
+    return f"; under attack it is in up to {with_interval(worst['after'], worst['interval'])}"
+
+
+def brought_back(attack: Mapping[str, Any]) -> bool:
+    """Whether an attack shows the concept more than no attack does, and more than in a model that never knew it."""
+    found = [attack[key] for key in ("gain", "against_never_knew") if attack.get(key)]
+    return bool(found) and all(each["is_one"] and each["difference"] > 0 for each in found)
 
 
 def _word(rate: Mapping[str, Any]) -> str:

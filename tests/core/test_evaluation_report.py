@@ -46,6 +46,28 @@ def test_clips_that_hardly_move_are_no_kept_clips() -> None:
     assert "The rest is damaged" in report_sections.verdict(scores([False] * 60, [True] * 60, motion=still))
 
 
+def attacked(after: list[bool], never_knew: list[bool] | None = None) -> dict[str, Any]:
+    """An attack on a model that shows nothing unless it is attacked."""
+    rates = before_after([False] * len(after), after) or {}
+    against = None if never_knew is None else compare(never_knew, after)
+    return {**rates, "gain": compare([False] * len(after), after), "against_never_knew": against, "control": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("attack", "badge"),
+    [
+        (attacked([True] * 10 + [False] * 22), "It can be brought back"),
+        (attacked([False] * 32), "Attacks do not bring it back"),
+        (attacked([True] * 10 + [False] * 22, never_knew=[True] * 9 + [False] * 23), "Attacks do not bring it back"),
+    ],
+)
+def test_an_erasure_that_an_attack_undoes_is_seen_from_afar(attack: dict[str, Any], badge: str) -> None:
+    html = report_sections.verdict(scores([False] * 60, [True] * 60, comes_back={**NEVER_TRIED, "probe": attack}))
+    assert badge in html
+    assert "under attack it is in up to" in html
+    assert "attack" not in report_sections.verdict(scores([False] * 60, [True] * 60, comes_back=NEVER_TRIED)).lower()
+
+
 def test_a_report_without_attacks_says_that_none_was_tried() -> None:
     assert "Not tried" in report_sections.comes_back(scores([False], [True], comes_back=NEVER_TRIED))
 
