@@ -173,7 +173,7 @@ class T2VModel:
                 latents = family.step(scheduler, prediction, timestep, latents)
                 if on_step is not None:
                     on_step(SampleStep(step + 1, steps, _preview(family, latents, size)))
-            return family.decode(latents, size).cpu()
+            return family.decode_or_tile(latents, size).cpu()
 
     def clip_size(self, num_frames: int | None = None, height: int | None = None, width: int | None = None) -> ClipSize:
         """The size asked for, with the model's own where nothing is asked; UserError where it is impossible."""

@@ -11,6 +11,7 @@ import abc
 import contextlib
 import dataclasses
 import inspect
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families.text_attention import TextAttention, TextKeys, watched_text
 from t2vu_core.quiet import quiet_libraries
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,8 @@ class Family(abc.ABC):
     def __init__(self, pipeline: DiffusionPipeline, folder: Path | None = None) -> None:
         self.pipeline = pipeline
         self.folder = folder
+        self.anyone: Callable[[bool], bool] = bool
+        """Whether any process says so; of more than this one where the denoisers are spread over several."""
 
     @classmethod
     def from_folder(cls, folder: Path, *, dtype: torch.dtype, device: torch.device) -> Self:
@@ -269,11 +274,13 @@ class Family(abc.ABC):
         """Within, every pass is watched: what video tokens give to the text `positions` of the batch's first rows.
 
         One list of positions for each of those rows, as `concept_positions` gives them. The layers are those of
-        `eraser_sites`, all or the middle half of them; what is computed does not change.
+        `eraser_sites`, all or the middle half of each denoiser's; what is computed does not change.
         """
         sites = self.eraser_sites()
         if layers == "middle":
-            sites = sites[len(sites) // 4 : max(len(sites) // 4 + 1, -(-3 * len(sites) // 4))]
+            each = len(sites) // len(self.denoisers)
+            middle = range(each // 4, max(each // 4 + 1, -(-3 * each // 4)))
+            sites = [site for place, site in enumerate(sites) if place % each in middle]
         grids = {site.module: self.site_grid(site, size) for site in sites}
         with watched_text(grids, positions, self.token_grid(size), self.text_keys) as watch:
             yield watch
@@ -301,7 +308,23 @@ class Family(abc.ABC):
 
     def preview(self, latents: Tensor, size: ClipSize) -> Tensor:
         """A cheap look at half-made latents; by default they are decoded."""
-        return self.decode(latents, size)
+        return self.decode_or_tile(latents, size)
+
+    def decode_or_tile(self, latents: Tensor, size: ClipSize) -> Tensor:
+        """`decode`; where the accelerator's memory is too small for whole frames, in overlapping tiles."""
+        vae = self.pipeline.vae
+        try:
+            return self.decode(latents, size)
+        except torch.cuda.OutOfMemoryError:
+            if vae.use_tiling:
+                raise
+        log.info("The memory is too small to decode whole frames: they are decoded in tiles.")
+        torch.cuda.empty_cache()
+        vae.enable_tiling()
+        try:
+            return self.decode(latents, size)
+        finally:
+            vae.disable_tiling()
 
     @cached_property
     def base_hash(self) -> str:

@@ -88,26 +88,31 @@ class Wan(Family):
         return scheduler
 
     def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
-        boundary = self.pipeline.config.boundary_ratio
-        if boundary is None:
+        if self.pipeline.config.boundary_ratio is None:
             return self._predict(next(iter(self.denoisers.values())), latents, timesteps_B, condition, size)
-        noisy = timesteps_B >= boundary * self.pipeline.scheduler.config.num_train_timesteps
-        if noisy.all() or not noisy.any():
-            denoiser = self.denoisers["transformer" if noisy.all() else "transformer_2"]
-            return self._predict(denoiser, latents, timesteps_B, condition, size)
         # Training draws points from anywhere on the way: each row goes to the denoiser of its stretch.
+        noisy = self._noisy(timesteps_B)
         prediction = torch.empty(latents.shape, dtype=torch.float32, device=latents.device)
         for name, rows in (("transformer", noisy), ("transformer_2", ~noisy)):
-            part = self._predict(self.denoisers[name], latents[rows], timesteps_B[rows], condition[rows], size)
-            prediction = prediction.index_put((rows.nonzero().flatten(),), part)
+            if not self.anyone(bool(rows.any())):
+                continue
+            own = rows.nonzero().flatten()
+            # A sharded denoiser computes only where all processes do: one without rows of its own computes one for nothing.
+            asked = own if len(own) else own.new_zeros(1)
+            part = self._predict(self.denoisers[name], latents[asked], timesteps_B[asked], condition[asked], size)
+            prediction = prediction.index_put((own,), part[: len(own)])
         return prediction
 
     def passes(self, site_name: str, timesteps_B: Tensor) -> Tensor:
-        boundary = self.pipeline.config.boundary_ratio
-        if boundary is None:
+        if self.pipeline.config.boundary_ratio is None:
             return super().passes(site_name, timesteps_B)
-        noisy = timesteps_B >= boundary * self.pipeline.scheduler.config.num_train_timesteps
+        noisy = self._noisy(timesteps_B)
         return ~noisy if site_name.startswith("transformer_2.") else noisy
+
+    def _noisy(self, timesteps_B: Tensor) -> Tensor:
+        """Which rows lie on the first denoiser's stretch of the way."""
+        boundary: float = self.pipeline.config.boundary_ratio * self.pipeline.scheduler.config.num_train_timesteps
+        return timesteps_B >= boundary
 
     def _predict(self, denoiser: Any, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
         if self.pipeline.config.expand_timesteps:

@@ -20,7 +20,7 @@ def overlay(family: Family, points: Points, threshold: float) -> Tensor:
     assert masks is not None
     index = first_said(positions)
     latents = points.concept.ends[index : index + 1].to(family.device, torch.float32)
-    clip = family.decode(latents, points.size)[0].cpu()
+    clip = family.decode_or_tile(latents, points.size)[0].cpu()
     mask = 1 - outside_mask(masks[index].float()[None] / WHOLE, threshold)[0]
     return shade(clip, mask.view(family.token_grid(points.size)))
 

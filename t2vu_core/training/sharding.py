@@ -20,36 +20,29 @@ log = logging.getLogger(__name__)
 
 
 def shard_base(family: Family, workers: Workers) -> None:
-    """Spread the denoiser of a model that was just loaded into host memory; the other parts go to the worker's device.
-
-    Raises UserError for a model with two denoisers: points of a step belong to the one or the other, so that
-    processes would wait for each other.
-    """
+    """Spread the denoisers of a model that was just loaded into host memory; the other parts go to the worker's device."""
     try:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
     except ImportError as error:
         raise UserError("Sharding needs torch 2.6 or newer; start without --use_fsdp, or update torch.") from error
-    if len(family.denoisers) > 1:
-        raise UserError(
-            "A model with two denoisers, such as Wan 2.2 A14B, cannot be sharded: start without --use_fsdp, on GPUs that "
-            "hold it whole."
-        )
     # What the weights hash to is asked for later, when no process has them all.
     hashed = family.base_hash
     mesh = init_device_mesh(workers.device.type, (workers.count,))
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-    (denoiser,) = family.denoisers.values()
-    for blocks in denoiser.children():
-        if isinstance(blocks, nn.ModuleList):
-            for block in blocks:
-                fully_shard(block, mesh=mesh)
-    fully_shard(denoiser, mesh=mesh)
+    denoisers = list(family.denoisers.values())
+    for denoiser in denoisers:
+        for blocks in denoiser.children():
+            if isinstance(blocks, nn.ModuleList):
+                for block in blocks:
+                    fully_shard(block, mesh=mesh)
+        fully_shard(denoiser, mesh=mesh)
+    family.anyone = workers.any
     for part in family.pipeline.components.values():
-        if isinstance(part, nn.Module) and part is not denoiser:
+        if isinstance(part, nn.Module) and part not in denoisers:
             part.to(workers.device)
     log.info("The denoiser (%s) is spread over %d processes; this one holds %d weights of it.", hashed[:12], workers.count,
-             held(denoiser))  # fmt: skip
+             sum(map(held, denoisers)))  # fmt: skip
 
 
 def held(denoiser: nn.Module) -> int:

@@ -217,32 +217,21 @@ def _rollout(
     timesteps: list[Tensor] = []
     steps: list[Tensor] = []
     predictions: dict[str, list[Tensor]] = {name: [] for name in conditions}
-    grid, wanted = family.token_grid(size), len(positions or ())
-    found: Tensor | None = None
-    with contextlib.ExitStack() as stack:
-        watch = None
-        if positions is not None and route.mask_source == "attention":
-            watch = stack.enter_context(family.text_attention(positions, size, route.mask_layers))
-        for timestep in scheduler.timesteps:
-            predicted = _predict(family, latents, timestep, conditions, size)
-            for name, prediction in predicted.items():
-                predictions[name].append(prediction.to("cpu", torch.bfloat16))
-            if wanted and watch is None:
-                here = prediction_difference(
-                    predicted["prompt"][:wanted], predicted["neutral"][:wanted], family.channel_axis, grid
-                )
-                found = here if found is None else found + here
-            steps.append(latents.to("cpu", torch.bfloat16))
-            timesteps.append(timestep.expand(count).cpu())
-            if route.driver is not None:
-                with route.driver():
-                    way = {name: conditions[name] for name in ("prompt", "empty")}
-                    predicted = _predict(family, latents, timestep, way, size)
-            guided = guide(predicted["prompt"], predicted["empty"], route.guidance_scale)
-            latents = family.step(scheduler, guided, timestep, latents)
-            on_step()
-    found = found if watch is None else watch.mean()
-    masks = None if found is None or positions is None else _masks(found, grid, positions)
+    found: list[Tensor] = []
+    for timestep in scheduler.timesteps:
+        predicted = _predict_and_look(family, latents, timestep, conditions, size, route, positions, found)
+        for name, prediction in predicted.items():
+            predictions[name].append(prediction.to("cpu", torch.bfloat16))
+        steps.append(latents.to("cpu", torch.bfloat16))
+        timesteps.append(timestep.expand(count).cpu())
+        if route.driver is not None:
+            with route.driver():
+                way = {name: conditions[name] for name in ("prompt", "empty")}
+                predicted = _predict(family, latents, timestep, way, size)
+        guided = guide(predicted["prompt"], predicted["empty"], route.guidance_scale)
+        latents = family.step(scheduler, guided, timestep, latents)
+        on_step()
+    masks = None if positions is None else _masks(torch.stack(found).sum(0), family.token_grid(size), positions)
     return Trajectories(
         torch.cat(steps),
         torch.cat(timesteps),
@@ -252,6 +241,29 @@ def _rollout(
         latents.to("cpu", torch.bfloat16),
         masks,
     )
+
+
+def _predict_and_look(
+    family: Family,
+    latents: Tensor,
+    timestep: Tensor,
+    conditions: dict[str, TextCondition],
+    size: ClipSize,
+    route: _Route,
+    positions: Sequence[Sequence[int]] | None,
+    found: list[Tensor],
+) -> dict[str, Tensor]:
+    """The frozen model's predictions; `found` gets where they show the concept in the first clips, (len(positions), N)."""
+    if positions is not None and route.mask_source == "attention":
+        with family.text_attention(positions, size, route.mask_layers) as watch:
+            predicted = _predict(family, latents, timestep, conditions, size)
+        found.append(watch.mean())
+        return predicted
+    predicted = _predict(family, latents, timestep, conditions, size)
+    if positions is not None:
+        v_concept, v_neutral = (predicted[name][: len(positions)] for name in ("prompt", "neutral"))
+        found.append(prediction_difference(v_concept, v_neutral, family.channel_axis, family.token_grid(size)))
+    return predicted
 
 
 def _predict(

@@ -166,6 +166,13 @@ def test_only_the_rows_that_say_the_concept_are_watched(tiny: TinyModel, positio
     torch.testing.assert_close(watched(tiny, positions[:1]), watched(tiny, positions)[:1], atol=1e-7, rtol=1e-5)
 
 
+def test_the_middle_of_two_denoisers_is_the_middle_of_each() -> None:
+    tiny = TINY_MODELS["wan-2.2-14b"]
+    positions = [tiny.model.family.concept_positions(PROMPTS[0], CONCEPTS[0])]
+    # Two layers have no outer ones. Counted through both denoisers, the first one's first layer would be outside.
+    assert torch.equal(watched(tiny, positions, "middle"), watched(tiny, positions))
+
+
 def test_the_columns_are_those_of_a_plain_softmax() -> None:
     query, key = torch.randn(2, 3, 50, 8), torch.randn(2, 3, 70, 8)
     mask = torch.rand(2, 1, 1, 70) > 0.2

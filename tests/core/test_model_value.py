@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -144,3 +145,18 @@ def test_a_model_loaded_in_inference_mode_can_still_be_trained_on(tiny: TinyMode
         model = model.with_erasure(tiny.random_erasure("bottleneck"))
     assert not any(parameter.is_inference() for parameter in model.family.pipeline.transformer.parameters())
     assert not any(parameter.is_inference() for parameter in model.erasures[0].erasers.parameters())
+
+
+def test_a_clip_too_large_to_decode_whole_is_decoded_in_tiles(tiny: TinyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = tiny.model.family.pipeline.vae
+    whole = tiny.sample_ours(tiny.model, ["a ghost"], [1], 1.0)
+    decode = vae.decode
+
+    def too_small(*args: Any, **kwargs: Any) -> Any:
+        if not vae.use_tiling:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return decode(*args, **kwargs)
+
+    monkeypatch.setattr(vae, "decode", too_small)
+    assert tiny.sample_ours(tiny.model, ["a ghost"], [1], 1.0).shape == whole.shape
+    assert not vae.use_tiling, "the next clip may fit"
