@@ -4,7 +4,7 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from t2vu_core.model import T2VModel
-from t2vu_core.recipes import AUGMENTATIONS, KINDS, PRESETS, VelocityRecipe
+from t2vu_core.recipes import AUGMENTATIONS, KINDS, LOW_MEMORY, PRESETS, VelocityRecipe
 from t2vu_core.training.velocity import erase_velocity
 
 from . import comfy_bridge
@@ -58,6 +58,7 @@ class VelocityErase(io.ComfyNode):
                 preserve_prompts_input("Empty: the model's own set."),
                 steps_input("Training steps."),
                 *_method_inputs(),
+                *_memory_inputs(),
             ],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser and Save Erasure."),
@@ -87,9 +88,12 @@ class VelocityErase(io.ComfyNode):
         language_model: str = NO_LANGUAGE_MODEL,
         kind: str = "bottleneck",
         localization: float = 0.0,
+        num_frames: int = 0,
+        low_memory: bool = False,
     ) -> io.NodeOutput:
         changes = {"seed": seed, "augmentation": augmentation, "kind": kind, "localization_weight": localization}
         changes |= {"steps": steps} if steps else {}
+        changes |= {"num_frames": num_frames, **(LOW_MEMORY if low_memory else {})}
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
         recipe = VelocityRecipe.preset(preset, **changes)
         view = TrainingView(cls.hidden.unique_id)
@@ -148,5 +152,26 @@ def _method_inputs() -> list[io.Input]:
             "0: not at all. For the kind bottleneck.",
             folded=True,
             step=0.1,
+        ),
+    ]
+
+
+def _memory_inputs() -> list[io.Input]:
+    """What makes room for a large model."""
+    return [
+        number_input(
+            io.Int,
+            "num_frames",
+            1024,
+            "Frames of the clips that it is trained on: fewer take less memory and time. 0: as many as the model makes.",
+            folded=True,
+        ),
+        advanced(
+            io.Boolean,
+            "low_memory",
+            default=False,
+            optional=True,
+            tooltip="For a model that fills the GPU: three points in a step instead of twelve, activations computed again "
+            "instead of kept, trajectories on disk. Give it more steps then.",
         ),
     ]

@@ -32,6 +32,12 @@ def _choice(default: str, meaning: str, choices: tuple[str, ...]) -> Any:
     return field(default=default, metadata={"help": meaning, "choices": choices})
 
 
+LOW_MEMORY: Mapping[str, Any] = {
+    "concept_batch": 1, "preserve_batch": 2, "gradient_checkpointing": True, "trajectory_cache": "disk",
+}  # fmt: skip
+"""What a velocity recipe changes for a model that fills its device: three points in a step instead of twelve."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Recipe:
     """What all recipes do: check their settings by the fields' bounds, build from a preset, describe themselves."""
@@ -89,6 +95,9 @@ class VelocityRecipe(_Recipe):
     concept_trajectories: int = _option(24, "trajectories sampled for prompts with the concept", 1, 10_000)
     preserve_trajectories: int = _option(48, "trajectories sampled for preserve prompts", 0, 10_000)
     trajectory_steps: int = _option(10, "denoising steps of a trajectory", 1, 1000)
+    num_frames: int = _option(0, "frames of the clips to train on; 0 is the model's own", 0, 1024)
+    height: int = _option(0, "pixels of the clips to train on; 0 is the model's own height", 0, 8192)
+    width: int = _option(0, "pixels of the clips to train on; 0 is the model's own width", 0, 8192)
     guidance_scale: float = _option(3.0, "guidance of the trajectories; 0 is the model's own", 0.0, 100.0)
     trajectory_cache: Literal["memory", "disk"] = _choice(
         "memory", "where trajectories lie until the training ends; on disk they lie in --log, where there is one",

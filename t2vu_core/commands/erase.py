@@ -14,7 +14,7 @@ from typing import Any
 from t2vu_core.commands.options import add_model, open_model, training_bar
 from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
-from t2vu_core.recipes import PRESETS, VelocityRecipe
+from t2vu_core.recipes import LOW_MEMORY, PRESETS, VelocityRecipe
 from t2vu_core.training.loop import StopEarly
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.sharding import shard_base
@@ -39,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log", metavar="DIR", help="keep here the state, to resume from, and a clip under the concept's mask")
     parser.add_argument("--resume", action="store_true", help="go on with the state in --log")
     parser.add_argument(
+        "--low-memory", action="store_true",
+        help=f"for a model that fills its device: {', '.join(f'{name}={value}' for name, value in LOW_MEMORY.items())}",
+    )  # fmt: skip
+    parser.add_argument(
         "--method-option", action="append", default=[], metavar="KEY=VALUE",
         help=f"change a setting of the recipe: {', '.join(option.name for option in dataclasses.fields(VelocityRecipe))}",
     )  # fmt: skip
@@ -46,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any] | None:
     """Train and write the erasure; of several processes (`accelerate launch`) the first one writes, the others give None."""
-    recipe = VelocityRecipe.preset(options.preset, **{"seed": options.seed, **parse_options(options.method_option)})
+    settings = {"seed": options.seed, **(LOW_MEMORY if options.low_memory else {}), **parse_options(options.method_option)}
+    recipe = VelocityRecipe.preset(options.preset, **settings)
     out = Path(options.out)
     if out.is_dir():
         raise UserError(f"{out} is a folder; name the file to write, for example {out / 'ghost.safetensors'}.")

@@ -117,6 +117,15 @@ def trajectory_guidance(family: Family, recipe: VelocityRecipe) -> float:
     return recipe.guidance_scale
 
 
+def clip_size(family: Family, recipe: VelocityRecipe) -> ClipSize:
+    """The clips to train on: the recipe's, or the model's own; UserError for a size that the architecture cannot make."""
+    own = family.defaults.size
+    size = ClipSize(recipe.num_frames or own.num_frames, recipe.height or own.height, recipe.width or own.width)
+    if size != own:
+        family.check_size(size)
+    return size
+
+
 def sample_points(
     family: Family,
     prompts: Prompts,
@@ -127,7 +136,7 @@ def sample_points(
     workers: Workers,
 ) -> Points:
     """Sample all trajectories of the frozen model, and look where the concept is in them, as `masks` says."""
-    size, conditions = family.defaults.size, prompts.conditions
+    size, conditions = clip_size(family, recipe), prompts.conditions
     names = [name for name in ("concept", "two_subjects", "preserve") if name in conditions]
     total = sum(len(conditions[name]) for name in names)
     if workers.first:
@@ -192,7 +201,7 @@ def refreshed(
 
 def expected_bytes(family: Family, prompts: Prompts, recipe: VelocityRecipe, masks: Masks) -> int:
     """What the trajectories of `sample_points` will take, `Points.num_bytes`: x_t and every prediction in bf16, and masks."""
-    size, conditions = family.defaults.size, prompts.conditions
+    size, conditions = clip_size(family, recipe), prompts.conditions
     steps = len(family.make_scheduler(recipe.trajectory_steps, size).timesteps)
     total = 0
     for name in ("concept", "two_subjects", "preserve"):

@@ -25,7 +25,7 @@ from t2vu_core.training.effect import effect
 from t2vu_core.training.localizing import OutsideMask
 from t2vu_core.training.loop import train
 from t2vu_core.training.mask_overlay import overlay
-from t2vu_core.training.points import Masks, Points, encode_prompts, sample_points
+from t2vu_core.training.points import Masks, Points, clip_size, encode_prompts, sample_points
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
 from t2vu_core.training.sharding import check_batches
@@ -68,6 +68,7 @@ def erase_velocity(
     recipe, workers, start = recipe or VelocityRecipe(), Workers.current(), time.monotonic()
     check_batches(recipe, workers)
     with torch.inference_mode(False), model.active() as family:
+        clip_size(family, recipe)
         concepts, prompt_set = clean_concepts(concept, synonyms), prompt_set_for(family.folder)
         for each in concepts:
             check_visible(family.pipeline.tokenizer, each)
@@ -189,4 +190,4 @@ def _preview(family: Family, points: Points) -> Tensor:
     for timestep in scheduler.timesteps:
         prediction = guided(family, latents, timestep, prompt, empty, points.guidance_scale, size)
         latents = family.step(scheduler, prediction, timestep, latents)
-    return family.decode(latents, size).cpu()
+    return family.preview(latents, size).cpu()

@@ -15,6 +15,7 @@ import pytest
 
 from t2vu_core.cli import main
 from t2vu_core.commands.erase import parse_options
+from t2vu_core.recipes import LOW_MEMORY
 from tests.core.tiny_models import TINY_MODELS
 
 TINY = TINY_MODELS["cogvideox-2b"]
@@ -109,11 +110,13 @@ def test_ctrl_c_keeps_what_was_trained_and_resume_could_go_on(t2vu: Callable, tm
     assert json.loads(out)["training"]["steps"] == told["steps"]
 
 
-def test_every_field_of_the_recipe_is_a_method_option(t2vu: Callable, tmp_path: Path) -> None:
-    code, out, _ = erase(t2vu, tmp_path / "ghost", "--seed", 1, "--method-option", "seed=5", "--json")
+def test_every_field_of_the_recipe_is_a_method_option_and_low_memory_sets_some(t2vu: Callable, tmp_path: Path) -> None:
+    code, out, _ = erase(t2vu, tmp_path / "ghost", "--seed", 1, "--low-memory", "--method-option", "seed=5", "--json")
     assert code == 0
     code, out, _ = t2vu("inspect", json.loads(out)["out"], "--json")
-    assert json.loads(out)["recipe"]["seed"] == 5
+    used = json.loads(out)["recipe"]
+    assert used["seed"] == 5
+    assert {name: used[name] for name in LOW_MEMORY} == LOW_MEMORY
 
 
 def test_an_erasure_that_did_nothing_says_so(t2vu: Callable, tmp_path: Path) -> None:

@@ -179,6 +179,17 @@ def test_each_option_changes_the_training_and_is_told_in_the_file(changes: dict[
     assert {name: other.recipe[name] for name in changes} == changes
 
 
+def test_an_eraser_is_trained_on_shorter_clips_than_it_is_used_on() -> None:
+    seen: list[Tensor] = []
+    short = recipe(num_frames=1, localization_weight=1.0, steps=2)
+    erasure = erase_velocity(TINY.model, "ghost", short, on_mask=seen.append)
+    assert [len(clip) for clip in seen] == [1]
+    assert erasure.training["trajectory_bytes"] < erase_velocity(TINY.model, "ghost", recipe()).training["trajectory_bytes"]
+    assert len(TINY.sample_ours(TINY.model.with_erasure(erasure), ["a ghost"], [1], 3.0)[0]) > 1
+    with pytest.raises(UserError, match="cannot make 48 x 30 pixels"):
+        erase_velocity(TINY.model, "ghost", recipe(height=30))
+
+
 @pytest.mark.parametrize("how", ["uniform", "early"])
 def test_a_batch_too_small_for_every_part_of_the_kept_points_trains(how: str) -> None:
     erasure = erase_velocity(TINY.model, "ghost", recipe(preserve_batch=1, timestep_sampling=how, steps=2))
@@ -277,6 +288,20 @@ def test_on_policy_points_lie_where_the_student_goes_and_targets_stay_the_frozen
     assert not torch.equal(led.concept.latents[later], own.concept.latents[later])
     for name in ("prompt", "neutral", "empty"):
         assert torch.equal(led.concept.predictions[name][first], own.concept.predictions[name][first])
+
+
+def test_the_masks_of_on_policy_points_are_the_frozen_models() -> None:
+    from t2vu_core.training.points import refreshed
+
+    # With one step both set out from the same noise: only the student's own attention could tell the masks apart.
+    asked = recipe(trajectory_steps=1, localization_weight=1.0, mask_source="attention")
+    points, family = points_of(TINY, asked), TINY.model.family
+    common = {"number": 1, "cache": TrajectoryCache(), "on_progress": None, "workers": Workers()}
+    new, student = EraserSet.create(family.eraser_sites(), rank=4, seed=0), TINY.random_erasers("bottleneck", scale=0.5)
+    own, led = (refreshed(points, family, asked, erasers, **common).concept for erasers in (new, student))
+    assert not torch.equal(led.ends, own.ends)
+    assert led.masks is not None
+    assert torch.equal(led.masks, own.masks)
 
 
 def test_soft_tokens_bring_the_frozen_models_answer_closer_within_their_radius(tiny: TinyModel) -> None:
