@@ -19,15 +19,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from t2vu_core.erasure import check_writable
+from t2vu_core.errors import UserError
 from t2vu_core.miniature.bundled import WEIGHTS
 from t2vu_core.miniature.detector import load_detector
 from t2vu_core.miniature.world import SUBJECTS
+from t2vu_core.recipes import PRESETS
 from t2vu_core.video import save_video
-from tools.comfyui import ComfyServer, queue
+from tools.comfyui import ComfyServer, NoServer, queue
 from tools.comfyui.client import Control, Event, Graph, Result
 from tools.demo_picture import card, grid, side_by_side
 from tools.demo_prompts import Pair, demo_pairs
-from tools.say import say
+from tools.say import complain, say
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GRAPH = REPOSITORY / "workflows" / "api" / "erase_a_concept.json"
@@ -50,6 +53,19 @@ class Clips:
 
 def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
+    try:
+        check_writable(options.out / "report.json")
+        _demo(options)
+    except (NoServer, UserError) as error:
+        complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        complain("stopped.")
+        return 130
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> None:
     start = time.monotonic()
     pairs = demo_pairs(options.concept, options.pairs)
     say(f"Erasing {options.concept!r} from the bundled miniature, in ComfyUI.")
@@ -58,16 +74,18 @@ def main(arguments: list[str] | None = None) -> int:
     report = _report(clips, pairs, options.concept)
     report["seconds"] = round(time.monotonic() - start, 1)
     _write(options.out, clips, pairs, report)
-    return 0
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./run demo", description=__doc__.split("\n")[0])
     parser.add_argument("--concept", choices=SUBJECTS, default="ghost", help="what to erase (default: %(default)s)")
-    parser.add_argument("--preset", default="quick", help="of Velocity Erase Fine-tune (default: %(default)s)")
+    parser.add_argument("--preset", default="quick", choices=PRESETS, help="of Velocity Erase Fine-tune (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=12, help="prompts with the concept, and as many without (default: 12)")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "demo", help="folder for the results (default: demo)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.pairs < 1:
+        parser.error(f"--pairs must be at least 1, not {options.pairs}")
+    return options
 
 
 def _sample_all(server: ComfyServer, concept: str, preset: str, pairs: list[Pair]) -> Clips:
@@ -77,7 +95,7 @@ def _sample_all(server: ComfyServer, concept: str, preset: str, pairs: list[Pair
         graph = _filled(template, concept, preset, pair)
         result = queue(server.url, graph, _Narrator(graph, f"[{number}/{len(pairs)}]"))
         if not result.succeeded:
-            raise SystemExit(f"ComfyUI could not run the graph: {result.error}")
+            raise NoServer(f"ComfyUI could not run the graph: {result.error}")
         for title in SAMPLERS:
             clips[title].append(_frames(server, result, title))
     say()

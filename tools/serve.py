@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.comfyui import ComfyServer
-from tools.say import say
+from tools.comfyui import ComfyServer, NoServer
+from tools.say import complain, say
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -19,12 +19,16 @@ def main(arguments: list[str] | None = None) -> int:
                         help="folder for models, input and output (default: %(default)s)")  # fmt: skip
     options = parser.parse_args(arguments)
     server = ComfyServer(options.base.resolve(), port=options.port)
-    say(f"ComfyUI will answer on {server.url}; models, input and output are in {server.base}.")
-    say("Open Templates > t2v-unlearning > erase_a_concept. Ctrl+C stops.")
     try:
+        server.prepare()
+        say(f"ComfyUI will answer on {server.url}; models, input and output are in {server.base}.")
+        say("Open Templates > t2v-unlearning > erase_a_concept. Ctrl+C stops.")
         return server.run()
     except KeyboardInterrupt:
         return 0
+    except NoServer as error:
+        complain(str(error))
+        return 1
 
 
 if __name__ == "__main__":

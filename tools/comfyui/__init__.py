@@ -1,6 +1,6 @@
 """A real ComfyUI for the demo, for `./run serve` and for the tests."""
 
 from tools.comfyui.client import Rejected, Result, queue
-from tools.comfyui.server import ComfyServer
+from tools.comfyui.server import ComfyServer, NoServer
 
-__all__ = ["ComfyServer", "Rejected", "Result", "queue"]
+__all__ = ["ComfyServer", "NoServer", "Rejected", "Result", "queue"]

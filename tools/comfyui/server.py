@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +22,17 @@ SETTINGS = {"Comfy.TutorialCompleted": True}
 """Frontend settings that keep the first visit from opening a dialog over the graph."""
 
 
+class NoServer(RuntimeError):
+    """ComfyUI cannot be started, or did not start; says why in one sentence."""
+
+
 def comfyui_folder() -> Path:
     """The ComfyUI to run: COMFYUI_DIR, or the one that `./run setup` put in place."""
     return Path(os.environ.get("COMFYUI_DIR") or REPOSITORY / ".comfy" / "ComfyUI").resolve()
+
+
+def _python() -> str:
+    return os.environ.get("COMFYUI_PYTHON") or sys.executable
 
 
 def free_port() -> int:
@@ -47,20 +56,38 @@ class ComfyServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
-        """Make the base folder, with the pack linked into custom_nodes."""
+        """Make the base folder, with the pack linked into custom_nodes; NoServer where there is nothing to run."""
+        self._check()
         for name in ("custom_nodes", "models", "input", "output", "temp", "user/default"):
             (self.base / name).mkdir(parents=True, exist_ok=True)
         link = self.base / "custom_nodes" / PACK
+        if link.is_symlink() and link.resolve() != REPOSITORY:
+            # This checkout was moved, or another one made the folder.
+            link.unlink()
         if not link.exists():
             link.symlink_to(REPOSITORY, target_is_directory=True)
         settings = self.base / "user" / "default" / "comfy.settings.json"
         if not settings.exists():
             settings.write_text(json.dumps(SETTINGS), encoding="utf-8")
 
+    def _check(self) -> None:
+        folder, python = comfyui_folder(), _python()
+        if not (folder / "main.py").is_file():
+            raise NoServer(f"There is no ComfyUI in {folder}: COMFYUI_DIR must name the folder that holds its main.py.")
+        if shutil.which(python) is None:
+            raise NoServer(f"There is no Python at {python}: COMFYUI_PYTHON must name the one that runs your ComfyUI.")
+        with socket.socket() as probe:
+            # As servers do it: a port that was in use a moment ago is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except (OSError, OverflowError) as error:
+                raise NoServer(f"Port {self.port} cannot be used ({error}): name another one with --port.") from error
+
     def command(self) -> list[str]:
         """The command line, to be run in the ComfyUI folder."""
         return [
-            os.environ.get("COMFYUI_PYTHON", sys.executable), "main.py",
+            _python(), "main.py",
             "--listen", "127.0.0.1", "--port", str(self.port),
             "--base-directory", str(self.base), "--database-url", "sqlite:///:memory:",
             "--disable-auto-launch", "--disable-api-nodes", *_device_flags(), *self._flags,
@@ -85,13 +112,20 @@ class ComfyServer:
                 self.command(), cwd=comfyui_folder(), env=self.environment(),
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
+        try:
+            self._wait(self._process, timeout)
+        except BaseException:
+            # Ctrl-C does not reach it: it has a process group of its own.
+            self.stop()
+            raise
+        return self
+
+    def _wait(self, process: subprocess.Popen[bytes], timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError(f"ComfyUI did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise NoServer(f"ComfyUI did not start; the end of its log:\n{self.log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.2)
-        return self
 
     def stop(self) -> None:
         """Ask it to end, and make sure that it does."""
