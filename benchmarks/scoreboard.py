@@ -120,7 +120,9 @@ def collect(out: Path, key: Callable[..., str]) -> list[dict[str, Any]]:
 def write(board: dict[str, Any], out: Path) -> dict[str, Any]:
     """scoreboard.json, scoreboard.md and scoreboard.png, each whole; gives the board back."""
     rows = board["rows"]
-    for name, text in (("scoreboard.json", json.dumps(board, indent=1)), ("scoreboard.md", markdown(rows))):
+    # Why rows failed is for who called: it may name folders of the machine, and the file is kept.
+    kept = {name: value for name, value in board.items() if name != "failed"}
+    for name, text in (("scoreboard.json", json.dumps(kept, indent=1)), ("scoreboard.md", markdown(rows))):
         with atomic_path(out / name) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
     if rows:

@@ -58,7 +58,7 @@ def markdown(rows: Sequence[dict[str, Any]], methods: Mapping[str, Method] = MET
 
 
 def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Method] = METHODS) -> Path:
-    """Still shown against kept, one point a method with its interval; the best place is the upper left corner."""
+    """Still shown against kept, one point a method with its intervals; the best place is the upper left corner."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -67,12 +67,12 @@ def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Me
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for index, entry in enumerate(entries):
-        outcomes = entry["shown"]
-        low, high = wilson_interval(sum(outcomes), len(outcomes))
+        outcomes, kept = entry["shown"], entry["kept"]
         share = sum(outcomes) / len(outcomes)
         axes.errorbar(
-            share, entry["kept"], xerr=[[max(0.0, share - low)], [max(0.0, high - share)]], capsize=3,
-            fmt=MARKERS[index % len(MARKERS)], label=methods[entry["method"]].title,
+            share, kept, xerr=_whiskers(share, wilson_interval(sum(outcomes), len(outcomes))),
+            yerr=_whiskers(kept, entry["kept_interval"]), capsize=3, fmt=MARKERS[index % len(MARKERS)],
+            label=methods[entry["method"]].title,
         )  # fmt: skip
     axes.set(xlabel="clips that still show the concept", ylabel="other concepts kept, against base", xlim=(-0.03, 1.05))
     axes.grid(alpha=0.3)
@@ -83,6 +83,11 @@ def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Me
 
 
 MARKERS = "osD^v<>Ph*"
+
+
+def _whiskers(value: float, bounds: Sequence[float] | None) -> list[list[float]] | None:
+    """How far an interval reaches below and above a value, as matplotlib takes it."""
+    return None if bounds is None else [[max(0.0, value - bounds[0])], [max(0.0, bounds[1] - value)]]
 
 
 def _cells(entry: Mapping[str, Any], methods: Mapping[str, Method], concepts: set[str]) -> list[str]:
