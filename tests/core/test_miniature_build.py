@@ -45,8 +45,9 @@ def test_a_miniature_that_is_trained_further_keeps_its_vae_and_says_how_long(tmp
 
 def test_an_export_that_cannot_read_its_parts_leaves_what_is_installed(tmp_path: Path) -> None:
     work, out = tmp_path / "work", tmp_path / "out"
-    work.mkdir()
-    stages = ("vae", "detector", "text_encoder", "denoiser", "image", "motion")
+    for part in ("pipeline", "image/vae"):
+        (work / part).mkdir(parents=True)
+    stages = ("vae", "detector", "text_encoder", "denoiser", "frames", "image", "motion")
     (work / "seconds.json").write_text(json.dumps(dict.fromkeys(stages, 1)), encoding="utf-8")
     for name in (NAME, UNET_NAME):
         (out / name).mkdir(parents=True)
