@@ -36,7 +36,14 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    try:
+        return _run(_parser().parse_args(arguments))
+    except KeyboardInterrupt:
+        print("t2vu: stopped.", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
     level = logging.INFO if options.verbose else logging.ERROR
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", stream=sys.stderr)
     _quiet_libraries()
@@ -46,17 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"t2vu: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("t2vu: stopped.", file=sys.stderr)
-        return 130
-    except (RuntimeError, OSError) as error:
+    except Exception as error:
         if options.verbose:
             raise
-        print(f"t2vu: failed: {error} (--verbose shows where)", file=sys.stderr)
+        print(f"t2vu: failed: {_first_line(error)} (--verbose shows where)", file=sys.stderr)
         return 1
     if result is not None:
         print(json.dumps(result, indent=1) if options.json else command.show(result))
     return 0
+
+
+def _first_line(error: Exception) -> str:
+    """What an error of no known kind says, in one line; its name where it says only a word or nothing."""
+    lines = str(error).strip().splitlines() or [""]
+    return lines[0] if isinstance(error, RuntimeError | OSError) and lines[0] else f"{type(error).__name__} {lines[0]}".strip()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -33,11 +33,16 @@ def add_erasures(parser: argparse.ArgumentParser) -> None:
 
 def open_model(options: argparse.Namespace, source: str | None = None) -> T2VModel:
     """The model that `--model` names, or another one on the same device and in the same number format."""
+    device = _usable_device(options.device) if options.device else None
+    return load_model(source or options.model, dtype=DTYPES[options.dtype], device=device)
+
+
+def _usable_device(name: str) -> torch.device:
+    """The device of that name; UserError where this machine, or this torch, cannot compute on it."""
     try:
-        device = torch.device(options.device) if options.device else None
-        return load_model(source or options.model, dtype=DTYPES[options.dtype], device=device)
+        return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"The device {options.device!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise UserError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
 
 
 def apply_erasures(model: T2VModel, options: argparse.Namespace) -> T2VModel:

@@ -13,6 +13,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.video import VIDEO_SUFFIXES, enlarge, save_video
 
 HELP = "generate a clip, with erasures on the model if you name any"
+MAX_FPS = 240
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +39,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"{options.out!r} is no video name: end it in {', '.join(VIDEO_SUFFIXES)}.")
     if not 1 <= options.enlarge <= 64:
         raise UserError(f"--enlarge must be between 1 and 64, not {options.enlarge}.")
+    if options.fps is not None and not 1 <= options.fps <= MAX_FPS:
+        raise UserError(f"--fps must be between 1 and {MAX_FPS}, not {options.fps}.")
     check_writable(Path(options.out))
     model = apply_erasures(open_model(options), options)
     start = time.monotonic()
