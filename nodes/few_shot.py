@@ -124,7 +124,8 @@ class FewShotUnlearn(io.ComfyNode):
             preserve_prompts=lines(preserve_prompts),
             on_progress=on_progress,
         )
-        view.progress.say(f"{encoder.training['remaining']:.0%} of the concept is left to the denoiser; sample to see")
+        left = f"{encoder.training['remaining']:.0%} of the concept is left to the denoiser; sample to see"
+        view.progress.say(encoder.training["warning"] or left)
         view.close()
         return io.NodeOutput(encoder, shown[:, 0].movedim(1, -1).contiguous(), loss_picture(view.losses))
 

@@ -17,19 +17,25 @@ from t2vu_core.commands.options import DTYPES, add_model, open_model, training_b
 from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
 from t2vu_core.image_model import ImageModel, load_image_model
+from t2vu_core.miniature.bundled import image_model_of
+from t2vu_core.model import T2VModel
 from t2vu_core.objectives.few_shot import OBJECTIVES
 from t2vu_core.recipes import PRESETS, FewShotRecipe
 from t2vu_core.training.few_shot import STOPPED, unlearn_encoder
 
 HELP = "make a model's text encoder forget a concept, from a few images"
+NONE = "none"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Models, concept, shots, recipe and output."""
     add_model(parser)
-    parser.add_argument("--image-model", metavar="I", help="an image model that shares the text encoder; without it the model "
-                        "itself is trained through, on single frames")  # fmt: skip
+    parser.add_argument(
+        "--image-model", metavar="I",
+        help="an image model that shares the text encoder (default: the bundled partner of a bundled model); none: the model "
+        "itself is trained through, on single frames",
+    )  # fmt: skip
     parser.add_argument("--concept", required=True, action="append", metavar="C",
                         help='what is to go, in words: "ghost", "in noir style"; may be given again')  # fmt: skip
     parser.add_argument("--out", required=True, metavar="F", help="the erasure file to write (.safetensors)")
@@ -64,11 +70,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     model = open_model(options)
     with training_bar() as bar, kept_on_interrupt(bar) as on_progress:
         erasure = unlearn_encoder(
-            model, options.concept, recipe, image_model=_image_model(options), images=images, synonyms=options.synonym,
+            model, options.concept, recipe, image_model=_image_model(options, model), images=images, synonyms=options.synonym,
             log_folder=log_folder, on_progress=on_progress, **prompts,
         )  # fmt: skip
     path = erasure.save(out)
-    told = ("seconds", "shot_seconds", "steps", "through", "shots", "remaining", "preserve_moved", "ended", "parameters")
+    told = (
+        "seconds", "shot_seconds", "steps", "through", "shots", "remaining", "preserve_moved", "ended", "parameters", "warning",
+    )  # fmt: skip
     return {
         "out": str(path),
         "bytes": path.stat().st_size,
@@ -84,11 +92,12 @@ def show(result: dict[str, Any]) -> str:
     """What was written; what the denoiser hears is no proof, so it says what to do next."""
     concepts = ", ".join(map(repr, result["concepts"]))
     stopped = " It was stopped there; --log and --resume would go on." if result["ended"] == STOPPED else ""
-    return (
+    lines = [
         f"{result['out']} ({result['bytes'] / 2**20:.1f} MiB): a text encoder without {concepts}, {result['steps']} steps in "
-        f"{result['seconds']} s, shots {result['shots']}.{stopped}\n"
-        "It is not measured yet: `t2vu evaluate` says what is gone and what was kept."
-    )
+        f"{result['seconds']} s, shots {result['shots']}.{stopped}",
+        "It is not measured yet: `t2vu evaluate` says what is gone and what was kept.",
+    ]
+    return "\n".join([*lines, *([f"Warning: {result['warning']}"] if result["warning"] else [])])
 
 
 def read_images(folder: Path) -> Tensor:
@@ -110,7 +119,6 @@ def read_images(folder: Path) -> Tensor:
     return torch.stack(images)
 
 
-def _image_model(options: argparse.Namespace) -> ImageModel | None:
-    if options.image_model is None:
-        return None
-    return load_image_model(options.image_model, dtype=DTYPES[options.dtype], device=options.device)
+def _image_model(options: argparse.Namespace, model: T2VModel) -> ImageModel | None:
+    name = options.image_model or image_model_of(model.name) or NONE
+    return None if name == NONE else load_image_model(name, dtype=DTYPES[options.dtype], device=model.family.device)

@@ -7,6 +7,8 @@ encoder, or the video model's own on clips of one frame.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +20,12 @@ from torch import Tensor
 
 from t2vu_core.erasers import DeltaEraser, EraserSet, LoraEraser, TableEraser
 from t2vu_core.erasure import Erasure, hash_tensors
-from t2vu_core.errors import UserError
 from t2vu_core.families.base import EraserSite, check_visible
 from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel
-from t2vu_core.prompts.pairs import PromptPair, says
-from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
+from t2vu_core.prompts.pairs import PromptPair, concept_kind, says
+from t2vu_core.prompts.plan import concept_names, prompt_set_for
+from t2vu_core.prompts.several import clean_concepts, plan_several
 from t2vu_core.prompts.templates import with_image_templates
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.text_encoders import (
@@ -36,14 +38,16 @@ from t2vu_core.text_encoders import (
     trained_sites,
 )
 from t2vu_core.training.checkpoint import Checkpoint
-from t2vu_core.training.few_shot_material import Material, collect, few_shot_loss, has_said_enough, measure
+from t2vu_core.training.effect import warning
+from t2vu_core.training.few_shot_material import Material, collect, few_shot_loss, has_said_enough, measure, pushed
 from t2vu_core.training.loop import StopEarly, train
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
 from t2vu_core.training.shot_models import ImageShots, ShotModel, VideoShots, fitted
 
+log = logging.getLogger(__name__)
+
 METHOD = "few-shot encoder unlearning (arXiv 2407.14209)"
-MANY = 10_000
 GONE, STOPPED, WHOLE = "the concept is gone", "stopped", "after its steps"
 """What ended a training."""
 SHOT_SEEDS, SHOTS_A_SEED = 20_000_000, 10_000
@@ -75,8 +79,7 @@ def unlearn_encoder(
     recipe = recipe or FewShotRecipe()
     start = time.monotonic()
     with torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
-        plan = plan_encoder(model, [concept] if isinstance(concept, str) else concept, recipe, synonyms, concept_prompts,
-                            preserve_prompts)  # fmt: skip
+        plan = plan_encoder(model, concept, recipe, synonyms, concept_prompts, preserve_prompts)
         for name in plan.concepts:
             check_visible(shot_model.pipeline.tokenizer, name)
         sites = trained_sites(shot_model.pipeline, recipe.trained, lambda: shot_model.encode([plan.pairs[0].prompt]))
@@ -87,9 +90,13 @@ def unlearn_encoder(
         given = None if images is None else hash_tensors([("images", images)])
         checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe(), base.hash, given)
         shots = _shots(shot_model, plan, recipe, images, on_progress)
-        material = collect(shot_model, shots, plan.pairs, plan.preserve, recipe)
+        own = None if images is not None else plan.shots_of_pairs(len(shots))
+        material = collect(shot_model, shots, plan.pairs, plan.preserve, recipe, own)
         shot_seconds = time.monotonic() - start
         tensors, losses, measured = _fit(material, sites, recipe, checkpoint, on_progress)
+        said = warning(", ".join(plan.concepts), measured.pop("pushed"))
+        if said:
+            log.warning(said)
     return Erasure(
         kind="unlearned_encoder",
         concepts=plan.concepts,
@@ -106,6 +113,7 @@ def unlearn_encoder(
             through=shot_model.name,
             parameters=sum(tensor.numel() for tensor in tensors.values()),
             **measured,
+            warning=said,
         ),
         encoder=describe_encoder(facts, weights),
     )
@@ -125,36 +133,46 @@ class EncoderPlan:
         pairs = [[pair.prompt, pair.neutral] for pair in self.pairs]
         return {"concepts": dict(self.plans), "pairs": pairs, "preserve": list(self.preserve)}
 
+    def shots_of_pairs(self, count: int) -> Tensor:
+        """Which of `count` generated shots show what a pair says, bool (P, count): an image of a cat is none of a ghost.
+
+        What says none of the concepts by name goes with all, and so does a pair that no shot was made for.
+        """
+        names = [each["names"] for each in self.plans.values()]
+        said = torch.tensor([[says(pair.prompt, own) for own in names] for pair in self.pairs])
+        said[~said.any(1)] = True
+        shown = said[torch.arange(count) % len(said)]
+        same = (said[:, None] & shown).any(2)
+        return same | ~same.any(1, keepdim=True)
+
 
 def plan_encoder(
     model: T2VModel,
-    concepts: Sequence[str],
+    concepts: str | Sequence[str],
     recipe: FewShotRecipe,
     synonyms: Sequence[str] = (),
     concept_prompts: Sequence[str] = (),
     preserve_prompts: Sequence[str] = (),
 ) -> EncoderPlan:
-    """Pairs of every concept in turn, and preserve prompts that say none of them."""
+    """Pairs of every concept in turn, and preserve prompts that say none of them.
+
+    Of several concepts, no context says one of the others: what is preserved of it would be what is to go.
+    """
     folder = model.family.folder
     prompts = prompt_set_for(folder)
     if folder is None or not (folder / "prompts.json").is_file():
         prompts = with_image_templates(prompts)
-    if not concepts:
-        raise UserError('The concept is empty: say in words what to erase, for example "ghost".')
-    plans = [
-        plan_prompts(
-            concept, prompts, num_pairs=-(-recipe.prompts // len(concepts)), num_preserve=MANY, seed=recipe.seed,
-            synonyms=synonyms, concept_prompts=concept_prompts, preserve_prompts=preserve_prompts,
-            augmentation=recipe.augmentation,
-        )
-        for concept in concepts
-    ]  # fmt: skip
-    names = [name for plan in plans for name in plan.names]
-    kept = [text for text in plans[0].preserve if text in preserve_prompts or not says(text, names)]
-    longest = max(len(plan.pairs) for plan in plans)
-    pairs = [plan.pairs[index] for index in range(longest) for plan in plans if index < len(plan.pairs)]
-    spoken = {plan.concept: {"concept_kind": plan.kind, "names": list(plan.names)} for plan in plans}
-    return EncoderPlan(tuple(spoken), tuple(dict.fromkeys(pairs)), tuple(kept[: recipe.preserve_prompts]), spoken)
+    concepts = clean_concepts(concepts, synonyms)
+    names = {concept: concept_names(concept, prompts, synonyms) for concept in concepts}
+    every = [name for own in names.values() for name in own]
+    things, manners = (tuple(text for text in texts if not says(text, every)) for texts in (prompts.things, prompts.manners))
+    plan = plan_several(
+        concepts, dataclasses.replace(prompts, things=things, manners=manners), num_pairs=recipe.prompts,
+        num_preserve=recipe.preserve_prompts, seed=recipe.seed, synonyms=synonyms, concept_prompts=concept_prompts,
+        written_prompts={}, preserve_prompts=preserve_prompts, augmentation=recipe.augmentation,
+    )  # fmt: skip
+    spoken = {concept: {"concept_kind": concept_kind(concept), "names": list(own)} for concept, own in names.items()}
+    return EncoderPlan(tuple(concepts), plan.pairs, plan.preserve, spoken)
 
 
 def _trained_encoder(shot_model: ShotModel, sites: Sequence[EraserSite]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -242,7 +260,7 @@ def _fit(
             on_step=on_step,
         )
         ended = GONE if enough else STOPPED if len(losses) < recipe.steps else WHOLE
-        measured = {**measure(material), "ended": ended}
+        measured = {**measure(material), "ended": ended, "pushed": pushed(material, recipe)}
     return _finished(erasers), losses, measured
 
 

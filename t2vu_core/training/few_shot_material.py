@@ -24,12 +24,14 @@ from t2vu_core.objectives.few_shot import (
 )
 from t2vu_core.prompts.pairs import PromptPair
 from t2vu_core.recipes import FewShotRecipe
+from t2vu_core.training.effect import UNKNOWN
 from t2vu_core.training.loop import step_generator
 from t2vu_core.training.noising import noised
 from t2vu_core.training.shot_models import ShotModel
 
 ENCODE_BATCH = 16
 PROBES = 12
+ASCENDING = ("ascent", "ascent_trust_region")
 CHECK_EVERY = 5
 """Steps between two looks at what the encoder says."""
 
@@ -49,6 +51,8 @@ class Material:
 
     model: ShotModel
     latents: Tensor
+    own: Tensor
+    """Which of the latents a pair's prompt is noised from, bool (P, N): those that show its concept."""
     pairs: tuple[PromptPair, ...]
     kept: tuple[str, ...]
     """Prompts that must keep working, the empty one first."""
@@ -68,19 +72,29 @@ class Material:
 
 @torch.no_grad()
 def collect(
-    model: ShotModel, shots: Tensor, pairs: Sequence[PromptPair], preserve: Sequence[str], recipe: FewShotRecipe
+    model: ShotModel,
+    shots: Tensor,
+    pairs: Sequence[PromptPair],
+    preserve: Sequence[str],
+    recipe: FewShotRecipe,
+    own: Tensor | None = None,
 ) -> Material:
-    """Encode shots, their mirror images and all prompts once; ask the frozen model at the fixed points."""
+    """Encode shots, their mirror images and all prompts once; ask the frozen model at the fixed points.
+
+    `own` says which of the shots show what a pair says, bool (P, shots); all, where it is not given.
+    """
     latents = torch.cat([model.latents_of(shots), model.latents_of(shots.flip(-1))]).float().cpu()
+    own = torch.ones(len(pairs), len(shots), dtype=torch.bool) if own is None else own
+    own = torch.cat([own, own], dim=1)
     neutrals = [pair.neutral if recipe.reference == "neutral" else "" for pair in pairs]
     kept = tuple(dict.fromkeys(["", *preserve, *(pair.neutral for pair in pairs)]))
     concept, neutral, keep = (encode_all(model, texts) for texts in ([pair.prompt for pair in pairs], neutrals, kept))
     scheduler, generator = model.scheduler(), step_generator(recipe.seed, 2**40)
-    probe = _points(model, latents, scheduler, PROBES, generator)
     rows = torch.randint(0, len(pairs), (PROBES,), generator=generator)
+    probe = _points(model, latents, scheduler, own[rows], generator)
     said, unsaid = (_predict(model, probe, condition[rows]) for condition in (concept, neutral))
     return Material(
-        model, latents, tuple(pairs), kept, concept, neutral, keep, scheduler, probe, rows, said, unsaid,
+        model, latents, own, tuple(pairs), kept, concept, neutral, keep, scheduler, probe, rows, said, unsaid,
         prediction_scale=float((said - unsaid).pow(2).mean().clamp_min(1e-12)),
         embedding_scale=float(moved(neutral, concept).pow(2).mean().clamp_min(1e-8)),
     )  # fmt: skip
@@ -104,8 +118,8 @@ def moved(condition: TextCondition, frozen: TextCondition) -> Tensor:
 def few_shot_loss(material: Material, recipe: FewShotRecipe, step: int) -> Tensor:
     """The objective at noisy shots with concept prompts, and what preserve prompts must keep."""
     generator = step_generator(recipe.seed, step)
-    points = _points(material.model, material.latents, material.scheduler, recipe.batch, generator)
     rows = torch.randint(0, len(material.pairs), (recipe.batch,), generator=generator)
+    points = _points(material.model, material.latents, material.scheduler, material.own[rows], generator)
     keep_rows = _keep_rows(material, recipe.preserve_batch, generator)
     prompts = [material.pairs[row].prompt for row in rows.tolist()] + [material.kept[row] for row in keep_rows.tolist()]
     encoded = material.model.encode(prompts)
@@ -130,9 +144,27 @@ def has_said_enough(material: Material, recipe: FewShotRecipe, step: int) -> boo
 @torch.no_grad()
 def measure_remaining(material: Material) -> float:
     """The share of the concept that the denoiser still hears, at points that stay the same throughout a training."""
+    return float(remaining(_heard(material), material.probe_concept, material.probe_neutral))
+
+
+@torch.no_grad()
+def pushed(material: Material, recipe: FewShotRecipe) -> float | None:
+    """How far the concept's predictions went: 1 is as far as from the concept to the neutral prompt.
+
+    Towards the neutral prompt, or anywhere for objectives that have no target. None where the frozen model predicts the
+    same with the concept as without.
+    """
+    if material.prediction_scale <= UNKNOWN**2 * float(material.probe_concept.pow(2).mean()):
+        return None
+    if recipe.objective not in ASCENDING:
+        return 1 - measure_remaining(material)
+    return float((_heard(material) - material.probe_concept).pow(2).mean().div(material.prediction_scale).sqrt())
+
+
+def _heard(material: Material) -> Tensor:
+    """The predictions for the concept at the fixed points, as the encoder is now."""
     prompts = [material.pairs[row].prompt for row in material.probe_rows.tolist()]
-    student = _predict(material.model, material.probe, encode_all(material.model, prompts))
-    return float(remaining(student, material.probe_concept, material.probe_neutral))
+    return _predict(material.model, material.probe, encode_all(material.model, prompts))
 
 
 @torch.no_grad()
@@ -156,7 +188,7 @@ def _objective(material: Material, recipe: FewShotRecipe, points: Points, studen
     if recipe.objective == "ascent_trust_region":
         within_reach = within(student.embeds_BSD, frozen.embeds_BSD, away, recipe.trust_radius)
         heard = dataclasses.replace(student, embeds_BSD=within_reach)
-    ascending = recipe.objective in ("ascent", "ascent_trust_region")
+    ascending = recipe.objective in ASCENDING
     said, unsaid = points.true, points.true
     if not ascending:
         with torch.no_grad():
@@ -183,10 +215,10 @@ def _keep_rows(material: Material, count: int, generator: torch.Generator) -> Te
     return others
 
 
-def _points(model: ShotModel, latents: Tensor, scheduler: Any, count: int, generator: torch.Generator) -> Points:
-    """Random shots with random noise at random places of the way."""
-    clean = latents[torch.randint(0, len(latents), (count,), generator=generator)]
-    place = torch.randint(0, len(scheduler.timesteps), (count,), generator=generator)
+def _points(model: ShotModel, latents: Tensor, scheduler: Any, own: Tensor, generator: torch.Generator) -> Points:
+    """A random shot for each row of `own`, bool (B, N), with random noise at a random place of the way."""
+    clean = latents[torch.multinomial(own.float(), 1, generator=generator)[:, 0]]
+    place = torch.randint(0, len(scheduler.timesteps), (len(own),), generator=generator)
     eps = torch.randn(clean.shape, generator=generator)
     noisy, true = noised(scheduler, clean, eps, place)
     timesteps = scheduler.timesteps.cpu()[place]

@@ -186,6 +186,25 @@ def test_several_concepts_are_forgotten_at_once_and_none_of_them_is_preserved() 
     assert plan.preserve[0] == "a quiet hill"
     assert len(plan.preserve) > 10
     assert not [text for text in plan.preserve if "ghost" in text or " dog" in text]
+    neutrals = [pair.neutral for pair in plan.pairs]
+    assert not [text for text in neutrals if "ghost" in text or " dog" in text], "they are preserved"
+
+
+def test_of_several_concepts_each_is_noised_from_its_own_shots() -> None:
+    plan = plan_encoder(TINY.model, ["ghost", "dog"], recipe(prompts=6))
+    shown = plan.shots_of_pairs(4)
+    about = ["ghost" in pair.prompt for pair in plan.pairs]
+    assert about == [True, False] * 3
+    assert shown.tolist() == [[own == about[shot] for shot in range(4)] for own in about]
+    assert plan.shots_of_pairs(1).all(), "a concept that no shot was made for has them all"
+    assert plan_encoder(TINY.model, "ghost", recipe(), concept_prompts=["boo!"]).shots_of_pairs(3).all()
+
+
+def test_a_training_that_does_nothing_says_so() -> None:
+    still = unlearn_encoder(TINY.model, "ghost", recipe(steps=1, learning_rate=1e-7))
+    assert "did next to nothing" in still.training["warning"]
+    strong = unlearn_encoder(TINY.model, "ghost", recipe(steps=25, learning_rate=0.02))
+    assert strong.training["warning"] is None
 
 
 def test_the_concept_is_heard_less_and_the_rest_is_kept_better_with_preserve_prompts() -> None:
