@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from benchmarks.methods import Erased, Method, base
 from benchmarks.scoreboard import finished, measure
+from benchmarks.scoreboard_time import RowTimes
 from t2vu_core.commands.erase import parse_options
+from t2vu_core.commands.evaluate import duration
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation import EvaluationSettings, WorldDetector
 from t2vu_core.evaluation.clip_store import weights_hash
@@ -26,6 +31,8 @@ from t2vu_core.training.progress import TrainProgress
 
 NEVER = -100.0
 """A share of the concept that no encoder reaches: the training then lasts all its steps."""
+Cell = tuple[FewShotRecipe | None, str, int | None]
+"""A row: the recipe (None for the model as it is), the concept, and the step after which it is judged (None for the end)."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +55,27 @@ class Bench:
         settings = EvaluationSettings.of(options.evaluation, **fewer)
         return cls(model, image_model, WorldDetector.bundled(), settings, Path(options.out))
 
+    def tell(self, cells: Iterable[Cell]) -> None:
+        """Say how long the rows that are not there yet take here: their clips, from a few steps of the model."""
+        missing = [cell for cell in cells if not self._path(*cell).is_file()]
+        if missing:
+            seconds = len(missing) * RowTimes(self.model, self.settings, probe=False).without_training("few-shot encoder")
+            text = f"Rows to judge: {len(missing)}, about {duration(seconds)} here; trainings and base's clips come on top."
+            tqdm.write(text, file=sys.stderr)
+
     def base_row(self, concept: str) -> dict[str, Any]:
         """The model as it is: every curve's first point."""
         return self._finished(None, concept, 0, Method("base", base))
 
     def row(self, concept: str, recipe: FewShotRecipe, step: int | None = None) -> dict[str, Any]:
-        """An encoder of that training after `step` steps, or at its end; `diverged` says why there is none."""
+        """An encoder of that training after `step` steps, or at its end; `diverged` says why there is none.
+
+        Its seconds are those of the training; at its end, of the whole run with its shots.
+        """
 
         def apply(model: T2VModel, concept: str, seed: int) -> Erased:
             erasure = self.encoder_at(concept, recipe, step)
-            seconds = erasure.training["seconds"] - erasure.training["shot_seconds"]
+            seconds = erasure.training["seconds"] - (0 if step is None else erasure.training["shot_seconds"])
             return Erased(model.with_erasure(erasure), train_seconds=seconds)
 
         return self._finished(recipe, concept, step, Method("few-shot encoder", apply, trained=True))
@@ -100,8 +118,11 @@ class Bench:
         through = None if self.image_model is None else self.image_model.encoder_hash
         return fingerprint_of(own, concept, weights_hash(self.model.family), through, meter, *more)[:16]
 
+    def _path(self, recipe: FewShotRecipe | None, concept: str, step: int | None) -> Path:
+        return self.out / "rows" / f"{self.digest(recipe, concept, step)}.json"
+
     def _finished(self, recipe: FewShotRecipe | None, concept: str, step: int | None, method: Method) -> dict[str, Any]:
-        path = self.out / "rows" / f"{self.digest(recipe, concept, step)}.json"
+        path = self._path(recipe, concept, step)
         cell = method.title, concept, 0 if recipe is None else recipe.seed
         make = partial(measure, method, self.model, self.detector, cell, self.settings, probe=False, out=self.out)
 

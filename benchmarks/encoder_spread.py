@@ -1,7 +1,7 @@
 """What the seed decides: the same few-shot unlearning with several seeds, each judged by the meter.
 
-`python -m benchmarks.encoder_spread --model miniature --concepts ghost --seeds 10`. Resumable; spread.json in the folder
-holds the rows, and the line that is printed says the spread.
+`python -m benchmarks.encoder_spread --model miniature --concepts ghost --seeds 10`. How long that takes is said first.
+Resumable; spread.json in the folder holds the rows, and the line that is printed says the spread and the seconds of a run.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     recipes = [recipe_of(options, {"seed": seed}) for seed in range(options.seeds)]
     bench, rows = Bench.of(options), []
     cells = [(concept, recipe) for concept in options.concepts for recipe in recipes]
+    bench.tell((recipe, concept, None) for concept, recipe in cells)
     for concept, recipe in tqdm(cells, desc="seeds", unit="row"):
         rows.append(bench.row(concept, recipe))
         board = {**bench.describe(), "recipe": recipes[0].describe(), "spread": spread(rows), "rows": rows}
@@ -54,13 +55,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean, lowest, highest and standard deviation over the rows, and how many trainings diverged."""
+    """Mean, lowest, highest and standard deviation over the rows, and how many trainings diverged.
+
+    Seconds are those of a whole run, shots included.
+    """
     good = [row for row in rows if not row["diverged"]]
     shares = [sum(row["shown"]) / len(row["shown"]) for row in good]
     kept = [row["kept"] for row in good if row["kept"] is not None]
     return {
         "trainings": len(rows),
         "diverged": len(rows) - len(good),
+        "seconds": _course([row["train_seconds"] for row in good]),
         "shown": _course(shares),
         "kept": _course(kept),
     }
@@ -71,9 +76,11 @@ def spoken(board: Mapping[str, Any]) -> str:
     found = board["spread"]
     concepts = ", ".join(dict.fromkeys(row["concept"] for row in board["rows"]))
     ended = "none diverged" if not found["diverged"] else f"{found['diverged']} diverged"
+    seconds = found["seconds"]
+    lasted = "" if seconds is None else f"; a run with its shots took {seconds['low']:.0f} to {seconds['high']:.0f} s"
     return (
         f"{found['trainings']} trainings on {board['model']} against {concepts}, each with a seed of its own: still shown "
-        f"{_say(found['shown'])}, other concepts kept {_say(found['kept'])}; {ended}."
+        f"{_say(found['shown'])}, other concepts kept {_say(found['kept'])}{lasted}; {ended}."
     )
 
 

@@ -73,7 +73,8 @@ def picture(rows: Sequence[Mapping[str, Any]], path: Path, titles: Mapping[str, 
         ylim=(0, None), title="Erased against kept; the numbers are training steps",
     )  # fmt: skip
     axes.grid(alpha=0.3)
-    axes.legend(loc="best", fontsize=8)
+    if axes.lines:
+        axes.legend(loc="best", fontsize=8)
     figure.savefig(path, dpi=150)
     return path
 

@@ -27,7 +27,8 @@ SMALL = [
 
 def row(name: str, step: int, shown: int, **changes: Any) -> dict[str, Any]:
     """A row of 20 clips, `shown` of which show the concept."""
-    numbers = {"erased_terse": shown / 20, "erased_refined": shown / 20, "kept": 0.9, "attributes": 0.8, "probe": None}
+    numbers = {f"erased_{register}": shown / 20 for register in ("terse", "synonym", "refined")}
+    numbers |= {"kept": 0.9, "attributes": 0.8, "probe": None}
     outcomes = {"shown": [True] * shown + [False] * (20 - shown), "kept_shown": [], "train_seconds": 2.0, "clip_seconds": 0.1}
     return {"method": name, "concept": "ghost", "seed": 0, "step": step, "diverged": None, **numbers, **outcomes, **changes}
 
@@ -78,7 +79,7 @@ def test_the_spread_says_its_ends_and_what_diverged() -> None:
     assert (found["trainings"], found["diverged"]) == (4, 1)
     line = encoder_spread.spoken({"model": "m", "rows": rows, "spread": encoder_spread.spread(rows)})
     assert "still shown 10 % (0 % to 20 %, 10.0 points of standard deviation)" in line
-    assert line.endswith("none diverged.")
+    assert line.endswith("; a run with its shots took 2 to 2 s; none diverged.")
 
 
 @pytest.fixture
@@ -144,12 +145,14 @@ def test_the_commands_write_table_picture_and_line_and_repeat_nothing(
     common = ["--model", str(TINY.folder), "--out", str(tmp_path), "--clips", "1", *options]
     curves = ["--rows", "ascent", "anchor", "--stops", "1", *common]
     assert encoder_objectives.main(curves) == 0
-    said = capsys.readouterr().out
-    assert (tmp_path / "objectives.md").read_text().strip() == said.strip()
+    said = capsys.readouterr()
+    assert "Rows to judge: 3, about" in said.err
+    assert (tmp_path / "objectives.md").read_text().strip() == said.out.strip()
     assert {path.name for path in tmp_path.glob("objectives.*")} == {f"objectives.{end}" for end in ("json", "md", "png")}
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
     assert len(made) == 3, "the model as it is, and an encoder of each objective"
     assert encoder_objectives.main(curves) == 0
+    assert "Rows to judge" not in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()} == made
     assert encoder_spread.main(["--seeds", "2", "--method-option", "steps=1", *common]) == 0
     assert "2 trainings on" in capsys.readouterr().out
@@ -209,7 +212,7 @@ def test_the_shapes_are_the_released_models_and_the_help_page_has_their_sizes(ca
 def test_images_and_video_are_compared_in_one_table() -> None:
     images = {"before": [True] * 4, "after": [True] + [False] * 3, "kept_before": [True] * 2, "kept_after": [True, False]}
     text = encoder_transfer.table([{"concept": "ghost", "images": images, "video": row("", 0, 6, kept=0.8)}])
-    assert "| ghost | 100 % | 25 % | 30 % | 50 % | 80 % |" in text
+    assert "| ghost | 100 % | 25 % | 30 % | 50 % | 80 % | 30 % | 30 % |" in text
     assert "Still shown on video against on images: +5.0 points." in text
 
 
