@@ -22,7 +22,7 @@ from tqdm import tqdm
 from benchmarks.methods import Method, velocity
 from benchmarks.scoreboard import Cell, finished, measure
 from benchmarks.scoreboard_table import markdown
-from t2vu_core.commands.erase import parse_options
+from t2vu_core.commands.options import parse_options
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import EvaluationSettings, WorldDetector

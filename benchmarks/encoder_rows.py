@@ -15,8 +15,8 @@ from tqdm import tqdm
 from benchmarks.methods import Erased, Method, base
 from benchmarks.scoreboard import finished, measure
 from benchmarks.scoreboard_time import RowTimes
-from t2vu_core.commands.erase import parse_options
 from t2vu_core.commands.evaluate import duration
+from t2vu_core.commands.options import parse_options
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation import EvaluationSettings, WorldDetector
 from t2vu_core.evaluation.clip_store import weights_hash

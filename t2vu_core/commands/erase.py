@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from t2vu_core.commands.options import add_model, open_model, training_bar
+from t2vu_core.commands.options import (
+    add_model,
+    kept_on_interrupt,
+    log_folder_of,
+    open_model,
+    parse_options,
+    read_prompts,
+    training_bar,
+)
 from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
 from t2vu_core.recipes import LOW_MEMORY, PRESETS, VelocityRecipe
-from t2vu_core.training.loop import StopEarly
-from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.sharding import shard_base
 from t2vu_core.training.velocity import MASK_OVERLAY, erase_velocity
 from t2vu_core.training.workers import Workers
@@ -101,81 +104,3 @@ def show(result: dict[str, Any]) -> str:
         "It is not measured yet: `t2vu evaluate` says what is gone and what was kept.",
     ]
     return "\n".join([*lines, *([f"Warning: {result['warning']}"] if result["warning"] else [])])
-
-
-@contextlib.contextmanager
-def kept_on_interrupt(on_progress: ProgressCallback) -> Iterator[ProgressCallback]:
-    """Within, Ctrl-C ends the training at the next step and keeps what was trained; a second one ends the command.
-
-    Before the first step there is nothing to keep: then one is enough.
-    """
-    asked = training = False
-
-    def ask(*_: object) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    def tell(progress: TrainProgress) -> None:
-        nonlocal training
-        training = training or progress.stage == "training"
-        on_progress(progress)
-        if asked:
-            raise StopEarly if training else KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield on_progress
-        return
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield tell
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def log_folder_of(options: argparse.Namespace) -> Path | None:
-    if options.log is None:
-        if options.resume:
-            raise UserError("--resume needs --log DIR, the folder that keeps the state.")
-        return None
-    state = Path(options.log) / "state.safetensors"
-    if options.resume and not state.is_file():
-        raise UserError(f"There is no state to resume in {options.log}.")
-    if state.is_file() and not options.resume:
-        raise UserError(f"{options.log} holds the state of a training; add --resume to go on, or name another folder.")
-    return Path(options.log)
-
-
-def parse_options(pairs: list[str]) -> dict[str, int | float | str]:
-    """`["eta=3", "augmentation=grammar", ...]` -> settings, as numbers or true and false where they are."""
-    settings: dict[str, int | float | str] = {}
-    for pair in pairs:
-        key, separator, value = (part.strip() for part in pair.partition("="))
-        if not separator or not value:
-            raise UserError(f"--method-option takes KEY=VALUE, for example eta=3; {pair!r} is not that.")
-        settings[key] = _value(value)
-    return settings
-
-
-def _value(text: str) -> int | float | str:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
-
-
-def read_prompts(path: str | None) -> list[str]:
-    """Prompts of a text file, one a line; empty lines do not count."""
-    if path is None:
-        return []
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The prompts in {path} cannot be read: {error}.") from error
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
-        raise UserError(f"{path} holds no prompts: write one a line.")
-    return prompts

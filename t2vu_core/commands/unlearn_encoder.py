@@ -12,8 +12,16 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from t2vu_core.commands.erase import kept_on_interrupt, log_folder_of, parse_options, read_prompts
-from t2vu_core.commands.options import DTYPES, add_model, open_model, training_bar
+from t2vu_core.commands.options import (
+    DTYPES,
+    add_model,
+    kept_on_interrupt,
+    log_folder_of,
+    open_model,
+    parse_options,
+    read_prompts,
+    training_bar,
+)
 from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
 from t2vu_core.image_model import ImageModel, load_image_model

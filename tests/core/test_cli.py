@@ -14,7 +14,7 @@ import av
 import pytest
 
 from t2vu_core.cli import main
-from t2vu_core.commands.erase import parse_options
+from t2vu_core.commands.options import parse_options
 from t2vu_core.recipes import LOW_MEMORY
 from tests.core.tiny_models import TINY_MODELS
 
