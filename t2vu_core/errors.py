@@ -7,5 +7,10 @@ class UserError(ValueError):
     """Input that cannot be used. The command line exits with 2 and prints the sentence; a node shows it."""
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in its first line; the error's name where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class Cancelled(Exception):
     """The user stopped the work; nothing is wrong."""

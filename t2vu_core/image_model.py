@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families.base import TextCondition
 from t2vu_core.families.unet import PIPELINE_UNIT, make_unet_scheduler, own_pixels, small, to_latents, to_pixels
+from t2vu_core.pipelines import open_pipeline
 from t2vu_core.quiet import quiet_libraries
 
 
@@ -190,24 +190,16 @@ def load_image_model(
             f"models ({', '.join(image_model_names()) or 'none is built'})."
         )
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    failure = f"{folder} is not a text-to-image model of Stable Diffusion's classes"
     with torch.inference_mode(False):
-        try:
-            with quiet_libraries():
-                pipeline = StableDiffusionPipeline.from_pretrained(
-                    folder,
-                    dtype=dtype or torch.float32,
-                    local_files_only=True,
-                    safety_checker=None,
-                    requires_safety_checker=False,
-                )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"{folder} is not a text-to-image model of Stable Diffusion's classes: {reason}") from error
+        pipeline = open_pipeline(
+            StableDiffusionPipeline,
+            folder,
+            failure,
+            dtype=dtype or torch.float32,
+            safety_checker=None,
+            requires_safety_checker=False,
+        )
     if not isinstance(pipeline.unet, UNet2DConditionModel):
-        kind = type(pipeline.unet).__name__
-        raise UserError(f"{folder} is not a text-to-image model of Stable Diffusion's classes: its UNet is a {kind}.")
-    for component in pipeline.components.values():
-        if isinstance(component, nn.Module):
-            component.eval().requires_grad_(False)
-    pipeline.set_progress_bar_config(disable=True)
+        raise UserError(f"{failure}: its UNet is a {type(pipeline.unet).__name__}.")
     return ImageModel(folder.name if folder == Path(source) else str(source), pipeline.to(device))

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from t2vu_core.erasure import Erasure
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, first_line
 from t2vu_core.model import SampleStep, T2VModel, load_model
 from t2vu_core.training.loop import StopEarly
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
@@ -46,7 +46,7 @@ def _usable_device(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"The device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise UserError(f"The device {name!r} cannot be used: {first_line(error)}") from error
 
 
 def apply_erasures(model: T2VModel, options: argparse.Namespace) -> T2VModel:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from t2vu_core.erasers.bottleneck import BottleneckEraser
 from t2vu_core.erasers.delta import DeltaEraser, TableEraser
 from t2vu_core.erasers.lora import LoraEraser
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, first_line
 from t2vu_core.families.base import EraserSite
 
 Eraser = BottleneckEraser | LoraEraser | DeltaEraser | TableEraser
@@ -31,7 +31,7 @@ class EraserSet(nn.Module):
     def create(cls, sites: Sequence[EraserSite], *, rank: int, seed: int) -> EraserSet:
         """New erasers of the sites' kinds that change nothing yet; the same seed gives the same weights."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return cls({site.name: _new_eraser(site, rank) for site in sites})
 
     @classmethod
@@ -48,7 +48,7 @@ class EraserSet(nn.Module):
             }
             erasers.load_state_dict(state)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"The erasure's tensors do not form a set of erasers: {str(error).splitlines()[0]}") from error
+            raise UserError(f"The erasure's tensors do not form a set of erasers: {first_line(error)}") from error
         return erasers
 
     def named_tensors(self) -> dict[str, Tensor]:

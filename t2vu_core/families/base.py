@@ -21,12 +21,12 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from diffusers import DiffusionPipeline
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families.text_attention import TextAttention, TextKeys, watched_text
+from t2vu_core.pipelines import open_pipeline
 from t2vu_core.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
@@ -148,16 +148,8 @@ class Family(abc.ABC):
     @classmethod
     def from_folder(cls, folder: Path, *, dtype: torch.dtype, device: torch.device) -> Self:
         """Load a diffusers folder; UserError names the component that cannot be loaded."""
-        try:
-            with quiet_libraries():
-                pipeline = DiffusionPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"The model folder {folder} cannot be loaded: {reason}") from error
-        for component in pipeline.components.values():
-            if isinstance(component, nn.Module):
-                component.eval().requires_grad_(False)
-        pipeline.set_progress_bar_config(disable=True)
+        failure = f"The model folder {folder} cannot be loaded"
+        pipeline = open_pipeline(DiffusionPipeline, folder, failure, dtype=dtype)
         return cls(pipeline.to(device), folder)
 
     @property

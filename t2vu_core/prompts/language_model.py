@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, first_line
+from t2vu_core.pipelines import LOAD_ERRORS
 from t2vu_core.prompts.grammar import short_prompt
 from t2vu_core.prompts.pairs import ConceptKind, says
 from t2vu_core.quiet import quiet_libraries
@@ -114,9 +114,8 @@ def _open(folder: Path, device: torch.device) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32 if device.type == "cpu" else "auto"
         )
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"The language model in {folder} cannot be loaded: {reason}") from error
+    except (ImportError, *LOAD_ERRORS) as error:
+        raise UserError(f"The language model in {folder} cannot be loaded: {first_line(error)}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer, model.to(device).eval()

@@ -139,6 +139,27 @@ def test_damaged_weights_are_named_and_never_unpickled(tiny: TinyModel, tmp_path
         load_model(folder)
 
 
+def test_a_folder_with_its_own_code_never_runs_it(tiny: TinyModel, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny.folder, folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "transformer": ["evil", "Transformer"]}))
+    (folder / "transformer" / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(UserError, match=r"its own code \(transformer/evil.py\)"):
+        load_model(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_settings_that_do_not_fit_the_weights_are_answered_in_a_sentence(tiny: TinyModel, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(tiny.folder, folder)
+    config = folder / "transformer" / "config.json"
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps({**settings, "num_layers": "two"}))
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_model(folder)
+
+
 def test_a_model_loaded_in_inference_mode_can_still_be_trained_on(tiny: TinyModel) -> None:
     with torch.inference_mode():
         model = load_model(tiny.folder, device="cpu")

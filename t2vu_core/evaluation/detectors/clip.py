@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t2vu_core.erasure import hash_tensors
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, first_line
 from t2vu_core.evaluation.detectors.base import Accuracy, Judgement
 from t2vu_core.evaluation.detectors.sampled_frames import sampled_frames, spread
+from t2vu_core.pipelines import LOAD_ERRORS
 
 WITH = ("a photo of {}", "a picture of {}", "a frame of a video that shows {}")
 WITHOUT = ("a photo", "a picture", "a frame of a video", "a photo of something else")
@@ -42,8 +43,8 @@ class ZeroShotDetector:
         try:
             model = CLIPModel.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
             processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"The CLIP model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        except LOAD_ERRORS as error:
+            raise UserError(f"The CLIP model in {folder} cannot be loaded: {first_line(error)}") from error
         return cls(model, processor, folder.name)
 
     def known(self) -> tuple[str, ...]:
