@@ -4,7 +4,6 @@ import json
 
 from comfy_api.v0_0_2 import io
 
-from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation import EvaluationProgress, EvaluationSettings, evaluate
 from t2vu_core.evaluation.attacks import ATTACKS
 from t2vu_core.evaluation.cases import parse_prompt_set
@@ -107,16 +106,11 @@ class EvaluateErasure(io.ComfyNode):
             on_progress=on_progress,
         )
         erasers = [applied.erasure for applied in model.erasures]
-        report = write_report(evaluation, out / "report.html", erasures=erasers, fps=model.family.defaults.fps)
+        # Both methods side by side are two evaluations of one concept: each keeps its page.
+        page = out / f"report-{evaluation.scores['settings']['after_hash'][:8]}.html"
+        report = write_report(evaluation, page, erasures=erasers, fps=model.family.defaults.fps)
         verdict = text_table(evaluation.scores)
         progress.say(verdict.splitlines()[0])
-        return io.NodeOutput(verdict, json.dumps(evaluation.scores), str(report), _scored(model, evaluation.scores))
-
-
-def _scored(model: T2VModel, scores: dict) -> Erasure | None:
-    """Scores belong to an eraser if nothing else was at work: it alone, as trained, without a guard."""
-    if not model.erasures:
-        return None
-    alone = len(model.erasures) == 1 and model.erasures[0].strength == 1 and model.guard is None
-    erasure = model.erasures[-1].erasure
-    return erasure.with_scores(scores) if alone else erasure
+        last = model.erasures[-1].erasure if model.erasures else None
+        measured = model.sole_erasure.with_scores(evaluation.scores) if model.sole_erasure else last
+        return io.NodeOutput(verdict, json.dumps(evaluation.scores), str(report), measured)

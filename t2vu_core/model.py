@@ -113,6 +113,18 @@ class T2VModel:
         applied.erasers.fit(applied.sites(self.family))
         return dataclasses.replace(self, erasures=(*self.erasures, applied))
 
+    @property
+    def sole_erasure(self) -> Erasure | None:
+        """The erasure that this model's scores belong to: the only one, as trained, on its own base, without a guard."""
+        if len(self.erasures) != 1 or self.erasures[0].strength != 1 or self.guard is not None:
+            return None
+        erasure = self.erasures[0].erasure
+        try:
+            self.without_erasures().with_erasure(erasure)
+        except UserError:
+            return None
+        return erasure
+
     def with_guard(self, guard: Guard | None) -> T2VModel:
         """This model with a training-free guard (see `t2vu_core.guards`) in place of the one it has."""
         return dataclasses.replace(self, guard=guard)

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from t2vu_core.commands.options import add_erasures, add_model, apply_erasures, open_model
-from t2vu_core.erasure import Erasure, atomic_path
+from t2vu_core.erasure import atomic_path
 from t2vu_core.evaluation.attacks import ATTACKS
 from t2vu_core.evaluation.cases import load_prompt_set
 from t2vu_core.evaluation.detectors import DETECTORS, open_detector
@@ -74,20 +74,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     report = write_report(evaluation, out / "report.html", erasures=erasures, fps=model.family.defaults.fps)
     with atomic_path(out / "scores.json") as temporary:
         temporary.write_text(json.dumps(evaluation.scores, indent=1), encoding="utf-8")
-    written = _into_file(options, evaluation.scores)
+    written = None
+    if model.sole_erasure is not None:
+        written = str(model.sole_erasure.with_scores(evaluation.scores).save(options.erasure[0]))
     return {**evaluation.scores, "report": str(report), "scores_written_to": written}
 
 
 def show(result: dict[str, Any]) -> str:
     """The verdict, the table, and where the page is."""
     return f"{text_table(result)}\n\n{result['report']}"
-
-
-def _into_file(options: argparse.Namespace, scores: dict[str, Any]) -> str | None:
-    """Scores belong to a file if nothing else was at work: one erasure, as trained, without a guard."""
-    if len(options.erasure) != 1 or options.guard or options.strength != 1:
-        return None
-    return str(Erasure.load(options.erasure[0]).with_scores(scores).save(options.erasure[0]))
 
 
 def duration(seconds: float) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from t2vu_core.cli import main
 from t2vu_core.erasure import Erasure
 from tests.core.tiny_models import TINY_MODELS
 
@@ -17,15 +17,13 @@ PROMPTS = 'a red ghost floats\n{"prompt": "a robot", "register": "kept", "concep
 
 
 @pytest.fixture
-def evaluate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+def evaluate(t2vu: Callable, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
     (tmp_path / "prompts.jsonl").write_text(PROMPTS, encoding="utf-8")
 
     def run(*arguments: object) -> tuple[int, str, str]:
         always = ["--model", TINY.folder, "--device", "cpu", "--out", tmp_path / "out", "--steps", 2]
         always += ["--prompts", tmp_path / "prompts.jsonl"]
-        code = main([str(argument) for argument in ["evaluate", *always, *arguments]])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return t2vu("evaluate", *always, *arguments)
 
     return run
 
@@ -60,6 +58,15 @@ def test_scores_of_a_guarded_or_weakened_erasure_are_not_the_files(evaluate: Cal
     code, _, _ = evaluate("--concept", "ghost", "--erasure", erasure, "--strength", 0.5)
     assert code == 0
     assert Erasure.load(erasure).scores is None
+
+
+def test_scores_measured_on_other_weights_are_not_the_files(evaluate: Callable, tmp_path: Path) -> None:
+    foreign = TINY.random_erasure("bottleneck")
+    foreign = dataclasses.replace(foreign, base=dataclasses.replace(foreign.base, hash="0" * 64)).save(tmp_path / "ghost")
+    code, out, _ = evaluate("--concept", "ghost", "--erasure", foreign, "--allow-other-base", "--json")
+    assert code == 0
+    assert json.loads(out)["scores_written_to"] is None
+    assert Erasure.load(foreign).scores is None
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,8 @@ def test_the_verdict_and_the_scores_are_of_the_prompts_that_were_given(measured:
 
 def test_the_report_lies_in_the_output_folder_and_its_clips_play(comfy: ComfyServer, measured: Result) -> None:
     report = Path(text(measured, "report"))
-    assert report == comfy.base / "output" / "evaluations" / "ghost" / "report.html"
+    assert report.parent == comfy.base / "output" / "evaluations" / "ghost"
+    assert report.match("report-????????.html")
     clips = [Image.open(io.BytesIO(base64.b64decode(clip))) for clip in CLIP.findall(report.read_text(encoding="utf-8"))]
     assert len(clips) == 4, "before and after of two prompts"
     assert {getattr(clip, "n_frames", 1) for clip in clips} == {9}
