@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from t2vu_core.errors import UserError
@@ -38,7 +37,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def _build(options: argparse.Namespace) -> dict[str, Any]:
     work = Path(options.work or f"build/{options.name}")
-    torch.set_num_threads(torch.get_num_threads())
     _check_build(options)
     if options.name == UNET_NAME:
         from t2vu_core.miniature.unet.build import UNetBuildPlan, build_unet, export_unet

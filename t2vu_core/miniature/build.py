@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import T5EncoderModel
 
+from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.miniature import captions, world
 from t2vu_core.miniature.architecture import (
@@ -32,7 +33,7 @@ from t2vu_core.miniature.architecture import (
 from t2vu_core.miniature.bundled import WEIGHTS
 from t2vu_core.miniature.detector import MiniatureDetector, load_detector, train_detector
 from t2vu_core.miniature.principal_components import initialise_linearly
-from t2vu_core.miniature.stages import check_finished, forget_places, read_json, run_stages, write_record
+from t2vu_core.miniature.stages import check_finished, forget_places, new_folder, read_json, run_stages, write_record
 from t2vu_core.miniature.train_denoiser import encode_clips, train_denoiser
 from t2vu_core.miniature.train_text_encoder import train_text_encoder
 from t2vu_core.miniature.train_vae import reconstruction_error, train_vae
@@ -91,26 +92,25 @@ def build_without(concept: str, work: Path, plan: BuildPlan, out: Path) -> Path:
         "denoiser": lambda: _build_denoiser(own, plan, without=concept),
     }
     run_stages(own, stages)
-    CogVideoXPipeline.from_pretrained(own / "pipeline", dtype=torch.float16).save_pretrained(out)
-    forget_places(out)
-    write_record(out, own, plan, prompt_set(), without=concept)
+    pipeline = CogVideoXPipeline.from_pretrained(own / "pipeline", dtype=torch.float16)
+    with new_folder(out) as folder:
+        pipeline.save_pretrained(folder)
+        forget_places(folder)
+        write_record(folder, own, plan, prompt_set(), without=concept)
     return out
 
 
 def export(work: Path, plan: BuildPlan, out: Path = WEIGHTS) -> None:
     """Copy the finished parts to `out` in half precision, with the prompt set and how they were built."""
     check_finished(work, ("vae", "detector", "text_encoder", "denoiser"))
-    target = out / NAME
     pipeline = CogVideoXPipeline.from_pretrained(work / "pipeline", dtype=torch.float16)
     detector = load_detector(work / "detector.safetensors")
-    # Only now that both could be read.
-    shutil.rmtree(target, ignore_errors=True)
-    pipeline.save_pretrained(target)
-    forget_places(target)
-    save_file(
-        {name: value.half().contiguous() for name, value in detector.state_dict().items()}, str(out / "detector.safetensors")
-    )
-    write_record(target, work, plan, prompt_set())
+    with new_folder(out / NAME) as folder:
+        pipeline.save_pretrained(folder)
+        forget_places(folder)
+        write_record(folder, work, plan, prompt_set())
+    with atomic_path(out / "detector.safetensors") as temporary:
+        save_file({name: value.half().contiguous() for name, value in detector.state_dict().items()}, str(temporary))
 
 
 def train_further(
@@ -132,10 +132,12 @@ def train_further(
         pipeline.transformer, pipeline.text_encoder, pipeline.tokenizer, clips, minutes=minutes, seed=seed, peak=peak,
         on_interval=lambda spent: pipeline.save_pretrained(work / f"further_{spent:.0f}"),
     )  # fmt: skip
-    pipeline.to(dtype=torch.float16).save_pretrained(out / NAME)
-    forget_places(out / NAME)
     facts["further_minutes"] = [*rounds, minutes]
-    (out / NAME / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    with new_folder(out / NAME) as folder:
+        shutil.copytree(out / NAME, folder, dirs_exist_ok=True)
+        pipeline.to(dtype=torch.float16).save_pretrained(folder)
+        forget_places(folder)
+        (folder / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def prompt_set(*, per_kind: int = 60, num_preserve: int = 400, seed: int = 7) -> dict[str, object]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import platform
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +61,22 @@ def forget_places(folder: Path) -> None:
         settings = read_json(path)
         if settings.pop("_name_or_path", None) is not None:
             path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `target` when the block ends well; until then the old one stays as it is.
+
+    It lies one level deeper than `target`, where nobody looks for models.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
+        fresh = Path(temporary) / target.name
+        fresh.mkdir()
+        yield fresh
+        if target.exists():
+            target.rename(Path(temporary) / "old")
+        fresh.rename(target)
 
 
 def read_json(path: Path) -> dict[str, Any]:

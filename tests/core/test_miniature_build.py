@@ -15,6 +15,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.miniature.architecture import make_scheduler, make_text_encoder, make_tokenizer
 from t2vu_core.miniature.build import NAME, BuildPlan, build_without, export, train_further
 from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
+from t2vu_core.miniature.stages import new_folder
 from t2vu_core.miniature.train_denoiser import encode_clips
 from t2vu_core.miniature.train_text_encoder import train_text_encoder
 from t2vu_core.miniature.unet.build import UNetBuildPlan, export_unet
@@ -57,6 +58,26 @@ def test_an_export_that_cannot_read_its_parts_leaves_what_is_installed(tmp_path:
     with pytest.raises(OSError, match="image"):
         export_unet(work, UNetBuildPlan(), out)
     assert all((out / name / "model_index.json").is_file() for name in (NAME, UNET_NAME))
+
+
+def test_installed_weights_are_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "miniature"
+    target.mkdir()
+    (target / "model_index.json").write_text("old", encoding="utf-8")
+
+    def half_of_it() -> None:
+        with new_folder(target) as folder:
+            (folder / "model_index.json").write_text("new", encoding="utf-8")
+            assert list(tmp_path.glob("*/model_index.json")) == [target / "model_index.json"]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half_of_it()
+    assert (target / "model_index.json").read_text(encoding="utf-8") == "old"
+    with new_folder(target) as folder:
+        (folder / "model_index.json").write_text("new", encoding="utf-8")
+    assert (target / "model_index.json").read_text(encoding="utf-8") == "new"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 @pytest.mark.parametrize("concept", ["ghost", "noir"])

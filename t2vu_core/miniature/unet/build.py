@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from t2vu_core.miniature.build import prompt_set
 from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
-from t2vu_core.miniature.stages import check_finished, forget_places, read_json, run_stages, write_record
+from t2vu_core.miniature.stages import check_finished, forget_places, new_folder, read_json, run_stages, write_record
 from t2vu_core.miniature.train_text_encoder import train_text_encoder
 from t2vu_core.miniature.unet.architecture import (
     make_motion_adapter,
@@ -83,10 +82,9 @@ def export_unet(work: Path, plan: UNetBuildPlan, out: Path = WEIGHTS) -> Path:
         "motion_adapter": MotionAdapter.from_pretrained(work / "motion").half(),
     }
     tokenizer = CLIPTokenizer.from_pretrained(work / "text_encoder")
-    # Only now that all of them could be read.
-    shutil.rmtree(target, ignore_errors=True)
-    save_models(target, tokenizer=tokenizer, **parts)
-    write_record(target, work, plan, prompt_set())
+    with new_folder(target) as folder:
+        save_models(folder, tokenizer=tokenizer, **parts)
+        write_record(folder, work, plan, prompt_set())
     return target
 
 
