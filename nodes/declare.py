@@ -48,9 +48,10 @@ def synonyms_input() -> io.Input:
     return text_input("synonyms", "Other words for the concept, one a line. They are erased too.", optional=True)
 
 
-def preserve_prompts_input(otherwise: str) -> io.Input:
-    """Prompts to keep; `otherwise` says what becomes of the model's own set."""
-    return text_input("preserve_prompts", f"Prompts that must keep working, one a line. {otherwise}", optional=True)
+def preserve_prompts_input() -> io.Input:
+    """Prompts to keep."""
+    tooltip = "Prompts that must keep working, one a line. They come before the model's own set."
+    return text_input("preserve_prompts", tooltip, optional=True)
 
 
 def number_input(kind: Any, name: str, most: float, tooltip: str, *, folded: bool = False, **options: Any) -> io.Input:

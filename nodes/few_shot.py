@@ -64,7 +64,7 @@ class FewShotUnlearn(io.ComfyNode):
                 ),
                 number_input(io.Int, "shots", 1000, "Images to generate. 0: as many as the preset has."),
                 synonyms_input(),
-                preserve_prompts_input("They come before the model's own set."),
+                preserve_prompts_input(),
                 advanced(
                     io.Combo,
                     "objective",

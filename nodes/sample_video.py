@@ -77,6 +77,6 @@ class SampleVideo(io.ComfyNode):
             on_step=on_step,
         )
         images = clips[0].permute(0, 2, 3, 1).contiguous()
-        rate = Fraction(fps or model.family.defaults.fps).limit_denominator(1000)
+        rate = Fraction(fps if fps > 0 else model.family.defaults.fps).limit_denominator(1000)
         video = InputImpl.VideoFromComponents(Types.VideoComponents(images=images, frame_rate=rate))
         return io.NodeOutput(images, video)

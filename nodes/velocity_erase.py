@@ -55,7 +55,7 @@ class VelocityErase(io.ComfyNode):
                     "such as one with a language model. What is missing is made as augmentation says.",
                     optional=True,
                 ),
-                preserve_prompts_input("Empty: the model's own set."),
+                preserve_prompts_input(),
                 steps_input("Training steps."),
                 *_method_inputs(),
                 *_memory_inputs(),
