@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import av
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from t2vu_core.erasure import atomic_path
@@ -57,36 +56,3 @@ def _write_mp4(frames: np.ndarray, path: Path, fps: int, crf: int) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-
-
-def contact_sheet(
-    rows: Sequence[Sequence[Tensor]],
-    *,
-    titles: Sequence[str] = (),
-    labels: Sequence[str] = (),
-    frames: Sequence[int] = (0, 4, 8),
-    scale: int = 2,
-) -> Image.Image:
-    """Clips (F, 3, H, W) as a picture: one row of the sheet per row, some frames of every clip side by side.
-
-    `titles` stand above the columns, `labels` above the rows.
-    """
-    gap, font = 6, ImageFont.load_default(size=13)
-    height, width = (side * scale for side in rows[0][0].shape[-2:])
-    cell = width * len(frames) + gap
-    top, line = (20 if titles else 0), (18 if labels else 0)
-    columns = max(len(row) for row in rows)
-    sheet = Image.new("RGB", (columns * cell + gap, top + len(rows) * (height + line + gap)), (24, 24, 28))
-    draw = ImageDraw.Draw(sheet)
-    for column, title in enumerate(titles):
-        draw.text((gap + column * cell, 3), title, fill=(255, 255, 255), font=font)
-    for index, row in enumerate(rows):
-        y = top + index * (height + line + gap)
-        if labels:
-            draw.text((gap, y + 1), labels[index], fill=(200, 200, 210), font=font)
-        for column, clip in enumerate(row):
-            shown = to_uint8(clip[list(frames)])
-            for place, frame in enumerate(shown):
-                picture = Image.fromarray(frame).resize((width, height), Image.Resampling.NEAREST)
-                sheet.paste(picture, (gap + column * cell + place * width, y + line))
-    return sheet

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from t2vu_core.errors import UserError
-
-EvaluationPreset = Literal["quick", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from t2vu_core.errors import UserError
-from t2vu_core.video import contact_sheet, enlarge, save_video
+from t2vu_core.video import enlarge, save_video
 
 
 def clip(height: int = 16, width: int = 24) -> torch.Tensor:
@@ -41,10 +41,3 @@ def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
 
 def test_enlarging_keeps_every_pixel() -> None:
     assert torch.equal(enlarge(clip(), 3)[:, :, ::3, ::3], clip())
-
-
-def test_a_sheet_shows_every_clip() -> None:
-    dark, light = torch.zeros(9, 3, 8, 8), torch.ones(9, 3, 8, 8)
-    sheet = contact_sheet([[dark, light]], titles=["before", "after"], labels=["a ghost"], scale=2)
-    assert sheet.width > 2 * 3 * 16
-    assert {pixel for _, pixel in sheet.getcolors(10_000)} >= {(0, 0, 0), (255, 255, 255)}
