@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import logging
 import os
 import sys
 from pathlib import Path
@@ -31,6 +30,7 @@ import comfy.sd1_clip  # noqa: E402
 import comfy.text_encoders.llama  # noqa: E402
 import comfy.text_encoders.t5  # noqa: E402
 import torch  # noqa: E402
+from leftovers import leftovers  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 NAMES = {
@@ -49,18 +49,6 @@ def pack() -> Any:
     sys.modules["t2vu_pack"] = module
     spec.loader.exec_module(module)
     return importlib.import_module("t2vu_pack.comfy_bridge")
-
-
-class Leftovers(logging.Handler):
-    """Collects the keys that ComfyUI says nothing took."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if "lora key not loaded" in record.getMessage() or "NOT LOADED" in record.getMessage():
-            self.keys.append(record.getMessage())
 
 
 def build(kind: str, config: dict[str, Any], weights: str) -> Any:
@@ -100,20 +88,18 @@ def run(bridge: Any, job: dict[str, Any], others: list[dict[str, Any]]) -> dict[
     from t2vu_core.erasure import Erasure
 
     erasure, clip = Erasure.load(job["erasure"]), build(job["kind"], job["config"], job["weights"])
-    leftovers = Leftovers()
-    logging.getLogger().addHandler(leftovers)
-    _, with_lora = comfy.sd.load_lora_for_models(None, clip, load_file(job["lora"]), 0.0, job["strength"])
-    _, with_factors = comfy.sd.load_lora_for_models(None, clip, load_file(job["factors"]), 0.0, job["strength"])
-    erased = bridge.with_encoder(clip, erasure, job["strength"], allow_other_base=False)
-    again = bridge.with_encoder(erased, erasure, job["strength"], allow_other_base=False)
-    logging.getLogger().removeHandler(leftovers)
+    with leftovers() as left:
+        _, with_lora = comfy.sd.load_lora_for_models(None, clip, load_file(job["lora"]), 0.0, job["strength"])
+        _, with_factors = comfy.sd.load_lora_for_models(None, clip, load_file(job["factors"]), 0.0, job["strength"])
+        erased = bridge.with_encoder(clip, erasure, job["strength"], allow_other_base=False)
+        again = bridge.with_encoder(erased, erasure, job["strength"], allow_other_base=False)
     out = {**patched_weights(with_lora, "lora."), **patched_weights(erased, "node."), **patched_weights(again, "twice.")}
     out |= patched_weights(with_factors, "factors.")
     save_file({**out, **patched_weights(clip, "kept.")}, job["out"])
     other = build(job["kind"], job["config"], job["other_weights"])
     wrong = next(entry for entry in others if entry["kind"] != job["kind"])
     return {
-        "leftovers": leftovers.keys,
+        "leftovers": left,
         "other": said(bridge, other, erasure),
         "allowed": said(bridge, other, erasure, allow_other_base=True),
         "wrong": said(bridge, build(wrong["kind"], wrong["config"], wrong["weights"]), erasure, allow_other_base=True),

@@ -8,7 +8,6 @@ A family that this ComfyUI does not have is answered by null.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from typing import Any
@@ -24,6 +23,7 @@ import comfy.lora_convert  # noqa: E402
 import comfy.model_patcher  # noqa: E402
 import comfy.supported_models  # noqa: E402
 import torch  # noqa: E402
+from leftovers import leftovers  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -63,18 +63,6 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-class Leftovers(logging.Handler):
-    """Collects the keys that ComfyUI says nothing took."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if "lora key not loaded" in record.getMessage():
-            self.keys.append(record.getMessage())
-
-
 def build(family: str) -> Any:
     class_name, settings = MODELS[family]
     kind = getattr(comfy.supported_models, class_name, None)
@@ -95,17 +83,15 @@ def merge(job: dict[str, Any]) -> list[str] | None:
     if model is None:
         return None
     before = {f"before.{key}": tensor.clone() for key, tensor in model.diffusion_model.state_dict().items()}
-    leftovers = Leftovers()
-    logging.getLogger().addHandler(leftovers)
     names = comfy.lora.model_lora_keys_unet(model, {})
-    patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(load_file(job["lora"])), names)
-    logging.getLogger().removeHandler(leftovers)
+    with leftovers() as left:
+        patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(load_file(job["lora"])), names)
     patcher = comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
     taken = patcher.add_patches(patches, job["strength"])
     patcher.patch_model(torch.device("cpu"))
     after = {f"after.{key}": tensor.clone() for key, tensor in model.diffusion_model.state_dict().items()}
     save_file({**before, **after}, job["out"])
-    return leftovers.keys + [str(key) for key in patches if key not in taken]
+    return left + [str(key) for key in patches if key not in taken]
 
 
 with open(jobs_file, encoding="utf-8") as file:

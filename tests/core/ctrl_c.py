@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
@@ -15,3 +18,14 @@ def ctrl_c_works() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def press_ctrl_c_when(happened: Callable[[], bool]) -> None:
+    """Interrupt this process, once, as soon as that has happened."""
+
+    def press() -> None:
+        while not happened():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()

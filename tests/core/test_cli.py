@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import av
 import pytest
 
-from t2vu_core.cli import main
 from t2vu_core.commands.options import parse_options
 from t2vu_core.recipes import LOW_MEMORY
+from tests.core.ctrl_c import press_ctrl_c_when
 from tests.core.tiny_models import TINY_MODELS
 
 TINY = TINY_MODELS["cogvideox-2b"]
 FEW = ["concept_trajectories=2", "preserve_trajectories=2", "trajectory_steps=2", "steps=4", "rank=4"]
-
-
-@pytest.fixture
-def t2vu(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command; its exit code, standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def model_options() -> list[object]:
@@ -92,14 +74,7 @@ def test_a_stopped_training_goes_on_with_resume(t2vu: Callable, tmp_path: Path) 
 
 
 def test_ctrl_c_keeps_what_was_trained_and_resume_could_go_on(t2vu: Callable, tmp_path: Path) -> None:
-    state = tmp_path / "log" / "state.safetensors"
-
-    def press_ctrl_c() -> None:
-        while not state.is_file():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=press_ctrl_c, daemon=True).start()
+    press_ctrl_c_when((tmp_path / "log" / "state.safetensors").is_file)
     handler = signal.getsignal(signal.SIGINT)
     code, out, _ = erase(t2vu, tmp_path / "ghost", "--method-option", "steps=100000", "--log", tmp_path / "log", "--json")
     assert signal.getsignal(signal.SIGINT) is handler

@@ -12,28 +12,12 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from t2vu_core.cli import main
 from t2vu_core.erasure import Erasure
 from tests.core.tiny_few_shot import twin
 from tests.core.tiny_models import TINY_MODELS
 
 VIDEO = TINY_MODELS["animatediff"]
 FEW = ["shot_steps=2", "prompts=4", "preserve_prompts=2", "steps=3", "batch=2", "preserve_batch=2", "stop_at=-100"]
-
-
-@pytest.fixture
-def t2vu(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command; its exit code, standard output and standard error."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def unlearn(t2vu: Callable, out: Path, *more: object) -> tuple[int, str, str]:

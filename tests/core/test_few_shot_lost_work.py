@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from t2vu_core.cli import main
 from t2vu_core.erasure import Erasure
 from t2vu_core.training.few_shot import unlearn_encoder
 from t2vu_core.training.loop import TrainingDiverged
 from t2vu_core.training.progress import TrainProgress
+from tests.core.ctrl_c import press_ctrl_c_when
 from tests.core.killing import assert_kills_change_nothing
 from tests.core.tiny_few_shot import FEW, TINY, ghostless, recipe
 
@@ -73,21 +70,15 @@ def test_a_file_that_cannot_be_finished_leaves_the_one_that_was_there(tmp_path: 
     assert Erasure.load(file).concepts == ("clown",)
 
 
-def test_ctrl_c_keeps_what_was_trained_and_resume_could_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    state = tmp_path / "log" / "state.safetensors"
-
-    def press_ctrl_c() -> None:
-        while not state.is_file():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=press_ctrl_c, daemon=True).start()
+def test_ctrl_c_keeps_what_was_trained_and_resume_could_go_on(t2vu: Callable, tmp_path: Path) -> None:
+    press_ctrl_c_when((tmp_path / "log" / "state.safetensors").is_file)
     settings = {**FEW, "steps": 100_000}
     options = [part for name, value in settings.items() for part in ("--method-option", f"{name}={value}")]
-    files = ["--out", str(tmp_path / "ghost"), "--log", str(tmp_path / "log")]
-    model = ["--model", str(TINY.folder), "--device", "cpu", "--concept", "ghost"]
-    assert main(["unlearn-encoder", *model, *files, *options, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    files = ["--out", tmp_path / "ghost", "--log", tmp_path / "log"]
+    model = ["--model", TINY.folder, "--device", "cpu", "--concept", "ghost"]
+    code, out, error = t2vu("unlearn-encoder", *model, *files, *options, "--json")
+    assert code == 0, error
+    told = json.loads(out)
     assert told["ended"] == "stopped"
     assert 25 <= told["steps"] < 100_000
     assert len(Erasure.load(tmp_path / "ghost.safetensors").training["losses"]) == told["steps"]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.core.ctrl_c import ctrl_c_works
+from tests.core.ctrl_c import ctrl_c_works, press_ctrl_c_when
 from tools import serve
 from tools.comfyui import ComfyServer
 from tools.comfyui.server import PACK, REPOSITORY
@@ -87,13 +84,7 @@ def test_a_python_that_is_not_there_is_named(
 
 def test_ctrl_c_while_comfyui_starts_leaves_no_server_behind(hanging: Path, tmp_path: Path) -> None:
     started = hanging / "started"
-
-    def press_ctrl_c() -> None:
-        while not (started.is_file() and started.read_text(encoding="utf-8")):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=press_ctrl_c, daemon=True).start()
+    press_ctrl_c_when(lambda: started.is_file() and bool(started.read_text(encoding="utf-8")))
     with ctrl_c_works(), pytest.raises(KeyboardInterrupt):
         ComfyServer(tmp_path / "base").start()
     with pytest.raises(ProcessLookupError):
