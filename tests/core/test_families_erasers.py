@@ -13,7 +13,6 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.families import EraserSite
 from t2vu_core.families.base import EraserKind
 from t2vu_core.model import load_model
 from tests.core.tiny_models import TINY_MODELS, TinyModel
@@ -35,12 +34,13 @@ def test_an_erasure_acts_by_its_strength_and_leaves_no_trace(tiny: TinyModel, ki
     model, erasure = tiny.model, tiny.random_erasure(kind)
     weights = {name: tensor.clone() for name, tensor in base_weights(tiny).items()}
     before = tiny.sample_ours(model, PROMPTS[:1], [1], tiny.guidance_scale)
-    distances = []
-    for strength in (0.0, 0.5, 1.0):
-        clip = tiny.sample_ours(model.with_erasure(erasure, strength), PROMPTS[:1], [1], tiny.guidance_scale)
-        distances.append(float((clip - before).norm()))
-    assert distances[0] == 0.0
-    assert 1e-2 < distances[1] != distances[2] > 1e-2
+    models = [model.with_erasure(erasure, strength) for strength in (0.0, 0.5, 1.0)]
+    clips = [tiny.sample_ours(each, PROMPTS[:1], [1], tiny.guidance_scale) for each in models]
+    assert torch.equal(clips[0], before)
+    assert all((clip - before).norm() > 1e-2 for clip in clips[1:])
+    none, half, full = (tiny.first_site_output(each, kind) for each in models)
+    assert (full - none).abs().max() > 1e-3
+    torch.testing.assert_close(half - none, (full - none) / 2, atol=1e-5, rtol=1e-4)
     assert torch.equal(tiny.sample_ours(model, PROMPTS[:1], [1], tiny.guidance_scale), before)
     after = base_weights(tiny)
     assert list(after) == list(weights)
@@ -103,7 +103,7 @@ def gradients(tiny: TinyModel, kind: EraserKind, *, checkpointing: bool) -> dict
     saved: list[int] = []
     checkpointed = family.gradient_checkpointing() if checkpointing else contextlib.nullcontext()
     counting = torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(1) or tensor, lambda tensor: tensor)
-    with checkpointed, erasers.attached(sites_of(tiny, kind)):
+    with checkpointed, erasers.attached(tiny.sites(kind)):
         with counting:
             prediction = family.predict(latents, timesteps, family.encode(PROMPTS), tiny.size)
         prediction.square().mean().backward()
@@ -122,13 +122,8 @@ def training_point(tiny: TinyModel) -> tuple[Tensor, Tensor]:
     return latents, tiny.model.family.make_scheduler(tiny.steps, tiny.size).timesteps[[0, -1]]
 
 
-def sites_of(tiny: TinyModel, kind: EraserKind) -> list[EraserSite]:
-    family = tiny.model.family
-    return family.eraser_sites() if kind == "bottleneck" else family.lora_sites()
-
-
 def test_a_short_training_lowers_the_loss_and_moves_only_the_erasers(tiny: TinyModel, kind: EraserKind) -> None:
-    family, sites = tiny.model.family, sites_of(tiny, kind)
+    family, sites = tiny.model.family, tiny.sites(kind)
     weights = {name: tensor.clone() for name, tensor in base_weights(tiny).items()}
     erasers = EraserSet.create(sites, rank=4, seed=0)
     start = {name: parameter.detach().clone() for name, parameter in erasers.named_parameters()}

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
-from t2vu_core.families import ClipSize
+from t2vu_core.families import ClipSize, EraserSite
 from t2vu_core.families.base import EraserKind
 from t2vu_core.model import T2VModel, load_model
 
@@ -107,11 +107,30 @@ class TinyModel:
             **self.clip,
         ).frames
 
+    def sites(self, kind: EraserKind) -> list[EraserSite]:
+        family = self.model.family
+        return family.eraser_sites() if kind == "bottleneck" else family.lora_sites()
+
+    def first_site_output(self, model: T2VModel, kind: EraserKind) -> torch.Tensor:
+        """What an eraser of that kind can change at its first place, as this model gives it in one pass."""
+        site, size, seen = self.sites(kind)[0], self.size, []
+
+        def look(module: Any, args: Any, output: Any) -> None:
+            site.edit(output, lambda hidden: seen.append(hidden.clone()) or hidden)
+
+        with torch.no_grad(), model.active() as family:
+            latents = torch.randn(1, *family.latent_shape(size), generator=torch.Generator().manual_seed(0))
+            timestep = family.make_scheduler(self.steps, size).timesteps[:1]
+            handle = site.module.register_forward_hook(look)
+            try:
+                family.predict(latents, timestep, family.encode(["a red ghost"]), size)
+            finally:
+                handle.remove()
+        return seen[0]
+
     def random_erasers(self, kind: EraserKind, *, scale: float = 0.5, rank: int = 4) -> EraserSet:
         """Erasers that do something: every weight is drawn."""
-        family = self.model.family
-        sites = family.eraser_sites() if kind == "bottleneck" else family.lora_sites()
-        erasers = EraserSet.create(sites, rank=rank, seed=0)
+        erasers = EraserSet.create(self.sites(kind), rank=rank, seed=0)
         generator = torch.Generator().manual_seed(1)
         for parameter in erasers.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator) * scale
