@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,13 +17,14 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel
 from t2vu_core.miniature.architecture import MAX_TEXT_TOKENS, SPATIAL_RATIO, TEMPORAL_RATIO, make_scheduler
 from t2vu_core.miniature.averaging import MovingAverage
 from t2vu_core.miniature.captions import Register, caption
+from t2vu_core.miniature.noising import noised, weighted_error
+from t2vu_core.miniature.optimizers import Optimizers, trapezoid
+from t2vu_core.miniature.progress import Progress, compile_for
 from t2vu_core.miniature.world import render_with_coverage, sample_labels_without
-
-log = logging.getLogger(__name__)
 
 CAPTION_DROPOUT = 0.1
 FACT_DROPOUT = 0.08
-MINUTES_WORTH_COMPILING = 10.0
+TEXT_RATE = 1e-4
 # Where a subject is counts so much more: one small glyph says which of twelve it is, the rest of the frame says it four times.
 SUBJECT_WEIGHT = 3.0
 REGISTER_SHARES: dict[Register, float] = {"terse": 0.5, "synonym": 0.25, "refined": 0.25}
@@ -97,15 +95,6 @@ def plain_attention() -> Iterator[None]:
         F.scaled_dot_product_attention = fused
 
 
-def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
-    """Stratified over 0..999; a third is drawn to the middle, a third to the end, where words alone say what goes where."""
-    uniform = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    middle = torch.special.ndtr(torch.special.ndtri(uniform.clamp(1e-4, 1 - 1e-4)) * 0.7 + 0.3)
-    end = 0.85 + 0.15 * uniform
-    mixed = torch.stack([uniform, middle, end])[torch.arange(count) % 3, torch.arange(count)]
-    return (mixed * 1000).long().clamp(0, 999)
-
-
 def draw_caption(labels: list[int], rng: random.Random) -> str:
     """A caption of any register, or none."""
     if rng.random() < CAPTION_DROPOUT:
@@ -129,67 +118,29 @@ def train_denoiser(
     """Train both in place for a time budget of v-prediction; the weights left behind are the moving average.
 
     `peak` scales the highest learning rates: less than 1 goes on from trained weights. `on_interval(minutes)`
-    is called about every ten minutes with the averaged weights in place. A long training is compiled where there
-    is a C++ compiler: 80 seconds at first, then a step takes 0.73 of the time.
+    is called about every ten minutes with the averaged weights in place. A long training is compiled where that pays.
     """
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     model = nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
     optimizers = _optimizers(model)
-    average = MovingAverage(model.parameters(), decay=0.9985)
     alphas = make_scheduler().alphas_cumprod.float()
-    spent, step, recent, reported = 0.0, 0, [], 0.0
-    if minutes >= MINUTES_WORTH_COMPILING and shutil.which("g++"):
-        transformer.compile()
+    average = MovingAverage(model.parameters(), decay=0.9985)
+    progress = Progress("denoiser", minutes, average, optimizers, on_interval=on_interval)
+    compile_for(transformer, minutes)
     with plain_attention():
-        while (done := spent / (60 * minutes)) < 1:
-            tick = time.monotonic()
-            _set_rates(optimizers, peak * min(1, (step + 1) / 100) * (1.0 if done < 0.45 else max(0.02, (1 - done) / 0.55)))
+        while progress.begin():
             rows = torch.randint(0, len(clips.latents), (batch_size,), generator=generator)
             captions = [draw_caption(clips.labels[row], rng) for row in rows]
-            loss = _loss(model, tokenizer, clips, rows, captions, alphas, generator)
-            _step(model, optimizers, loss)
-            average.update()
-            recent.append(loss.item())
-            step += 1
-            spent += time.monotonic() - tick
-            if step % 100 == 0:
-                mean, recent = sum(recent) / len(recent), []
-                log.info("denoiser step %d: loss %.4f, %.1f min, %.0f ms a step", step, mean, spent / 60, 1000 * spent / step)
-            if on_interval and spent / 60 >= reported + 10:
-                reported = spent / 60
-                live = [parameter.detach().clone() for parameter in average.parameters]
-                average.copy_to_parameters()
-                on_interval(reported)
-                with torch.no_grad():
-                    for parameter, value in zip(average.parameters, live, strict=True):
-                        parameter.copy_(value)
-    average.copy_to_parameters()
-    log.info("denoiser: %d steps", step)
+            tokens = tokenizer(captions, padding="max_length", max_length=MAX_TEXT_TOKENS, truncation=True, return_tensors="pt")
+            noisy, timesteps, velocity = noised(clips.latents[rows].float(), generator, alphas)
+            with torch.autocast("cpu", torch.bfloat16):
+                predicted = transformer(noisy, text_encoder(tokens.input_ids)[0], timesteps, return_dict=False)[0]
+            loss = weighted_error(predicted, velocity, clips.weights[rows])
+            optimizers.step(loss, factor=peak * trapezoid(progress.step, progress.done))
+            progress.end(loss.item())
 
 
-def _loss(
-    model: nn.ModuleDict,
-    tokenizer: PreTrainedTokenizerFast,
-    clips: EncodedClips,
-    rows: Tensor,
-    captions: list[str],
-    alphas: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
-    """Weighted squared error of the velocity alpha * noise - sigma * latents (Salimans & Ho, arXiv 2202.00512)."""
-    latents = clips.latents[rows].float()
-    timesteps = draw_timesteps(len(latents), generator)
-    noise = torch.randn(latents.shape, generator=generator)
-    alpha = alphas[timesteps].sqrt().view(-1, 1, 1, 1, 1)
-    sigma = (1 - alphas[timesteps]).sqrt().view(-1, 1, 1, 1, 1)
-    tokens = tokenizer(captions, padding="max_length", max_length=MAX_TEXT_TOKENS, truncation=True, return_tensors="pt")
-    with torch.autocast("cpu", torch.bfloat16):
-        text = model["text_encoder"](tokens.input_ids)[0]
-        predicted = model["transformer"](alpha * latents + sigma * noise, text, timesteps, return_dict=False)[0]
-    return (clips.weights[rows].float() * (predicted.float() - (alpha * noise - sigma * latents)).square()).mean()
-
-
-def _optimizers(model: nn.ModuleDict) -> list[torch.optim.Optimizer]:
+def _optimizers(model: nn.ModuleDict) -> Optimizers:
     """Muon for the denoiser's matrices of attention and feed-forward, AdamW for the rest.
 
     The text encoder learns slowly: at the denoiser's pace it drowns the subjects' words in what is easier
@@ -200,25 +151,6 @@ def _optimizers(model: nn.ModuleDict) -> list[torch.optim.Optimizer]:
     for name, parameter in model["transformer"].named_parameters():
         inside = ".attn1." in name or ".ff." in name
         (matrices if parameter.ndim == 2 and inside else rest).append(parameter)
-    groups = [{"params": rest, "lr": 1e-3}, {"params": list(model["text_encoder"].parameters()), "lr": 1e-4}]
-    adam = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
-    muon = torch.optim.Muon(matrices, lr=1e-2, weight_decay=0.01, momentum=0.95, nesterov=True, ns_steps=5)
-    for optimizer in (adam, muon):
-        for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
-    return [adam, muon]
-
-
-def _set_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
-
-
-def _step(model: nn.ModuleDict, optimizers: list[torch.optim.Optimizer], loss: Tensor) -> None:
-    for optimizer in optimizers:
-        optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for optimizer in optimizers:
-        optimizer.step()
+    return Optimizers(
+        matrices, [{"params": rest, "lr": 1e-3}, {"params": list(model["text_encoder"].parameters()), "lr": TEXT_RATE}]
+    )

@@ -22,12 +22,13 @@ from t2vu_core.miniature.averaging import MovingAverage
 from t2vu_core.miniature.captions import REGISTERS, caption
 from t2vu_core.miniature.check import measure_images
 from t2vu_core.miniature.detector import MiniatureDetector
+from t2vu_core.miniature.noising import weighted_error
+from t2vu_core.miniature.optimizers import Optimizers, split
 from t2vu_core.miniature.principal_components import components, least_squares
+from t2vu_core.miniature.progress import MINUTES_BETWEEN_STATES, Progress
 from t2vu_core.miniature.train_denoiser import plain_attention
 from t2vu_core.miniature.unet import architecture, train_image
 from t2vu_core.miniature.unet.build import UNetBuildPlan, build_unet, export_unet
-from t2vu_core.miniature.unet.optimizers import Optimizers, split
-from t2vu_core.miniature.unet.progress import MINUTES_BETWEEN_STATES, Progress
 from t2vu_core.miniature.unet.train_vae import initialise_encoder, reconstruction_error, sample_frames, train_vae
 from t2vu_core.model import load_model
 
@@ -242,7 +243,7 @@ def test_the_loss_looks_harder_at_the_subjects() -> None:
     still = torch.zeros(8, world.NUM_FRAMES, architecture.LATENT_CHANNELS, architecture.LATENT_SIZE, architecture.LATENT_SIZE)
     at_the_subject, in_a_corner = still.clone(), still.clone()
     at_the_subject[..., 4, 4], in_a_corner[..., 0, 0] = 1, 1
-    errors = [train_image.weighted_error(each, still, frames.weights) for each in (at_the_subject, in_a_corner)]
+    errors = [weighted_error(each, still, frames.weights) for each in (at_the_subject, in_a_corner)]
     assert errors[0] > 1.5 * errors[1]
 
 

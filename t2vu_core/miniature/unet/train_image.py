@@ -21,14 +21,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from t2vu_core.erasure import atomic_path
 from t2vu_core.miniature.averaging import MovingAverage
-from t2vu_core.miniature.train_denoiser import SUBJECT_WEIGHT, draw_caption, draw_timesteps, plain_attention
+from t2vu_core.miniature.noising import noised, weighted_error
+from t2vu_core.miniature.optimizers import Optimizers, split, trapezoid
+from t2vu_core.miniature.progress import Progress, compile_for
+from t2vu_core.miniature.train_denoiser import SUBJECT_WEIGHT, TEXT_RATE, draw_caption, plain_attention
 from t2vu_core.miniature.unet.architecture import MAX_TEXT_TOKENS, SPATIAL_RATIO, make_scheduler
-from t2vu_core.miniature.unet.optimizers import Optimizers, split, trapezoid
-from t2vu_core.miniature.unet.progress import Progress, compile_for
 from t2vu_core.miniature.world import NUM_FRAMES, render_with_coverage, sample_labels
-
-TEXT_RATE = 1e-4
-"""At the UNet's pace the text encoder would lose the subjects' words, see `train_text_encoder`."""
 
 
 @dataclass
@@ -73,20 +71,6 @@ def encode_captions(text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, capti
     """Captions -> states (B, 48, D), padded and encoded as the stock pipelines do."""
     tokens = tokenizer(captions, padding="max_length", max_length=MAX_TEXT_TOKENS, truncation=True, return_tensors="pt")
     return text_encoder(tokens.input_ids)[0]
-
-
-def noised(latents: Tensor, generator: torch.Generator, alphas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents (B, ...) -> noisy ones, timesteps (B,), and the velocity alpha noise - sigma latents (arXiv 2202.00512)."""
-    timesteps = draw_timesteps(len(latents), generator)
-    noise = torch.randn(latents.shape, generator=generator)
-    shape = (-1, *(1,) * (latents.ndim - 1))
-    alpha, sigma = alphas[timesteps].sqrt().view(shape), (1 - alphas[timesteps]).sqrt().view(shape)
-    return alpha * latents + sigma * noise, timesteps, alpha * noise - sigma * latents
-
-
-def weighted_error(predicted: Tensor, velocity: Tensor, weights: Tensor) -> Tensor:
-    """Mean squared error of the velocity, in float32; subjects count more."""
-    return (weights.float() * (predicted.float() - velocity).square()).mean()
 
 
 def draw_frames(count: int, generator: torch.Generator) -> Tensor:

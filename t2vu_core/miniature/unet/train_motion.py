@@ -11,11 +11,12 @@ from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from t2vu_core.miniature.averaging import MovingAverage
+from t2vu_core.miniature.noising import noised, weighted_error
+from t2vu_core.miniature.optimizers import Optimizers, split, trapezoid
+from t2vu_core.miniature.progress import Progress, compile_for
 from t2vu_core.miniature.train_denoiser import draw_caption, plain_attention
 from t2vu_core.miniature.unet.architecture import make_scheduler
-from t2vu_core.miniature.unet.optimizers import Optimizers, split, trapezoid
-from t2vu_core.miniature.unet.progress import Progress, compile_for
-from t2vu_core.miniature.unet.train_image import EncodedFrames, encode_captions, noised, weighted_error
+from t2vu_core.miniature.unet.train_image import EncodedFrames, encode_captions
 
 MOTION = "motion_modules"
 
