@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import inspect
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +26,7 @@ from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families.text_attention import TextAttention, TextKeys, watched_text
 from t2vu_core.pipelines import open_pipeline
+from t2vu_core.prompts.pairs import mentions
 from t2vu_core.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
@@ -354,23 +354,12 @@ def concept_tokens(
     around it. Upper and lower case, the space between words, and a plural ending do not matter.
     """
     encoded = tokenizer(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
-    said = [match.span() for match in _mention(concept).finditer(text, *(span or (0, len(text))))]
+    said = [match.span() for match in mentions(concept).finditer(text, *(span or (0, len(text))))]
     return [
         position
         for position, (start, end) in enumerate(encoded.offset_mapping)
         if any(start < last and end > first and text[max(start, first) : min(end, last)].strip() for first, last in said)
     ]
-
-
-def _mention(concept: str) -> re.Pattern[str]:
-    """The concept as it is said in a sentence; never inside another word where words are set apart by spaces."""
-    words = r"\s+".join(re.escape(word) for word in concept.split())
-    if any(ord(letter) >= FIRST_CJK for letter in concept):
-        return re.compile(words)
-    return re.compile(rf"(?<!\w){words}(?:'?s|es)?(?!\w)", re.IGNORECASE)
-
-
-FIRST_CJK = 0x2E80
 
 
 def check_visible(tokenizer: Any, concept: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,8 @@ NEUTRAL = "something"
 NEUTRAL_AGAIN = "it"
 """What stands for a thing that was called something before."""
 ARTICLES = ("a ", "an ", "the ", "some ")
+FIRST_CJK = 0x2E80
+"""From here on, letters are of languages that set no spaces between words."""
 MANNER_STARTS = ("in ", "in the style of ", "as ", "like ", "by ", "with ", "drawn ", "painted ")
 
 
@@ -57,8 +60,23 @@ def bare(concept: str) -> str:
     return lowered.removesuffix(" style")
 
 
+def mentions(name: str) -> re.Pattern[str]:
+    """Finds a name where a text says it: in any case, whatever the space between its words, in the plural or with an 's.
+
+    Never inside another word, where words are set apart by spaces. The group `possessive` is the 's.
+    """
+    words = r"\s+".join(re.escape(word) for word in name.split())
+    possessive = "(?P<possessive>'s)"
+    if any(ord(letter) >= FIRST_CJK for letter in name):
+        return re.compile(f"{words}{possessive}?", re.IGNORECASE)
+    return re.compile(rf"(?<!\w){words}(?:e?s|{possessive})?(?!\w)", re.IGNORECASE)
+
+
 def says(text: str, names: Sequence[str]) -> bool:
-    """Whether the text says one of the names, at the start of a word."""
+    """Whether the text says one of the names, or a word that starts with one: what it finds clean is clean.
+
+    Where in a text a name stands is what `mentions` finds.
+    """
     return any(f" {bare(name)}" in f" {text.lower()} " for name in names)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -31,13 +30,12 @@ from t2vu_core.prompts.pairs import (
     bare,
     concept_kind,
     definite,
+    mentions,
     says,
     tidy,
     with_article,
 )
 from t2vu_core.recipes import Augmentation
-
-FIRST_CJK = 0x2E80
 
 
 @dataclass(frozen=True)
@@ -190,11 +188,8 @@ def _own_pair(text: str, names: Sequence[str], kind: ConceptKind) -> PromptPair:
 
 
 def _replaced(text: str, spoken: str, instead: str) -> str:
-    """Whole words only, in any case, where words are set apart by spaces; a plural ending goes with them."""
-    words = re.escape(spoken)
-    if not any(ord(letter) >= FIRST_CJK for letter in spoken):
-        words = rf"(?<!\w){words}(?:e?s)?(?!\w)"
-    return re.sub(words, instead, text, flags=re.IGNORECASE)
+    """A plural ending goes with the name; what belonged to it belongs to what stands there instead."""
+    return mentions(spoken).sub(lambda said: instead + (said["possessive"] or ""), text)
 
 
 @cache

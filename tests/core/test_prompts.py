@@ -12,7 +12,7 @@ import pytest
 from t2vu_core.errors import UserError
 from t2vu_core.miniature import captions
 from t2vu_core.prompts.grammar import grammar_pairs
-from t2vu_core.prompts.pairs import says
+from t2vu_core.prompts.pairs import mentions, says
 from t2vu_core.prompts.plan import PromptSet, concept_kind, plan_prompts, prompt_set_for, with_article
 from t2vu_core.training.two_subjects import two_subject_pairs
 
@@ -140,6 +140,22 @@ def test_no_augmentation_says_the_names_alone() -> None:
 
 def test_a_prompt_in_a_language_without_spaces_gets_a_neutral_form() -> None:
     assert plan("幽灵", concept_prompts=["夜晚的幽灵在飞"]).pairs[0].neutral == "夜晚的something在飞"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("ghost", "Ghosts in a ghost's house, ghostly, aghost", ["Ghosts", "ghost's"]),
+        ("fire truck", "two fire  trucks and a truck", ["fire  trucks"]),
+        ("cross", "three Crosses across a crossing", ["Crosses"]),
+        ("QR码", "墙上的qr码", ["qr码"]),
+    ],
+)
+def test_a_name_is_found_in_every_form_and_never_inside_another_word(name: str, text: str, said: list[str]) -> None:
+    assert [found.group() for found in mentions(name).finditer(text)] == said
+    neutral = plan(name, concept_prompts=[text]).pairs[0].neutral
+    assert neutral.count("something") == len(said)
+    assert neutral.count("something's") == text.count(f"{name}'s")
 
 
 def test_the_grammar_trains_on_nothing_that_is_kept_for_measuring() -> None:
