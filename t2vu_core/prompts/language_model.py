@@ -10,7 +10,8 @@ from __future__ import annotations
 import gc
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from t2vu_core.errors import UserError, first_line
 from t2vu_core.pipelines import LOAD_ERRORS
 from t2vu_core.prompts.grammar import short_prompt
-from t2vu_core.prompts.pairs import ConceptKind, says
+from t2vu_core.prompts.pairs import ConceptKind, concept_kind, says
 from t2vu_core.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
@@ -51,24 +52,22 @@ SAMPLING = {"do_sample": True, "temperature": 0.9, "top_p": 0.95}
 
 def write_prompts(
     folder: Path,
-    names: Sequence[str],
-    kind: ConceptKind,
+    names: Mapping[str, Sequence[str]],
     *,
     count: int,
     seed: int,
     device: torch.device,
     on_step: Callable[[int, int], None] | None = None,
-) -> list[str]:
-    """Up to `count` different prompts that say one of the names; the same seed gives the same on one device.
+) -> dict[str, list[str]]:
+    """By concept, up to `count` different prompts that say one of its names; the same seed gives the same on one device.
 
     Every answer that does not say the name it was asked for is asked for again, a few times. `on_step(done, count)`
-    sees the progress; what it raises stops the writing. Raises UserError for a folder that holds no language model,
-    and for a model none of whose answers says the concept.
+    sees the progress with each concept; what it raises stops the writing. Raises UserError for a folder that holds no
+    language model, and for a model none of whose answers says one of the concepts.
     """
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quiet_libraries():
-            torch.manual_seed(seed)
-            return _written(folder, names, kind, count, random.Random(seed), device, on_step)
+            return _written(folder, names, count, seed, device, on_step)
     finally:
         gc.collect()
         if device.type == "cuda":
@@ -77,19 +76,35 @@ def write_prompts(
 
 def _written(
     folder: Path,
+    names: Mapping[str, Sequence[str]],
+    count: int,
+    seed: int,
+    device: torch.device,
+    on_step: Callable[[int, int], None] | None,
+) -> dict[str, list[str]]:
+    """The model is opened once for all concepts; what one of them gets does not depend on the others."""
+    ask = partial(_answers, *_open(folder, device))
+    written = {}
+    for concept, own in names.items():
+        torch.manual_seed(seed)
+        written[concept] = _of_one(ask, folder, own, concept_kind(concept), count, random.Random(seed), on_step)
+    return written
+
+
+def _of_one(
+    ask: Callable[[Sequence[str]], list[str]],
+    folder: Path,
     names: Sequence[str],
     kind: ConceptKind,
     count: int,
     rng: random.Random,
-    device: torch.device,
     on_step: Callable[[int, int], None] | None,
 ) -> list[str]:
-    tokenizer, model = _open(folder, device)
     found: dict[str, None] = {}
     tries = ROUNDS * -(-count // BATCH)
     for _ in range(tries):
         asked = [names[0] if index % 2 == 0 else rng.choice(names) for index in range(BATCH)]
-        answers = _answers(tokenizer, model, [short_prompt(name, kind, rng) for name in asked])
+        answers = ask([short_prompt(name, kind, rng) for name in asked])
         usable = (text for name, text in zip(asked, answers, strict=True) if says(text, [name]))
         found.update(dict.fromkeys(text for text in usable if len(text.split()) >= MIN_WORDS))
         if on_step is not None:

@@ -16,7 +16,6 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.families.base import EraserSite, Family, check_visible
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.language_model import write_prompts
-from t2vu_core.prompts.pairs import concept_kind
 from t2vu_core.prompts.plan import concept_names, prompt_set_for
 from t2vu_core.prompts.several import clean_concepts, plan_several
 from t2vu_core.recipes import VelocityRecipe
@@ -133,12 +132,7 @@ def _ask(
         if on_progress is not None:
             on_progress(TrainProgress("prompts", done, total))
 
-    return {
-        concept: write_prompts(
-            folder, own, concept_kind(concept), count=count, seed=recipe.seed, device=family.device, on_step=on_step
-        )
-        for concept, own in names.items()
-    }
+    return write_prompts(folder, names, count=count, seed=recipe.seed, device=family.device, on_step=on_step)
 
 
 def _sites(family: Family, recipe: VelocityRecipe) -> list[EraserSite]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,17 +45,33 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return language_model(tmp_path / "llm", request.param)
 
 
+def write(folder: Path, *names: str, count: int = 1, seed: int = 0, **options: Any) -> list[str]:
+    """The prompts of one concept, whose name is the first."""
+    return write_prompts(folder, {names[0]: names}, count=count, seed=seed, device=CPU, **options)[names[0]]
+
+
 def test_it_writes_different_prompts_that_say_the_concept(folder: Path) -> None:
-    written = write_prompts(folder, ["ghost", "phantom"], "thing", count=6, seed=0, device=CPU)
+    written = write(folder, "ghost", "phantom", count=6)
     assert len(set(written)) == 6
     assert all("ghost" in text or "phantom" in text for text in written)
     assert all(len(text.split()) >= 8 for text in written)
-    assert written == write_prompts(folder, ["ghost", "phantom"], "thing", count=6, seed=0, device=CPU)
-    assert written != write_prompts(folder, ["ghost", "phantom"], "thing", count=6, seed=1, device=CPU)
+    assert written == write(folder, "ghost", "phantom", count=6)
+    assert written != write(folder, "ghost", "phantom", count=6, seed=1)
+
+
+def test_it_is_opened_once_for_several_concepts_and_each_gets_what_it_would_get_alone(folder: Path) -> None:
+    alone = {name: write(folder, name, count=3) for name in ("ghost", "hill")}
+
+    def take_away(done: int, count: int) -> None:
+        (folder / "model.safetensors").unlink(missing_ok=True)
+
+    concepts = {name: [name] for name in alone}
+    assert write_prompts(folder, concepts, count=3, seed=0, device=CPU, on_step=take_away) == alone
+    assert not (folder / "model.safetensors").exists()
 
 
 def test_it_is_gone_before_the_training_needs_its_memory(folder: Path) -> None:
-    write_prompts(folder, ["ghost"], "thing", count=1, seed=0, device=CPU)
+    write(folder, "ghost")
     assert not [part for part in gc.get_objects() if type(part) is t.LlamaForCausalLM]
 
 
@@ -62,7 +79,7 @@ def test_the_hosts_random_numbers_are_left_alone(folder: Path) -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    write_prompts(folder, ["ghost"], "thing", count=1, seed=0, device=CPU)
+    write(folder, "ghost")
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -71,19 +88,19 @@ def test_cancel_takes_effect_between_answers(folder: Path) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        write_prompts(folder, ["ghost"], "thing", count=50, seed=0, device=CPU, on_step=cancel)
+        write(folder, "ghost", count=50, on_step=cancel)
 
 
 def test_a_model_that_never_says_the_concept_is_named(folder: Path) -> None:
     with pytest.raises(UserError, match=r"wrote no prompt that says 'clown' in 16 answers"):
-        write_prompts(folder, ["clown"], "thing", count=4, seed=0, device=CPU)
+        write(folder, "clown", count=4)
 
 
 def test_a_folder_that_holds_no_language_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere is not a folder with a language model: it has no config\.json"):
-        write_prompts(tmp_path / "nowhere", ["ghost"], "thing", count=1, seed=0, device=CPU)
+        write(tmp_path / "nowhere", "ghost")
     with pytest.raises(UserError, match="cannot be loaded"):
-        write_prompts(TINY.folder / "vae", ["ghost"], "thing", count=1, seed=0, device=CPU)
+        write(TINY.folder / "vae", "ghost")
 
 
 def test_pickled_weights_are_not_opened(tmp_path: Path) -> None:
@@ -92,7 +109,7 @@ def test_pickled_weights_are_not_opened(tmp_path: Path) -> None:
     torch.save({"anything": torch.zeros(1)}, folder / "pytorch_model.bin")
     weights.unlink()
     with pytest.raises(UserError, match="cannot be loaded"):
-        write_prompts(folder, ["ghost"], "thing", count=1, seed=0, device=CPU)
+        write(folder, "ghost")
 
 
 def test_what_it_wrote_is_trained_on_and_stored_in_the_file(tmp_path: Path) -> None:
