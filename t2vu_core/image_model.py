@@ -6,7 +6,6 @@ Shapes: B images, S text tokens, D width; images are (B, 3, H, W) in [0, 1], lat
 from __future__ import annotations
 
 import dataclasses
-import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from t2vu_core.families.base import TextCondition
 from t2vu_core.families.unet import PIPELINE_UNIT, make_unet_scheduler, own_pixels, small, to_latents, to_pixels
 from t2vu_core.pipelines import open_pipeline
 from t2vu_core.quiet import quiet_libraries
+from t2vu_core.sampling import SamplingRequest, guided_prediction, seeded_noise
 
 
 @dataclass(frozen=True)
@@ -119,25 +119,17 @@ class ImageModel:
         width: int | None = None,
     ) -> Tensor:
         """Generate one image per prompt: (B, 3, H, W) in [0, 1], float32 on the CPU; every image has a seed of its own."""
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        seeds = [seeds + index for index in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
-        if len(seeds) != len(prompts):
-            raise UserError(f"{len(prompts)} prompts need as many seeds; {len(seeds)} were given.")
+        asked = SamplingRequest.checked(prompts, seeds, num_inference_steps, guidance_scale, usual=self)
+        steps, guidance = asked.num_inference_steps, asked.guidance_scale
         height, width = height or self.size[0], width or self.size[1]
         self.check_size(height, width)
-        steps = self.num_inference_steps if num_inference_steps is None else num_inference_steps
-        guidance = self.guidance_scale if guidance_scale is None else guidance_scale
-        if not 1 <= steps <= 1000:
-            raise UserError(f"The number of steps must be between 1 and 1000, not {steps}.")
-        if not math.isfinite(guidance):
-            raise UserError(f"The guidance scale must be a number such as {self.guidance_scale}, not {guidance!r}.")
         with self.lock:
-            condition = self.encode(prompts)
-            empty = self.encode([negative_prompt]).expand(len(prompts)) if guidance > 1 else None
-            latents = self._noise(height, width, seeds)
+            condition = self.encode(asked.prompts)
+            empty = self.encode([negative_prompt]).expand(len(asked.prompts)) if guidance > 1 else None
+            latents = self._noise(height, width, asked.seeds)
             scheduler = make_unet_scheduler(self.pipeline.scheduler, steps, self.device)
             for timestep in scheduler.timesteps:
-                prediction = self._guided(latents, timestep, condition, empty, guidance)
+                prediction = guided_prediction(self.predict, latents, timestep, condition, empty, guidance)
                 latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
             return to_pixels(self.pipeline.vae, latents).cpu()
 
@@ -152,24 +144,7 @@ class ImageModel:
     def _noise(self, height: int, width: int, seeds: Sequence[int]) -> Tensor:
         ratio = self.pipeline.vae_scale_factor
         shape = (self.pipeline.unet.config.in_channels, height // ratio, width // ratio)
-        images = [torch.randn(shape, generator=torch.Generator().manual_seed(int(seed) % 2**63)) for seed in seeds]
-        return torch.stack(images).to(self.device)
-
-    def _guided(
-        self,
-        latents: Tensor,
-        timestep: Tensor,
-        condition: TextCondition,
-        empty: TextCondition | None,
-        guidance_scale: float,
-    ) -> Tensor:
-        """Classifier-free guidance (Ho & Salimans, arXiv 2207.12598); one pass where `empty` is None."""
-        if empty is None:
-            return self.predict(latents, timestep.expand(len(latents)), condition)
-        both = TextCondition.cat([empty, condition])
-        prediction = self.predict(torch.cat([latents] * 2), timestep.expand(2 * len(latents)), both)
-        without, with_prompt = prediction.chunk(2)
-        return without + guidance_scale * (with_prompt - without)
+        return seeded_noise(shape, seeds, self.device)
 
 
 def load_image_model(

@@ -9,7 +9,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.families import FAMILIES, ClipSize, EraserSite, Family, TextCondition, family_for
+from t2vu_core.sampling import SamplingRequest, guided_prediction, seeded_noise
 from t2vu_core.text_encoders import check_pipeline, encoder_sites
 
 if TYPE_CHECKING:
@@ -162,24 +163,15 @@ class T2VModel:
         Every clip has a seed of its own, so that it does not depend on what else is in the batch.
         `on_step` sees every step; what it raises stops the sampling.
         """
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        seeds = [seeds + index for index in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
-        if len(seeds) != len(prompts):
-            raise UserError(f"{len(prompts)} prompts need as many seeds; {len(seeds)} were given.")
-        defaults = self.family.defaults
+        asked = SamplingRequest.checked(prompts, seeds, num_inference_steps, guidance_scale, usual=self.family.defaults)
+        steps, guidance = asked.num_inference_steps, asked.guidance_scale
         size = self.clip_size(num_frames, height, width)
-        steps = defaults.num_inference_steps if num_inference_steps is None else num_inference_steps
-        guidance = defaults.guidance_scale if guidance_scale is None else guidance_scale
-        if not 1 <= steps <= 1000:
-            raise UserError(f"The number of steps must be between 1 and 1000, not {steps}.")
-        if not math.isfinite(guidance):
-            raise UserError(f"The guidance scale must be a number such as {defaults.guidance_scale}, not {guidance!r}.")
         with self.active() as family:
-            condition = family.encode(prompts)
-            empty = family.encode([negative_prompt]).expand(len(prompts)) if guidance > 1 else None
-            latents = noise(family, size, seeds)
+            condition = family.encode(asked.prompts)
+            empty = family.encode([negative_prompt]).expand(len(asked.prompts)) if guidance > 1 else None
+            latents = noise(family, size, asked.seeds)
             scheduler = family.make_scheduler(steps, size)
-            predict = guided if self.guard is None else self.guard.start(family, prompts, steps)
+            predict = guided if self.guard is None else self.guard.start(family, asked.prompts, steps)
             for step, timestep in enumerate(scheduler.timesteps):
                 prediction = predict(family, latents, timestep, condition, empty, guidance, size)
                 latents = family.step(scheduler, prediction, timestep, latents)
@@ -202,10 +194,8 @@ def _preview(family: Family, latents: Tensor, size: ClipSize) -> Callable[[], Te
 
 
 def noise(family: Family, size: ClipSize, seeds: Sequence[int]) -> Tensor:
-    """Starting noise, one CPU generator a clip: the same seed gives the same noise on every device."""
-    shape = family.latent_shape(size)
-    clips = [torch.randn(shape, generator=torch.Generator().manual_seed(int(seed) % 2**63)) for seed in seeds]
-    return torch.stack(clips).to(family.device)
+    """`seeded_noise` of the clips that these seeds stand for."""
+    return seeded_noise(family.latent_shape(size), seeds, family.device)
 
 
 def guided(
@@ -218,12 +208,7 @@ def guided(
     size: ClipSize,
 ) -> Tensor:
     """Classifier-free guidance (Ho & Salimans, arXiv 2207.12598); one pass where `empty` is None."""
-    if empty is None:
-        return family.predict(latents, timestep.expand(len(latents)), condition, size)
-    both = TextCondition.cat([empty, condition])
-    prediction = family.predict(torch.cat([latents] * 2), timestep.expand(2 * len(latents)), both, size)
-    without, with_prompt = prediction.chunk(2)
-    return without + guidance_scale * (with_prompt - without)
+    return guided_prediction(partial(family.predict, size=size), latents, timestep, condition, empty, guidance_scale)
 
 
 def load_model(source: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None) -> T2VModel:
