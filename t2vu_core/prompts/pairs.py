@@ -60,6 +60,11 @@ def bare(concept: str) -> str:
     return lowered.removesuffix(" style")
 
 
+def without_spaces(name: str) -> bool:
+    """Whether the name is in a language that sets no spaces between words."""
+    return any(ord(letter) >= FIRST_CJK for letter in name)
+
+
 def mentions(name: str) -> re.Pattern[str]:
     """Finds a name where a text says it: in any case, whatever the space between its words, in the plural or with an 's.
 
@@ -67,7 +72,7 @@ def mentions(name: str) -> re.Pattern[str]:
     """
     words = r"\s+".join(re.escape(word) for word in name.split())
     possessive = "(?P<possessive>'s)"
-    if any(ord(letter) >= FIRST_CJK for letter in name):
+    if without_spaces(name):
         return re.compile(f"{words}{possessive}?", re.IGNORECASE)
     return re.compile(rf"(?<!\w){words}(?:e?s|{possessive})?(?!\w)", re.IGNORECASE)
 
@@ -77,7 +82,7 @@ def says(text: str, names: Sequence[str]) -> bool:
 
     Where in a text a name stands is what `mentions` finds.
     """
-    return any(f" {bare(name)}" in f" {text.lower()} " for name in names)
+    return any(("" if without_spaces(name) else " ") + bare(name) in f" {text.lower()} " for name in names)
 
 
 def tidy(text: str) -> str:

@@ -138,7 +138,8 @@ def clean_concept(concept: str) -> str:
 def concept_names(concept: str, prompts: PromptSet, synonyms: Sequence[str] = ()) -> tuple[str, ...]:
     """The concept, the user's other names for it, and those that the prompt set knows."""
     known = next((others for name, others in prompts.names.items() if bare(name) == bare(concept)), ())
-    return tuple(dict.fromkeys([concept, *synonyms, *known]))
+    said = (" ".join(synonym.split()) for synonym in synonyms)
+    return tuple(dict.fromkeys([concept, *filter(None, said), *known]))
 
 
 def _template_pairs(

@@ -61,6 +61,15 @@ def test_synonyms_are_erased_too() -> None:
     assert "a ghost" in prompts
 
 
+def test_a_blank_synonym_is_none() -> None:
+    assert plan("ghost", synonyms=["", "  "]).names == plan("ghost").names
+
+
+def test_a_name_in_a_language_without_spaces_is_found_in_a_sentence() -> None:
+    assert says("一只幽灵在飞", ["幽灵"])
+    assert not says("一只猫在飞", ["幽灵"])
+
+
 def test_the_users_own_prompts_come_first_and_get_a_neutral_form() -> None:
     pair = plan("ghost", concept_prompts=["the ghost waves at night"]).pairs[0]
     assert (pair.prompt, pair.neutral) == ("the ghost waves at night", "something waves at night")
