@@ -150,9 +150,9 @@ def test_a_folder_with_its_own_code_never_runs_it(tiny: TinyModel, tmp_path: Pat
     folder = tmp_path / "copy"
     shutil.copytree(tiny.folder, folder)
     index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps({**index, "transformer": ["evil", "Transformer"]}))
-    (folder / "transformer" / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(UserError, match=r"its own code \(transformer/evil.py\)"):
+    (folder / "model_index.json").write_text(json.dumps({**index, "transformer": ["shipped", "Transformer"]}))
+    (folder / "transformer" / "shipped.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(UserError, match=r"its own code \(transformer/shipped.py\)"):
         load_model(folder)
     assert not (tmp_path / "ran").exists()
 
