@@ -136,8 +136,14 @@ def clean_concept(concept: str) -> str:
 
 
 def concept_names(concept: str, prompts: PromptSet, synonyms: Sequence[str] = ()) -> tuple[str, ...]:
-    """The concept, the user's other names for it, and those that the prompt set knows."""
-    known = next((others for name, others in prompts.names.items() if bare(name) == bare(concept)), ())
+    """The concept, the user's other names for it, and those that the prompt set knows.
+
+    A name with more words is one of the concept's kind: who erases "sketch style" erases "pencil sketch style".
+    """
+    known: list[str] = []
+    for name, others in prompts.names.items():
+        if concept_kind(name) == concept_kind(concept) and set(bare(concept).split()) <= set(bare(name).split()):
+            known += others if bare(name) == bare(concept) else (name, *others)
     said = (" ".join(synonym.split()) for synonym in synonyms)
     return tuple(dict.fromkeys([concept, *filter(None, said), *known]))
 

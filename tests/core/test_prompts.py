@@ -13,7 +13,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.miniature import captions
 from t2vu_core.prompts.grammar import grammar_pairs
 from t2vu_core.prompts.pairs import mentions, says
-from t2vu_core.prompts.plan import PromptSet, concept_kind, plan_prompts, prompt_set_for, with_article
+from t2vu_core.prompts.plan import PromptSet, concept_kind, concept_names, plan_prompts, prompt_set_for, with_article
 from t2vu_core.training.two_subjects import two_subject_pairs
 
 
@@ -98,6 +98,14 @@ def test_names_that_a_prompt_set_knows_are_erased_with_the_concept() -> None:
     manners = plan_prompts("noir style", prompts, num_pairs=9, num_preserve=1, seed=0)
     assert "a phantom here" in [pair.prompt for pair in things.pairs]
     assert "seen in grayscale" in [pair.prompt for pair in manners.pairs]
+
+
+def test_a_name_with_more_words_is_erased_with_the_concept_and_one_with_fewer_is_not() -> None:
+    names = {"in pencil sketch style": ("as a line drawing",), "truck": ("a lorry",)}
+    prompts = PromptSet(("{} here",), ("seen {}",), ("a dog",), names)
+    assert concept_names("sketch style", prompts) == ("sketch style", "in pencil sketch style", "as a line drawing")
+    assert concept_names("fire truck", prompts) == ("fire truck",)
+    assert concept_names("sketch", prompts) == ("sketch",), "a thing is no style"
 
 
 CONCEPTS = ["ghost", "an explicit scene", "Barack Obama", "guns", "in the style of Van Gogh", "pixel art style", "dog"]
