@@ -56,20 +56,6 @@ def apply_erasures(model: T2VModel, options: argparse.Namespace) -> T2VModel:
     return model
 
 
-def log_folder_of(options: argparse.Namespace) -> Path | None:
-    """The folder of `--log`, None without one; UserError where `--resume` and what lies there do not agree."""
-    if options.log is None:
-        if options.resume:
-            raise UserError("--resume needs --log DIR, the folder that keeps the state.")
-        return None
-    state = Path(options.log) / "state.safetensors"
-    if options.resume and not state.is_file():
-        raise UserError(f"There is no state to resume in {options.log}.")
-    if state.is_file() and not options.resume:
-        raise UserError(f"{options.log} holds the state of a training; add --resume to go on, or name another folder.")
-    return Path(options.log)
-
-
 def parse_options(pairs: list[str]) -> dict[str, int | float | str]:
     """`["eta=3", "augmentation=grammar", ...]` -> settings, as numbers or true and false where they are."""
     settings: dict[str, int | float | str] = {}

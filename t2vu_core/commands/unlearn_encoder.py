@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,16 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from t2vu_core.commands.options import (
-    DTYPES,
-    add_model,
-    kept_on_interrupt,
-    log_folder_of,
-    open_model,
-    parse_options,
-    read_prompts,
-    training_bar,
-)
-from t2vu_core.erasure import check_writable
+from t2vu_core.commands.options import DTYPES, kept_on_interrupt, open_model, training_bar
+from t2vu_core.commands.training import STOPPED, TrainingFiles, add_training, settings_of, told
 from t2vu_core.errors import UserError
 from t2vu_core.image_model import ImageModel, load_image_model
 from t2vu_core.miniature.bundled import image_model_of
 from t2vu_core.model import T2VModel
 from t2vu_core.objectives.few_shot import OBJECTIVES
-from t2vu_core.recipes import PRESETS, FewShotRecipe
-from t2vu_core.training.few_shot import STOPPED, unlearn_encoder
+from t2vu_core.recipes import FewShotRecipe
+from t2vu_core.training.few_shot import STOPPED as ENDED_EARLY
+from t2vu_core.training.few_shot import unlearn_encoder
 
 HELP = "make a model's text encoder forget a concept, from a few images"
 NONE = "none"
@@ -38,51 +29,32 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Models, concept, shots, recipe and output."""
-    add_model(parser)
+    add_training(parser, FewShotRecipe, log="keep the state here, so that a stopped training can be resumed")
     parser.add_argument(
         "--image-model", metavar="I",
         help="an image model that shares the text encoder (default: the bundled partner of a bundled model); none: the model "
         "itself is trained through, on single frames",
     )  # fmt: skip
-    parser.add_argument("--concept", required=True, action="append", metavar="C",
-                        help='what is to go, in words: "ghost", "in noir style"; may be given again')  # fmt: skip
-    parser.add_argument("--out", required=True, metavar="F", help="the erasure file to write (.safetensors)")
     parser.add_argument("--images", metavar="DIR", help="a folder of images of the concept; without it they are generated")
     parser.add_argument("--shots", type=int, metavar="N", help="how many images are generated")
     parser.add_argument("--objective", choices=OBJECTIVES, help="what the encoder is trained for")
-    parser.add_argument("--preset", choices=PRESETS, default="balanced")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--synonym", action="append", default=[], help="another name of the concept; may be given again")
-    parser.add_argument("--concept-prompts", metavar="FILE", help="prompts that say the concept, one a line")
-    parser.add_argument("--preserve-prompts", metavar="FILE", help="prompts that must keep working, one a line")
-    parser.add_argument("--log", metavar="DIR", help="keep the state here, so that a stopped training can be resumed")
-    parser.add_argument("--resume", action="store_true", help="go on with the state in --log")
-    parser.add_argument(
-        "--method-option", action="append", default=[], metavar="KEY=VALUE",
-        help=f"change a setting of the recipe: {', '.join(option.name for option in dataclasses.fields(FewShotRecipe))}",
-    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train and write the unlearned encoder."""
     named = {"shots": options.shots, "objective": options.objective}
-    changes = {**parse_options(options.method_option), **{key: value for key, value in named.items() if value is not None}}
-    recipe = FewShotRecipe.preset(options.preset, **{"seed": options.seed, **changes})
-    out = Path(options.out)
-    if out.is_dir():
-        raise UserError(f"{out} is a folder; name the file to write, for example {out / 'ghost.safetensors'}.")
-    check_writable(out)
-    log_folder = log_folder_of(options)
-    prompts = {name: read_prompts(getattr(options, name)) for name in ("concept_prompts", "preserve_prompts")}
+    settings = {**settings_of(options), **{key: value for key, value in named.items() if value is not None}}
+    recipe, files = FewShotRecipe.preset(options.preset, **settings), TrainingFiles.of(options)
     images = None if options.images is None else read_images(Path(options.images))
     model = open_model(options)
     with training_bar() as bar, kept_on_interrupt(bar) as on_progress:
         erasure = unlearn_encoder(
             model, options.concept, recipe, image_model=_image_model(options, model), images=images, synonyms=options.synonym,
-            log_folder=log_folder, on_progress=on_progress, **prompts,
+            concept_prompts=files.concept_prompts, preserve_prompts=files.preserve_prompts,
+            log_folder=files.log_folder, on_progress=on_progress,
         )  # fmt: skip
-    path = erasure.save(out)
-    told = (
+    path = erasure.save(files.out)
+    kept = (
         "seconds", "shot_seconds", "steps", "through", "shots", "remaining", "preserve_moved", "ended", "parameters", "warning",
     )  # fmt: skip
     return {
@@ -91,21 +63,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "concepts": list(erasure.concepts),
         "model": model.name,
         "encoder": erasure.encoder["components"] if erasure.encoder else None,
-        **{key: erasure.training[key] for key in told},
+        **{key: erasure.training[key] for key in kept},
         "scores": None,
     }
 
 
 def show(result: dict[str, Any]) -> str:
-    """What was written; what the denoiser hears is no proof, so it says what to do next."""
-    concepts = ", ".join(map(repr, result["concepts"]))
-    stopped = " It was stopped there; --log and --resume would go on." if result["ended"] == STOPPED else ""
-    lines = [
-        f"{result['out']} ({result['bytes'] / 2**20:.1f} MiB): a text encoder without {concepts}, {result['steps']} steps in "
-        f"{result['seconds']} s, shots {result['shots']}.{stopped}",
-        "It is not measured yet: `t2vu evaluate` says what is gone and what was kept.",
-    ]
-    return "\n".join([*lines, *([f"Warning: {result['warning']}"] if result["warning"] else [])])
+    """What was written."""
+    stopped = STOPPED if result["ended"] == ENDED_EARLY else ""
+    made = (
+        f"a text encoder without {', '.join(map(repr, result['concepts']))}, {result['steps']} steps in {result['seconds']} s"
+    )
+    size = f"{result['bytes'] / 2**20:.1f} MiB"
+    return told(f"{result['out']} ({size}): {made}, shots {result['shots']}.{stopped}", result["warning"])
 
 
 def read_images(folder: Path) -> Tensor:

@@ -362,13 +362,14 @@ def concept_tokens(
     ]
 
 
-def check_visible(tokenizer: Any, concept: str) -> None:
-    """Raise UserError if the tokenizer knows no piece of the concept."""
-    ids = tokenizer(concept, add_special_tokens=False).input_ids
-    known = [i for i in ids if i != tokenizer.unk_token_id]
-    # Markers of a word's start stand alone before a piece that is unknown.
-    if not "".join(tokenizer.convert_ids_to_tokens(known)).strip("\u2581\u0120 "):
-        raise UserError(
-            f"The model's tokenizer cannot read {concept!r}: every piece of it is unknown. "
-            "Describe the concept in words of the language the model was trained on."
-        )
+def check_visible(tokenizer: Any, concepts: Sequence[str]) -> None:
+    """Raise UserError if the tokenizer knows no piece of one of the concepts."""
+    for concept in concepts:
+        ids = tokenizer(concept, add_special_tokens=False).input_ids
+        known = [i for i in ids if i != tokenizer.unk_token_id]
+        # Markers of a word's start stand alone before a piece that is unknown.
+        if not "".join(tokenizer.convert_ids_to_tokens(known)).strip("\u2581\u0120 "):
+            raise UserError(
+                f"The model's tokenizer cannot read {concept!r}: every piece of it is unknown. "
+                "Describe the concept in words of the language the model was trained on."
+            )

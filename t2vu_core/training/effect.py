@@ -48,10 +48,7 @@ def pushed(family: Family, points: Points, erasers: EraserSet, sites: list[Erase
 def effect(family: Family, points: Points, erasers: EraserSet, sites: list[EraserSite], eta: float, concept: str) -> Effect:
     """What is told in the erasure's file, and said aloud."""
     share = pushed(family, points, erasers, sites, eta)
-    said = warning(concept, share)
-    if said:
-        log.warning(said)
-    return {"pushed": None if share is None else round(share, 4), "warning": said}
+    return {"pushed": None if share is None else round(share, 4), "warning": warn(concept, share)}
 
 
 def _predict(family: Family, points: Points, row: Tensor) -> Tensor:
@@ -62,8 +59,16 @@ def _predict(family: Family, points: Points, row: Tensor) -> Tensor:
         return family.predict(latents, concept.timesteps[row].to(device), condition, points.size).cpu()
 
 
-def warning(concept: str, share: float | None) -> str | None:
-    """What must be said of a training that pushed the concept's predictions this far; None where all is well."""
+def warn(concept: str, share: float | None) -> str | None:
+    """Say aloud, and give back, what there is to say of a training that pushed the concept's predictions this far."""
+    said = _warning(concept, share)
+    if said:
+        log.warning(said)
+    return said
+
+
+def _warning(concept: str, share: float | None) -> str | None:
+    """None where all is well."""
     if share is None:
         return f"The model draws the same with {concept!r} as without: it does not know it, and there is nothing to erase."
     if share < NOTHING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,14 +37,12 @@ from t2vu_core.text_encoders import (
     trained_sites,
 )
 from t2vu_core.training.checkpoint import Checkpoint
-from t2vu_core.training.effect import warning
+from t2vu_core.training.effect import warn
 from t2vu_core.training.few_shot_material import Material, collect, few_shot_loss, has_said_enough, measure, pushed
 from t2vu_core.training.loop import StopEarly, train
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
 from t2vu_core.training.shot_models import ImageShots, ShotModel, VideoShots, fitted
-
-log = logging.getLogger(__name__)
 
 METHOD = "few-shot encoder unlearning (arXiv 2407.14209)"
 GONE, STOPPED, WHOLE = "the concept is gone", "stopped", "after its steps"
@@ -76,12 +73,10 @@ def unlearn_encoder(
     a concept that is empty or that the tokenizer cannot read, for images that are none, and for an image model with
     another encoder.
     """
-    recipe = recipe or FewShotRecipe()
-    start = time.monotonic()
+    recipe, start = recipe or FewShotRecipe(), time.monotonic()
     with torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
         plan = plan_encoder(model, concept, recipe, synonyms, concept_prompts, preserve_prompts)
-        for name in plan.concepts:
-            check_visible(shot_model.pipeline.tokenizer, name)
+        check_visible(shot_model.pipeline.tokenizer, plan.concepts)
         sites = trained_sites(shot_model.pipeline, recipe.trained, lambda: shot_model.encode([plan.pairs[0].prompt]))
         facts, weights = _trained_encoder(shot_model, sites)
         if image_model is not None:
@@ -90,13 +85,11 @@ def unlearn_encoder(
         given = None if images is None else hash_tensors([("images", images)])
         checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe(), base.hash, given)
         shots = _shots(shot_model, plan, recipe, images, on_progress)
-        own = None if images is not None else plan.shots_of_pairs(len(shots))
-        material = collect(shot_model, shots, plan.pairs, plan.preserve, recipe, own)
+        shown = None if images is not None else plan.shots_of_pairs(len(shots))
+        material = collect(shot_model, shots, plan.pairs, plan.preserve, recipe, shown)
         shot_seconds = time.monotonic() - start
         tensors, losses, measured = _fit(material, sites, recipe, checkpoint, on_progress)
-        said = warning(", ".join(plan.concepts), measured.pop("pushed"))
-        if said:
-            log.warning(said)
+        said = warn(", ".join(plan.concepts), measured.pop("pushed"))
     return Erasure(
         kind="unlearned_encoder",
         concepts=plan.concepts,

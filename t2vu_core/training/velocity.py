@@ -69,8 +69,7 @@ def erase_velocity(
     with torch.inference_mode(False), model.active() as family:
         clip_size(family, recipe)
         concepts, prompt_set = clean_concepts(concept, synonyms), prompt_set_for(family.folder)
-        for each in concepts:
-            check_visible(family.pipeline.tokenizer, each)
+        check_visible(family.pipeline.tokenizer, concepts)
         names = {each: concept_names(each, prompt_set, synonyms) for each in concepts}
         written = _ask(language_model, family, names, recipe, on_progress) if language_model else {}
         plan = plan_several(

@@ -1,0 +1,42 @@
+"""Short trainings of the tiny models: a recipe of few steps, and the points that it trains on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
+from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.points import Points, encode_prompts, sample_points
+from t2vu_core.training.trajectory_cache import TrajectoryCache
+from t2vu_core.training.workers import Workers
+from tests.core.tiny_models import TinyModel
+
+FEW = {"concept_trajectories": 2, "preserve_trajectories": 2, "trajectory_steps": 2, "steps": 6, "rank": 4, "eta": 20.0}
+
+
+def recipe(**changes: object) -> VelocityRecipe:
+    return VelocityRecipe.preset("quick", **{**FEW, **changes})
+
+
+@contextlib.contextmanager
+def small_clips(tiny: TinyModel) -> Iterator[None]:
+    """The architecture's own clip size is made for a GPU: within, it is the tiny one."""
+    import dataclasses
+
+    kind = type(tiny.model.family)
+    own = kind.defaults
+    kind.defaults = property(lambda family: dataclasses.replace(own.fget(family), size=tiny.size))  # type: ignore[method-assign, union-attr]
+    try:
+        yield
+    finally:
+        kind.defaults = own  # type: ignore[method-assign]
+
+
+def points_of(tiny: TinyModel, recipe: VelocityRecipe, concept: str = "ghost") -> Points:
+    family = tiny.model.family
+    prompt_set = prompt_set_for(None)
+    plan = plan_prompts(concept, prompt_set, num_pairs=recipe.concept_trajectories, num_preserve=2, seed=recipe.seed)
+    prompts = encode_prompts(family, plan, prompt_set, recipe)
+    with small_clips(tiny):
+        return sample_points(family, prompts, recipe, masks="all", cache=TrajectoryCache(), on_progress=None, workers=Workers())
