@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", metavar="DIR", help="where a build keeps its stages (default: build/NAME)")
     parser.add_argument("--minutes", type=float, metavar="M", help="build: minutes of training of the denoiser or image model")
     parser.add_argument("--further", type=float, metavar="M", help="build: train the installed miniature for M more minutes")
+    parser.add_argument(
+        "--favour", nargs="+", default=[], metavar="C", help="build: subjects that --further draws twice as often"
+    )
     parser.add_argument("--without", metavar="C", help="build: a miniature that never knew the subject or style C, into --out")
     parser.add_argument("--out", metavar="DIR", help="build: the folder of the model that --without trains")
     parser.add_argument("--clips", type=int, default=150, help="check: clips per register")
@@ -50,7 +53,7 @@ def _build(options: argparse.Namespace) -> dict[str, Any]:
     if options.without is not None:
         return {"model": str(build_without(options.without, work, plan, Path(options.out))), "without": options.without}
     if options.further is not None:
-        train_further(work, plan, minutes=options.further)
+        train_further(work, plan, minutes=options.further, favour=options.favour)
         return {"installed": str(WEIGHTS)}
     build(work, plan)
     export(work, plan)
@@ -62,6 +65,8 @@ def _check_build(options: argparse.Namespace) -> None:
         raise UserError("--without needs --out, the folder of that model, and --out needs --without.")
     if options.without is not None and options.further is not None:
         raise UserError("--without trains a model of its own from the start; leave --further out, or give more --minutes.")
+    if options.favour and options.further is None:
+        raise UserError("--favour says what --further shows more often; name its minutes with --further.")
     if options.name == UNET_NAME and options.without is not None:
         raise UserError("--without is for the first miniature.")
     if options.name == UNET_NAME and options.further is not None:

@@ -10,7 +10,7 @@ import json
 import logging
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,18 +114,30 @@ def export(work: Path, plan: BuildPlan, out: Path = WEIGHTS) -> None:
 
 
 def train_further(
-    work: Path, plan: BuildPlan, *, minutes: float, out: Path = WEIGHTS, two_subjects: float = 0.4, peak: float = 0.3
+    work: Path,
+    plan: BuildPlan,
+    *,
+    minutes: float,
+    out: Path = WEIGHTS,
+    two_subjects: float = 0.2,
+    favour: Sequence[str] = (),
+    peak: float = 0.4,
 ) -> None:
     """Go on with the denoiser and text encoder that lie in `out`, on new clips.
 
-    `two_subjects` is the share of clips with two, `peak` scales the learning rates of a first training. The weights in
-    `out` are replaced at the end; the record of the build says how often this was done.
+    `two_subjects` is the share of clips with two, the subjects in `favour` come twice as often, `peak` scales the
+    learning rates of a first training. The weights in `out` are replaced at the end; the record of the build says how
+    often this was done. Raises UserError for a name in `favour` that is no subject.
     """
+    if unknown := sorted(set(favour) - set(world.SUBJECTS)):
+        raise UserError(f"The miniature's world has no subject {unknown[0]!r}; it has {', '.join(world.SUBJECTS)}.")
     facts = json.loads((out / NAME / "build.json").read_text(encoding="utf-8"))
     rounds = facts.get("further_minutes", [])
     seed = plan.seed + 1000 * (len(rounds) + 1)
     pipeline = CogVideoXPipeline.from_pretrained(out / NAME, dtype=torch.float32)
-    clips = encode_clips(pipeline.vae.eval(), plan.num_clips, seed=seed, two_subjects=two_subjects, keep_scale=True)
+    clips = encode_clips(
+        pipeline.vae.eval(), plan.num_clips, seed=seed, two_subjects=two_subjects, keep_scale=True, favour=favour
+    )
     for part in (pipeline.transformer, pipeline.text_encoder):
         part.train().requires_grad_(True)
     train_denoiser(
@@ -133,6 +145,8 @@ def train_further(
         on_interval=lambda spent: pipeline.save_pretrained(work / f"further_{spent:.0f}"),
     )  # fmt: skip
     facts["further_minutes"] = [*rounds, minutes]
+    if favour:
+        facts.setdefault("notes", []).append(f"Round {len(rounds) + 1} favoured {' and '.join(favour)}.")
     with new_folder(out / NAME) as folder:
         shutil.copytree(out / NAME, folder, dirs_exist_ok=True)
         pipeline.to(dtype=torch.float16).save_pretrained(folder)

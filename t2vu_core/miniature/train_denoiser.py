@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -48,13 +48,14 @@ def encode_clips(
     two_subjects: float = 0.25,
     keep_scale: bool = False,
     without: str | None = None,
+    favour: Sequence[str] = (),
 ) -> EncodedClips:
-    """Render and encode clips, none of them with the concept `without`.
+    """Render and encode clips, none of them with the concept `without`, the subjects in `favour` more often.
 
     Sets the VAE's `scaling_factor` so that latents have unit variance, or keeps it.
     """
     generator = torch.Generator().manual_seed(seed)
-    labels = sample_labels_without(without, count, generator, two_subjects=two_subjects)
+    labels = sample_labels_without(without, count, generator, two_subjects=two_subjects, favour=favour)
     parts, coverages = [], []
     for rows in labels.split(64):
         clips, coverage = render_with_coverage(rows, generator)

@@ -44,6 +44,18 @@ def test_a_miniature_that_is_trained_further_keeps_its_vae_and_says_how_long(tmp
     assert not [path for path in (tmp_path / NAME).rglob("*.json") if str(tmp_path) in path.read_text(encoding="utf-8")]
 
 
+def test_who_favours_a_subject_sees_it_twice_as_often() -> None:
+    drawn = sample_labels(6000, torch.Generator().manual_seed(0), two_subjects=0.0, empty=0.0, favour=("ghost",))[:, 0]
+    counts = torch.bincount(drawn, minlength=len(SUBJECTS)).float()
+    others = counts[torch.arange(len(SUBJECTS)) != GHOST].mean()
+    assert 1.8 < counts[GHOST] / others < 2.2
+
+
+def test_a_favoured_name_that_the_world_does_not_have_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no subject 'unicorn'; it has ghost"):
+        train_further(tmp_path, LITTLE, minutes=1, out=tmp_path / "nothing", favour=("unicorn",))
+
+
 def test_an_export_that_cannot_read_its_parts_leaves_what_is_installed(tmp_path: Path) -> None:
     work, out = tmp_path / "work", tmp_path / "out"
     for part in ("pipeline", "image/vae"):
@@ -149,6 +161,7 @@ def test_a_model_without_a_concept_is_refused_where_it_would_replace_another(tmp
         (["--without", "ghost"], "--without needs --out"),
         (["--out", "somewhere"], "--out needs --without"),
         (["--without", "ghost", "--out", "x", "--further", "1"], "leave --further out"),
+        (["--favour", "ghost"], "name its minutes with --further"),
         (["--without", "ghost", "--out", "x", "--name", "miniature-unet"], "--without is for the first miniature"),
     ],
 )
