@@ -30,6 +30,7 @@ from t2vu_core.model import T2VModel, load_model
 from t2vu_core.recipes import PRESETS, VelocityRecipe
 from t2vu_core.training.checkpoint import fingerprint_of
 
+RESULTS = Path(__file__).parent / "results"
 REFERENCE = "reference"
 """The row without a change, against which the others are compared."""
 
@@ -105,6 +106,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         # Where a change is the preset's own value, its row is the reference's.
         board["rows"].append({**finished(path, make), "method": name, "settings": dict(CHANGES[name].settings)})
         _write(board, out)
+    if options.save:
+        _save(board, RESULTS)
     return board
 
 
@@ -146,9 +149,14 @@ def _cells(names: list[str], options: argparse.Namespace) -> Iterator[Cell]:
 
 
 def _write(board: Mapping[str, Any], out: Path) -> None:
-    for name, text in (("ablations.json", json.dumps(board, indent=1)), ("ablations.md", document(board))):
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+    _save(board, out)
+    with atomic_path(out / "ablations.md") as temporary:
+        temporary.write_text(document(board) + "\n", encoding="utf-8")
+
+
+def _save(board: Mapping[str, Any], folder: Path) -> None:
+    with atomic_path(folder / "ablations.json") as temporary:
+        temporary.write_text(json.dumps(board, indent=1) + "\n", encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -168,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--probe", action="store_true", help="also try to bring the concept back")
     parser.add_argument("--minutes", type=float, default=math.inf, help="start no new row after so long")
     parser.add_argument("--out", default="ablations", help="a folder for rows, clips, ablations.json and ablations.md")
+    parser.add_argument("--save", action="store_true", help="also write the results into benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     return parser
 

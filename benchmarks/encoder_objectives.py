@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"encoder_objectives: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(board, indent=1) if options.json else document(board, _titles()))
+    print(json.dumps(board, indent=1) if options.json else document(board, titles()))
     return 0
 
 
@@ -80,13 +80,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def write(board: Mapping[str, Any], path: Path) -> None:
     """`path`.json, `path`.md and `path`.png, each whole."""
-    for ending, text in ((".json", json.dumps(board, indent=1)), (".md", document(board, _titles()))):
+    for ending, text in ((".json", json.dumps(board, indent=1)), (".md", document(board, titles()))):
         with atomic_path(path.with_name(path.name + ending)) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
-    picture(board["rows"], path.with_name(f"{path.name}.png"), _titles())
+    picture(board["rows"], path.with_name(f"{path.name}.png"), titles())
 
 
-def _titles() -> dict[str, str]:
+def titles() -> dict[str, str]:
+    """How every row is called."""
     return {name: title for name, (title, _) in ROWS.items()}
 
 

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"encoder_transfer: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(board, indent=1) if options.json else table(board["rows"]))
+    print(json.dumps(board, indent=1) if options.json else document(board))
     for text in board["diverged"]:
         print(f"encoder_transfer: {text}", file=sys.stderr)
     return 1 if board["diverged"] else 0
@@ -109,6 +109,15 @@ def _judge(bench: Bench, image_model: ImageModel, cases: Sequence[Case]) -> list
         judgements = bench.detector.judge(images[:, None], sorted({name for name in names if name}))
         shown += [bool(name and each.shown[name]) for name, each in zip(names, judgements, strict=True)]
     return shown
+
+
+def document(board: Mapping[str, Any]) -> str:
+    """The table under a line that says what was measured."""
+    head = (
+        f"On {board['model']} ({board['base_hash'][:12]}), trained through {board['through']}; {board['clips_a_register']} "
+        f"clips or images a register and {board['kept_clips']} of other concepts. `python -m benchmarks.encoder_transfer` prints it."
+    )
+    return f"{head}\n\n{table(board['rows'])}"
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""What velocity erasing is to reach on the miniature, and what a scoreboard measured: `python -m benchmarks.goals scoreboard`.
+"""What our methods are to reach on the miniature, and what a scoreboard measured: `python -m benchmarks.goals scoreboard`.
 
 Each number is the mean over concepts (seeds of one concept first), beside the unerased model's. Measure with
 `python -m benchmarks.scoreboard --probe --methods base,velocity --concepts A,B,...`, eight concepts or more. It reads the
@@ -48,7 +48,7 @@ class Goal:
         return f"{100 * value:.1f} %" if self.unit == "%" else f"{value:.0f} {self.unit}"
 
 
-GOALS = (
+VELOCITY = (
     Goal("erased_terse", "still shown, short prompts", most=0.02),
     Goal("erased_synonym", "still shown, other names", most=0.03),
     Goal("erased_refined", "still shown, refined prompts", most=0.03),
@@ -58,6 +58,19 @@ GOALS = (
     Goal("probe", "brought back by PROBE", most=0.10),
     Goal("train_seconds", "training", most=120.0, unit="s"),
 )
+ENCODER = (
+    Goal("erased_terse", "still shown, short prompts", most=0.05),
+    Goal("erased_synonym", "still shown, other names", most=0.08),
+    Goal("erased_refined", "still shown, refined prompts", most=0.08),
+    Goal("kept", "other concepts, of the unerased model's", least=0.95),
+    Goal("attributes", "other attributes of the same prompt", least=0.90),
+    Goal("train_seconds", "training with its shots", most=30.0, unit="s"),
+)
+
+
+def goals_of(method: str) -> Sequence[Goal]:
+    """Few-shot unlearning of the encoder has goals of its own; every other method is held against velocity erasing's."""
+    return ENCODER if method == "encoder" else VELOCITY
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,7 +106,7 @@ def compared(rows: Sequence[Row], method: str) -> dict[str, Any]:
         raise UserError(f"The board has no row of {method!r}; it has {names or 'none at all'}.")
     concepts = list(dict.fromkeys(row["concept"] for row in own))
     base = [row for row in rows if row["method"] == "base" and row["concept"] in concepts]
-    goals = [{"goal": goal.key, **measured(goal, own), "base": mean(by_concept(goal, base))} for goal in GOALS]
+    goals = [{"goal": goal.key, **measured(goal, own), "base": mean(by_concept(goal, base))} for goal in goals_of(method)]
     return {"method": method, "concepts": concepts, "runs": len(own), "goals": goals}
 
 
@@ -144,7 +157,7 @@ def table(found: Mapping[str, Any]) -> str:
         "| | goal | measured (95 %) | worst concept | base | met |",
         f"|{'---|' * 6}",
     ]
-    for goal, row in zip(GOALS, found["goals"], strict=True):
+    for goal, row in zip(goals_of(found["method"]), found["goals"], strict=True):
         cell = goal.say(row["mean"])
         if row["interval"]:
             low, high = row["interval"]

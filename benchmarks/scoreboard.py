@@ -3,7 +3,7 @@
 Resumable, and made in parts: a finished row is kept in the folder, and every call adds its rows to scoreboard.json, the
 table and the picture there. A row counts as long as the model's weights, the method's settings and the meter's are the
 same. Clips of the base, and attacks on it, are made once for all methods. How long a row takes is said before it. One that
-fails is left out, and the exit code is 1. `benchmarks.scoreboard_readme` puts the table into README.
+fails is left out, and the exit code is 1. `--save` puts the JSON and the picture into benchmarks/results.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from t2vu_core.model import T2VModel, load_model
 from t2vu_core.recipes import PRESETS
 from t2vu_core.training.checkpoint import fingerprint_of
 
+RESULTS = Path(__file__).parent / "results"
 Cell = tuple[str, str, int]
 # Rows of another format are made anew.
 ROW_FORMAT = 2
@@ -86,6 +87,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         board["failed"] += [failure] if failure else []
         board["rows"] = collect(out, key)
         write(board, out)
+    if options.save:
+        save(board, RESULTS)
     return write(board, out)
 
 
@@ -119,15 +122,21 @@ def collect(out: Path, key: Callable[..., str]) -> list[dict[str, Any]]:
 
 def write(board: dict[str, Any], out: Path) -> dict[str, Any]:
     """scoreboard.json, scoreboard.md and scoreboard.png, each whole; gives the board back."""
-    rows = board["rows"]
+    save(board, out)
+    with atomic_path(out / "scoreboard.md") as temporary:
+        temporary.write_text(markdown(board["rows"]) + "\n", encoding="utf-8")
+    return board
+
+
+def save(board: Mapping[str, Any], folder: Path) -> None:
+    """scoreboard.json, and scoreboard.png where there are rows."""
     # Why rows failed is for who called: it may name folders of the machine, and the file is kept.
     kept = {name: value for name, value in board.items() if name != "failed"}
-    for name, text in (("scoreboard.json", json.dumps(kept, indent=1)), ("scoreboard.md", markdown(rows))):
-        with atomic_path(out / name) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
-    if rows:
-        picture(rows, out / "scoreboard.png")
-    return board
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / "scoreboard.json") as temporary:
+        temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    if board["rows"]:
+        picture(board["rows"], folder / "scoreboard.png")
 
 
 def _head(model: T2VModel, settings: EvaluationSettings, options: argparse.Namespace) -> dict[str, Any]:
@@ -263,6 +272,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--minutes", type=float, metavar="M", help="start no further row after M minutes; call again to go on")
     parser.add_argument("--out", default="scoreboard", help="a folder for rows, clips, the table and the picture")
+    parser.add_argument("--save", action="store_true", help="also write the results into benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     return parser
 

@@ -57,6 +57,21 @@ def markdown(rows: Sequence[dict[str, Any]], methods: Mapping[str, Method] = MET
     return "\n".join([*lines, "", *(f"- {line}" for line in against if line)]).rstrip()
 
 
+def document(board: Mapping[str, Any]) -> str:
+    """The table under a line that says what was measured."""
+    meter, machine, training = board["meter"], board["machine"], board["training"]
+    concepts = ", ".join(dict.fromkeys(row["concept"] for row in board["rows"]))
+    clips = f"{meter['per_register'] * meter['rounds']} clips of each register and {meter['kept'] * meter['rounds']} of others"
+    cut = training["cut_to_steps"]
+    trial = "" if cut is None else f" A trial: every training was cut to {cut} steps."
+    head = (
+        f"On {board['model']} ({board['base_hash'][:12]}), against {concepts}; {clips} a training, ours with the preset "
+        f"{training['preset']}; seconds on {machine['cores']} cores ({machine['processor']}, torch {machine['torch']}). "
+        f"In brackets 95 % intervals; they count clips, and say nothing of how trainings differ.{trial}"
+    )
+    return f"{head}\n\n{markdown(board['rows'])}"
+
+
 def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Method] = METHODS) -> Path:
     """Still shown against kept, one point a method with its intervals; the best place is the upper left corner."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import scoreboard, scoreboard_readme
+from benchmarks import scoreboard
 from benchmarks.methods import METHODS, _never_advancing, esd, methods, public_port
 from benchmarks.scoreboard_table import markdown, picture, pooled
-from t2vu_core.errors import UserError
 from t2vu_core.evaluation.clip_store import weights_hash
 from tests.core.tiny_models import TINY_MODELS
 
@@ -154,34 +153,3 @@ def test_wrong_input_of_the_board_is_one_sentence(
 ) -> None:
     assert board(tmp_path, *arguments) == 2
     assert says in capsys.readouterr().err
-
-
-def test_readmes_table_is_what_the_kept_board_says() -> None:
-    assert scoreboard_readme.main(["--check"]) == 0
-
-
-def test_the_table_is_written_between_the_markers_and_nowhere_else(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{scoreboard_readme.BEGIN}\nold\n{scoreboard_readme.END}\nafter\n", encoding="utf-8")
-    made, kept = tmp_path / "made", tmp_path / "kept"
-    made.mkdir()
-    meter, machine = {"per_register": 16, "kept": 60, "rounds": 1}, {"cores": 2, "processor": "x", "torch": "2"}
-    rows = [row("base", [True] * 4, concept="ghost"), row("velocity", [False] * 4, concept="ghost")]
-    training = {"preset": "quick", "cut_to_steps": 3}
-    head = {"model": "miniature", "base_hash": "0" * 64, "meter": meter, "machine": machine, "training": training}
-    text = json.dumps({**head, "rows": rows})
-    (made / "scoreboard.json").write_text(text, encoding="utf-8")
-    where = ["--results", str(kept), "--readme", str(readme)]
-    assert scoreboard_readme.main([*where, "--check"]) == 1
-    assert scoreboard_readme.main([str(made), *where]) == 0
-    written = readme.read_text(encoding="utf-8")
-    assert written.startswith("before\n")
-    assert written.endswith("after\n")
-    assert "old" not in written
-    assert "| velocity (ours) |" in written
-    assert "against ghost" in written
-    assert "A trial: every training was cut to 3 steps." in written
-    assert scoreboard_readme.main([*where, "--check"]) == 0
-    with pytest.raises(UserError, match="no place for the table"):
-        scoreboard_readme.with_table("no markers", None)
-    assert scoreboard_readme.main([str(tmp_path), *where]) == 2

@@ -1,0 +1,114 @@
+"""Puts what was measured into the documents: `python -m benchmarks.documents`.
+
+Between the marker comments of a table stands what a file in benchmarks/results says, and nothing else. The benchmarks write
+those files where they are called with `--save`. `--check` only says whether the documents still are what the files say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks import ablations, encoder_objectives, encoder_table, encoder_transfer, goals, scoreboard_table, velocity_step
+from t2vu_core.erasure import atomic_path
+from t2vu_core.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+README, MEASURED = Path("README.md"), Path("benchmarks/README.md")
+NOT_MEASURED = "Not measured yet."
+Board = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What stands between the markers of `name` in a document, made from a file of results."""
+
+    name: str
+    document: Path
+    results: str
+    text: Callable[[Board], str]
+
+
+def _goals(method: str, board: Board) -> str:
+    return goals.table(goals.compared(board["rows"], method))
+
+
+def _objectives(board: Board) -> str:
+    drawn = f"![Erased against kept on {board['model']}](results/encoder_objectives-{board['model']}.png)"
+    return f"{encoder_table.document(board, encoder_objectives.titles())}\n\n{drawn}"
+
+
+TABLES = (
+    Table("scoreboard", README, "scoreboard.json", scoreboard_table.document),
+    Table("goals of velocity erasing", MEASURED, "scoreboard.json", partial(_goals, "velocity")),
+    Table("ablations", MEASURED, "ablations.json", ablations.document),
+    Table("a step of velocity erasing", MEASURED, "velocity_step-cpu.json", velocity_step.table),
+    Table("goals of the few-shot encoder", MEASURED, "scoreboard.json", partial(_goals, "encoder")),
+    Table("objectives on miniature", MEASURED, "encoder_objectives-miniature.json", _objectives),
+    Table("objectives on miniature-unet", MEASURED, "encoder_objectives-miniature-unet.json", _objectives),
+    Table("images and video", MEASURED, "encoder_transfer-miniature-unet.json", encoder_transfer.document),
+    Table("seeds", MEASURED, "encoder_spread-miniature.json", lambda board: str(board["spoken"])),
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write all tables, or check them: 0 if the documents hold what the files say."""
+    options = _parser().parse_args(arguments)
+    root = Path(options.root)
+    try:
+        wanted = {path: _up_to_date(root, path) for path in dict.fromkeys(table.document for table in TABLES)}
+    except UserError as error:
+        print(f"documents: {error}", file=sys.stderr)
+        return 2
+    stale = [path for path, text in wanted.items() if (root / path).read_text(encoding="utf-8") != text]
+    for path in stale:
+        if options.check:
+            print(
+                f"documents: {path} is not what the results say; `python -m benchmarks.documents` writes it.", file=sys.stderr
+            )
+            continue
+        with atomic_path(root / path) as temporary:
+            temporary.write_text(wanted[path], encoding="utf-8")
+    return 1 if stale and options.check else 0
+
+
+def with_tables(text: str, tables: Mapping[str, str]) -> str:
+    """The text with each table between its markers; UserError where they are missing."""
+    for name, table in tables.items():
+        begin, end = (f"<!-- {name}: {edge} -->" for edge in ("begin", "end"))
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise UserError(f"The document has no place for a table: it needs the lines {begin} and {end}.")
+        text = f"{before}{begin}\n{table}\n{end}{after}"
+    return text
+
+
+def _up_to_date(root: Path, document: Path) -> str:
+    tables = {table.name: _text(table, root / "benchmarks" / "results") for table in TABLES if table.document == document}
+    return with_tables((root / document).read_text(encoding="utf-8"), tables)
+
+
+def _text(table: Table, results: Path) -> str:
+    path = results / table.results
+    if not path.is_file():
+        return NOT_MEASURED
+    board = json.loads(path.read_text(encoding="utf-8"))
+    return table.text(board) if board.get("rows") else NOT_MEASURED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="documents", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--root", default=str(ROOT), help="the folder of the documents and of benchmarks/results")
+    parser.add_argument("--check", action="store_true", help="change nothing; the exit code is 1 where a table is another")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

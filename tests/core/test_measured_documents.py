@@ -1,0 +1,63 @@
+"""The documents' tables: made from the files of results, between their markers, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks import documents
+
+RESULTS = documents.ROOT / "benchmarks" / "results"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A copy of the documents and of what they are made from."""
+    shutil.copytree(RESULTS, tmp_path / "benchmarks" / "results")
+    for path in (documents.README, documents.MEASURED):
+        shutil.copyfile(documents.ROOT / path, tmp_path / path)
+    return tmp_path
+
+
+def test_the_documents_say_what_the_results_say() -> None:
+    assert documents.main(["--check"]) == 0
+
+
+def test_every_file_of_results_stands_in_a_document() -> None:
+    shown = {table.results for table in documents.TABLES}
+    assert {path.name for path in RESULTS.glob("*.json")} <= shown
+
+
+def test_another_result_changes_its_table_and_nothing_else(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = root / "benchmarks" / "results" / "scoreboard.json"
+    board = json.loads(path.read_text(encoding="utf-8"))
+    board["rows"] = [row for row in board["rows"] if row["method"] in ("base", "velocity", "encoder")]
+    board["training"]["cut_to_steps"] = 3
+    path.write_text(json.dumps(board), encoding="utf-8")
+    assert documents.main(["--root", str(root), "--check"]) == 1
+    assert "README.md is not what the results say" in capsys.readouterr().err
+    before = (root / "README.md").read_text(encoding="utf-8")
+    assert documents.main(["--root", str(root)]) == 0
+    after = (root / "README.md").read_text(encoding="utf-8")
+    assert "A trial: every training was cut to 3 steps." in after
+    begin, end = "<!-- scoreboard: begin -->", "<!-- scoreboard: end -->"
+    outside = [text.partition(begin)[0] + text.partition(end)[2] for text in (before, after)]
+    assert outside[0] == outside[1]
+    assert documents.main(["--root", str(root), "--check"]) == 0
+
+
+def test_what_was_not_measured_says_so(root: Path) -> None:
+    (root / "benchmarks" / "results" / "scoreboard.json").unlink()
+    assert documents.main(["--root", str(root)]) == 0
+    text = (root / "README.md").read_text(encoding="utf-8")
+    assert f"<!-- scoreboard: begin -->\n{documents.NOT_MEASURED}\n<!-- scoreboard: end -->" in text
+
+
+def test_a_document_without_a_place_for_its_table_is_left_alone(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "README.md").write_text("no markers", encoding="utf-8")
+    assert documents.main(["--root", str(root)]) == 2
+    assert "no place for a table" in capsys.readouterr().err
+    assert (root / "README.md").read_text(encoding="utf-8") == "no markers"
