@@ -12,8 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from t2vu_core.commands.options import add_erasures, add_model, apply_erasures, open_model
-from t2vu_core.erasure import atomic_path
+from t2vu_core.commands.options import add_erasures, add_guard, add_model, apply_erasures, apply_guard, open_model
+from t2vu_core.erasure import atomic_path, check_writable
 from t2vu_core.evaluation.attacks import ATTACKS
 from t2vu_core.evaluation.cases import load_prompt_set
 from t2vu_core.evaluation.detectors import DETECTORS, open_detector
@@ -21,7 +21,6 @@ from t2vu_core.evaluation.evaluate import evaluate
 from t2vu_core.evaluation.report import write_report
 from t2vu_core.evaluation.settings import PRESETS, EvaluationCallback, EvaluationProgress, EvaluationSettings
 from t2vu_core.evaluation.verdict import text_table
-from t2vu_core.guards import GUARDS, make_guard
 
 HELP = "measure what is erased, what is kept, and what comes back"
 
@@ -33,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--concept", required=True, metavar="C", help='what shall be gone, in words: "ghost"')
     parser.add_argument("--out", required=True, metavar="DIR", help="a folder for the report, the scores and the clips")
     parser.add_argument("--preset", choices=PRESETS, default="quick", help="how much is measured")
-    parser.add_argument("--guard", choices=GUARDS, help="sample under a training-free guard against the concept")
+    add_guard(parser)
     parser.add_argument("--detector", default="miniature", metavar="D", help=f"one of {', '.join(DETECTORS)}")
     parser.add_argument("--prompts", metavar="FILE", help="your own prompts: JSON Lines, or one prompt a line")
     parser.add_argument(
@@ -49,14 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure; write the page and the scores, and put the scores into the erasure file."""
     out = Path(options.out)
+    check_writable(out / "report.html")
     asked = {"num_inference_steps": options.steps, "attack_steps": options.attack_steps}
     settings = EvaluationSettings.of(options.preset, **{name: value for name, value in asked.items() if value is not None})
     detector = open_detector(options.detector)
     prompts = None if options.prompts is None else load_prompt_set(Path(options.prompts), options.concept)
     base = open_model(options)
-    model = apply_erasures(base, options)
-    if options.guard:
-        model = model.with_guard(make_guard(options.guard, [options.concept]))
+    model = apply_guard(apply_erasures(base, options), options, [options.concept])
     with evaluation_bar() as on_progress:
         evaluation = evaluate(
             model,

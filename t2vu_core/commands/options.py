@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError, first_line
+from t2vu_core.guards import GUARDS, make_guard
 from t2vu_core.model import SampleStep, T2VModel, load_model
 from t2vu_core.training.loop import StopEarly
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
@@ -35,6 +36,11 @@ def add_erasures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-other-base", action="store_true", help="apply an erasure trained on other weights")
 
 
+def add_guard(parser: argparse.ArgumentParser) -> None:
+    """`--guard`."""
+    parser.add_argument("--guard", choices=GUARDS, help="sample under a training-free guard against the concept")
+
+
 def open_model(options: argparse.Namespace, source: str | None = None) -> T2VModel:
     """The model that `--model` names, or another one on the same device and in the same number format."""
     device = _usable_device(options.device) if options.device else None
@@ -54,6 +60,11 @@ def apply_erasures(model: T2VModel, options: argparse.Namespace) -> T2VModel:
     for path in options.erasure:
         model = model.with_erasure(Erasure.load(path), options.strength, allow_other_base=options.allow_other_base)
     return model
+
+
+def apply_guard(model: T2VModel, options: argparse.Namespace, concepts: Sequence[str]) -> T2VModel:
+    """The model under the guard of `--guard` against these concepts, or as it is."""
+    return model.with_guard(make_guard(options.guard, concepts)) if options.guard else model
 
 
 def parse_options(pairs: list[str]) -> dict[str, int | float | str]:
@@ -114,6 +125,8 @@ def training_bar() -> Iterator[ProgressCallback]:
         bar.update(progress.step - bar.n)
         if progress.loss is not None:
             bar.set_postfix(loss=f"{progress.loss:.4f}")
+        elif progress.note:
+            bar.set_postfix_str(progress.note)
 
     try:
         yield on_progress

@@ -7,19 +7,31 @@ import time
 from pathlib import Path
 from typing import Any
 
-from t2vu_core.commands.options import add_erasures, add_model, apply_erasures, open_model, sampling_bar
+from t2vu_core.commands.options import (
+    add_erasures,
+    add_guard,
+    add_model,
+    apply_erasures,
+    apply_guard,
+    open_model,
+    sampling_bar,
+)
 from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
 from t2vu_core.video import VIDEO_SUFFIXES, enlarge, save_video
 
-HELP = "generate a clip, with erasures on the model if you name any"
+HELP = "generate a clip, with erasures on the model and under a guard if you name any"
 MAX_FPS = 240
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Model, prompt, size, seed, erasures and output."""
+    """Model, prompt, size, seed, erasures, guard and output."""
     add_model(parser)
     add_erasures(parser)
+    add_guard(parser)
+    parser.add_argument(
+        "--concept", action="append", default=[], metavar="C", help="what the guard keeps out; may be given again"
+    )
     parser.add_argument("--prompt", required=True, help="what the clip shall show")
     parser.add_argument("--negative-prompt", default="", help="what it shall not show")
     parser.add_argument("--seed", type=int, default=0)
@@ -41,8 +53,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--enlarge must be between 1 and 64, not {options.enlarge}.")
     if options.fps is not None and not 1 <= options.fps <= MAX_FPS:
         raise UserError(f"--fps must be between 1 and {MAX_FPS}, not {options.fps}.")
+    if options.concept and not options.guard:
+        raise UserError("--concept says what a guard keeps out: name the guard with --guard, or leave --concept out.")
     check_writable(Path(options.out))
-    model = apply_erasures(open_model(options), options)
+    model = apply_guard(apply_erasures(open_model(options), options), options, options.concept)
     start = time.monotonic()
     with sampling_bar() as on_step:
         clip = model.sample(
@@ -64,6 +78,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "seed": options.seed,
         "erased": [concept for applied in model.erasures for concept in applied.erasure.concepts],
         "strength": options.strength,
+        "guard": None if model.guard is None else model.guard.describe(),
         "num_frames": clip.shape[0],
         "height": clip.shape[2],
         "width": clip.shape[3],

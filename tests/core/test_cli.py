@@ -65,6 +65,22 @@ def test_the_same_seed_samples_the_same_clip(t2vu: Callable, tmp_path: Path) -> 
     assert clips["a"] == clips["b"] != clips["c"]
 
 
+def test_a_guard_keeps_a_concept_out_of_one_clip(t2vu: Callable, tmp_path: Path) -> None:
+    def sample(name: str, *more: object) -> tuple[bytes, dict]:
+        clip = tmp_path / f"{name}.webp"
+        options = ["--prompt", "a red ghost floats", "--steps", 2, "--guidance-scale", 3, "--out", clip, "--json"]
+        code, out, _ = t2vu("sample", *model_options(), *options, *more)
+        assert code == 0
+        return clip.read_bytes(), json.loads(out)
+
+    free, told = sample("free")
+    guarded, said = sample("guarded", "--guard", "negative_prompt", "--concept", "ghost", "--concept", "robot")
+    stock, _ = sample("stock", "--negative-prompt", "ghost, robot")
+    assert told["guard"] is None
+    assert said["guard"] == {"name": "negative_prompt", "concepts": ["ghost", "robot"]}
+    assert guarded == stock != free
+
+
 def test_a_stopped_training_goes_on_with_resume(t2vu: Callable, tmp_path: Path) -> None:
     assert erase(t2vu, tmp_path / "a", "--log", tmp_path / "log")[0] == 0
     code, _, error = erase(t2vu, tmp_path / "a", "--log", tmp_path / "log")
@@ -128,6 +144,10 @@ def test_every_command_has_help(t2vu: Callable, command: str) -> None:
         (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--strength", "strong"], "invalid float"),
         (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--device", "abacus"], "cannot be used"),
         (["sample", "--model", "MODEL", "--prompt", "x", "--out", "/proc/none/a.mp4"], "Cannot write"),
+        (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--guard", "safree"], "guard needs a concept"),
+        (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--concept", "x"], "with --guard"),
+        (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--guard", "magic"], "invalid choice"),
+        (["evaluate", "--model", "MODEL", "--concept", "ghost", "--out", "/proc/none/report"], "Cannot write"),
         (["erase", "--model", "MODEL", "--concept", " ", "--out", "a"], "concept is empty"),
         (["erase", "--model", "MODEL", "--concept", "x", "--out", "."], "is a folder"),
         (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--method-option", "eta=high"], "eta"),
