@@ -115,7 +115,7 @@ def document(board: Mapping[str, Any]) -> str:
     """The table under a line that says what was measured."""
     head = (
         f"On {board['model']} ({board['base_hash'][:12]}), trained through {board['through']}; {board['clips_a_register']} "
-        f"clips or images a register and {board['kept_clips']} of other concepts. `python -m benchmarks.encoder_transfer` prints it."
+        f"clips or images a register and {board['kept_clips']} of other concepts."
     )
     return f"{head}\n\n{table(board['rows'])}"
 

@@ -178,8 +178,7 @@ def train_detector(
     more than one of them does.
     """
     generator = torch.Generator().manual_seed(seed)
-    options = {"distractors": 0.20, "empty": 0.10, "two_subjects": 0.45}
-    labels = sample_labels(10_000, generator, **options)
+    labels = sample_labels(10_000, generator, distractors=0.20, empty=0.10, two_subjects=0.45)
     pool = render(labels, generator).to(torch.bfloat16)
     versions = [pool] if reconstruct is None else [pool, reconstruct(pool)]
     optimizer = torch.optim.AdamW(detector.parameters(), 3e-3, weight_decay=2e-2)
