@@ -207,6 +207,11 @@ def evaluation_folder(concept: str) -> Path:
     return Path(folder_paths.get_output_directory()) / "evaluations" / plain
 
 
+def unfinished_trainings() -> Path:
+    """Where trainings keep their state until they end, so that they go on after a server that died."""
+    return Path(folder_paths.get_output_directory()) / "unfinished_trainings"
+
+
 def new_erasure_file(name: str, *, overwrite: bool) -> Path:
     """Where a new erasure goes, in output/erasures; a number is added to a name that is taken.
 

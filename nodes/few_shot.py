@@ -122,12 +122,13 @@ class FewShotUnlearn(io.ComfyNode):
             images=None if images is None else images.clone().movedim(-1, 1)[:, :3],
             synonyms=lines(synonyms),
             preserve_prompts=lines(preserve_prompts),
+            unfinished_folder=comfy_bridge.unfinished_trainings(),
             on_progress=on_progress,
         )
         left = f"{encoder.training['remaining']:.0%} of the concept is left to the denoiser; sample to see"
         view.progress.say(encoder.training["warning"] or left)
         view.close()
-        return io.NodeOutput(encoder, shown[:, 0].movedim(1, -1).contiguous(), loss_picture(view.losses))
+        return io.NodeOutput(encoder, shown[:, 0].movedim(1, -1).contiguous(), loss_picture(encoder.training["losses"]))
 
 
 def _image_model(choice: str, model: T2VModel) -> ImageModel | None:

@@ -7,35 +7,36 @@ from t2vu_core.training.progress import TrainProgress
 
 from . import comfy_bridge
 
-TRAINING = "training"
 MIN_SECONDS = 2.0
 """A rate is told when it has been seen for so long."""
 
 
 class TrainingView:
-    """A callback that says and reports every step under the node, and keeps the losses for their picture.
+    """A callback that says and reports every step under the node.
 
     ComfyUI's cancel ends a training early and keeps it: the node gives what was trained so far, then the run stops.
     """
 
     def __init__(self, node_id: str | None) -> None:
         self.progress = comfy_bridge.Progress(node_id)
-        self.losses: list[float] = []
         self.cancelled = ""
         """Where the user cancelled, in words; empty where nobody did."""
+        self._trained = ""
+        """How far the training is, in words; empty before its first step."""
         self._stage, self._first, self._began = "", 0, 0.0
 
     def __call__(self, done: TrainProgress) -> None:
         if done.loss is not None:
-            self.losses.append(done.loss)
+            self._trained = f"step {done.step} of {done.total}"
         loss = "" if done.loss is None else f", loss {done.loss:.4f}"
-        self.progress.say(f"{done.stage} {done.step}/{done.total}{loss}{self._time_left(done)}")
+        note = f", {done.note}" if done.note else ""
+        self.progress.say(f"{done.stage} {done.step}/{done.total}{loss}{note}{self._time_left(done)}")
         try:
             self.progress.report(done.step, done.total, done.preview)
         except comfy_bridge.Cancelled:
-            if not (done.stage == TRAINING and self.losses):
+            if not self._trained:
                 raise
-            self.cancelled = f"step {done.step} of {done.total}"
+            self.cancelled = self._trained
             raise StopEarly from None
 
     def close(self) -> None:

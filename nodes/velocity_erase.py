@@ -107,13 +107,14 @@ class VelocityErase(io.ComfyNode):
             concept_prompts=lines(concept_prompts),
             preserve_prompts=lines(preserve_prompts),
             language_model=writer,
+            unfinished_folder=comfy_bridge.unfinished_trainings(),
             on_progress=view,
             on_mask=masked.append,
         )
         if warning := eraser.training["warning"]:
             view.progress.say(warning)
         view.close()
-        return io.NodeOutput(eraser, loss_picture(view.losses), masked[0].movedim(1, -1))
+        return io.NodeOutput(eraser, loss_picture(eraser.training["losses"]), masked[0].movedim(1, -1))
 
 
 def _method_inputs() -> list[io.Input]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,10 @@ from t2vu_core.errors import UserError
 from t2vu_core.model import T2VModel
 
 EXTRA = "extra."
+KEPT = 3
+"""Unfinished trainings whose folders are kept; the one that rested longest goes when another begins."""
+OWN_NAME = 16
+"""Letters of a training's fingerprint that name its own folder."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +39,29 @@ class Checkpoint:
     every: int = 25
     extra: dict[str, Tensor] = field(default_factory=dict)
     """What else a training needs to go on; saved with the state, and filled again by `load`."""
+    passing: bool = False
+    """Whether the folder is this training's own and goes with its end."""
 
     @classmethod
-    def in_folder(cls, folder: Path | None, model: T2VModel, *parts: Any) -> Checkpoint | None:
-        """The state of the training that `model`, with the erasures it carries, and `parts` (JSON values) make."""
-        if folder is None:
-            return None
+    def in_folder(cls, folder: Path | None, model: T2VModel, *parts: Any, unfinished: Path | None = None) -> Checkpoint | None:
+        """The state of the training that `model`, with the erasures it carries, and `parts` (JSON values) make.
+
+        It lies in `folder`, or without one in a folder of its own in `unfinished`; None where both are missing.
+        """
         carried = [[applied.strength, applied.erasure.describe()] for applied in model.erasures]
-        return cls(folder / "state.safetensors", fingerprint_of(*parts, model.base.hash, carried))
+        fingerprint = fingerprint_of(*parts, model.base.hash, carried)
+        if folder is not None:
+            return cls(folder / "state.safetensors", fingerprint)
+        if unfinished is None:
+            return None
+        own = unfinished / fingerprint[:OWN_NAME]
+        _make_room(own)
+        return cls(own / "state.safetensors", fingerprint, passing=True)
+
+    def finish(self) -> None:
+        """The training has ended: nothing goes on from its own folder any more."""
+        if self.passing:
+            shutil.rmtree(self.path.parent, ignore_errors=True)
 
     def save(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
         """Write parameters, moments and losses; the number of losses is the step to go on with."""
@@ -91,6 +111,13 @@ class Checkpoint:
         }
         # Adam counts its steps on the CPU, whatever device the parameters are on.
         return {key: value if key == "step" else value.to(parameter.device) for key, value in moments.items()}
+
+
+def _make_room(folder: Path) -> None:
+    """Remove the folders beside this one that were written longest ago, so that with it there are at most KEPT."""
+    others = [path for path in folder.parent.glob("[0-9a-f]" * OWN_NAME) if path != folder]
+    for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def fingerprint_of(*parts: Any) -> str:

@@ -62,16 +62,17 @@ def unlearn_encoder(
     concept_prompts: Sequence[str] = (),
     preserve_prompts: Sequence[str] = (),
     log_folder: Path | None = None,
+    unfinished_folder: Path | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> Erasure:
     """Train a change of the model's text encoder that makes it forget a concept, or several at once.
 
     `image_model` shares the text encoder with the model and gives the gradient; without it the model does, on
     clips of `recipe.num_frames` frames. `images` (B, 3, H, W) in [0, 1] are the shots; without them they are
-    generated. The models, with the erasures they carry, are frozen and not changed. `log_folder` and
-    `on_progress`, which may raise StopEarly to keep what was trained, are as in `erase_velocity`. Raises UserError for
-    a concept that is empty or that the tokenizer cannot read, for images that are none, and for an image model with
-    another encoder.
+    generated. The models, with the erasures they carry, are frozen and not changed. `log_folder`, `unfinished_folder`
+    and `on_progress`, which may raise StopEarly to keep what was trained, are as in `erase_velocity`. Raises UserError
+    for a concept that is empty or that the tokenizer cannot read, for images that are none, and for an image model
+    with another encoder.
     """
     recipe, start = recipe or FewShotRecipe(), time.monotonic()
     with torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
@@ -83,12 +84,16 @@ def unlearn_encoder(
             check_shared(facts, weights, image_model.name, model.family.pipeline, model.name)
         base = base_of(shot_model.name, weights, facts)
         given = None if images is None else hash_tensors([("images", images)])
-        checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe(), base.hash, given)
+        checkpoint = Checkpoint.in_folder(
+            log_folder, model, recipe.describe(), plan.describe(), base.hash, given, unfinished=unfinished_folder
+        )
         shots = _shots(shot_model, plan, recipe, images, on_progress)
         shown = None if images is not None else plan.shots_of_pairs(len(shots))
         material = collect(shot_model, shots, plan.pairs, plan.preserve, recipe, shown)
         shot_seconds = time.monotonic() - start
         tensors, losses, measured = _fit(material, sites, recipe, checkpoint, on_progress)
+        if checkpoint and measured["ended"] != STOPPED:
+            checkpoint.finish()
         said = warn(", ".join(plan.concepts), measured.pop("pushed"))
     return Erasure(
         kind="unlearned_encoder",

@@ -139,9 +139,11 @@ def sample_points(
     size, conditions = clip_size(family, recipe), prompts.conditions
     names = [name for name in ("concept", "two_subjects", "preserve") if name in conditions]
     total = sum(len(conditions[name]) for name in names)
+    expected = gigabytes(expected_bytes(family, prompts, recipe, masks))
     if workers.first:
-        expected = gigabytes(expected_bytes(family, prompts, recipe, masks))
         log.info("%d trajectories of %d steps: %s %s.", total, recipe.trajectory_steps, expected, cache.place)
+    if on_progress is not None:
+        on_progress = _noting(on_progress, f"{expected} {cache.medium}")
     seed, done = first_seed(recipe), 0
     sampled: dict[str, Trajectories] = {}
     # Preserve prompts keep the seeds that they have without the second subjects.
@@ -210,6 +212,10 @@ def expected_bytes(family: Family, prompts: Prompts, recipe: VelocityRecipe, mas
             values = len(conditions[name]) * (kept_a_step * steps + 1) * math.prod(family.latent_shape(size))
             total += 2 * values + len(_watched(prompts.positions.get(name), masks) or ()) * math.prod(family.token_grid(size))
     return total
+
+
+def _noting(on_progress: ProgressCallback, note: str) -> ProgressCallback:
+    return lambda done: on_progress(dataclasses.replace(done, note=note))
 
 
 def _watched(positions: Positions | None, masks: Masks) -> Positions | None:

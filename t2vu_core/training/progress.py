@@ -18,6 +18,8 @@ class TrainProgress:
     loss: float | None = None
     preview: Callable[[], Tensor] | None = None
     """Clips (B, F, 3, H, W) in [0, 1] of the state so far; costs a decode, so call it seldom."""
+    note: str = ""
+    """What else there is to say of the stage, such as the size of what it makes."""
 
 
 ProgressCallback = Callable[[TrainProgress], None]

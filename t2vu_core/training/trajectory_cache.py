@@ -93,9 +93,14 @@ class TrajectoryCache:
             yield cls(checkpoint.path.parent / own, checkpoint.fingerprint)
 
     @property
-    def place(self) -> str:
+    def medium(self) -> str:
         """In words."""
-        return "in memory" if self.folder is None else f"on disk in {self.folder}"
+        return "in memory" if self.folder is None else "on disk"
+
+    @property
+    def place(self) -> str:
+        """In words, with the folder."""
+        return self.medium if self.folder is None else f"{self.medium} in {self.folder}"
 
     def keep(
         self, name: str, sample: Callable[[], Iterable[Trajectories]], *, prompts: int, masks: int, workers: Workers

@@ -49,6 +49,7 @@ def erase_velocity(
     preserve_prompts: Sequence[str] = (),
     language_model: Path | None = None,
     log_folder: Path | None = None,
+    unfinished_folder: Path | None = None,
     on_progress: ProgressCallback | None = None,
     on_mask: Callable[[Tensor], None] | None = None,
 ) -> Erasure:
@@ -58,10 +59,11 @@ def erase_velocity(
     names of the concept, `concept_prompts` sentences that say it, `preserve_prompts` sentences that must
     keep working; what is not given comes from a `language_model` (a transformers folder), and from the
     model's prompt set in as many ways as `recipe.augmentation` says. With a `log_folder` the state is kept
-    there, and the same call resumes exactly where it was stopped. `on_progress` may raise StopEarly to keep
-    what was trained so far. `on_mask` sees, before the training, a clip (F, 3, H, W) in [0, 1] under the
-    concept's mask; with a `log_folder` it lies there too, as mask_overlay.mp4. Under `accelerate launch` the
-    processes train together, and each returns the same erasure.
+    there, and the same call resumes exactly where it was stopped; in an `unfinished_folder` every training has a
+    folder of its own, until it has made all its steps. `on_progress` may raise StopEarly to keep what was trained so
+    far. `on_mask` sees, before the training, a clip (F, 3, H, W) in [0, 1] under the concept's mask; with a
+    `log_folder` it lies there too, as mask_overlay.mp4. Under `accelerate launch` the processes train together, and
+    each returns the same erasure.
     Raises UserError for a concept that is empty or that the tokenizer cannot read.
     """
     recipe, workers, start = recipe or VelocityRecipe(), Workers.current(), time.monotonic()
@@ -77,7 +79,7 @@ def erase_velocity(
             seed=recipe.seed, synonyms=synonyms, concept_prompts=concept_prompts, written_prompts=written,
             preserve_prompts=preserve_prompts, augmentation=recipe.augmentation,
         )  # fmt: skip
-        checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe())
+        checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe(), unfinished=unfinished_folder)
         prompts = encode_prompts(family, plan, prompt_set, recipe)
         with family.offload_encoder(), TrajectoryCache.open(recipe, checkpoint, workers) as cache:
             masks: Masks = "all" if recipe.localization_weight else "one" if on_mask or log_folder else "none"
@@ -89,6 +91,8 @@ def erase_velocity(
             did = effect(family, points, erasers, _sites(family, recipe), recipe.eta, plan.concept)
             if len(losses) == recipe.steps:
                 cache.clear()
+                if checkpoint:
+                    checkpoint.finish()
     return Erasure(
         kind="eraser",
         concepts=tuple(concepts),

@@ -139,6 +139,12 @@ class ComfyServer:
             process.kill()
             process.wait()
 
+    def kill(self) -> None:
+        """End it at once, as a lack of memory would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     def get(self, path: str) -> Any:
         """A JSON answer."""
         with urllib.request.urlopen(self.url + path, timeout=60) as answer:

@@ -1,0 +1,84 @@
+"""Trainings that keep their state by themselves: found again, apart from each other, few, and gone with their end."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from t2vu_core.erasure import Erasure
+from t2vu_core.errors import Cancelled
+from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.checkpoint import KEPT
+from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.loop import StopEarly
+from t2vu_core.training.progress import TrainProgress
+from t2vu_core.training.velocity import erase_velocity
+from tests.core import tiny_few_shot
+from tests.core.tiny_models import TINY_MODELS
+
+TINY = TINY_MODELS["cogvideox-2b"]
+
+
+def velocity(concept: str = "ghost", **changes: Any) -> Erasure:
+    recipe = VelocityRecipe(
+        concept_trajectories=2, preserve_trajectories=2, trajectory_steps=2, steps=6, rank=4, eta=20.0, trajectory_cache="disk",
+    )  # fmt: skip
+    return erase_velocity(TINY.model, concept, recipe, **changes)
+
+
+def few_shot(concept: str = "ghost", **changes: Any) -> Erasure:
+    return unlearn_encoder(tiny_few_shot.TINY.model, concept, tiny_few_shot.recipe(steps=6), **changes)
+
+
+def at(step: int, what: type[Exception], seen: list[int] | None = None) -> Callable[[TrainProgress], None]:
+    """Raises after that step; notes the steps that were trained."""
+
+    def on_progress(progress: TrainProgress) -> None:
+        if progress.stage == "training":
+            if seen is not None:
+                seen.append(progress.step)
+            if progress.step == step:
+                raise what
+
+    return on_progress
+
+
+@pytest.mark.parametrize("training", [velocity, few_shot])
+@pytest.mark.parametrize("stopped", [Cancelled, StopEarly])
+def test_the_same_call_goes_on_and_another_training_starts_anew(
+    tmp_path: Path, training: Callable[..., Erasure], stopped: type[Exception]
+) -> None:
+    whole = training()
+    try:
+        assert len(training(unfinished_folder=tmp_path, on_progress=at(3, stopped)).training["losses"]) == 3
+    except Cancelled:
+        assert stopped is Cancelled
+    (kept,) = tmp_path.iterdir()
+    training("clown", unfinished_folder=tmp_path)
+    assert list(tmp_path.iterdir()) == [kept], "a training that ended leaves nothing, and takes nothing of others with it"
+    seen: list[int] = []
+    resumed = training(unfinished_folder=tmp_path, on_progress=at(0, Cancelled, seen))
+    assert seen == [4, 5, 6]
+    assert whole.training["losses"] == resumed.training["losses"]
+    assert all(torch.equal(whole.tensors[name], resumed.tensors[name]) for name in whole.tensors)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_the_newest_unfinished_trainings_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "of the user").mkdir()
+    ages, left = itertools.count(), []
+    for concept in ("ghost", "clown", "robot", "cat"):
+        velocity(concept, unfinished_folder=tmp_path, on_progress=at(2, StopEarly))
+        (new,) = {path for path in tmp_path.iterdir() if path.name != "of the user"} - set(left)
+        left.append(new)
+        age = next(ages)
+        os.utime(new, (age, age))
+    assert KEPT == 3
+    assert [path.exists() for path in left] == [False, True, True, True]
+    assert (tmp_path / "of the user").is_dir()
