@@ -54,10 +54,30 @@ def mcnemar_p(before: Sequence[bool], after: Sequence[bool]) -> float:
     return min(1.0, 2 * tail)
 
 
+def rate_ratio_interval(before: Sequence[float], after: Sequence[float]) -> Interval:
+    """Interval of the ratio (after to before) of two rates of the same clips, some of which were true before.
+
+    Hybrid Wilson score interval (Bonett & Price 2006, Statistics in Medicine 25). Unlike a bootstrap, which has nothing to
+    draw from where no clip changed, it says of few unchanged clips that they are few.
+    """
+    pairs = list(zip(before, after, strict=True))
+    first, second, either = sum(before), sum(after), sum(bool(b or a) for b, a in pairs)
+    changed = sum(b != a for b, a in pairs)
+    joint = math.sqrt((changed + 2) / ((first + 1) * (second + 1)))
+    apart = sum(math.sqrt((1 - (shown + 1) / (either + 2)) / (shown + 1)) for shown in (first, second))
+    (low_1, high_1), (low_2, high_2) = (wilson_interval(int(k), either, Z_95 * joint / apart) for k in (first, second))
+    return low_2 / high_1, high_2 / low_1
+
+
 def paired_ratio(before: Sequence[float], after: Sequence[float], *, resamples: int = 2000) -> dict[str, Any]:
-    """Mean after over mean before, with a percentile bootstrap over pairs (Efron 1979); same data, same numbers."""
+    """Mean after over mean before. Of outcomes (bool) the interval is `rate_ratio_interval`.
+
+    Of measures it is a percentile bootstrap over pairs (Efron 1979); same data, same numbers.
+    """
     if not before or not sum(before):
         return {"ratio": None, "interval": None}
+    if all(isinstance(value, bool) for value in (*before, *after)):
+        return {"ratio": sum(after) / sum(before), "interval": list(rate_ratio_interval(before, after))}
     pairs = np.array([before, after], dtype=np.float64)
     draws = np.random.default_rng(0).integers(0, pairs.shape[1], (resamples, pairs.shape[1]))
     first, second = pairs[0][draws].mean(1), pairs[1][draws].mean(1)

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from t2vu_core.evaluation import measures
-from t2vu_core.evaluation.statistics import compare, mcnemar_p, newcombe_interval, paired_ratio, trend, wilson_interval
+from t2vu_core.evaluation.statistics import (
+    compare,
+    mcnemar_p,
+    newcombe_interval,
+    paired_ratio,
+    rate_ratio_interval,
+    trend,
+    wilson_interval,
+)
 
 
 def test_wilson_interval_gives_the_published_values() -> None:
@@ -44,6 +52,24 @@ def test_ratio_to_base_is_reproducible_and_none_without_a_base() -> None:
     assert first["ratio"] == pytest.approx(2 / 3)
     assert 0.4 < low < 2 / 3 < high < 0.9
     assert paired_ratio([0.0, 0.0], [1.0, 1.0])["ratio"] is None
+
+
+def test_ratio_of_two_rates_of_the_same_clips_has_the_published_interval() -> None:
+    # Cavo et al. 2012 in Fagerland, Lydersen & Laake 2017, Statistical Analysis of Contingency Tables, chapter 8:
+    # 59 both, 16 before only, 6 after only, 80 neither.
+    before = [True] * 75 + [False] * 86
+    after = [True] * 59 + [False] * 16 + [True] * 6 + [False] * 80
+    assert rate_ratio_interval(before, after) == pytest.approx((0.7579, 0.9910), abs=5e-5)
+    assert paired_ratio(before, after) == {"ratio": 65 / 75, "interval": list(rate_ratio_interval(before, after))}
+
+
+def test_few_clips_that_all_stayed_do_not_prove_that_all_is_kept() -> None:
+    few, many = (paired_ratio([True] * count, [True] * count) for count in (10, 1000))
+    assert few["ratio"] == many["ratio"] == 1.0
+    assert few["interval"][0] < 0.9 < 0.99 < many["interval"][0] < 1.0 < many["interval"][1] < few["interval"][1]
+    gone = paired_ratio([True] * 60, [False] * 60)
+    assert gone["ratio"] == gone["interval"][0] == 0.0
+    assert 0.0 < gone["interval"][1] < 0.1
 
 
 def test_a_concept_that_comes_back_late_has_a_positive_trend() -> None:
