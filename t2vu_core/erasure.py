@@ -81,9 +81,7 @@ class Erasure:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the file, whole or not at all; returns its path, with `.safetensors` appended where it lacks."""
-        target = Path(path)
-        if target.suffix != SUFFIX:
-            target = target.with_name(target.name + SUFFIX)
+        target = safetensors_path(path)
         metadata = {"format": "pt", "t2vu": json.dumps(self.describe()), **self._model_spec()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         with atomic_path(target) as temporary:
@@ -195,6 +193,14 @@ def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def safetensors_path(path: str | os.PathLike[str]) -> Path:
+    """The file to write, with `.safetensors` appended where it lacks; UserError where a folder is named."""
+    target = Path(path)
+    if target.is_dir():
+        raise UserError(f"{target} is a folder; name the file to write, for example {target / 'ghost.safetensors'}.")
+    return target if target.suffix == SUFFIX else target.with_name(target.name + SUFFIX)
 
 
 @contextlib.contextmanager

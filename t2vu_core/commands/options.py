@@ -120,7 +120,8 @@ def training_bar() -> Iterator[ProgressCallback]:
 
     def on_progress(progress: TrainProgress) -> None:
         if progress.stage not in bars:
-            bars[progress.stage] = tqdm(total=progress.total, desc=progress.stage, unit="step")
+            # What a resumed training has behind it took no time in this one.
+            bars[progress.stage] = tqdm(total=progress.total, desc=progress.stage, unit="step", initial=progress.step)
         bar = bars[progress.stage]
         bar.update(progress.step - bar.n)
         if progress.loss is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t2vu_core.commands.options import add_model, parse_options, read_prompts
-from t2vu_core.erasure import check_writable
+from t2vu_core.erasure import check_writable, safetensors_path
 from t2vu_core.errors import UserError
 from t2vu_core.recipes import PRESETS, FewShotRecipe, VelocityRecipe
 
@@ -27,9 +27,7 @@ class TrainingFiles:
     @classmethod
     def of(cls, options: argparse.Namespace) -> TrainingFiles:
         """Read and check; UserError for what cannot be read or written."""
-        out = Path(options.out)
-        if out.is_dir():
-            raise UserError(f"{out} is a folder; name the file to write, for example {out / 'ghost.safetensors'}.")
+        out = safetensors_path(options.out)
         check_writable(out)
         log_folder = _log_folder(options)
         return cls(out, log_folder, read_prompts(options.concept_prompts), read_prompts(options.preserve_prompts))

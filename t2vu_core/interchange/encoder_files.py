@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from t2vu_core.erasure import SUFFIX, Erasure, atomic_path
+from t2vu_core.erasure import Erasure, atomic_path, safetensors_path
 from t2vu_core.errors import UserError
 from t2vu_core.interchange.lora_files import _metadata
 
@@ -40,9 +40,7 @@ def export_encoder(erasure: Erasure, path: str | os.PathLike[str], *, rank: int 
     Raises UserError for another kind of erasure, for a rank below one, and for an encoder that ComfyUI has no
     known name for.
     """
-    target = Path(path)
-    if target.suffix != SUFFIX:
-        target = target.with_name(target.name + SUFFIX)
+    target = safetensors_path(path)
     if rank is not None and rank < 1:
         raise UserError(f"The rank must be at least 1, not {rank}.")
     tensors, error = comfyui_tensors(erasure, clip_names(erasure), rank=rank)

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from safetensors.torch import save_file
 
-from t2vu_core.erasure import SUFFIX, Erasure, atomic_path
+from t2vu_core.erasure import SUFFIX, Erasure, atomic_path, safetensors_path
 from t2vu_core.errors import UserError
 from t2vu_core.interchange.comfyui_names import Pair, to_comfyui
 
@@ -33,9 +33,7 @@ def export_lora(erasure: Erasure, path: str | os.PathLike[str], *, layout: Layou
     Raises UserError for an erasure that no LoRA can say, and for a family whose names are not known.
     """
     pairs = lora_pairs(erasure)
-    target = Path(path)
-    if target.suffix != SUFFIX:
-        target = target.with_name(target.name + SUFFIX)
+    target = safetensors_path(path)
     files = []
     for ending, part in zip(file_endings(erasure), by_denoiser(pairs).values(), strict=True):
         file = target.with_name(f"{target.stem}{ending}{SUFFIX}")

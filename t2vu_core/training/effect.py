@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ LOOKED_AT = 8
 """Points, one pass each with the erasers and without."""
 NOTHING = 0.05
 """With less than this share of the way to its targets, an erasure changes little that anyone sees."""
+ROSE = 3.0
+"""A loss whose last tenth is so many times higher than its first: the erasers do worse than none."""
 UNKNOWN = 1e-3
 """A model whose prediction the concept changes by less than this share does not know it."""
 
@@ -45,10 +48,18 @@ def pushed(family: Family, points: Points, erasers: EraserSet, sites: list[Erase
     return None if way <= (UNKNOWN * (1 + eta)) ** 2 * size else done / way
 
 
-def effect(family: Family, points: Points, erasers: EraserSet, sites: list[EraserSite], eta: float, concept: str) -> Effect:
+def effect(
+    family: Family,
+    points: Points,
+    erasers: EraserSet,
+    sites: list[EraserSite],
+    eta: float,
+    concept: str,
+    losses: Sequence[float],
+) -> Effect:
     """What is told in the erasure's file, and said aloud."""
     share = pushed(family, points, erasers, sites, eta)
-    return {"pushed": None if share is None else round(share, 4), "warning": warn(concept, share)}
+    return {"pushed": None if share is None else round(share, 4), "warning": warn(concept, share, losses)}
 
 
 def _predict(family: Family, points: Points, row: Tensor) -> Tensor:
@@ -59,18 +70,33 @@ def _predict(family: Family, points: Points, row: Tensor) -> Tensor:
         return family.predict(latents, concept.timesteps[row].to(device), condition, points.size).cpu()
 
 
-def warn(concept: str, share: float | None) -> str | None:
-    """Say aloud, and give back, what there is to say of a training that pushed the concept's predictions this far."""
-    said = _warning(concept, share)
+def warn(concept: str, share: float | None, losses: Sequence[float] = ()) -> str | None:
+    """Say aloud, and give back, what there is to say of a training that pushed the concept's predictions this far.
+
+    `losses`, of an objective that is never below zero, show whether it broke down.
+    """
+    said = _warning(concept, share, losses)
     if said:
         log.warning(said)
     return said
 
 
-def _warning(concept: str, share: float | None) -> str | None:
+def _broken_down(losses: Sequence[float]) -> str | None:
+    tenth = len(losses) // 10
+    if not tenth:
+        return None
+    began, ended = (sum(part) / tenth for part in (losses[:tenth], losses[-tenth:]))
+    if ended < ROSE * began:
+        return None
+    return f"The training broke down: its loss rose from {began:.3g} to {ended:.3g}. Lower the learning_rate or eta."
+
+
+def _warning(concept: str, share: float | None, losses: Sequence[float]) -> str | None:
     """None where all is well."""
     if share is None:
         return f"The model draws the same with {concept!r} as without: it does not know it, and there is nothing to erase."
+    if broken := _broken_down(losses):
+        return broken
     if share < NOTHING:
         return (
             f"The training did next to nothing: {concept!r} went {max(0.0, share):.0%} of the way to its target. Train for "

@@ -88,7 +88,7 @@ def erase_velocity(
                 _show_mask(family, points, recipe, log_folder, on_mask)
             sampled = time.monotonic() - start
             erasers, losses = _fit(family, points, recipe, checkpoint, cache, on_progress, workers)
-            did = effect(family, points, erasers, _sites(family, recipe), recipe.eta, plan.concept)
+            did = effect(family, points, erasers, _sites(family, recipe), recipe.eta, plan.concept, losses)
             if len(losses) == recipe.steps:
                 cache.clear()
                 if checkpoint:

@@ -32,6 +32,18 @@ def test_export_of_a_bottleneck_says_what_to_do(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "x.safetensors").exists()
 
 
+def test_a_folder_is_no_file_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "here"
+    erasure = str(TINY_MODELS["wan-2.1"].random_erasure("lora").save(tmp_path / "ghost"))
+    released = str(release(TINY_MODELS["cogvideox-2b"], tmp_path / "nudity"))
+    folder.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for command in (["export", erasure, "--format", "comfyui"], ["import", released]):
+        assert main([*command, "--out", str(folder)]) == 2
+        assert "here is a folder; name the file to write" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_import_converts_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = TINY_MODELS["cogvideox-2b"]
     folder = release(tiny, tmp_path / "nudity")

@@ -44,6 +44,13 @@ def test_training_lowers_the_loss_and_moves_no_weight_of_the_model() -> None:
     assert all(parameter.grad is None for parameter in TINY.model.family.pipeline.transformer.parameters())
 
 
+def test_a_training_that_broke_down_says_so_and_not_to_train_harder() -> None:
+    said = erase_velocity(TINY.model, "ghost", recipe(steps=20, learning_rate=1.0)).training["warning"]
+    assert re.match(r"The training broke down: its loss rose from \S+ to \S+\. Lower the learning_rate", said)
+    sound = erase_velocity(TINY.model, "ghost", recipe(steps=20, learning_rate=1e-2, eta=100.0)).training["warning"]
+    assert "broke down" not in (sound or "")
+
+
 def test_the_same_seed_trains_the_same_erasure_and_another_another() -> None:
     first, second = (erase_velocity(TINY.model, "ghost", recipe(seed=3)) for _ in range(2))
     other = erase_velocity(TINY.model, "ghost", recipe(seed=4))
