@@ -67,12 +67,11 @@ def unlearn_encoder(
 ) -> Erasure:
     """Train a change of the model's text encoder that makes it forget a concept, or several at once.
 
-    `image_model` shares the text encoder with the model and gives the gradient; without it the model does, on
-    clips of `recipe.num_frames` frames. `images` (B, 3, H, W) in [0, 1] are the shots; without them they are
-    generated. The models, with the erasures they carry, are frozen and not changed. `log_folder`, `unfinished_folder`
-    and `on_progress`, which may raise StopEarly to keep what was trained, are as in `erase_velocity`. Raises UserError
-    for a concept that is empty or that the tokenizer cannot read, for images that are none, and for an image model
-    with another encoder.
+    `image_model` shares the text encoder with the model and gives the gradient; without it the model does, on clips of
+    `recipe.num_frames` frames. `images` (B, 3, H, W) in [0, 1] are the shots; without them they are generated. The models,
+    with the erasures they carry, are frozen and not changed. `log_folder`, `unfinished_folder` and `on_progress`, which may
+    raise StopEarly to keep what was trained, are as in `erase_velocity`. Raises UserError for a concept that is empty or
+    that the tokenizer cannot read, for images that are none, and for an image model with another encoder.
     """
     recipe, start = recipe or FewShotRecipe(), time.monotonic()
     with torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
@@ -92,8 +91,6 @@ def unlearn_encoder(
         material = collect(shot_model, shots, plan.pairs, plan.preserve, recipe, shown)
         shot_seconds = time.monotonic() - start
         tensors, losses, measured = _fit(material, sites, recipe, checkpoint, on_progress)
-        if checkpoint and measured["ended"] != STOPPED:
-            checkpoint.finish()
         said = warn(", ".join(plan.concepts), measured.pop("pushed"))
     return Erasure(
         kind="unlearned_encoder",
@@ -259,6 +256,8 @@ def _fit(
         )
         ended = GONE if enough else STOPPED if len(losses) < recipe.steps else WHOLE
         measured = {**measure(material), "ended": ended, "pushed": pushed(material, recipe)}
+    if checkpoint and ended != STOPPED:
+        checkpoint.finish()
     return _finished(erasers), losses, measured
 
 

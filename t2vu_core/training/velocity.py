@@ -55,16 +55,15 @@ def erase_velocity(
 ) -> Erasure:
     """Train erasers that make the model's denoiser forget a concept, or several at once.
 
-    The model, with the erasures it carries, is the frozen teacher; it is not changed. `synonyms` are other
-    names of the concept, `concept_prompts` sentences that say it, `preserve_prompts` sentences that must
-    keep working; what is not given comes from a `language_model` (a transformers folder), and from the
-    model's prompt set in as many ways as `recipe.augmentation` says. With a `log_folder` the state is kept
-    there, and the same call resumes exactly where it was stopped; in an `unfinished_folder` every training has a
-    folder of its own, until it has made all its steps. `on_progress` may raise StopEarly to keep what was trained so
-    far. `on_mask` sees, before the training, a clip (F, 3, H, W) in [0, 1] under the concept's mask; with a
-    `log_folder` it lies there too, as mask_overlay.mp4. Under `accelerate launch` the processes train together, and
-    each returns the same erasure.
-    Raises UserError for a concept that is empty or that the tokenizer cannot read.
+    The model, with the erasures it carries, is the frozen teacher; it is not changed. `synonyms` are other names of the
+    concept, `concept_prompts` sentences that say it, `preserve_prompts` sentences that must keep working; what is not given
+    comes from a `language_model` (a transformers folder), and from the model's prompt set in as many ways as
+    `recipe.augmentation` says. With a `log_folder` the state is kept there, and the same call resumes exactly where it was
+    stopped; in an `unfinished_folder` every training has a folder of its own, until it has made all its steps.
+    `on_progress` may raise StopEarly to keep what was trained so far. `on_mask` sees, before the training, a clip (F, 3, H,
+    W) in [0, 1] under the concept's mask; with a `log_folder` it lies there too, as mask_overlay.mp4. Under `accelerate
+    launch` the processes train together, and each returns the same erasure. Raises UserError for a concept that is empty or
+    that the tokenizer cannot read.
     """
     recipe, workers, start = recipe or VelocityRecipe(), Workers.current(), time.monotonic()
     check_batches(recipe, workers)
@@ -90,9 +89,7 @@ def erase_velocity(
             erasers, losses = _fit(family, points, recipe, checkpoint, cache, on_progress, workers)
             did = effect(family, points, erasers, _sites(family, recipe), recipe.eta, plan.concept, losses)
             if len(losses) == recipe.steps:
-                cache.clear()
-                if checkpoint:
-                    checkpoint.finish()
+                _forget(cache, checkpoint)
     return Erasure(
         kind="eraser",
         concepts=tuple(concepts),
@@ -103,6 +100,13 @@ def erase_velocity(
         prompts={**plan.describe(), "language_model": language_model.name if language_model else None},
         training=training_record(start, losses, trajectory_seconds=round(sampled, 1), trajectory_bytes=points.num_bytes, **did),
     )
+
+
+def _forget(cache: TrajectoryCache, checkpoint: Checkpoint | None) -> None:
+    """Nothing goes on from a training that has made all its steps."""
+    cache.clear()
+    if checkpoint:
+        checkpoint.finish()
 
 
 def _show_mask(
