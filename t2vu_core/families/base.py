@@ -330,6 +330,15 @@ class Family(abc.ABC):
                 yield f"{site.name}.{name}", tensor
 
 
+def channel_statistics(vae: Any, latents_BCFHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each latent channel, as the VAE's configuration says them; for these latents."""
+    mean, std = (
+        torch.tensor(values).to(latents_BCFHW).view(1, -1, 1, 1, 1)
+        for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    return mean, std
+
+
 def check_grid(model: str, size: ClipSize, own: ClipSize, *, unit: int, ratio: int) -> None:
     """Raise UserError unless the pixels are multiples of `unit` and the frames are `ratio` k + 1."""
     if size.height % unit or size.width % unit or min(size.height, size.width) < unit:

@@ -23,6 +23,7 @@ from t2vu_core.families.base import (
     Family,
     SamplingDefaults,
     TextCondition,
+    channel_statistics,
     check_grid,
     concept_tokens,
     edit_video,
@@ -102,8 +103,7 @@ class Mochi(Family):
         if vae.config.latents_mean is None or vae.config.latents_std is None:
             latents = latents / vae.config.scaling_factor
         else:
-            mean = torch.tensor(vae.config.latents_mean).to(latents).view(1, -1, 1, 1, 1)
-            std = torch.tensor(vae.config.latents_std).to(latents).view(1, -1, 1, 1, 1)
+            mean, std = channel_statistics(vae, latents)
             latents = latents * std / vae.config.scaling_factor + mean
         video = vae.decode(latents, return_dict=False)[0]
         return (video.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)
@@ -114,8 +114,7 @@ class Mochi(Family):
         latents = vae.encode((clips.transpose(1, 2) * 2 - 1).to(self.device, vae.dtype)).latent_dist.mode().float()
         if vae.config.latents_mean is None or vae.config.latents_std is None:
             return latents * vae.config.scaling_factor
-        mean = torch.tensor(vae.config.latents_mean).to(latents).view(1, -1, 1, 1, 1)
-        std = torch.tensor(vae.config.latents_std).to(latents).view(1, -1, 1, 1, 1)
+        mean, std = channel_statistics(vae, latents)
         return (latents - mean) * vae.config.scaling_factor / std
 
     def eraser_sites(self) -> list[EraserSite]:

@@ -23,6 +23,7 @@ from t2vu_core.families.base import (
     Family,
     SamplingDefaults,
     TextCondition,
+    channel_statistics,
     check_grid,
     concept_tokens,
     edit_whole,
@@ -128,8 +129,7 @@ class Wan(Family):
     def decode(self, latents: Tensor, size: ClipSize) -> Tensor:
         vae = self.pipeline.vae
         latents = latents.to(vae.dtype)
-        mean = torch.tensor(vae.config.latents_mean).to(latents).view(1, -1, 1, 1, 1)
-        std = torch.tensor(vae.config.latents_std).to(latents).view(1, -1, 1, 1, 1)
+        mean, std = channel_statistics(vae, latents)
         video = vae.decode(latents * std + mean, return_dict=False)[0]
         return (video.float().transpose(1, 2) / 2 + 0.5).clamp(0, 1)
 
@@ -137,8 +137,7 @@ class Wan(Family):
     def latents_of(self, clips: Tensor, size: ClipSize) -> Tensor:
         vae = self.pipeline.vae
         latents = vae.encode((clips.transpose(1, 2) * 2 - 1).to(self.device, vae.dtype)).latent_dist.mode().float()
-        mean = torch.tensor(vae.config.latents_mean).to(latents).view(1, -1, 1, 1, 1)
-        std = torch.tensor(vae.config.latents_std).to(latents).view(1, -1, 1, 1, 1)
+        mean, std = channel_statistics(vae, latents)
         return (latents - mean) / std
 
     def eraser_sites(self) -> list[EraserSite]:

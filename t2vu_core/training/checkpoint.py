@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.model import T2VModel
+
+log = logging.getLogger(__name__)
 
 EXTRA = "extra."
 KEPT = 3
@@ -64,15 +67,23 @@ class Checkpoint:
             shutil.rmtree(self.path.parent, ignore_errors=True)
 
     def save(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
-        """Write parameters, moments and losses; the number of losses is the step to go on with."""
+        """Write parameters, moments and losses; the number of losses is the step to go on with.
+
+        Raises UserError where nothing can be written, unless nobody asked for this state: then the training goes on without.
+        """
         tensors = {f"parameter.{name}": parameter.detach() for name, parameter in parameters.items()}
         for name, parameter in parameters.items():
             for key, value in optimizer.state[parameter].items():
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
         tensors |= {f"{EXTRA}{name}": tensor for name, tensor in self.extra.items()}
         tensors = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-        with atomic_path(self.path) as temporary:
-            save_file(tensors, str(temporary), {"fingerprint": self.fingerprint, "losses": json.dumps(losses)})
+        try:
+            with atomic_path(self.path) as temporary:
+                save_file(tensors, str(temporary), {"fingerprint": self.fingerprint, "losses": json.dumps(losses)})
+        except UserError as error:
+            if not self.passing:
+                raise
+            log.warning("%s The training goes on, but would begin anew if it were stopped.", error)
 
     def load(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> list[float]:
         """Put a saved state back, if there is one; returns the losses so far.

@@ -20,6 +20,7 @@ from t2vu_core.training.loop import StopEarly
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.velocity import erase_velocity
 from tests.core import tiny_few_shot
+from tests.core.full_disk import left, small_disk
 from tests.core.tiny_models import TINY_MODELS
 
 TINY = TINY_MODELS["cogvideox-2b"]
@@ -82,3 +83,13 @@ def test_only_the_newest_unfinished_trainings_are_kept(tmp_path: Path) -> None:
     assert KEPT == 3
     assert [path.exists() for path in left] == [False, True, True, True]
     assert (tmp_path / "of the user").is_dir()
+
+
+def test_a_full_disk_ends_no_training_that_was_not_asked_to_write_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with small_disk(tmp_path / "full") as folder:
+        assert len(few_shot(unfinished_folder=folder).training["losses"]) == 6
+        assert left(folder) == []
+    assert "No space left on device" in caplog.text
+    assert "Nothing was left there. The training goes on" in caplog.text
