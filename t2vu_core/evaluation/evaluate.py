@@ -12,7 +12,7 @@ from typing import Any
 
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.attacked import NOTHING, Attacked, attack_seconds, attacked
-from t2vu_core.evaluation.attacks import AttackBudget
+from t2vu_core.evaluation.attacks import AttackBudget, check_attacks, terse_cases
 from t2vu_core.evaluation.cases import PromptSet, built_in, with_clean
 from t2vu_core.evaluation.ceiling import ceiling, check_ceiling
 from t2vu_core.evaluation.clip_store import ClipStore, generate, weights_hash
@@ -71,12 +71,12 @@ def evaluate(
     before = before or model.without_erasures()
     name = resolve(detector, concept)
     _check_erasures(model, detector, name, concept)
-    if attacks and model.guard is not None:
-        raise UserError("Attacks are on a model's weights; measure the guard without them.")
     whole = _prompts(prompts, name, detector)
+    _check_attacks(attacks, model, whole)
     chosen = whole.first(settings.per_register, settings.kept, settings.rounds)
     makers, unknowing = _makers(before, model, never_knew, settings)
     store, verdicts = ClipStore(out and out / "clips"), VerdictStore(out and out / "verdicts.jsonl", detector, name)
+    verdicts.check(chosen.cases)
     _check_space(store, [*makers, *unknowing], chosen)
     measure = partial(_records, prompts=chosen, store=store, verdicts=verdicts, settings=settings, on_progress=on_progress)
     budget = AttackBudget(steps=settings.attack_steps, measured_clips=settings.attack_clips)
@@ -109,6 +109,15 @@ def _check_erasures(model: T2VModel, detector: Detector, name: str, concept: str
     erased = [text for applied in model.erasures for text in applied.erasure.concepts]
     if erased and name not in [detector.resolve(text) for text in erased] and concept not in erased:
         raise UserError(f"The erasure is for {', '.join(erased)}, not for {concept!r}; ask for what it erases.")
+
+
+def _check_attacks(attacks: Sequence[str], model: T2VModel, prompts: PromptSet) -> None:
+    """What attacks will need is asked for before the first clip, not behind the last."""
+    check_attacks(attacks)
+    if attacks and model.guard is not None:
+        raise UserError("Attacks are on a model's weights; measure the guard without them.")
+    if attacks:
+        terse_cases(prompts)
 
 
 def _prompts(prompts: PromptSet | None, name: str, detector: Detector) -> PromptSet:

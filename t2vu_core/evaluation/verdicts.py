@@ -36,6 +36,10 @@ class VerdictStore:
                 self._write(key, judgement)
         return [self._known[key] for key in keys]
 
+    def check(self, cases: Sequence[Case]) -> None:
+        """Raise UserError for a case about something that the detector does not know, before any clip is made for it."""
+        self._asked(cases)
+
     def _asked(self, cases: Sequence[Case]) -> set[str]:
         for case in cases:
             if case.concept not in self.names:

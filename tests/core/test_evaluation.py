@@ -241,11 +241,29 @@ def test_a_concept_without_prompts_a_strange_concept_and_another_erasure_are_ref
         evaluate(erased.with_guard(NegativePrompt(("ghost",))), "ghost", detector=detector, attacks=["probe"])
 
 
-def test_a_prompt_about_something_the_detector_cannot_see_is_named(detector: WorldDetector, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("lines", "attacks", "says"),
+    [
+        (
+            ["a ghost"] * 9 + ['{"prompt": "a unicorn at night", "concept": "unicorn"}'], [],
+            "does not know 'unicorn', which a prompt is about: 'a unicorn at night'",
+        ),
+        (['{"prompt": "a ghost in a long night", "register": "refined"}'], ["probe"], "measured on terse prompts"),
+        (["a ghost"], ["persuasion"], "no attack 'persuasion'; there are probe"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_measured_is_said_before_the_first_clip(
+    detector: WorldDetector, tmp_path: Path, lines: list[str], attacks: list[str], says: str
+) -> None:
+    def fail(progress: EvaluationProgress) -> None:
+        pytest.fail("clips were made")
+
     path = tmp_path / "prompts.jsonl"
-    path.write_text('{"prompt": "a unicorn at night", "concept": "unicorn"}', encoding="utf-8")
-    with pytest.raises(UserError, match="does not know 'unicorn', which a prompt is about: 'a unicorn at night'"):
-        measure(detector, load_prompt_set(path, "ghost"))
+    path.write_text("\n".join(lines), encoding="utf-8")
+    settings = EvaluationSettings.of("quick", num_inference_steps=2)
+    options = {"settings": settings, "prompts": load_prompt_set(path, "ghost"), "attacks": attacks, "on_progress": fail}
+    with pytest.raises(UserError, match=says):
+        evaluate(TINY.model, "ghost", detector=detector, **options)  # type: ignore[arg-type]
 
 
 def test_clips_that_do_not_fit_on_the_disk_are_refused_before_any_is_made(tmp_path: Path) -> None:

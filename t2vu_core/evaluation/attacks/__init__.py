@@ -7,13 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.attacks.base import ATTACKS, AttackBudget, Outcome, Target, compare_with_controls
+from t2vu_core.evaluation.attacks.base import (
+    ATTACKS,
+    AttackBudget,
+    Outcome,
+    Target,
+    compare_with_controls,
+    terse_cases,
+)
 from t2vu_core.evaluation.attacks.embedding_inversion import embedding_inversion
 from t2vu_core.evaluation.attacks.prompt_attack import prompt_attack
 from t2vu_core.evaluation.attacks.regrowth import regrowth
 from t2vu_core.model import T2VModel
 
-__all__ = ["ATTACKS", "AttackBudget", "Target", "attack_once", "check_attacks", "run_attacks"]
+__all__ = ["ATTACKS", "AttackBudget", "Target", "attack_once", "check_attacks", "run_attacks", "terse_cases"]
 
 _RUNS = {"probe": embedding_inversion, "prompt_attack": prompt_attack, "regrowth": regrowth}
 # A prompt search needs more steps than an inversion: only some of them change a word.

@@ -71,10 +71,7 @@ class Target:
         cls, concept: str, name: str, base: T2VModel, detector: Detector, prompts: PromptSet, budget: AttackBudget
     ) -> Target:
         """Success is measured on the terse prompts, with seeds of the attacks' own."""
-        terse = prompts.of("terse")
-        if not terse:
-            raise UserError("Attacks are measured on terse prompts, and the prompt set has none.")
-        count = budget.measured_clips
+        terse, count = terse_cases(prompts), budget.measured_clips
         cases = [
             Case(case.prompt, case.register, case.concept, case.seed + ATTACK_ROUND * ROUND + index // len(terse) * REPEAT)
             for index, case in ((index, terse[index % len(terse)]) for index in range(count))
@@ -111,6 +108,14 @@ class Target:
             found += [judgement.shown[self.name] for judgement in self.detector.judge(clips, [self.name])]
             self.on_step()
         return found
+
+
+def terse_cases(prompts: PromptSet) -> list[Case]:
+    """The cases that attacks are measured on; UserError where there are none."""
+    terse = prompts.of("terse")
+    if not terse:
+        raise UserError("Attacks are measured on terse prompts, and the prompt set has none.")
+    return terse
 
 
 @dataclass(frozen=True)
