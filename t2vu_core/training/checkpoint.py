@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,9 @@ class Checkpoint:
     every: int = 25
     extra: dict[str, Tensor] = field(default_factory=dict)
     """What else a training needs to go on; saved with the state, and filled again by `load`."""
+    begun: float = field(default_factory=time.monotonic)
+    spent: list[float] = field(default_factory=list)
+    """Seconds that the training took before it was stopped; filled by `load`."""
     passing: bool = False
     """Whether the folder is this training's own and goes with its end."""
 
@@ -77,9 +81,11 @@ class Checkpoint:
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
         tensors |= {f"{EXTRA}{name}": tensor for name, tensor in self.extra.items()}
         tensors = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+        seconds = sum(self.spent) + time.monotonic() - self.begun
+        metadata = {"fingerprint": self.fingerprint, "losses": json.dumps(losses), "seconds": str(seconds)}
         try:
             with atomic_path(self.path) as temporary:
-                save_file(tensors, str(temporary), {"fingerprint": self.fingerprint, "losses": json.dumps(losses)})
+                save_file(tensors, str(temporary), metadata)
         except UserError as error:
             if not self.passing:
                 raise
@@ -103,6 +109,7 @@ class Checkpoint:
                 parameter.copy_(tensors[f"parameter.{name}"])
                 optimizer.state[parameter] = self._moments(tensors, name, parameter)
         self.extra.update({name.removeprefix(EXTRA): tensor for name, tensor in tensors.items() if name.startswith(EXTRA)})
+        self.spent.append(float(metadata.get("seconds", 0)))
         return json.loads(metadata["losses"])
 
     def _read(self) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -102,6 +102,7 @@ def unlearn_encoder(
         prompts=plan.describe(),
         training=training_record(
             start,
+            checkpoint,
             losses,
             shot_seconds=round(shot_seconds, 1),
             shots="given" if images is not None else "generated",

@@ -9,11 +9,14 @@ from typing import Any
 import diffusers
 import torch
 
+from t2vu_core.training.checkpoint import Checkpoint
 
-def training_record(start: float, losses: Sequence[float], **more: Any) -> dict[str, Any]:
-    """Seconds since `start` (of time.monotonic), steps, losses and versions, with what else the method knows."""
+
+def training_record(start: float, checkpoint: Checkpoint | None, losses: Sequence[float], **more: Any) -> dict[str, Any]:
+    """Seconds since `start` (of time.monotonic) and before a resume, steps, losses, versions, and what the method adds."""
+    before = sum(checkpoint.spent) if checkpoint else 0.0
     return {
-        "seconds": round(time.monotonic() - start, 1),
+        "seconds": round(before + time.monotonic() - start, 1),
         **more,
         "steps": len(losses),
         "losses": [float(f"{loss:.4g}") for loss in losses],

@@ -98,7 +98,9 @@ def erase_velocity(
         method=METHOD,
         recipe=recipe.describe(),
         prompts={**plan.describe(), "language_model": language_model.name if language_model else None},
-        training=training_record(start, losses, trajectory_seconds=round(sampled, 1), trajectory_bytes=points.num_bytes, **did),
+        training=training_record(
+            start, checkpoint, losses, trajectory_seconds=round(sampled, 1), trajectory_bytes=points.num_bytes, **did
+        ),
     )
 
 

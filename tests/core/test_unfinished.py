@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,17 @@ def test_the_same_call_goes_on_and_another_training_starts_anew(
     assert whole.training["losses"] == resumed.training["losses"]
     assert all(torch.equal(whole.tensors[name], resumed.tensors[name]) for name in whole.tensors)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_file_tells_the_seconds_of_all_lives(tmp_path: Path) -> None:
+    def slow(progress: TrainProgress) -> None:
+        if progress.stage == "training":
+            time.sleep(0.2)
+            if progress.step == 4:
+                raise StopEarly
+
+    stopped = few_shot(unfinished_folder=tmp_path, on_progress=slow).training["seconds"]
+    assert few_shot(unfinished_folder=tmp_path).training["seconds"] > stopped > 0.8
 
 
 def test_only_the_newest_unfinished_trainings_are_kept(tmp_path: Path) -> None:
