@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from t2vu_core.erasure import atomic_path
+from t2vu_core.erasure import atomic_path, hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.model import T2VModel
 
@@ -55,8 +55,8 @@ class Checkpoint:
 
         It lies in `folder`, or without one in a folder of its own in `unfinished`; None where both are missing.
         """
-        carried = [[applied.strength, applied.erasure.describe()] for applied in model.erasures]
-        fingerprint = fingerprint_of(*parts, model.base.hash, carried)
+        carried = [[applied.strength, hash_tensors(sorted(applied.erasure.tensors.items()))] for applied in model.erasures]
+        fingerprint = fingerprint_of(*parts, model.base.hash, str(model.family.dtype), carried)
         if folder is not None:
             return cls(folder / "state.safetensors", fingerprint)
         if unfinished is None:

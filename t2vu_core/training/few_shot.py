@@ -84,7 +84,7 @@ def unlearn_encoder(
         base = base_of(shot_model.name, weights, facts)
         given = None if images is None else hash_tensors([("images", images)])
         checkpoint = Checkpoint.in_folder(
-            log_folder, model, recipe.describe(), plan.describe(), base.hash, given, unfinished=unfinished_folder
+            log_folder, model, recipe.describe(), plan.describe(), dataclasses.asdict(base), given, unfinished=unfinished_folder
         )
         shots = _shots(shot_model, plan, recipe, images, on_progress)
         shown = None if images is not None else plan.shots_of_pairs(len(shots))

@@ -14,6 +14,7 @@ import torch
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled
+from t2vu_core.model import T2VModel, load_model
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.checkpoint import KEPT
 from t2vu_core.training.few_shot import unlearn_encoder
@@ -27,11 +28,11 @@ from tests.core.tiny_models import TINY_MODELS
 TINY = TINY_MODELS["cogvideox-2b"]
 
 
-def velocity(concept: str = "ghost", **changes: Any) -> Erasure:
+def velocity(concept: str = "ghost", model: T2VModel | None = None, **changes: Any) -> Erasure:
     recipe = VelocityRecipe(
         concept_trajectories=2, preserve_trajectories=2, trajectory_steps=2, steps=6, rank=4, eta=20.0, trajectory_cache="disk",
     )  # fmt: skip
-    return erase_velocity(TINY.model, concept, recipe, **changes)
+    return erase_velocity(model or TINY.model, concept, recipe, **changes)
 
 
 def few_shot(concept: str = "ghost", **changes: Any) -> Erasure:
@@ -70,6 +71,29 @@ def test_the_same_call_goes_on_and_another_training_starts_anew(
     assert whole.training["losses"] == resumed.training["losses"]
     assert all(torch.equal(whole.tensors[name], resumed.tensors[name]) for name in whole.tensors)
     assert not list(tmp_path.iterdir())
+
+
+def test_another_image_model_begins_another_training(tmp_path: Path) -> None:
+    video, settings = tiny_few_shot.VIDEO, tiny_few_shot.recipe(steps=6, **tiny_few_shot.small(tiny_few_shot.VIDEO))
+    seen: list[int] = []
+    for image_model in (tiny_few_shot.twin(), None):
+        with pytest.raises(Cancelled):
+            unlearn_encoder(
+                video.model, "ghost", settings, image_model=image_model, unfinished_folder=tmp_path,
+                on_progress=at(3, Cancelled, seen),
+            )  # fmt: skip
+    assert seen == [1, 2, 3] * 2
+
+
+def test_another_precision_begins_another_training_and_the_same_eraser_below_does_not(tmp_path: Path) -> None:
+    halves = load_model(TINY.folder, dtype=torch.bfloat16, device="cpu")
+    # Trained twice, as after a server that died: the same but for the date.
+    below = [TINY.model.with_erasure(velocity("clown")) for _ in range(2)]
+    seen: list[int] = []
+    for model in (TINY.model, halves, below[0], below[1]):
+        with pytest.raises(Cancelled):
+            velocity(model=model, unfinished_folder=tmp_path, on_progress=at(3 + (model is below[1]), Cancelled, seen))
+    assert seen == [*[1, 2, 3] * 3, 4]
 
 
 def test_the_file_tells_the_seconds_of_all_lives(tmp_path: Path) -> None:
