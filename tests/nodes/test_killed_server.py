@@ -20,11 +20,12 @@ STEPS, KILLED_AT, LAST_STATE = 32, 28, 25
 SAID = re.compile(r"training (\d+)/32, loss (\d+\.\d+)")
 
 
-@pytest.mark.parametrize("training", [pytest.param(erase, marks=pytest.mark.slow), unlearn])
+@pytest.mark.slow
+@pytest.mark.parametrize("training", [erase, unlearn])
 def test_a_training_goes_on_after_the_server_was_killed(tmp_path: Path, training: Callable[..., dict[str, Any]]) -> None:
     """The losses that were seen before the kill are those of the training that ended.
 
-    Slow for the eraser because every life of the server samples all trajectories of the preset.
+    Slow because ComfyUI starts twice, and each time samples what the training learns from.
     """
     server, unfinished = ComfyServer(tmp_path), tmp_path / "output" / "unfinished_trainings"
     graph: Graph = {
