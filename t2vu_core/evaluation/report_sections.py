@@ -17,6 +17,7 @@ from t2vu_core.evaluation.verdict import (
     difference,
     differences_of,
     interval,
+    motion_kept,
     percent,
     sentences,
     table,
@@ -44,7 +45,7 @@ def _badges(scores: Mapping[str, Any], text: str) -> str:
     word = text.partition(":")[0]
     badges = [(word, TONES[word])] if word in TONES else []
     kept = scores["kept"]["concepts"]
-    share, motion = kept and kept["relative"]["ratio"], scores["motion"]["ratio"]
+    share, motion = kept and kept["relative"]["ratio"], motion_kept(scores)
     if share is not None:
         damaged = share < KEPT_BELOW or (motion is not None and motion < STILL_BELOW)
         badges.append(("The rest is damaged", "bad") if damaged else ("The rest is kept", "good"))
@@ -107,7 +108,8 @@ def _row(concept: str, what: str, before: str, after: str, bounds: str, clips: s
 def _measures(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
     quality, drift = scores["quality"], scores["drift"]
     measures = [
-        ("Motion, against before (mean change from frame to frame)", _ratio(scores["motion"])),
+        ("Motion of other concepts' clips, against before (mean change from frame to frame)", _ratio(scores["motion"]["kept"])),
+        ("Motion of clips that ask for it, against before", _ratio(scores["motion"]["concept"])),
         ("Sharpness, against before (below 1 is blur, above 1 is noise)", _ratio(quality["sharpness"])),
         ("Detector's confidence on other concepts, against before", _ratio(quality["confidence"])),
     ]

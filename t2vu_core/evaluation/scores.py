@@ -29,7 +29,7 @@ def score(records: Sequence[Record], concept: str) -> dict[str, Any]:
             [record.after.judgement.shown[concept] for record in unrelated],
         ),
         "drift": drift(unrelated),
-        "motion": ratio(records, lambda look: look.motion),
+        "motion": motion(about, unrelated),
         "quality": {
             "sharpness": ratio(records, lambda look: look.sharpness),
             "confidence": ratio(unrelated, lambda look: look.judgement.confidence),
@@ -90,6 +90,16 @@ def drift(unrelated: Sequence[Record]) -> dict[str, Any] | None:
     count = len(unrelated)
     likeness, distance = (sum(getattr(record, name) for record in unrelated) / count for name in ("ssim", "l1"))
     return {"ssim": likeness, "l1": distance, "clips": count}
+
+
+def motion(about: Sequence[Record], unrelated: Sequence[Record]) -> dict[str, Any]:
+    """How much the clips move, over all of them, and apart: `concept` those that ask for it, `kept` those that do not.
+
+    Apart because what leaves with the concept takes its own motion away, which is no damage; frozen video is.
+    """
+    over = {"concept": about, "kept": unrelated}
+    apart = {name: ratio(records, lambda look: look.motion) for name, records in over.items()}
+    return {**ratio([*about, *unrelated], lambda look: look.motion), **apart}
 
 
 def ratio(records: Sequence[Record], of: Callable[[Look], float]) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def _word(rate: Mapping[str, Any]) -> str:
 
 
 def _kept(scores: Mapping[str, Any]) -> str:
-    kept, motion = scores["kept"]["concepts"], scores["motion"]["ratio"]
+    kept, motion = scores["kept"]["concepts"], motion_kept(scores)
     if kept is None or kept["relative"]["ratio"] is None:
         return "What else changed is not known: no prompts of other concepts worked."
     share = kept["relative"]
@@ -121,12 +121,20 @@ def _kept(scores: Mapping[str, Any]) -> str:
     return f"{text}."
 
 
+def motion_kept(scores: Mapping[str, Any]) -> float | None:
+    """How much clips of other concepts move against base's; of all clips where none of others were made."""
+    kept: float | None = scores["motion"].get("kept", {}).get("ratio")
+    return scores["motion"]["ratio"] if kept is None else kept
+
+
 def _cells(rate: Mapping[str, Any]) -> tuple[str, str, str, str]:
     return percent(rate["before"]), percent(rate["after"]), interval(rate["interval"]), str(rate["clips"])
 
 
 def _measures(scores: Mapping[str, Any]) -> list[str]:
-    lines = [f"motion against base: {percent(scores['motion']['ratio'])}"]
+    lines = [
+        f"motion of other clips against base: {percent(motion_kept(scores))}; of all: {percent(scores['motion']['ratio'])}"
+    ]
     if scores["drift"]:
         lines.append(f"same-seed drift of other clips: SSIM {scores['drift']['ssim']:.3f}, L1 {scores['drift']['l1']:.3f}")
     lines += _false_alarms(scores) + _never_knew(scores)

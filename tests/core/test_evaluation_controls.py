@@ -98,7 +98,12 @@ def test_an_erasure_that_takes_the_concept_alone_scores_well(detector: WorldDete
     assert scores["kept"]["other_subject"]["after"] > 0.95
     assert scores["kept"]["attributes"]["background"]["after"] > 0.95
     assert scores["false_alarms"]["after"] <= 0.01
-    assert sentences({**scores, "concept": CONCEPT}).startswith("Erased")
+    # Where nobody is left, nobody moves: that is no damage.
+    assert scores["motion"]["concept"]["ratio"] < 0.6
+    assert scores["motion"]["kept"]["ratio"] == 1.0
+    said = sentences({**scores, "concept": CONCEPT})
+    assert said.startswith("Erased")
+    assert "move only" not in said
 
 
 @pytest.mark.parametrize("ruin", ["noise", "grey", "frozen_noise"])
