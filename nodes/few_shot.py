@@ -125,7 +125,7 @@ class FewShotUnlearn(io.ComfyNode):
             unfinished_folder=comfy_bridge.unfinished_trainings(),
             on_progress=on_progress,
         )
-        left = f"{encoder.training['remaining']:.0%} of the concept is left to the denoiser; sample to see"
+        left = f"{max(0.0, encoder.training['remaining']):.0%} of the concept is left to the denoiser; sample to see"
         view.progress.say(encoder.training["warning"] or left)
         view.close()
         return io.NodeOutput(encoder, shown[:, 0].movedim(1, -1).contiguous(), loss_picture(encoder.training["losses"]))
