@@ -59,6 +59,7 @@ class VelocityErase(io.ComfyNode):
                 steps_input("Training steps."),
                 *_method_inputs(),
                 *_memory_inputs(),
+                *_target_inputs(),
             ],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser and Save Erasure."),
@@ -90,9 +91,12 @@ class VelocityErase(io.ComfyNode):
         localization: float = 0.0,
         num_frames: int = 0,
         low_memory: bool = False,
+        eta: float = 0.0,
+        learning_rate: float = 0.0,
     ) -> io.NodeOutput:
         changes = {"seed": seed, "augmentation": augmentation, "kind": kind, "localization_weight": localization}
-        changes |= {"steps": steps} if steps else {}
+        given = {"steps": steps, "eta": eta, "learning_rate": learning_rate}
+        changes |= {name: value for name, value in given.items() if value}
         changes |= {"num_frames": num_frames, **(LOW_MEMORY if low_memory else {})}
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
         recipe = VelocityRecipe.preset(preset, **changes)
@@ -153,6 +157,29 @@ def _method_inputs() -> list[io.Input]:
             "0: not at all. For the kind bottleneck.",
             folded=True,
             step=0.1,
+        ),
+    ]
+
+
+def _target_inputs() -> list[io.Input]:
+    """How far the concept is pushed, and how fast."""
+    return [
+        number_input(
+            io.Float,
+            "eta",
+            100.0,
+            "How far past the same prompt without the concept the model is pushed. More erases more, and harms more. "
+            "0: as the preset has it.",
+            folded=True,
+            step=0.5,
+        ),
+        number_input(
+            io.Float,
+            "learning_rate",
+            1.0,
+            "How fast to train. Lower it where a training breaks down. 0: as the preset has it.",
+            folded=True,
+            step=0.0001,
         ),
     ]
 

@@ -56,6 +56,11 @@ def test_training_shows_its_stages_and_a_loss_curve(comfy: ComfyServer, trained:
     assert Image.open(comfy.file(trained.result.files("loss")[0])).width > 300
 
 
+def test_the_settings_of_the_node_are_those_of_the_training(comfy: ComfyServer, trained: Trained) -> None:
+    used = Erasure.load(comfy.base / "output" / "erasures" / trained.name).recipe
+    assert {name: used[name] for name in ("steps", "eta", "learning_rate")} == {"steps": 2, "eta": 5.0, "learning_rate": 0.004}
+
+
 def test_the_mask_can_be_looked_at_before_it_is_trusted(comfy: ComfyServer, trained: Trained) -> None:
     shown = pixels(comfy, trained.result, "mask")
     assert len(shown) > 1
