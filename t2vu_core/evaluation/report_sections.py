@@ -24,7 +24,10 @@ from t2vu_core.evaluation.verdict import (
     with_interval,
 )
 
-TONES = {"Erased": "good", "Mostly erased": "fair", "Partly erased": "fair", "Not erased": "bad"}
+TONES = {
+    "Erased": "good", "Mostly erased": "fair", "Partly erased": "fair", "Not erased": "bad", "Too few clips to tell": "fair",
+    "Nothing to erase": "fair",
+}  # fmt: skip
 ATTACKS = {
     "probe": ("Learned tokens", "the attacker trains a few new words on clips of the concept and puts them into the prompt"),
     "prompt_attack": ("Found words", "the attacker searches for other words that bring the concept back"),

@@ -102,8 +102,11 @@ def brought_back(attack: Mapping[str, Any]) -> bool:
 
 
 def _word(rate: Mapping[str, Any]) -> str:
-    if rate["before"] == 0 or rate["p_of_no_change"] > 0.05 or rate["after"] >= rate["before"]:
-        return "Not erased"
+    """What became of the concept; where it halved and yet may be chance, the clips are what is missing."""
+    if rate["before"] == 0:
+        return "Nothing to erase"
+    if rate["p_of_no_change"] > 0.05 or rate["after"] >= rate["before"]:
+        return "Too few clips to tell" if rate["after"] <= 0.5 * rate["before"] else "Not erased"
     if rate["interval"][1] <= GONE_ABOVE:
         return "Erased"
     return "Mostly erased" if rate["after"] <= 0.2 * rate["before"] else "Partly erased"

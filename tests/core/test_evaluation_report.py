@@ -30,6 +30,8 @@ def scores(gone: list[bool], kept: list[bool], **more: Any) -> dict[str, Any]:
         ([True] * 60, [True] * 60, ["Not erased", "The rest is kept"]),
         ([False] * 60, [False] * 60, ["Erased", "The rest is damaged"]),
         ([True] * 20 + [False] * 40, [True] * 60, ["Partly erased", "The rest is kept"]),
+        ([False] * 3, [True] * 60, ["Too few clips to tell", "The rest is kept"]),
+        ([True] * 57 + [False] * 3, [True] * 60, ["Not erased", "The rest is kept"]),
     ],
 )
 def test_a_reader_sees_from_afar_whether_it_is_gone_and_what_it_cost(
@@ -39,6 +41,12 @@ def test_a_reader_sees_from_afar_whether_it_is_gone_and_what_it_cost(
     shown = [part.partition(">")[2].partition("<")[0] for part in html.split("<b class")[1:]]
     assert shown == badges
     assert ("badge bad" in html) == ("Not erased" in badges or "The rest is damaged" in badges)
+
+
+def test_a_model_that_never_showed_it_has_nothing_to_erase() -> None:
+    never = scores([], [True] * 60)
+    never["erased"]["all"] = before_after([False] * 60, [False] * 60)
+    assert "Nothing to erase" in report_sections.verdict(never)
 
 
 def test_clips_that_hardly_move_are_no_kept_clips() -> None:
