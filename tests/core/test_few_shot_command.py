@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from t2vu_core.erasure import Erasure
+from t2vu_core.recipes import FewShotRecipe
 from tests.core.tiny_few_shot import twin
 from tests.core.tiny_models import TINY_MODELS
+from tools.comfyui.server import REPOSITORY
 
 VIDEO = TINY_MODELS["animatediff"]
 FEW = ["shot_steps=2", "prompts=4", "preserve_prompts=2", "steps=3", "batch=2", "preserve_batch=2", "stop_at=-100"]
@@ -112,8 +116,6 @@ def test_the_export_holds_the_change_under_comfyuis_names_and_low_rank_factors_s
 def test_bad_input_is_one_sentence_and_exit_code_2(
     t2vu: Callable, arguments: list[str], hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import re
-
     monkeypatch.chdir(tmp_path)
     code, out, error = t2vu("unlearn-encoder", "--model", VIDEO.folder, "--device", "cpu", "--out", "a", *arguments)
     said = [line for line in error.splitlines() if line.startswith("t2vu:")]
@@ -122,6 +124,17 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert re.search(hint, said[0])
     assert out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_page_explains_every_setting_and_what_the_presets_change() -> None:
+    page = (REPOSITORY / "web" / "docs" / "T2VUFewShotUnlearn.md").read_text(encoding="utf-8")
+    section = page.split("## Every setting", 1)[1].split("\n## ")[0]
+    explained = [name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall("`(.+?)`", row)]
+    assert explained == [option.name for option in dataclasses.fields(FewShotRecipe)]
+    changed = {name for preset in FewShotRecipe.presets.values() for name in preset}
+    said = re.search("change only (.+?)\\.", section)
+    assert said is not None
+    assert set(re.findall("`(.+?)`", said[1])) == changed
 
 
 def test_what_cannot_be_exported_is_refused(t2vu: Callable, tmp_path: Path) -> None:
