@@ -31,9 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_erasures(parser)
     parser.add_argument("--concept", required=True, metavar="C", help='what shall be gone, in words: "ghost"')
     parser.add_argument("--out", required=True, metavar="DIR", help="a folder for the report, the scores and the clips")
-    parser.add_argument("--preset", choices=PRESETS, default="quick", help="how much is measured")
+    parser.add_argument("--preset", choices=PRESETS, default="quick", help="how much is measured (default: %(default)s)")
     add_guard(parser)
-    parser.add_argument("--detector", default="miniature", metavar="D", help=f"one of {', '.join(DETECTORS)}")
+    parser.add_argument(
+        "--detector", default="miniature", metavar="D", help=f"who judges: {', '.join(DETECTORS)} (default: %(default)s)"
+    )
     parser.add_argument("--prompts", metavar="FILE", help="your own prompts: JSON Lines, or one prompt a line")
     parser.add_argument(
         "--attack", action="append", default=[], choices=[*ATTACKS, "all"], help="try to bring it back; may be given again"

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--prompt", required=True, help="what the clip shall show")
     parser.add_argument("--negative-prompt", default="", help="what it shall not show")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same clip (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="denoising steps; the default is the model's own")
     parser.add_argument("--guidance-scale", type=float, help="classifier-free guidance; the default is the model's own")
     parser.add_argument("--num-frames", type=int)
@@ -53,8 +53,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--enlarge must be between 1 and 64, not {options.enlarge}.")
     if options.fps is not None and not 1 <= options.fps <= MAX_FPS:
         raise UserError(f"--fps must be between 1 and {MAX_FPS}, not {options.fps}.")
-    if options.concept and not options.guard:
-        raise UserError("--concept says what a guard keeps out: name the guard with --guard, or leave --concept out.")
+    _check_guard(options)
     check_writable(Path(options.out))
     model = apply_guard(apply_erasures(open_model(options), options), options, options.concept)
     start = time.monotonic()
@@ -84,6 +83,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "width": clip.shape[3],
         "seconds": round(time.monotonic() - start, 2),
     }
+
+
+def _check_guard(options: argparse.Namespace) -> None:
+    """Raise UserError for words that no guard, or not this one, would listen to."""
+    if options.concept and not options.guard:
+        raise UserError("--concept says what a guard keeps out: name the guard with --guard, or leave --concept out.")
+    if options.negative_prompt and options.guard == "negative_prompt":
+        raise UserError("--guard negative_prompt takes the place of --negative-prompt: give all the words to one of them.")
 
 
 def show(result: dict[str, Any]) -> str:

@@ -39,8 +39,9 @@ def add_training(parser: argparse.ArgumentParser, recipe: type[VelocityRecipe | 
     parser.add_argument("--concept", required=True, action="append", metavar="C",
                         help='what is to go, in words: "ghost", "in noir style"; may be given again')  # fmt: skip
     parser.add_argument("--out", required=True, metavar="F", help="the erasure file to write (.safetensors)")
-    parser.add_argument("--preset", choices=PRESETS, default="balanced")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--preset", choices=PRESETS, default="balanced",
+                        help="how long and how carefully to train (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same erasure (default: %(default)s)")
     parser.add_argument("--synonym", action="append", default=[], help="another name of the concept; may be given again")
     parser.add_argument("--concept-prompts", metavar="FILE", help="prompts that say the concept, one a line")
     parser.add_argument("--preserve-prompts", metavar="FILE", help="prompts that must keep working, one a line")

@@ -147,6 +147,13 @@ def test_every_command_has_help(t2vu: Callable, command: str) -> None:
         (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--guard", "safree"], "guard needs a concept"),
         (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--concept", "x"], "with --guard"),
         (["sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--guard", "magic"], "invalid choice"),
+        (
+            [
+                *("sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--guard", "negative_prompt"),
+                *("--concept", "x", "--negative-prompt", "fog"),
+            ],
+            "takes the place of --negative-prompt",
+        ),
         (["evaluate", "--model", "MODEL", "--concept", "ghost", "--out", "/proc/none/report"], "Cannot write"),
         (["erase", "--model", "MODEL", "--concept", " ", "--out", "a"], "concept is empty"),
         (["erase", "--model", "MODEL", "--concept", "x", "--out", "."], "is a folder"),
