@@ -52,7 +52,12 @@ CHANGES: dict[str, Change] = {
         "with localisation, the paper's mask", {"localization_weight": 1.0, "mask_source": "attention"}
     ),
     "no_preservation": Change("without preservation", {"preserve_weight": 0.0}),
-    **{f"eta_{eta}": Change(f"eta {eta}", {"eta": float(eta)}) for eta in (1, 3, 5, 7, 10)},
+    **{f"eta_{eta}": Change(f"eta {eta}", {"eta": float(eta)}) for eta in (1, 2, 3, 5, 7, 10)},
+    **{
+        f"neutral_share_{percent}": Change(f"{percent} % of the trajectories the neutral way", {"neutral_share": percent / 100})
+        for percent in (0, 100)
+    },
+    "published_way": Change("the frozen model's way alone, eta 3", {"neutral_share": 0.0, "eta": 3.0}),
     **{f"rank_{rank}": Change(f"erasers of rank {rank}", {"rank": rank}) for rank in (4, 16, 32, 128)},
     "lora": Change("LoRA", {"kind": "lora"}),
     "guided": Change("judged after guidance", {"guided_objective": True}),

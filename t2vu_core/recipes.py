@@ -80,7 +80,7 @@ class VelocityRecipe(_Recipe):
     rank: int = _option(32, "width of the erasers' bottleneck, or rank of the LoRA", 1, 4096)
     steps: int = _option(240, "training steps", 1, 100_000)
     learning_rate: float = _option(2e-3, "peak learning rate of Adam", 1e-7, 1.0)
-    eta: float = _option(3.0, "how far past the neutral prediction the concept is pushed (Eq. 7 of the paper)", 0.0, 100.0)
+    eta: float = _option(1.0, "how far past the neutral prediction the concept is pushed (Eq. 7 of the paper)", 0.0, 100.0)
     preserve_weight: float = _option(2.0, "weight of the preservation loss (beta in the paper)", 0.0, 1000.0)
     localization_weight: float = _option(0.0, "weight of the localisation loss (alpha in the paper)", 0.0, 1000.0)
     mask_source: Literal["prediction", "attention"] = _choice(
@@ -108,6 +108,9 @@ class VelocityRecipe(_Recipe):
     )
     guided_objective: bool = _option(False, "judge the erasing after guidance, as sampling shows it", 0, 1)
     two_subject_trajectories: int = _option(0, "trajectories with the concept beside a subject that must stay", 0, 10_000)
+    neutral_share: float = _option(
+        0.5, "share of the concept's trajectories that go the neutral prompt's way, where an erased model passes", 0.0, 1.0
+    )
     refresh_every: int = _option(0, "sample the concept's trajectories anew with the eraser after so many steps", 0, 100_000)
     adversarial_steps: int = _option(0, "steps in which soft tokens bring the concept back before it is erased", 0, 1000)
     adversarial_radius: float = _option(0.3, "how far soft tokens move, as a share of an embedding's length", 1e-3, 100.0)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -154,6 +155,7 @@ def sample_points(
             trajectory_parts, family, conditions[name], conditions["empty"], size,
             neutral=conditions.get(NEUTRAL.get(name, "")), positions=positions, seeds=range(seed + done, seed + done + count),
             done=done, total=total, on_progress=on_progress, workers=workers, **_route(family, recipe),
+            go_neutrally=_go_neutrally(prompts.positions[name], recipe) if name == "concept" else (),
         )  # fmt: skip
         sampled[name] = cache.keep(name, sample, prompts=count, masks=len(positions or ()), workers=workers)
         done += count
@@ -216,6 +218,13 @@ def expected_bytes(family: Family, prompts: Prompts, recipe: VelocityRecipe, mas
 
 def _noting(on_progress: ProgressCallback, note: str) -> ProgressCallback:
     return lambda done: on_progress(dataclasses.replace(done, note=note))
+
+
+def _go_neutrally(positions: Positions, recipe: VelocityRecipe) -> list[bool]:
+    """Which of the concept's trajectories go the neutral prompt's way; the first that spells the concept is to be looked at."""
+    others = [index for index in range(len(positions)) if index != first_said(positions)]
+    chosen = random.Random(recipe.seed).sample(others, min(len(others), round(recipe.neutral_share * len(positions))))
+    return [index in chosen for index in range(len(positions))]
 
 
 def _watched(positions: Positions | None, masks: Masks) -> Positions | None:

@@ -148,6 +148,7 @@ def trajectory_parts(
     num_steps: int,
     guidance_scale: float,
     driver: Driver | None = None,
+    go_neutrally: Sequence[bool] = (),
     on_progress: ProgressCallback | None = None,
     done: int = 0,
     total: int = 0,
@@ -157,8 +158,9 @@ def trajectory_parts(
 
     With `positions` (the concept's text tokens in the first prompts, or in all) these trajectories get a mask: from what
     video attends to, or from what the concept changes of the neutral prompt's predictions. A
-    `driver` chooses the way (on-policy), while the predictions that are kept stay the frozen model's. `done` and
-    `total` place this call's clips in a longer progress. Several workers take turns, and each gets all batches in order.
+    `driver` chooses the way (on-policy), while the predictions that are kept stay the frozen model's; the prompts that
+    `go_neutrally` go the way of their neutral ones instead. `done` and `total` place this call's clips in a longer progress.
+    Several workers take turns, and each gets all batches in order.
     """
     workers, route = workers or Workers(), _Route(num_steps, guidance_scale, driver, mask_source, mask_layers)
     tokens_a_clip = math.prod(family.token_grid(size)) * (2 if neutral is None else 3)
@@ -180,7 +182,8 @@ def trajectory_parts(
             rows = slice(start, start + batch)
             own = _rollout(
                 family, condition[rows], empty, None if neutral is None else neutral[rows], size, route,
-                positions=(positions or [])[rows] or None, seeds=seeds[rows], first=start, on_step=on_step,
+                positions=(positions or [])[rows] or None, go_neutrally=go_neutrally[rows], seeds=seeds[rows], first=start,
+                on_step=on_step,
             )  # fmt: skip
         for owner, start in enumerate(now):
             finished = done + min(start + batch, len(condition))
@@ -204,6 +207,7 @@ def _rollout(
     route: _Route,
     *,
     positions: Sequence[Sequence[int]] | None,
+    go_neutrally: Sequence[bool],
     seeds: Sequence[int],
     first: int,
     on_step: Callable[[], None],
@@ -218,6 +222,7 @@ def _rollout(
     steps: list[Tensor] = []
     predictions: dict[str, list[Tensor]] = {name: [] for name in conditions}
     found: list[Tensor] = []
+    neutrally = torch.tensor(go_neutrally, device=latents.device).view(-1, *[1] * (latents.dim() - 1))
     for timestep in scheduler.timesteps:
         predicted = _predict_and_look(family, latents, timestep, conditions, size, route, positions, found)
         for name, prediction in predicted.items():
@@ -228,6 +233,8 @@ def _rollout(
             with route.driver():
                 way = {name: conditions[name] for name in ("prompt", "empty")}
                 predicted = _predict(family, latents, timestep, way, size)
+        elif any(go_neutrally):
+            predicted["prompt"] = torch.where(neutrally, predicted["neutral"], predicted["prompt"])
         guided = guide(predicted["prompt"], predicted["empty"], route.guidance_scale)
         latents = family.step(scheduler, guided, timestep, latents)
         on_step()

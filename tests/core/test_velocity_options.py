@@ -14,7 +14,7 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.families import HunyuanVideo15
-from t2vu_core.objectives.velocity import guided_unlearning_loss, unlearning_loss
+from t2vu_core.objectives.velocity import guide, guided_unlearning_loss, unlearning_loss
 from t2vu_core.training.points import trajectory_guidance
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.soft_tokens import attack
@@ -53,6 +53,7 @@ def test_a_lora_is_trained_saved_and_applied(tmp_path: Path) -> None:
         {"guided_objective": True},
         {"two_subject_trajectories": 2},
         {"refresh_every": 2},
+        {"neutral_share": 0.0},
         {"adversarial_steps": 2},
         {"localization_weight": 1.0, "mask_threshold": 0.0},
         {"localization_weight": 1.0, "mask_source": "attention", "mask_layers": "middle"},
@@ -180,6 +181,25 @@ def test_on_policy_points_lie_where_the_student_goes_and_targets_stay_the_frozen
     assert not torch.equal(led.concept.latents[later], own.concept.latents[later])
     for name in ("prompt", "neutral", "empty"):
         assert torch.equal(led.concept.predictions[name][first], own.concept.predictions[name][first])
+
+
+def test_a_share_of_the_trajectories_goes_the_neutral_prompts_way_and_the_one_to_be_looked_at_never() -> None:
+    counts, few = {}, {"concept_trajectories": 6, "trajectory_steps": 3}
+    alone = points_of(TINY, recipe(**few, neutral_share=0.0)).concept
+    for share in (0.5, 1.0):
+        mixed = points_of(TINY, recipe(**few, neutral_share=share)).concept
+        went = [not torch.equal(ours, theirs) for ours, theirs in zip(mixed.ends, alone.ends, strict=True)]
+        counts[share] = sum(went)
+        assert not went[0]
+        assert torch.equal(mixed.latents[:6], alone.latents[:6])
+        assert all(torch.equal(mixed.predictions[name][:6], alone.predictions[name][:6]) for name in alone.predictions)
+        # The way is the neutral prompt's: guidance from nothing towards it, a step of the same scheduler.
+        family, row = TINY.model.family, went.index(True)
+        guided = guide(mixed.predictions["neutral"][row], mixed.predictions["empty"][row], recipe().guidance_scale)
+        scheduler = family.make_scheduler(3, TINY.size)
+        stepped = family.step(scheduler, guided[None].float(), mixed.timesteps[row], mixed.latents[row][None].float())
+        torch.testing.assert_close(stepped[0], mixed.latents[6 + row].float(), rtol=0.02, atol=0.02)
+    assert counts == {0.5: 3, 1.0: 5}
 
 
 def test_soft_tokens_bring_the_frozen_models_answer_closer_within_their_radius(tiny: TinyModel) -> None:
