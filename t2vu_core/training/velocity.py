@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -71,8 +71,7 @@ def erase_velocity(
         clip_size(family, recipe)
         concepts, prompt_set = clean_concepts(concept, synonyms), prompt_set_for(family.folder)
         check_visible(family.pipeline.tokenizer, concepts)
-        names = {each: concept_names(each, prompt_set, synonyms) for each in concepts}
-        written = _ask(language_model, family, names, recipe, on_progress) if language_model else {}
+        written = _ask(language_model, family, concepts, synonyms, recipe, on_progress) if language_model else {}
         plan = plan_several(
             concepts, prompt_set, num_pairs=recipe.concept_trajectories, num_preserve=recipe.preserve_trajectories,
             seed=recipe.seed, synonyms=synonyms, concept_prompts=concept_prompts, written_prompts=written,
@@ -91,18 +90,12 @@ def erase_velocity(
             did = effect(family, points, erasers, _sites(family, recipe), recipe.eta, plan.concept, losses)
             if len(losses) == recipe.steps:
                 _forget(cache, checkpoint)
+    seen = {"trajectory_seconds": round(sampled, 1), "trajectory_bytes": points.num_bytes}
     return Erasure(
-        kind="eraser",
-        concepts=tuple(concepts),
-        base=model.base,
-        tensors=erasers.named_tensors(),
-        method=METHOD,
-        recipe=recipe.describe(),
+        "eraser", tuple(concepts), model.base, erasers.named_tensors(), METHOD, recipe.describe(),
         prompts={**plan.describe(), "language_model": language_model.name if language_model else None},
-        training=training_record(
-            start, checkpoint, losses, trajectory_seconds=round(sampled, 1), trajectory_bytes=points.num_bytes, **did
-        ),
-    )
+        training=training_record(start, checkpoint, losses, **seen, **did),
+    )  # fmt: skip
 
 
 def _forget(cache: TrajectoryCache, checkpoint: Checkpoint | None) -> None:
@@ -131,11 +124,13 @@ def _show_mask(
 def _ask(
     folder: Path,
     family: Family,
-    names: Mapping[str, Sequence[str]],
+    concepts: Sequence[str],
+    synonyms: Sequence[str],
     recipe: VelocityRecipe,
     on_progress: ProgressCallback | None,
 ) -> dict[str, list[str]]:
     """By concept, in all half as many prompts as there are trajectories; the other half says the concepts in few words."""
+    names = {each: concept_names(each, prompt_set_for(family.folder), synonyms) for each in concepts}
     count = max(1, recipe.concept_trajectories // (2 * len(names)))
 
     def on_step(done: int, total: int) -> None:
