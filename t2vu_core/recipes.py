@@ -80,10 +80,7 @@ class VelocityRecipe(_Recipe):
     rank: int = _option(32, "width of the erasers' bottleneck, or rank of the LoRA", 1, 4096)
     steps: int = _option(240, "training steps", 1, 100_000)
     learning_rate: float = _option(2e-3, "peak learning rate of Adam", 1e-7, 1.0)
-    eta: float = _option(
-        0.0, "how far past the neutral prediction the concept is pushed (Eq. 7 of the paper); 0: 2 for a thing, 1 for a style",
-        0.0, 100.0,
-    )  # fmt: skip
+    eta: float = _option(1.0, "how far past the neutral prediction the concept is pushed (Eq. 7 of the paper)", 0.0, 100.0)
     preserve_weight: float = _option(2.0, "weight of the preservation loss (beta in the paper)", 0.0, 1000.0)
     localization_weight: float = _option(0.0, "weight of the localisation loss (alpha in the paper)", 0.0, 1000.0)
     mask_source: Literal["prediction", "attention"] = _choice(
@@ -128,10 +125,6 @@ class VelocityRecipe(_Recipe):
                 "localization_weight needs kind=bottleneck: a LoRA changes queries, keys and values, so what it adds "
                 "has no place in the clip that a mask could keep it to. Set localization_weight=0 for a LoRA."
             )
-
-    def for_kind(self, kind: Literal["thing", "manner"]) -> Self:
-        """With the `eta` of that kind of concept, where none is set."""
-        return self if self.eta else dataclasses.replace(self, eta={"thing": 2.0, "manner": 1.0}[kind])
 
     @property
     def preserves(self) -> bool:

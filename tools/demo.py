@@ -22,7 +22,7 @@ from torch import Tensor
 from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
 from t2vu_core.miniature.bundled import WEIGHTS
-from t2vu_core.miniature.detector import load_detector
+from t2vu_core.miniature.detector import Verdict, load_detector
 from t2vu_core.miniature.world import SUBJECTS
 from t2vu_core.recipes import PRESETS
 from t2vu_core.video import save_video
@@ -45,10 +45,17 @@ class Clips:
 
     def rate(self, title: str, subjects: list[str]) -> float:
         """Share of the clips in which the detector sees the subject that the prompt names."""
-        detector = load_detector(WEIGHTS / "detector.safetensors")
-        verdict = detector.judge(self.by_title[title] * 2 - 1)
+        verdict = self._judged(title)
         seen = [bool(verdict.shows(subject)[index]) for index, subject in enumerate(subjects)]
         return round(sum(seen) / len(seen), 3)
+
+    def certainty(self, title: str, subjects: list[str]) -> Tensor:
+        """How sure the detector is of the subject that each prompt names, (n,) in [0, 1]."""
+        columns = torch.tensor([SUBJECTS.index(subject) for subject in subjects])
+        return self._judged(title).subjects[torch.arange(len(subjects)), columns]
+
+    def _judged(self, title: str) -> Verdict:
+        return load_detector(WEIGHTS / "detector.safetensors").judge(self.by_title[title] * 2 - 1)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -159,6 +166,17 @@ def _report(clips: Clips, pairs: list[Pair], concept: str) -> dict[str, object]:
     }
 
 
+def _clearest(clips: Clips, pairs: list[Pair], concept: str) -> int:
+    """The pair for the small picture: where the detector is surest of both subjects before, and of the other one after."""
+    others = [pair.other for pair in pairs]
+    sure = [
+        clips.certainty("Concept before", [concept] * len(pairs)),
+        clips.certainty("Other before", others),
+        clips.certainty("Other after", others),
+    ]
+    return int(torch.stack(sure).min(0).values.argmax())
+
+
 def _write(out: Path, clips: Clips, pairs: list[Pair], report: dict[str, object]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     before, after = (torch.cat([clips.by_title[f"Concept {when}"], clips.by_title[f"Other {when}"]])
@@ -166,7 +184,7 @@ def _write(out: Path, clips: Clips, pairs: list[Pair], report: dict[str, object]
     save_video(grid(before), out / "before.mp4", fps=8, loops=4)
     save_video(grid(after), out / "after.mp4", fps=8, loops=4)
     side_by_side(before, after, report).save(out / "side_by_side.png")
-    shown = next((index for index, pair in enumerate(pairs) if pair.other == "cat"), 0)
+    shown = _clearest(clips, pairs, str(report["concept"]))
     columns = {
         when: (clips.by_title[f"Concept {when}"][shown], clips.by_title[f"Other {when}"][shown]) for when in ("before", "after")
     }

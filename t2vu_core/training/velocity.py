@@ -77,7 +77,6 @@ def erase_velocity(
             seed=recipe.seed, synonyms=synonyms, concept_prompts=concept_prompts, written_prompts=written,
             preserve_prompts=preserve_prompts, augmentation=recipe.augmentation,
         )  # fmt: skip
-        recipe = recipe.for_kind(plan.kind)
         checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe(), unfinished=unfinished_folder)
         prompts = encode_prompts(family, plan, prompt_set, recipe)
         with family.offload_encoder(), TrajectoryCache.open(recipe, checkpoint, workers) as cache:
