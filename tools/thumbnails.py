@@ -16,8 +16,8 @@ from t2vu_core.training.velocity import erase_velocity
 from tools.demo_picture import card
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
-PROMPTS = ["a ghost coming closer under a starry night", "a cat moving right against a blue sky"]
-SEED = 20_005
+PROMPTS = ["a ghost moving left against a sunset", "a cat moving right against a blue sky"]
+SEEDS = [20_006, 20_005]
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _pair(model: T2VModel) -> tuple[Tensor, Tensor]:
-    with_concept, without = model.sample(PROMPTS, seeds=[SEED, SEED])
+    with_concept, without = model.sample(PROMPTS, seeds=SEEDS)
     return with_concept, without
 
 
