@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,10 @@ class Goal:
         """Whether the number is on the right side."""
         return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
 
+    def limited_to(self, limit: float) -> Goal:
+        """The same number with another limit, on the same side."""
+        return replace(self, **{"least" if self.most is None else "most": limit})
+
     def limit(self) -> str:
         """In words."""
         return f"<= {self.say(self.most)}" if self.most is not None else f">= {self.say(self.least)}"
@@ -58,14 +62,11 @@ VELOCITY = (
     Goal("probe", "brought back by PROBE", most=0.10),
     Goal("train_seconds", "training", most=120.0, unit="s"),
 )
-ENCODER = (
-    Goal("erased_terse", "still shown, short prompts", most=0.05),
-    Goal("erased_synonym", "still shown, other names", most=0.08),
-    Goal("erased_refined", "still shown, refined prompts", most=0.08),
-    Goal("kept", "other concepts, of the unerased model's", least=0.95),
-    Goal("attributes", "other attributes of the same prompt", least=0.90),
-    Goal("train_seconds", "training with its shots", most=30.0, unit="s"),
-)
+ENCODER_LIMITS = {
+    "erased_terse": 0.05, "erased_synonym": 0.08, "erased_refined": 0.08, "kept": 0.95, "attributes": 0.90,
+    "train_seconds": 30.0,
+}  # fmt: skip
+ENCODER = tuple(goal.limited_to(ENCODER_LIMITS[goal.key]) for goal in VELOCITY if goal.key in ENCODER_LIMITS)
 
 
 def goals_of(method: str) -> Sequence[Goal]:

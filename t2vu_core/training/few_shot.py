@@ -92,27 +92,17 @@ def unlearn_encoder(
         shot_seconds = time.monotonic() - start
         tensors, losses, measured = _fit(material, sites, recipe, checkpoint, on_progress)
         said = warn(", ".join(plan.concepts), measured.pop("pushed"))
+    seen = {
+        "shot_seconds": round(shot_seconds, 1),
+        "shots": "given" if images is not None else "generated",
+        "through": shot_model.name,
+        "parameters": sum(tensor.numel() for tensor in tensors.values()),
+    }
     return Erasure(
-        kind="unlearned_encoder",
-        concepts=plan.concepts,
-        base=base,
-        tensors=tensors,
-        method=METHOD,
-        recipe=recipe.describe(),
-        prompts=plan.describe(),
-        training=training_record(
-            start,
-            checkpoint,
-            losses,
-            shot_seconds=round(shot_seconds, 1),
-            shots="given" if images is not None else "generated",
-            through=shot_model.name,
-            parameters=sum(tensor.numel() for tensor in tensors.values()),
-            **measured,
-            warning=said,
-        ),
+        "unlearned_encoder", plan.concepts, base, tensors, METHOD, recipe.describe(), plan.describe(),
+        training=training_record(start, checkpoint, losses, **seen, **measured, warning=said),
         encoder=describe_encoder(facts, weights),
-    )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
