@@ -1,4 +1,4 @@
-"""What the tests of the package share: the command line, called as a user calls it."""
+"""What the tests of the package share: the command line, called as a user calls it, and every architecture."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from t2vu_core.cli import main
+from tests.core.tiny_models import TINY_MODELS, TinyModel
 
 
 @pytest.fixture
@@ -22,3 +23,9 @@ def t2vu(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(params=TINY_MODELS.values(), ids=lambda tiny: tiny.name)
+def tiny(request: pytest.FixtureRequest) -> TinyModel:
+    """Every architecture, at tiny size."""
+    return request.param

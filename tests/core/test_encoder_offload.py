@@ -17,11 +17,6 @@ from tests.core.tiny_models import TINY_MODELS, TinyModel
 PROMPTS = ["a red ghost at night"]
 
 
-@pytest.fixture(params=TINY_MODELS.values(), ids=lambda tiny: tiny.name)
-def tiny(request: pytest.FixtureRequest) -> TinyModel:
-    return request.param
-
-
 def encoders(family: Any) -> list[nn.Module]:
     parts = family.pipeline.components.items()
     return [part for name, part in parts if name.startswith("text_encoder") and part is not None]

@@ -20,11 +20,6 @@ from tests.core.tiny_models import TINY_MODELS, TinyModel
 PROMPTS = ["a red ghost floats over a quiet green hill", "a street in pixel art style"]
 
 
-@pytest.fixture(params=TINY_MODELS.values(), ids=lambda tiny: tiny.name)
-def tiny(request: pytest.FixtureRequest) -> TinyModel:
-    return request.param
-
-
 @pytest.fixture(params=["bottleneck", "lora"])
 def kind(request: pytest.FixtureRequest) -> EraserKind:
     return request.param

@@ -23,11 +23,6 @@ PROMPTS = ["a red ghost floats over a quiet green hill", "a street in pixel art 
 CONCEPTS = ["ghost", "pixel art style"]
 
 
-@pytest.fixture(params=TINY_MODELS.values(), ids=lambda tiny: tiny.name)
-def tiny(request: pytest.FixtureRequest) -> TinyModel:
-    return request.param
-
-
 @pytest.fixture
 def family(tiny: TinyModel) -> Family:
     return tiny.model.family

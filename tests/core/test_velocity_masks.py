@@ -24,11 +24,6 @@ from tests.core.tiny_training import points_of, recipe
 TINY = TINY_MODELS["cogvideox-2b"]
 
 
-@pytest.fixture(params=TINY_MODELS.values(), ids=lambda tiny: tiny.name)
-def tiny(request: pytest.FixtureRequest) -> TinyModel:
-    return request.param
-
-
 @pytest.fixture(params=["prediction", "attention"])
 def mask_source(request: pytest.FixtureRequest) -> str:
     return request.param

@@ -28,11 +28,6 @@ from tests.core.tiny_training import FEW, points_of, recipe
 TINY = TINY_MODELS["cogvideox-2b"]
 
 
-@pytest.fixture(params=TINY_MODELS.values(), ids=lambda tiny: tiny.name)
-def tiny(request: pytest.FixtureRequest) -> TinyModel:
-    return request.param
-
-
 def test_a_lora_is_trained_saved_and_applied(tmp_path: Path) -> None:
     erasure = erase_velocity(TINY.model, "ghost", recipe(kind="lora", learning_rate=1e-2))
     assert all("lora_" in name for name in erasure.tensors)
