@@ -15,7 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ablations, encoder_objectives, encoder_table, encoder_transfer, goals, scoreboard_table, velocity_step
+from benchmarks import (
+    ablations,
+    encoder_objectives,
+    encoder_step,
+    encoder_table,
+    encoder_transfer,
+    goals,
+    scoreboard_table,
+    velocity_step,
+)
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 
@@ -44,6 +53,10 @@ def _objectives(board: Board) -> str:
     return f"{encoder_table.document(board, encoder_objectives.titles())}\n\n{drawn}"
 
 
+def _spread(board: Board) -> str:
+    return str(board["spoken"])
+
+
 TABLES = (
     Table("scoreboard", README, "scoreboard.json", scoreboard_table.document),
     Table("goals of velocity erasing", MEASURED, "scoreboard.json", partial(_goals, "velocity")),
@@ -53,7 +66,9 @@ TABLES = (
     Table("objectives on miniature", MEASURED, "encoder_objectives-miniature.json", _objectives),
     Table("objectives on miniature-unet", MEASURED, "encoder_objectives-miniature-unet.json", _objectives),
     Table("images and video", MEASURED, "encoder_transfer-miniature-unet.json", encoder_transfer.document),
-    Table("seeds", MEASURED, "encoder_spread-miniature.json", lambda board: str(board["spoken"])),
+    Table("seeds on miniature", MEASURED, "encoder_spread-miniature.json", _spread),
+    Table("seeds on miniature-unet", MEASURED, "encoder_spread-miniature-unet.json", _spread),
+    Table("a run of few-shot unlearning", MEASURED, "encoder_step-no_gpu.json", encoder_step.table),
 )
 
 
