@@ -13,12 +13,14 @@ from t2vu_core.evaluation import MEASURING_SEEDS, WorldDetector, load_prompt_set
 from t2vu_core.evaluation.attacks import AttackBudget, Target, run_attacks
 from t2vu_core.evaluation.attacks.denoising import PLACES, clip_latents, denoising_loss
 from t2vu_core.evaluation.attacks.embedding_inversion import learn_tokens
-from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, straight_through
+from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, spellings, straight_through
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.evaluation.attacks.regrowth import fine_tuned, with_fresh_lora
+from t2vu_core.evaluation.cases import parse_prompt_set
 from t2vu_core.evaluation.clip_store import weights_hash
 from t2vu_core.evaluation.settings import PRESETS
 from t2vu_core.miniature.detector import MiniatureDetector
+from t2vu_core.model import load_model
 from t2vu_core.training.noising import noised
 from tests.core.tiny_few_shot import ghostless
 from tests.core.tiny_models import TINY_MODELS, TinyModel
@@ -146,6 +148,34 @@ def test_a_prompt_attack_may_not_say_the_concept(target: Target) -> None:
     assert not set(token_ids(tokenizer, "ghost")) & set(allowed.tolist())
     assert not set(tokenizer.all_special_ids) & set(allowed.tolist())
     assert len(allowed) > 50
+
+
+def test_a_prompt_attack_may_not_say_the_concept_in_capitals_or_in_the_plural() -> None:
+    assert {"van", "gogh", "goghs", "ghosts", "witches"} <= spellings("Van Gogh ghost witch")
+    assert {"pony", "ponies", "ghost"} <= spellings("pony ghosts")
+    model = load_model(TINY.folder, device="cpu")
+    tokenizer = model.family.pipeline.tokenizer
+    tokenizer.add_tokens(["▁Ghosts", "GHOST", "▁Nights", "▁ghastly"])
+    model.family.pipeline.text_encoder.resize_token_embeddings(len(tokenizer))
+    prompts = parse_prompt_set(b"a ghost at night", "the list", "ghost night")
+    asked = Target.of("ghost night", "ghost night", model, WorldDetector(MiniatureDetector().eval()), prompts, BUDGET)
+    allowed = tokenizer.convert_ids_to_tokens(allowed_tokens(model, asked).tolist())
+    assert not {"▁Ghosts", "GHOST", "▁Nights", "▁night", "▁ghost"} & set(allowed)
+    assert "▁ghastly" in allowed
+
+
+def test_the_words_of_a_prompt_attack_are_looked_up_where_the_table_of_embeddings_lies(target: Target) -> None:
+    model = load_model(TINY.folder, device="cpu")
+    model.family.pipeline.text_encoder.to("meta")
+    assert allowed_tokens(model, target).device.type == "meta"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU to attack on")
+def test_every_attack_runs_on_a_gpu(target: Target) -> None:
+    base = load_model(TINY.folder, device="cuda")
+    on_gpu = dataclasses.replace(target, base=base, made={})
+    results = run_attacks(["probe", "prompt_attack", "regrowth"], base.with_erasure(TINY.random_erasure("bottleneck")), on_gpu)
+    assert all(result is not None and result["clips"] == BUDGET.measured_clips for result in results.values())
 
 
 def test_hard_words_pass_the_gradient_to_the_vectors_behind_them() -> None:

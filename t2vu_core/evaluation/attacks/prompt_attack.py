@@ -2,9 +2,12 @@
 
 As in PEZ (Wen et al., arXiv 2302.03668) the gradient is taken at the nearest words and applied to the
 vectors behind them. The concept's own words are forbidden: that they do not work is what `erased` measures.
+Shapes: k learned tokens, V words that may be found, D width of the input embeddings.
 """
 
 from __future__ import annotations
+
+import re
 
 import torch
 import torch.nn.functional as F
@@ -19,25 +22,37 @@ from t2vu_core.model import T2VModel
 def prompt_attack(model: T2VModel, target: Target) -> Outcome:
     """Find words, none of them the concept's, for which the model denoises clips of the concept."""
     table: Tensor = input_embeddings(model.family).weight  # type: ignore[assignment]
-    table_VD = table.detach().float()
     allowed = allowed_tokens(model, target)
-    placeholder, vectors, loss = learn_tokens(model, target, lambda soft: straight_through(soft, table_VD[allowed]))
-    words = model.family.pipeline.tokenizer.decode(allowed[nearest(vectors, table_VD[allowed])].tolist())
+    words_VD = table.detach()[allowed].float()
+    placeholder, vectors, loss = learn_tokens(model, target, lambda soft: straight_through(soft, words_VD))
+    words = model.family.pipeline.tokenizer.decode(allowed[nearest(vectors, words_VD)].tolist())
     prompts = [placeholder.instead_of((target.concept, target.name), case.prompt) for case in target.cases]
     with replaced(model.family, placeholder, vectors):
         return Outcome(target.success(model, prompts), loss, note=f"found words: {words}")
 
 
 def allowed_tokens(model: T2VModel, target: Target) -> Tensor:
-    """All tokens but special ones and those that spell the concept."""
+    """All tokens but special ones and those that spell the concept, (V,), where the table of embeddings is."""
     tokenizer = model.family.pipeline.tokenizer
+    table: Tensor = input_embeddings(model.family).weight  # type: ignore[assignment]
     own = {*token_ids(tokenizer, target.concept), *token_ids(tokenizer, target.name), *tokenizer.all_special_ids}
-    spelled = {target.concept.lower(), target.name.lower()}
-    return torch.tensor([
-        token
-        for piece, token in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
-        if token not in own and piece.replace("▁", "").replace("Ġ", "").replace("</w>", "").lower() not in spelled
-    ])  # fmt: skip
+    said = spellings(f"{target.concept} {target.name}")
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    allowed = [token for piece, token in vocabulary if token not in own and _bare(piece) not in said]
+    return torch.tensor(allowed, device=table.device)
+
+
+def spellings(text: str) -> set[str]:
+    """Every word of a text in small letters, its plurals, and the singular of what looks like one."""
+    words = set(re.findall(r"\w+", text.lower()))
+    plurals = {word + ending for word in words for ending in ("s", "es")}
+    plurals |= {f"{word[:-1]}ies" for word in words if word.endswith("y")}
+    return words | plurals | {word.removesuffix("s") for word in words}
+
+
+def _bare(piece: str) -> str:
+    """What a piece of the vocabulary spells, without the tokenizers' marks of a word's start or end, in small letters."""
+    return re.sub("▁|Ġ|</w>", "", piece).lower()
 
 
 def straight_through(soft_kD: Tensor, words_VD: Tensor) -> Tensor:
