@@ -11,8 +11,10 @@ from torch import Tensor
 
 def orthonormal_basis(vectors_kd: Tensor, *, tolerance: float = 1e-5) -> Tensor:
     """Rows (r, d) that span what the vectors span; directions weaker than `tolerance` of the strongest are noise."""
-    _, strengths, rows = torch.linalg.svd(vectors_kd.double(), full_matrices=False)
-    return rows[strengths > tolerance * strengths[0]].to(vectors_kd.dtype)
+    # Apple's GPUs have no numbers of 64 bits.
+    exact_kd = (vectors_kd.cpu() if vectors_kd.device.type == "mps" else vectors_kd).double()
+    _, strengths, rows = torch.linalg.svd(exact_kd, full_matrices=False)
+    return rows[strengths > tolerance * strengths[0]].to(vectors_kd.dtype).to(vectors_kd.device)
 
 
 def project(x_nd: Tensor, basis_rd: Tensor) -> Tensor:

@@ -37,6 +37,14 @@ def test_projection_is_the_papers_matrix() -> None:
     assert len(orthonormal_basis(doubled)) == 3
 
 
+@pytest.mark.skipif(not torch.backends.mps.is_available(), reason="there is no Apple GPU")
+def test_the_span_of_a_concept_is_the_same_on_an_apple_gpu() -> None:
+    span = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
+    basis = orthonormal_basis(span.to("mps"))
+    assert basis.device.type == "mps"
+    torch.testing.assert_close(basis.cpu(), orthonormal_basis(span))
+
+
 def test_the_word_whose_absence_leaves_the_concept_is_the_trigger() -> None:
     concept = orthonormal_basis(torch.tensor([[1.0, 0, 0, 0]]))
     # Pooled prompts with one word left out: without word 1 nothing of the concept's direction remains.
