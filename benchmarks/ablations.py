@@ -51,7 +51,7 @@ CHANGES: dict[str, Change] = {
     "grammar": Change("augmentation by the grammar", {"augmentation": "grammar"}),
     "localized": Change("with localisation", {"localization_weight": 1.0}),
     "localized_attention": Change(
-        "with localisation, the paper's mask", {"localization_weight": 1.0, "mask_source": "attention"}
+        "with localisation, a mask after the paper's", {"localization_weight": 1.0, "mask_source": "attention"}
     ),
     "no_preservation": Change("without preservation", {"preserve_weight": 0.0}),
     **{f"eta_{eta}": Change(f"eta {eta}", {"eta": float(eta)}) for eta in (1, 2, 3, 5, 7, 10)},

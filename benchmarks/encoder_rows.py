@@ -75,6 +75,8 @@ class Bench:
 
         def apply(model: T2VModel, concept: str, seed: int) -> Erased:
             erasure = self.encoder_at(concept, recipe, step)
+            if erasure.training["diverged"]:
+                raise TrainingDiverged(erasure.training["diverged"])
             seconds = erasure.training["seconds"] - (0 if step is None else erasure.training["shot_seconds"])
             return Erased(model.with_erasure(erasure), train_seconds=seconds)
 

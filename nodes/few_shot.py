@@ -125,8 +125,8 @@ class FewShotUnlearn(io.ComfyNode):
             unfinished_folder=comfy_bridge.unfinished_trainings(),
             on_progress=on_progress,
         )
-        left = f"{max(0.0, encoder.training['remaining']):.0%} of the concept is left to the denoiser; sample to see"
-        view.progress.say(encoder.training["warning"] or left)
+        trained = encoder.training
+        view.progress.say(trained["warning"] or f"{max(0.0, trained['remaining']):.0%} of the concept is left to the denoiser")
         view.close()
         return io.NodeOutput(encoder, shown[:, 0].movedim(1, -1).contiguous(), loss_picture(encoder.training["losses"]))
 

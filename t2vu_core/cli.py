@@ -24,6 +24,8 @@ COMMANDS = {
     "import": "import_",
 }
 """Command name -> module in `t2vu_core.commands` with HELP, add_arguments, run and show."""
+ANSWERED = "t2vu_core.training.effect"
+"""Its warnings are a part of the command's answer."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    level = logging.INFO if options.verbose else logging.ERROR
-    logging.basicConfig(level=level, format="%(asctime)s %(message)s", stream=sys.stderr)
+    _log(options.verbose)
     _quiet_libraries()
     command = options.command_module
     try:
@@ -80,6 +81,15 @@ def _parser() -> argparse.ArgumentParser:
         subparser.add_argument("--verbose", action="store_true", help="log what happens, and show tracebacks")
         subparser.set_defaults(command_module=module)
     return parser
+
+
+def _log(verbose: bool) -> None:
+    """To standard error: everything, or only the warnings of ours that are no part of a command's answer."""
+    handler = logging.StreamHandler(sys.stderr)
+    if not verbose:
+        handler.addFilter(lambda record: record.name.startswith("t2vu_core.") and record.name != ANSWERED)
+    form = "%(asctime)s %(message)s" if verbose else "t2vu: %(message)s"
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format=form, handlers=[handler])
 
 
 def _quiet_libraries() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from t2vu_core.errors import UserError
-from t2vu_core.prompts.pairs import says
+from t2vu_core.prompts.pairs import PromptPair, says
 from t2vu_core.prompts.plan import PromptPlan, PromptSet, clean_concept, concept_names, plan_prompts
+
+log = logging.getLogger(__name__)
 
 MANY = 10_000
 
@@ -56,6 +59,26 @@ def plan_several(
         for concept in concepts
     ]  # fmt: skip
     return plans[0] if alone else _joined(plans, every, options.get("preserve_prompts", ()), num_pairs, num_preserve)
+
+
+def tell_unused(
+    pairs: Sequence[PromptPair],
+    preserve: Sequence[str],
+    concept_prompts: Sequence[str],
+    preserve_prompts: Sequence[str],
+    *,
+    settings: tuple[str, str],
+) -> str | None:
+    """Say aloud, and give back, how many of the user's own prompts found no place, and which setting gives more of them."""
+    said = []
+    used = {pair.prompt for pair in pairs}, set(preserve)
+    for own, places, setting in zip((concept_prompts, preserve_prompts), used, settings, strict=True):
+        left = [text for text in dict.fromkeys(own) if text not in places]
+        if left:
+            said.append(f"{len(left)} of your {len(own)} prompts are not used ({left[0]!r} is the first): raise {setting}.")
+    if said:
+        log.warning(" ".join(said))
+    return " ".join(said) or None
 
 
 def _joined(

@@ -119,9 +119,16 @@ def _keep(points: Points, recipe: VelocityRecipe, generator: torch.Generator) ->
         target = trajectories.predictions[prediction][rows].float()
         return [Rows(trajectories.latents[rows], trajectories.timesteps[rows], condition, target)]
 
-    quarter = recipe.preserve_batch // 4
+    neutral, empty, preserve = _kept_counts(recipe.preserve_batch, generator)
     source = points.preserve or points.concept
-    parts = [*draw(points.concept, "neutral", quarter, conditions["neutral"]), *draw(source, "empty", quarter, None)]
+    parts = [*draw(points.concept, "neutral", neutral, conditions["neutral"]), *draw(source, "empty", empty, None)]
     if points.preserve is not None:
-        parts += draw(points.preserve, "prompt", recipe.preserve_batch - 2 * quarter, conditions["preserve"])
+        parts += draw(points.preserve, "prompt", preserve, conditions["preserve"])
     return parts
+
+
+def _kept_counts(batch: int, generator: torch.Generator) -> tuple[int, int, int]:
+    """Rows with neutral prompts, with none and with preserve prompts; what four does not divide is drawn by lot."""
+    quarter, rest = divmod(batch, 4)
+    lots = torch.randint(0, 4, (rest,), generator=generator).tolist() if rest else []
+    return quarter + lots.count(0), quarter + lots.count(1), 2 * quarter + sum(lot > 1 for lot in lots)

@@ -56,10 +56,12 @@ def effect(
     eta: float,
     concept: str,
     losses: Sequence[float],
+    broke: str | None,
 ) -> Effect:
-    """What is told in the erasure's file, and said aloud."""
+    """What is told in the erasure's file, and said aloud; `broke` says what ended the training, if anything did."""
     share = pushed(family, points, erasers, sites, eta)
-    return {"pushed": None if share is None else round(share, 4), "warning": warn(concept, share, losses)}
+    said = warn(concept, share, losses, broke)
+    return {"pushed": None if share is None else round(share, 4), "warning": said, "diverged": broke}
 
 
 def _predict(family: Family, points: Points, row: Tensor) -> Tensor:
@@ -70,12 +72,12 @@ def _predict(family: Family, points: Points, row: Tensor) -> Tensor:
         return family.predict(latents, concept.timesteps[row].to(device), condition, points.size).cpu()
 
 
-def warn(concept: str, share: float | None, losses: Sequence[float] = ()) -> str | None:
+def warn(concept: str, share: float | None, losses: Sequence[float] = (), broke: str | None = None) -> str | None:
     """Say aloud, and give back, what there is to say of a training that pushed the concept's predictions this far.
 
-    `losses`, of an objective that is never below zero, show whether it broke down.
+    `losses`, of an objective that is never below zero, show whether it broke down; `broke` says what ended it before its time.
     """
-    said = _warning(concept, share, losses)
+    said = f"{broke} This is what the steps before it made." if broke else _warning(concept, share, losses)
     if said:
         log.warning(said)
     return said

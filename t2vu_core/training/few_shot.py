@@ -24,7 +24,7 @@ from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.pairs import PromptPair, concept_kind, says
 from t2vu_core.prompts.plan import concept_names, prompt_set_for
-from t2vu_core.prompts.several import clean_concepts, plan_several
+from t2vu_core.prompts.several import clean_concepts, plan_several, tell_unused
 from t2vu_core.prompts.templates import with_image_templates
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.text_encoders import (
@@ -39,14 +39,16 @@ from t2vu_core.text_encoders import (
 from t2vu_core.training.checkpoint import Checkpoint
 from t2vu_core.training.effect import warn
 from t2vu_core.training.few_shot_material import Material, collect, few_shot_loss, has_said_enough, measure, pushed
-from t2vu_core.training.loop import StopEarly, train
+from t2vu_core.training.loop import StopEarly, train_while_finite
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
 from t2vu_core.training.shot_models import ImageShots, ShotModel, VideoShots, fitted
 
 METHOD = "few-shot encoder unlearning (arXiv 2407.14209)"
-GONE, STOPPED, WHOLE = "the concept is gone", "stopped", "after its steps"
+GONE, STOPPED, WHOLE, BROKE = "the concept is gone", "stopped", "after its steps", "a loss that is no number"
 """What ended a training."""
+PLACES = "prompts", "preserve_prompts"
+"""Settings that say how many prompts a training has room for."""
 SHOT_SEEDS, SHOTS_A_SEED = 20_000_000, 10_000
 SHOT_BATCH = 4
 
@@ -70,13 +72,15 @@ def unlearn_encoder(
     `image_model` shares the text encoder with the model and gives the gradient; without it the model does, on clips of
     `recipe.num_frames` frames. `images` (B, 3, H, W) in [0, 1] are the shots; without them they are generated. The models,
     with the erasures they carry, are frozen and not changed. `log_folder`, `unfinished_folder` and `on_progress`, which may
-    raise StopEarly to keep what was trained, are as in `erase_velocity`. Raises UserError for a concept that is empty or
-    that the tokenizer cannot read, for images that are none, and for an image model with another encoder.
+    raise StopEarly to keep what was trained, and a loss that stops being a number are as in `erase_velocity`. Raises
+    UserError for a concept that is empty or that the tokenizer cannot read, for images that are none, and for an image model
+    with another encoder.
     """
     recipe, start = recipe or FewShotRecipe(), time.monotonic()
     with torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
         plan = plan_encoder(model, concept, recipe, synonyms, concept_prompts, preserve_prompts)
         check_visible(shot_model.pipeline.tokenizer, plan.concepts)
+        unused = tell_unused(plan.pairs, plan.preserve, concept_prompts, preserve_prompts, settings=PLACES)
         sites = trained_sites(shot_model.pipeline, recipe.trained, lambda: shot_model.encode([plan.pairs[0].prompt]))
         facts, weights = _trained_encoder(shot_model, sites)
         if image_model is not None:
@@ -91,7 +95,8 @@ def unlearn_encoder(
         material = collect(shot_model, shots, plan.pairs, plan.preserve, recipe, shown)
         shot_seconds = time.monotonic() - start
         tensors, losses, measured = _fit(material, sites, recipe, checkpoint, on_progress)
-        said = warn(", ".join(plan.concepts), measured.pop("pushed"))
+        said = warn(", ".join(plan.concepts), measured.pop("pushed"), broke=measured["diverged"])
+        said = " ".join(filter(None, (said, unused))) or None
     seen = {
         "shot_seconds": round(shot_seconds, 1),
         "shots": "given" if images is not None else "generated",
@@ -237,7 +242,7 @@ def _fit(
             on_progress(TrainProgress("training", step, recipe.steps, loss, lambda: _preview(material)))
 
     with torch.enable_grad(), erasers.attached(sites):
-        losses = train(
+        losses, broke = train_while_finite(
             dict(erasers.named_parameters()),
             loss_at,
             steps=recipe.steps,
@@ -245,9 +250,9 @@ def _fit(
             checkpoint=checkpoint,
             on_step=on_step,
         )
-        ended = GONE if enough else STOPPED if len(losses) < recipe.steps else WHOLE
-        measured = {**measure(material), "ended": ended, "pushed": pushed(material, recipe)}
-    if checkpoint and ended != STOPPED:
+        ended = GONE if enough else BROKE if broke else STOPPED if len(losses) < recipe.steps else WHOLE
+        measured = {**measure(material), "ended": ended, "pushed": pushed(material, recipe), "diverged": broke}
+    if checkpoint and ended in (GONE, WHOLE):
         checkpoint.finish()
     return _finished(erasers), losses, measured
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,9 @@ from t2vu_core.training.workers import Workers
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss stopped being a number; the state before that step was kept."""
+    """The loss stopped being a number; the state before that step was kept, and `losses` are those of the steps before."""
+
+    losses: Sequence[float] = ()
 
 
 class StopEarly(Exception):
@@ -67,11 +70,29 @@ def train(
             stop = _stops(on_step, losses)
     except StopEarly:
         pass
+    except TrainingDiverged as error:
+        error.losses = losses
+        raise
     finally:
         # Ctrl-C inside an update leaves parameters that belong to no step: then the last saved state is the good one.
         if saved and losses and whole:
             saved.save(parameters, optimizer, losses)
     return losses
+
+
+def train_while_finite(
+    parameters: Mapping[str, nn.Parameter], loss_at: Callable[[int], Tensor], **options: Any
+) -> tuple[list[float], str | None]:
+    """`train`, which a broken loss ends as a stop does: the losses before it, and what happened (None if nothing).
+
+    Raises TrainingDiverged where not one step was good.
+    """
+    try:
+        return train(parameters, loss_at, **options), None
+    except TrainingDiverged as error:
+        if not error.losses:
+            raise
+        return list(error.losses), str(error)
 
 
 def _stops(on_step: Callable[[int, float], None] | None, losses: list[float]) -> bool:

@@ -52,7 +52,6 @@ class Points:
     """Everything a training step draws from."""
 
     size: ClipSize
-    guidance_scale: float
     prompts: Prompts
     concept: Trajectories
     two_subjects: Trajectories | None
@@ -87,7 +86,9 @@ def _two_subjects(plan: PromptPlan, prompt_set: PromptSet, recipe: VelocityRecip
     if not wanted:
         return []
     if plan.kind == "manner":
-        log.info("%r is a manner, which has no second subject beside it: two_subject_trajectories has no effect.", plan.concept)
+        log.warning(
+            "%r is a manner, which has no second subject beside it: two_subject_trajectories has no effect.", plan.concept
+        )
         return []
     things = [name for name in plan.names if concept_kind(name) == "thing"]
     pairs = two_subject_pairs(things or plan.names, prompt_set.things, plan.preserve, count=wanted, seed=recipe.seed)
@@ -159,10 +160,7 @@ def sample_points(
         )  # fmt: skip
         sampled[name] = cache.keep(name, sample, prompts=count, masks=len(positions or ()), workers=workers)
         done += count
-    return Points(
-        size, trajectory_guidance(family, recipe), prompts, sampled["concept"], sampled.get("two_subjects"),
-        sampled.get("preserve"),
-    )  # fmt: skip
+    return Points(size, prompts, sampled["concept"], sampled.get("two_subjects"), sampled.get("preserve"))
 
 
 def refreshed(
@@ -179,7 +177,8 @@ def refreshed(
     """The concept's trajectories sampled anew on the way that the model with these erasers goes (on-policy).
 
     Targets stay the frozen model's. Where an erased model still shows the concept, its own way passes; the frozen
-    model's need not. Every refresh has other seeds. The other trajectories stay as they are.
+    model's need not. Those that go the neutral prompt's way still do. Every refresh has other seeds. The other
+    trajectories stay as they are.
     """
     conditions = points.prompts.conditions
     count = len(conditions["concept"])
@@ -194,7 +193,8 @@ def refreshed(
     positions = points.prompts.positions["concept"] if recipe.localization_weight else None
     sample = partial(
         trajectory_parts, family, conditions["concept"], conditions["empty"], points.size, neutral=conditions["neutral"],
-        positions=positions, seeds=range(start, start + count), driver=driver, total=count, on_progress=on_progress,
+        positions=positions, seeds=range(start, start + count), driver=driver,
+        go_neutrally=_go_neutrally(points.prompts.positions["concept"], recipe), total=count, on_progress=on_progress,
         workers=workers, **_route(family, recipe),
     )  # fmt: skip
     with torch.no_grad():

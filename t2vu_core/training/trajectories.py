@@ -229,13 +229,14 @@ def _rollout(
             predictions[name].append(prediction.to("cpu", torch.bfloat16))
         steps.append(latents.to("cpu", torch.bfloat16))
         timesteps.append(timestep.expand(count).cpu())
+        way = predicted
         if route.driver is not None:
             with route.driver():
-                way = {name: conditions[name] for name in ("prompt", "empty")}
-                predicted = _predict(family, latents, timestep, way, size)
-        elif any(go_neutrally):
-            predicted["prompt"] = torch.where(neutrally, predicted["neutral"], predicted["prompt"])
-        guided = guide(predicted["prompt"], predicted["empty"], route.guidance_scale)
+                way = _predict(family, latents, timestep, {name: conditions[name] for name in ("prompt", "empty")}, size)
+        guided = guide(way["prompt"], way["empty"], route.guidance_scale)
+        if any(go_neutrally):
+            frozen = guide(predicted["neutral"], predicted["empty"], route.guidance_scale)
+            guided = torch.where(neutrally, frozen, guided)
         latents = family.step(scheduler, guided, timestep, latents)
         on_step()
     masks = None if positions is None else _masks(torch.stack(found).sum(0), family.token_grid(size), positions)

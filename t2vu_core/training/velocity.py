@@ -17,12 +17,12 @@ from t2vu_core.families.base import EraserSite, Family, check_visible
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.language_model import write_prompts
 from t2vu_core.prompts.plan import concept_names, prompt_set_for
-from t2vu_core.prompts.several import clean_concepts, plan_several
+from t2vu_core.prompts.several import clean_concepts, plan_several, tell_unused
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.checkpoint import Checkpoint
 from t2vu_core.training.effect import effect
 from t2vu_core.training.localizing import OutsideMask
-from t2vu_core.training.loop import train
+from t2vu_core.training.loop import train_while_finite
 from t2vu_core.training.mask_overlay import overlay
 from t2vu_core.training.points import Masks, Points, clip_size, encode_prompts, sample_points
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
@@ -35,6 +35,8 @@ from t2vu_core.video import enlarge, save_video
 
 METHOD = "velocity (T2VUnlearning, arXiv 2505.17550)"
 MASK_OVERLAY = "mask_overlay.mp4"
+PLACES = "concept_trajectories", "preserve_trajectories"
+"""Settings that say how many prompts a training has room for."""
 VISIBLE_HEIGHT = 256
 """Smaller clips are enlarged for the overlay."""
 
@@ -62,8 +64,9 @@ def erase_velocity(
     stopped; in an `unfinished_folder` every training has a folder of its own, until it has made all its steps.
     `on_progress` may raise StopEarly to keep what was trained so far. `on_mask` sees, before the training, a clip (F, 3, H,
     W) in [0, 1] under the concept's mask; with a `log_folder` it lies there too, as mask_overlay.mp4. Under `accelerate
-    launch` the processes train together, and each returns the same erasure. Raises UserError for a concept that is empty or
-    that the tokenizer cannot read.
+    launch` the processes train together, and each returns the same erasure. A loss that stops being a number ends the
+    training: the erasure is that of the steps before, and its `training["warning"]` says so. Raises UserError for a concept
+    that is empty or that the tokenizer cannot read, and TrainingDiverged where not one step was good.
     """
     recipe, workers, start = recipe or VelocityRecipe(), Workers.current(), time.monotonic()
     check_batches(recipe, workers)
@@ -77,6 +80,7 @@ def erase_velocity(
             seed=recipe.seed, synonyms=synonyms, concept_prompts=concept_prompts, written_prompts=written,
             preserve_prompts=preserve_prompts, augmentation=recipe.augmentation,
         )  # fmt: skip
+        unused = tell_unused(plan.pairs, plan.preserve, concept_prompts, preserve_prompts, settings=PLACES)
         checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe(), unfinished=unfinished_folder)
         prompts = encode_prompts(family, plan, prompt_set, recipe)
         with family.offload_encoder(), TrajectoryCache.open(recipe, checkpoint, workers) as cache:
@@ -85,10 +89,11 @@ def erase_velocity(
             if masks != "none" and workers.first:
                 _show_mask(family, points, recipe, log_folder, on_mask)
             sampled = time.monotonic() - start
-            erasers, losses = _fit(family, points, recipe, checkpoint, cache, on_progress, workers)
-            did = effect(family, points, erasers, _sites(family, recipe), recipe.eta, plan.concept, losses)
+            erasers, losses, broke = _fit(family, points, recipe, checkpoint, cache, on_progress, workers)
+            did = effect(family, points, erasers, _sites(family, recipe), recipe.eta, plan.concept, losses, broke)
             if len(losses) == recipe.steps:
                 _forget(cache, checkpoint)
+    did["warning"] = " ".join(filter(None, (did["warning"], unused))) or None
     seen = {"trajectory_seconds": round(sampled, 1), "trajectory_bytes": points.num_bytes}
     return Erasure(
         "eraser", tuple(concepts), model.base, erasers.named_tensors(), METHOD, recipe.describe(),
@@ -151,7 +156,8 @@ def _fit(
     cache: TrajectoryCache,
     on_progress: ProgressCallback | None,
     workers: Workers,
-) -> tuple[EraserSet, list[float]]:
+) -> tuple[EraserSet, list[float], str | None]:
+    """The erasers, the losses, and what broke the training, if anything did."""
     sites = _sites(family, recipe)
     erasers = EraserSet.create(sites, rank=recipe.rank, seed=recipe.seed).to(family.device)
     localizing = OutsideMask(family, sites, points.size)
@@ -165,7 +171,7 @@ def _fit(
 
     checkpointing = family.gradient_checkpointing() if recipe.gradient_checkpointing else contextlib.nullcontext()
     with torch.enable_grad(), checkpointing, erasers.attached(sites, record=localizing.record):
-        losses = train(
+        losses, broke = train_while_finite(
             dict(erasers.named_parameters()),
             step.loss,
             steps=recipe.steps,
@@ -174,7 +180,7 @@ def _fit(
             on_step=on_step,
             workers=workers,
         )
-    return erasers.eval().requires_grad_(False), losses
+    return erasers.eval().requires_grad_(False), losses, broke
 
 
 @torch.no_grad()
@@ -182,10 +188,10 @@ def _preview(family: Family, points: Points) -> Tensor:
     """The first concept prompt as the student draws it now; the erasers are attached while training calls this."""
     from t2vu_core.model import guided, noise
 
-    size, conditions = points.size, points.prompts.conditions
-    prompt, empty = conditions["concept"][:1], conditions["empty"] if points.guidance_scale > 1 else None
+    size, conditions, guidance_scale = points.size, points.prompts.conditions, family.defaults.guidance_scale
+    prompt, empty = conditions["concept"][:1], conditions["empty"] if guidance_scale > 1 else None
     latents, scheduler = noise(family, size, [0]), family.make_scheduler(8, size)
     for timestep in scheduler.timesteps:
-        prediction = guided(family, latents, timestep, prompt, empty, points.guidance_scale, size)
+        prediction = guided(family, latents, timestep, prompt, empty, guidance_scale, size)
         latents = family.step(scheduler, prediction, timestep, latents)
     return family.preview(latents, size).cpu()

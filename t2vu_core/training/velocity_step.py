@@ -112,9 +112,8 @@ class VelocityStep:
         if not self.recipe.guided_objective:
             return unlearning_loss(student[:count], target[:count])
         unprompted = slice(first_unprompted, first_unprompted + count)
-        return guided_unlearning_loss(
-            student[:count], student[unprompted], target[:count], target[unprompted], self.points.guidance_scale
-        )
+        guidance_scale = self.family.defaults.guidance_scale
+        return guided_unlearning_loss(student[:count], student[unprompted], target[:count], target[unprompted], guidance_scale)
 
     def _unprompted(self, erase: Rows) -> Rows | None:
         """The same points without a prompt: guidance takes the student's answer there away."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +118,17 @@ def test_an_erasure_that_did_nothing_says_so(t2vu: Callable, tmp_path: Path) -> 
     assert "Warning: The training did next to nothing: 'ghost' went 0% of the way" in out
 
 
+def test_warnings_are_told_once_and_without_verbose(tmp_path: Path) -> None:
+    changes = [*FEW, "two_subject_trajectories=2", "learning_rate=0.0000001"]
+    few = [part for setting in changes for part in ("--method-option", setting)]
+    options = ["--concept", "in noir style", "--out", tmp_path / "noir", "--preset", "quick"]
+    command = [sys.executable, "-m", "t2vu_core.cli", "erase", *map(str, (*model_options(), *options, *few))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "t2vu: 'in noir style' is a manner" in done.stderr
+    assert "Warning: The training did next to nothing" in done.stdout
+    assert "next to nothing" not in done.stderr
+
+
 def test_models_lists_what_ships_and_what_is_known(t2vu: Callable) -> None:
     code, out, _ = t2vu("models", "--json")
     listed = json.loads(out)
@@ -166,6 +179,7 @@ def test_every_command_has_help(t2vu: Callable, command: str) -> None:
         (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--resume"], "--resume needs --log"),
         (["erase", "--model", "MODEL", "--concept", "x"], "--out"),
         (["inspect", "nothing.safetensors"], "no erasure file"),
+        (["miniature", "check", "--clips", "0"], "--clips must be at least 1, not 0"),
         (["dance"], "invalid choice"),
     ],
 )

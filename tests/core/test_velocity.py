@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from benchmarks.ablations import CHANGES
+from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.recipes import VelocityRecipe
@@ -183,6 +185,57 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_break() -> None:
     with pytest.raises(TrainingDiverged, match="step 3"):
         train({"weight": weight}, loss_at, steps=10, learning_rate=0.1)
     assert torch.isfinite(weight).all()
+
+
+def breaking(step: int) -> tuple[Any, Any]:
+    """A hook of the denoiser that breaks all it predicts after so many steps, and the callback that it listens to."""
+    done = 0
+
+    def watch(progress: TrainProgress) -> None:
+        nonlocal done
+        done = progress.step if progress.stage == "training" else 0
+
+    def hook(module: Any, args: Any, output: Any) -> Any:
+        return tuple(part * float("nan") for part in output) if done == step else output
+
+    return TINY.model.family.pipeline.transformer.register_forward_hook(hook), watch
+
+
+def test_a_loss_that_is_no_number_gives_the_eraser_of_the_steps_before_and_says_so(tmp_path: Path) -> None:
+    handle, watch = breaking(5)
+    try:
+        erasure = erase_velocity(TINY.model, "ghost", recipe(), log_folder=tmp_path, on_progress=watch)
+    finally:
+        handle.remove()
+    assert erasure.training["warning"].startswith("The loss became nan at step 5.")
+    assert len(erasure.training["losses"]) == 5
+    assert erasure.training["pushed"] is None, "JSON knows no NaN"
+    assert all(torch.isfinite(tensor).all() for tensor in erasure.tensors.values())
+    assert any(tensor.abs().max() > 0 for name, tensor in erasure.tensors.items() if "up" in name)
+    loaded = Erasure.load(erasure.save(tmp_path / "ghost"))
+    assert loaded.training == erasure.training
+
+
+def test_a_training_that_breaks_at_once_leaves_nothing(tmp_path: Path) -> None:
+    handle, watch = breaking(0)
+    try:
+        with pytest.raises(TrainingDiverged, match="step 0"):
+            erase_velocity(TINY.model, "ghost", recipe(), log_folder=tmp_path, on_progress=watch)
+    finally:
+        handle.remove()
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_prompts_of_the_user_that_found_no_place_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    own = [f"a ghost number {index}" for index in range(5)]
+    kept = ["a lamp", "a cup", "a tree"]
+    erasure = erase_velocity(TINY.model, "ghost", recipe(steps=2), concept_prompts=own, preserve_prompts=kept)
+    first = "3 of your 5 prompts are not used ('a ghost number 2' is the first): raise concept_trajectories."
+    second = "1 of your 3 prompts are not used ('a tree' is the first): raise preserve_trajectories."
+    assert erasure.training["warning"].endswith(f"{first} {second}")
+    assert first in caplog.text
+    some = erase_velocity(TINY.model, "ghost", recipe(steps=2), concept_prompts=own[:2], preserve_prompts=kept[:2])
+    assert "not used" not in (some.training["warning"] or "")
 
 
 def test_the_help_page_names_every_setting_with_its_default_and_a_reason() -> None:

@@ -15,6 +15,8 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.families import HunyuanVideo15
 from t2vu_core.objectives.velocity import guide, guided_unlearning_loss, unlearning_loss
+from t2vu_core.training.batches import draw_batch
+from t2vu_core.training.loop import step_generator
 from t2vu_core.training.points import trajectory_guidance
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.soft_tokens import attack
@@ -161,6 +163,29 @@ def test_on_policy_training_resumes_bit_for_bit(tmp_path: Path, step: int) -> No
     resumed = erase_velocity(TINY.model, "ghost", asked, log_folder=tmp_path)
     assert whole.training["losses"] == resumed.training["losses"]
     assert all(torch.equal(whole.tensors[name], resumed.tensors[name]) for name in whole.tensors)
+
+
+def test_the_neutral_way_stays_neutral_when_the_others_go_the_students() -> None:
+    from t2vu_core.training.points import refreshed
+
+    asked = recipe(concept_trajectories=4, neutral_share=0.5)
+    points, family = points_of(TINY, asked), TINY.model.family
+    common = {"number": 1, "cache": TrajectoryCache(), "on_progress": None, "workers": Workers()}
+    new, student = EraserSet.create(family.eraser_sites(), rank=4, seed=0), TINY.random_erasers("bottleneck", scale=0.5)
+    own, led = (refreshed(points, family, asked, erasers, **common).concept for erasers in (new, student))
+    assert [torch.equal(*ends) for ends in zip(own.ends, led.ends, strict=True)].count(True) == 2
+
+
+def test_a_small_batch_keeps_neutral_and_empty_prompts_too() -> None:
+    """Who trains a large model with --low-memory has two rows a step for all that is to be kept."""
+    points = points_of(TINY, recipe())
+    empty = points.prompts.conditions["empty"].embeds_BSD[0]
+    for batch in (1, 2, 8):
+        drawn = [draw_batch(points, recipe(preserve_batch=batch), step_generator(0, step)).keep for step in range(60)]
+        rows = [row for keep in drawn if keep is not None for row in keep.condition.embeds_BSD]
+        assert len(rows) == 60 * batch
+        without = sum(torch.equal(row, empty) for row in rows) / len(rows)
+        assert 0.1 < without < 0.4, "a quarter"
 
 
 def test_on_policy_points_lie_where_the_student_goes_and_targets_stay_the_frozen_models() -> None:
