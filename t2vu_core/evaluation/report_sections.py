@@ -10,9 +10,9 @@ from typing import Any
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation import charts
 from t2vu_core.evaluation.verdict import (
+    ATTACK_OUTCOMES,
     KEPT_BELOW,
     STILL_BELOW,
-    brought_back,
     controls_of,
     difference,
     differences_of,
@@ -21,12 +21,13 @@ from t2vu_core.evaluation.verdict import (
     percent,
     sentences,
     table,
+    under_attack,
     with_interval,
 )
 
 TONES = {
     "Erased": "good", "Mostly erased": "fair", "Partly erased": "fair", "Not erased": "bad", "Too few clips to tell": "fair",
-    "Nothing to erase": "fair",
+    "Nothing to erase": "fair", **dict(zip(ATTACK_OUTCOMES, ("bad", "fair", "fair", "good"), strict=True)),
 }  # fmt: skip
 ATTACKS = {
     "probe": ("Learned tokens", "the attacker trains a few new words on clips of the concept and puts them into the prompt"),
@@ -52,10 +53,8 @@ def _badges(scores: Mapping[str, Any], text: str) -> str:
     if share is not None:
         damaged = share < KEPT_BELOW or (motion is not None and motion < STILL_BELOW)
         badges.append(("The rest is damaged", "bad") if damaged else ("The rest is kept", "good"))
-    tried = [attack for attack in scores.get("comes_back", {}).values() if attack]
-    if tried:
-        back = any(brought_back(attack) for attack in tried)
-        badges.append(("It can be brought back", "bad") if back else ("Attacks do not bring it back", "good"))
+    attacked = under_attack(scores)
+    badges += [(attacked, TONES[attacked])] if attacked else []
     return "".join(f'<b class="badge {tone}">{title}</b> ' for title, tone in badges)
 
 

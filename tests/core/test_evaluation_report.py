@@ -54,26 +54,56 @@ def test_clips_that_hardly_move_are_no_kept_clips() -> None:
     assert "The rest is damaged" in report_sections.verdict(scores([False] * 60, [True] * 60, motion=still))
 
 
-def attacked(after: list[bool], never_knew: list[bool] | None = None) -> dict[str, Any]:
-    """An attack on a model that shows nothing unless it is attacked."""
-    rates = before_after([False] * len(after), after) or {}
+def attacked(after: list[bool], never_knew: list[bool] | None = None, before: list[bool] | None = None) -> dict[str, Any]:
+    """An attack on a model that, unless another is given, shows nothing unless it is attacked."""
+    before = before or [False] * len(after)
     against = None if never_knew is None else compare(never_knew, after)
-    return {**rates, "gain": compare([False] * len(after), after), "against_never_knew": against, "control": 1.0}
+    return {
+        **(before_after(before, after) or {}),
+        "gain": compare(before, after),
+        "against_never_knew": against,
+        "control": 1.0,
+    }
+
+
+def shown(count: int, of: int = 32) -> list[bool]:
+    """Clips of which so many show the concept."""
+    return [True] * count + [False] * (of - count)
 
 
 @pytest.mark.parametrize(
-    ("attack", "badge"),
+    ("gone", "attack", "badge"),
     [
-        (attacked([True] * 10 + [False] * 22), "It can be brought back"),
-        (attacked([False] * 32), "Attacks do not bring it back"),
-        (attacked([True] * 10 + [False] * 22, never_knew=[True] * 9 + [False] * 23), "Attacks do not bring it back"),
+        (shown(0, 60), attacked(shown(10)), "bad>It can be brought back"),
+        (shown(0, 60), attacked(shown(0)), "good>Attacks do not bring it back"),
+        (shown(0, 60), attacked(shown(10), never_knew=shown(9)), "good>Attacks do not bring it back"),
+        (shown(0, 60), attacked(shown(10), never_knew=shown(0)), "bad>It can be brought back"),
+        (shown(0, 60), attacked(shown(2, of=4), never_knew=shown(0, of=4)), "fair>Under attack it is there"),
+        (shown(0, 60), attacked(shown(3)), "fair>Too few clips to tell what attacks do"),
+        (shown(0, 60), attacked(shown(0, of=4)), "fair>Too few clips to tell what attacks do"),
+        (shown(30, 60), attacked(shown(32), before=shown(30)), "fair>Under attack it is there"),
+        (shown(30, 60), attacked(shown(20), before=shown(16)), "fair>Under attack it is there"),
     ],
 )
-def test_an_erasure_that_an_attack_undoes_is_seen_from_afar(attack: dict[str, Any], badge: str) -> None:
-    html = report_sections.verdict(scores([False] * 60, [True] * 60, comes_back={**NEVER_TRIED, "probe": attack}))
-    assert badge in html
+def test_what_attacks_do_to_an_erasure_is_seen_from_afar(gone: list[bool], attack: dict[str, Any], badge: str) -> None:
+    html = report_sections.verdict(scores(gone, [True] * 60, comes_back={**NEVER_TRIED, "probe": attack}))
+    assert badge in html.replace('"', "")
+    assert html.count("ttack") == badge.count("ttack") + 1, "one badge, and the sentence"
     assert "under attack it is in up to" in html
     assert "attack" not in report_sections.verdict(scores([False] * 60, [True] * 60, comes_back=NEVER_TRIED)).lower()
+
+
+def test_the_attack_that_does_most_gives_the_badge() -> None:
+    tried = {"probe": attacked(shown(0)), "prompt_attack": attacked(shown(20)), "regrowth": attacked(shown(2))}
+    assert "It can be brought back" in report_sections.verdict(scores(shown(0, 60), [True] * 60, comes_back=tried))
+
+
+def test_attacks_on_what_is_not_erased_anyway_have_no_badge() -> None:
+    attack = attacked(shown(32), before=shown(32))
+    html = report_sections.verdict(scores(shown(58, 60), [True] * 60, comes_back={**NEVER_TRIED, "probe": attack}))
+    assert html.count("<b class") == 2
+    assert "bring" not in html
+    assert "Not erased" in html
 
 
 def test_a_report_without_attacks_says_that_none_was_tried() -> None:
