@@ -114,10 +114,15 @@ def _level(name: str, num_blocks: int) -> int:
 
 
 def make_unet_scheduler(scheduler: Any, num_inference_steps: int, device: torch.device) -> Any:
-    """A fresh scheduler with its timesteps set; DDIM on the same noise schedule in place of one that is not kept."""
+    """A fresh scheduler with its timesteps set; DDIM on the same noise schedule in place of one that is not kept.
+
+    DDIM's own default clips latents to [-1, 1], which fits pixels alone: it clips only where the settings say so.
+    """
     algorithm = str(scheduler.config.get("algorithm_type", ""))
-    kept = type(scheduler) in KEPT_SCHEDULERS and not algorithm.startswith("sde")
-    fresh = (type(scheduler) if kept else DDIMScheduler).from_config(scheduler.config)
+    if type(scheduler) in KEPT_SCHEDULERS and not algorithm.startswith("sde"):
+        fresh = type(scheduler).from_config(scheduler.config)
+    else:
+        fresh = DDIMScheduler.from_config(scheduler.config, clip_sample=scheduler.config.get("clip_sample", False))
     fresh.set_timesteps(num_inference_steps, device=device)
     return fresh
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import diffusers as d
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from torch import Tensor
 
 from t2vu_core.errors import UserError
+from t2vu_core.families.unet import make_unet_scheduler
 from t2vu_core.image_model import ImageModel, load_image_model
 from tests.core.tiny_models import animatediff, ltx, stable_diffusion
 
@@ -40,6 +44,40 @@ def test_an_image_model_gives_the_stock_pipelines_images_for_the_same_seeds(fold
     alone = model.sample(PROMPTS[1], seeds=6, num_inference_steps=4, guidance_scale=3.0, height=32, width=48)
     torch.testing.assert_close(alone[0], ours[1], atol=1e-5, rtol=0)
     assert model.sample(PROMPTS[0], num_inference_steps=1).shape == (1, 3, *model.size)
+
+
+def image_of(scheduler: Any, folder: Path) -> Tensor:
+    """What the same model makes with another scheduler in its folder."""
+    torch.manual_seed(0)
+    pipeline = stable_diffusion()
+    pipeline.scheduler = scheduler
+    pipeline.save_pretrained(folder)
+    return load_image_model(folder, device="cpu").sample(PROMPTS[0], num_inference_steps=4)
+
+
+def test_a_folder_saved_with_euler_is_sampled_as_by_a_ddim_that_clips_no_latents(tmp_path: Path) -> None:
+    ddim = d.DDIMScheduler(clip_sample=False, timestep_spacing="linspace", steps_offset=1)
+    assert torch.equal(image_of(d.EulerDiscreteScheduler(), tmp_path / "euler"), image_of(ddim, tmp_path / "ddim"))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "clips"),
+    [
+        (d.EulerDiscreteScheduler(), False),
+        (d.EulerAncestralDiscreteScheduler(), False),
+        (d.LMSDiscreteScheduler(), False),
+        (d.DPMSolverSinglestepScheduler(), False),
+        (d.DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++"), False),
+        (d.DDPMScheduler(clip_sample=True), True),
+        (d.DDIMScheduler(clip_sample=True), True),
+    ],
+    ids=["euler", "euler a", "lms", "dpm single-step", "sde dpm++", "ddpm that clips", "ddim that clips"],
+)
+def test_latents_are_clipped_only_where_the_folder_says_so(scheduler: Any, clips: bool) -> None:
+    fresh = make_unet_scheduler(scheduler, 4, torch.device("cpu"))
+    latents = torch.full((1, 4, 2, 2), 3.0)
+    guess = fresh.step(torch.zeros_like(latents), fresh.timesteps[0], latents).pred_original_sample
+    assert bool((guess <= 1).all()) is clips
 
 
 def test_the_denoising_loss_teaches_the_encoder_and_the_frozen_rest_stays(model: ImageModel) -> None:
