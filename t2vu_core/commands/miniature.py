@@ -76,6 +76,8 @@ def _check_build(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> dict[str, Any]:
     from t2vu_core.miniature.check import check
 
+    if options.clips < 1:
+        raise UserError(f"--clips must be at least 1, not {options.clips}: there is nothing to measure without clips.")
     with tqdm(desc="clips", unit="clip") as bar:
 
         def on_clip(done: int, total: int) -> None:
