@@ -1,6 +1,8 @@
-"""Sentences for images of a concept: what shots are generated with and trained on, as in arXiv 2405.07288.
+"""Sentences for images of a concept: what shots are generated with and trained on.
 
-One list for things, one for manners, each with one place. A model that brings its own prompt set uses that.
+The code of arXiv 2405.07288 draws from textual inversion's lists (27 sentences for things, 19 for styles); these are our
+own, fewer and less alike. One list for things, one for manners, each with one place. A model that brings its own prompt
+set uses that.
 """
 
 from __future__ import annotations
