@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.model import load_model
 from t2vu_core.recipes import FewShotRecipe
-from t2vu_core.text_encoders import kind_of
+from t2vu_core.text_encoders import EncoderFacts, base_of, check_encoder, describe_encoder, kind_of
 from t2vu_core.training.few_shot import unlearn_encoder
 from tests.core.tiny_few_shot import TINY, ghostless, recipe, twin
 from tests.core.tiny_models import TINY_MODELS
@@ -50,6 +50,35 @@ def test_another_tokenizer_is_refused() -> None:
 def test_an_encoder_in_half_precision_is_the_same_encoder(dtype: torch.dtype) -> None:
     half = load_model(TINY.folder, dtype=dtype, device="cpu")
     assert half.with_erasure(ghostless()).erasures
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_encoder_trained_in_bf16_serves_the_same_files_in_fp16_and_no_light_fine_tune_of_them(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    files = {
+        f"text_encoder.layers.{layer}.mlp.{name}": torch.randn(64, 48, generator=generator) / 50
+        for layer in range(24)
+        for name in ("fc1.weight", "fc2.weight", "gate.weight")
+    }
+    facts = {"text_encoder": EncoderFacts("clip", 48, 24, 100)}
+    trained_on = {name: weight.bfloat16() for name, weight in files.items()}
+    base, encoder = base_of("sd-bf16", trained_on, facts), describe_encoder(facts, trained_on)
+    erasure = Erasure("unlearned_encoder", ("ghost",), base, {}, "none, for tests", encoder=encoder)
+
+    def check(weights: dict[str, Tensor]) -> None:
+        check_encoder(erasure, facts, weights, "another", allow_other_base=False)
+
+    def tuned(by: float, where: str) -> dict[str, Tensor]:
+        away = {
+            name: 1 + by * torch.randn(weight.shape, generator=generator) for name, weight in files.items() if where in name
+        }
+        return {name: weight * away.get(name, 1) for name, weight in files.items()}
+
+    check({name: weight.half() for name, weight in files.items()})
+    check(files)
+    for light in (tuned(0.01, ""), tuned(0.05, "layers.7.")):
+        with pytest.raises(UserError, match="its weights differ"):
+            check(light)
 
 
 def test_an_image_model_with_another_encoder_is_refused() -> None:
