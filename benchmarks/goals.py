@@ -40,7 +40,7 @@ class Goal:
 
     def limited_to(self, limit: float) -> Goal:
         """The same number with another limit, on the same side."""
-        return replace(self, **{"least" if self.most is None else "most": limit})
+        return replace(self, least=limit) if self.most is None else replace(self, most=limit)
 
     def limit(self) -> str:
         """In words."""
@@ -56,6 +56,7 @@ VELOCITY = (
     Goal("erased_terse", "still shown, short prompts", most=0.02),
     Goal("erased_synonym", "still shown, other names", most=0.03),
     Goal("erased_refined", "still shown, refined prompts", most=0.03),
+    Goal("shown", "still shown, all prompts, two subjects among them", most=0.03),
     Goal("kept", "other concepts, of the unerased model's", least=0.98),
     Goal("attributes", "other attributes of the same prompt", least=0.95),
     Goal("other_subject", "the other subject of two", least=0.90),
@@ -63,7 +64,7 @@ VELOCITY = (
     Goal("train_seconds", "training", most=120.0, unit="s"),
 )
 ENCODER_LIMITS = {
-    "erased_terse": 0.05, "erased_synonym": 0.08, "erased_refined": 0.08, "kept": 0.95, "attributes": 0.90,
+    "erased_terse": 0.05, "erased_synonym": 0.08, "erased_refined": 0.08, "shown": 0.05, "kept": 0.95, "attributes": 0.90,
     "train_seconds": 30.0,
 }  # fmt: skip
 ENCODER = tuple(goal.limited_to(ENCODER_LIMITS[goal.key]) for goal in VELOCITY if goal.key in ENCODER_LIMITS)
@@ -112,22 +113,36 @@ def compared(rows: Sequence[Row], method: str) -> dict[str, Any]:
 
 
 def measured(goal: Goal, rows: Sequence[Row]) -> dict[str, Any]:
-    """The mean over concepts with its 95 % interval; None where a row does not have the number."""
+    """The mean over the concepts that have the number, with its 95 % interval; None where none has."""
     single = by_concept(goal, rows)
     value = mean(single)
     if value is None:
-        return {"mean": None, "interval": None, "worst": None, "met": None}
+        return {"mean": None, "interval": None, "worst": None, "met": None, "concepts": 0}
     worst = (max if goal.most is not None else min)(single, key=lambda name: single[name])
-    return {"mean": value, "interval": list(between(goal, rows, single)), "worst": worst, "met": goal.met(value)}
+    there = [row for row in rows if row["concept"] in single]
+    interval = list(between(goal, there, single))
+    return {"mean": value, "interval": interval, "worst": worst, "met": goal.met(value), "concepts": len(single)}
 
 
 def by_concept(goal: Goal, rows: Sequence[Row]) -> dict[str, float]:
-    """The mean over the seeds of each concept; of none, where one row lacks the number: a mean over some would mislead."""
-    if any(row.get(goal.key) is None for row in rows):
-        return {}
-    names = dict.fromkeys(row["concept"] for row in rows)
-    seeds = {name: [row[goal.key] for row in rows if row["concept"] == name] for name in names}
-    return {name: sum(values) / len(values) for name, values in seeds.items()}
+    """The mean over the seeds of each concept whose every seed has the number."""
+    seeds: dict[str, list[float | None]] = {}
+    for row in rows:
+        seeds.setdefault(row["concept"], []).append(number(goal, row))
+    whole = {name: [value for value in values if value is not None] for name, values in seeds.items()}
+    return {name: sum(values) / len(values) for name, values in whole.items() if len(values) == len(seeds[name])}
+
+
+def number(goal: Goal, row: Row) -> float | None:
+    """The row's; where it has one answer a clip, their share."""
+    value = row.get(goal.key)
+    return sum(value) / len(value) if isinstance(value, list) else value
+
+
+def counted(goal: Goal, row: Row) -> Sequence[int] | None:
+    """In how many clips it is so, and how many there are; None where the row does not count them."""
+    value = row.get(goal.key)
+    return (sum(value), len(value)) if isinstance(value, list) else row.get("counts", {}).get(goal.key)
 
 
 def mean(single: Mapping[str, float]) -> float | None:
@@ -142,8 +157,8 @@ def between(goal: Goal, rows: Sequence[Row], single: Mapping[str, float], *, res
     values = np.array(list(single.values()))
     draws = np.random.default_rng(0).integers(0, len(values), (resamples, len(values)))
     low, high = (float(bound) for bound in np.quantile(values[draws].mean(1), (0.025, 0.975)))
-    counts = [row.get("counts", {}).get(goal.key) for row in rows]
-    if all(counts):
+    counts = [count for row in rows if (count := counted(goal, row))]
+    if len(counts) == len(rows):
         least, most = wilson_interval(sum(right for right, _ in counts), sum(clips for _, clips in counts))
         return min(low, least), max(high, most)
     return low, high
@@ -163,6 +178,8 @@ def table(found: Mapping[str, Any]) -> str:
         if row["interval"]:
             low, high = row["interval"]
             cell += f" ({goal.say(low)} to {goal.say(high)})"
+        if 0 < row["concepts"] < len(concepts):
+            cell += f", {row['concepts']} of {len(concepts)} concepts"
         worst, base = row["worst"] or "-", "-" if goal.unit != "%" else goal.say(row["base"])
         lines.append(f"| {goal.title} | {goal.limit()} | {cell} | {worst} | {base} | {verdicts[row['met']]} |")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from t2vu_core.training.points import Points
 
 log = logging.getLogger(__name__)
 
-Effect = dict[str, float | str | None]
+Effect = dict[str, Any]
 LOOKED_AT = 8
 """Points, one pass each with the erasers and without."""
 NOTHING = 0.05

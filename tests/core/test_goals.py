@@ -15,7 +15,7 @@ NAMES = [goal.key for goal in VELOCITY]
 def row(concept: str, method: str = "velocity", clips: int = 16, **changes: object) -> dict:
     good = {"kept": 1.0, "attributes": 1.0, "other_subject": 1.0, "train_seconds": 90.0}
     numbers = {**dict.fromkeys(NAMES, 0.0), **good, **changes}
-    shares = [name for name in NAMES if name not in ("kept", "train_seconds") and numbers[name] is not None]
+    shares = [name for name in NAMES if name not in ("shown", "kept", "train_seconds") and numbers[name] is not None]
     counts = {name: [round(numbers[name] * clips), clips] for name in shares}  # type: ignore[call-overload]
     return {"method": method, "concept": concept, "counts": counts, **numbers}
 
@@ -46,15 +46,27 @@ def test_concepts_that_differ_make_the_interval_wide(tmp_path: Path, capsys: pyt
     assert goal["interval"] == [0, 1]
 
 
-def test_what_one_concept_lacks_is_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [row("ghost"), row("cat", probe=None)]
+def test_a_mean_over_some_concepts_says_over_how_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row("ghost", probe=0.3), row("ghost", probe=0.1), row("cat", probe=0.0), row("cat", probe=None)]
+    rows = [{**each, "train_seconds": None} for each in rows]
     goals = told(tmp_path, rows, capsys)
-    assert goals["probe"]["mean"] is goals["probe"]["met"] is None
+    assert goals["probe"]["mean"] == pytest.approx(0.2), "of the cat one training is missing"
+    assert goals["probe"]["met"] is False
     assert goals["kept"]["met"] is True
     assert main([str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "mean over 2 concepts (ghost, cat)" in printed
-    assert "| brought back by PROBE | <= 10.0 % | - | - | - | not measured |" in printed
+    assert "| brought back by PROBE | <= 10.0 % | 20.0 %" in printed
+    assert ", 1 of 2 concepts | ghost | - | no |" in printed
+    assert "| training | <= 120 s | - | - | - | not measured |" in printed
+
+
+def test_clips_of_two_subjects_count_for_the_goal_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row("ghost", shown=[False] * 48 + [True] * 16), row("cat", shown=[False] * 64)]
+    goal = told(tmp_path, rows, capsys)["shown"]
+    assert goal["mean"] == 0.125
+    assert goal["interval"][0] < 16 / 128 < goal["interval"][1]
+    assert goal["met"] is False
 
 
 def test_a_folder_without_a_board_or_without_the_method_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
