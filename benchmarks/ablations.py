@@ -19,6 +19,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+if not __package__:  # called by its path
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from benchmarks.methods import Method, velocity
 from benchmarks.scoreboard import Cell, finished, measure
 from benchmarks.scoreboard_table import markdown

@@ -22,6 +22,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+if not __package__:  # called by its path
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, never_knew
 from benchmarks.scoreboard_numbers import clip_seconds, numbers
 from benchmarks.scoreboard_table import markdown, picture
