@@ -18,8 +18,8 @@ INSIDE = ".transformer."
 def clip_tensors(erasure: Erasure, weights: Mapping[str, Tensor], *, allow_other_base: bool) -> dict[str, Tensor]:
     """What Load LoRA would read for a CLIP with these weights (ComfyUI's `cond_stage_model.state_dict()`).
 
-    Raises UserError unless the CLIP holds the encoders that the erasure was trained on: layers, sizes, and,
-    but for the rounding of a number format, values. `allow_other_base` lets other values pass.
+    Raises UserError unless the CLIP holds the encoders that the erasure was trained on: at least their layers, of their sizes,
+    and, but for the rounding of a number format, values. `allow_other_base` lets other values pass.
     """
     clips = {component: _find(erasure, component, weights) for component in components(erasure)}
     if not allow_other_base and not same_weights(erasure, _touched(erasure, clips, weights)):
@@ -32,7 +32,10 @@ def clip_tensors(erasure: Erasure, weights: Mapping[str, Tensor], *, allow_other
 
 
 def _find(erasure: Erasure, component: str, weights: Mapping[str, Tensor]) -> str:
-    """The name of an encoder inside the CLIP that has every layer in its size; ComfyUI's usual one is tried first."""
+    """The name of an encoder inside the CLIP that has every layer in its size; ComfyUI's usual one is tried first.
+
+    It may have more: diffusers leaves out the last layer of Stable Diffusion 2's encoder, ComfyUI has it and does not read it.
+    """
     inside = sorted({key.split(INSIDE)[0] for key in weights if INSIDE in key})
     usual = clip_names(erasure)[component]
     for clip in [name for name in (usual, *inside) if name in inside]:
@@ -52,7 +55,7 @@ def _fits(erasure: Erasure, component: str, clip: str, weights: Mapping[str, Ten
             weight = weights.get(f"{clip}{INSIDE}{comfyui_layer(kind, site.split('.', 1)[1])}.weight")
             if weight is None or tuple(weight.shape) != size:
                 return False
-    return _num_layers(clip, weights) == components(erasure)[component]["layers"]
+    return _num_layers(clip, weights) >= components(erasure)[component]["layers"]
 
 
 def _sizes(erasure: Erasure) -> dict[str, tuple[int, int]]:

@@ -1,9 +1,9 @@
 """Run inside ComfyUI's folder: put unlearned encoders on ComfyUI's own tiny text encoders.
 
-`python comfy_clip.py JOBS.json` reads [{"kind", "config", "weights", "other_weights", "erasure", "lora", "factors", "strength",
-"out"}]. For every job it writes to `out` the encoder's weights after stock Load LoRA of both files, after our node (`node.`),
-and of the CLIP that came in (`kept.`), and answers on standard output in JSON: the keys that nothing took, and what
-our node said to a CLIP of other weights and to one of another kind.
+`python comfy_clip.py JOBS.json` reads [{"name", "kind", "config", "weights", "other_weights", "erasure", "lora", "factors",
+"strength", "out"}]. For every job it writes to `out` the encoder's weights after stock Load LoRA of both files, after our
+node (`node.`), and of the CLIP that came in (`kept.`), and answers on standard output in JSON: the keys that nothing took,
+and what our node said to a CLIP of other weights and to one of another kind.
 """
 
 from __future__ import annotations
@@ -110,4 +110,4 @@ with open(jobs_file, encoding="utf-8") as file:
     jobs = json.load(file)
 bridge = pack()
 with torch.no_grad():
-    sys.stdout.write("\n" + json.dumps({job["kind"]: run(bridge, job, jobs) for job in jobs}))
+    sys.stdout.write("\n" + json.dumps({job["name"]: run(bridge, job, jobs) for job in jobs}))

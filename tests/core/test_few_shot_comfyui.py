@@ -40,6 +40,8 @@ class Encoder:
     model: Any
     tokenizer: Any
     config: dict[str, Any]
+    whole: Any = None
+    """The encoder that ComfyUI holds where transformers' is a part of it."""
 
     @property
     def pipeline(self) -> Any:
@@ -47,7 +49,7 @@ class Encoder:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """By the names of ComfyUI's class."""
-        own = {name.removeprefix("text_model."): value for name, value in self.model.state_dict().items()}
+        own = {name.removeprefix("text_model."): value for name, value in (self.whole or self.model).state_dict().items()}
         shared = {name: value for name, value in own.items() if name not in ("shared.weight", "embeddings.position_ids")}
         return {comfyui_name(self.kind, name): value.clone() for name, value in shared.items()}
 
@@ -73,14 +75,19 @@ def comfyui_name(kind: str, name: str) -> str:
 
 def make(kind: str) -> Encoder:
     torch.manual_seed(5)
-    if kind == "clip":
+    if kind in ("clip", DEEPER):
         config = {
-            "hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 2, "num_attention_heads": 4,
-            "hidden_act": "quick_gelu", "vocab_size": 49408, "max_position_embeddings": 77, "eos_token_id": 1,
-            "projection_dim": 8,
+            "num_hidden_layers": 3 if kind == DEEPER else 2, "hidden_size": 32, "intermediate_size": 37,
+            "num_attention_heads": 4, "hidden_act": "quick_gelu", "vocab_size": 49408, "max_position_embeddings": 77,
+            "eos_token_id": 1, "projection_dim": 8,
         }  # fmt: skip
         # The size of the vocabulary is fixed in ComfyUI's class.
-        return Encoder(kind, t.CLIPTextModel(t.CLIPTextConfig(**config)), clip_tokenizer(), config)
+        model = t.CLIPTextModel(t.CLIPTextConfig(**config))
+        if kind == "clip":
+            return Encoder("clip", model, clip_tokenizer(), config)
+        shorter = t.CLIPTextModel(t.CLIPTextConfig(**{**config, "num_hidden_layers": 2}))
+        shorter.load_state_dict(model.state_dict(), strict=False)
+        return Encoder("clip", shorter, clip_tokenizer(), config, whole=model)
     if kind in ("t5", "umt5"):
         model = t5_encoder() if kind == "t5" else t5_encoder(t.UMT5EncoderModel, t.UMT5Config)
         return Encoder(
@@ -96,7 +103,9 @@ def make(kind: str) -> Encoder:
 
 
 CLIPS = {"clip": "clip_l", "t5": "t5xxl", "umt5": "umt5xxl", "llama": "llama"}
-KINDS = tuple(CLIPS)
+DEEPER = "clip with a layer more"
+"""As Stable Diffusion 2's: diffusers has no last layer, which nothing reads."""
+NAMES = (*CLIPS, DEEPER)
 
 
 @pytest.fixture(scope="module")
@@ -105,19 +114,19 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Encoder
     if not (COMFYUI / "comfy" / "lora.py").is_file():
         pytest.skip("there is no ComfyUI; ./run setup puts one in place, or COMFYUI_DIR names one")
     folder = tmp_path_factory.mktemp("clips")
-    encoders = {kind: make(kind) for kind in KINDS}
+    encoders = {name: make(name) for name in NAMES}
     erasures, errors, jobs = {}, {}, []
-    for kind, encoder in encoders.items():
-        erasures[kind] = encoder.random_erasure()
-        names = ("weights", "other_weights", "erasure", "lora", "factors", "out")
-        files = {name: folder / f"{kind}-{name}.safetensors" for name in names}
-        erasures[kind].save(files["erasure"])
-        export_encoder(erasures[kind], files["lora"])
-        errors[kind] = export_encoder(erasures[kind], files["factors"], rank=4).error
+    for name, encoder in encoders.items():
+        erasures[name] = encoder.random_erasure()
+        roles = ("weights", "other_weights", "erasure", "lora", "factors", "out")
+        files = {role: folder / f"{name}-{role}.safetensors" for role in roles}
+        erasures[name].save(files["erasure"])
+        export_encoder(erasures[name], files["lora"])
+        errors[name] = export_encoder(erasures[name], files["factors"], rank=4).error
         save_file(encoder.weights(), files["weights"])
-        save_file({name: value + 0.1 for name, value in encoder.weights().items()}, files["other_weights"])
-        paths = {name: str(file) for name, file in files.items()}
-        jobs.append({"kind": kind, "config": encoder.config, "strength": STRENGTH, **paths})
+        save_file({key: value + 0.1 for key, value in encoder.weights().items()}, files["other_weights"])
+        paths = {role: str(file) for role, file in files.items()}
+        jobs.append({"name": name, "kind": encoder.kind, "config": encoder.config, "strength": STRENGTH, **paths})
     (folder / "jobs.json").write_text(json.dumps(jobs), encoding="utf-8")
     paths = [str(REPOSITORY / "tools" / "comfyui" / "shim"), os.environ.get("PYTHONPATH", "")]
     answer = subprocess.run(
@@ -127,38 +136,38 @@ def applied(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Encoder
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr[-3000:]
     told = json.loads(answer.stdout.splitlines()[-1])
-    told = {kind: {**told[kind], "error": errors[kind]} for kind in told}
-    return {job["kind"]: (encoders[job["kind"]], erasures[job["kind"]], told[job["kind"]], Path(job["out"])) for job in jobs}
+    told = {name: {**told[name], "error": errors[name]} for name in told}
+    return {job["name"]: (encoders[job["name"]], erasures[job["name"]], told[job["name"]], Path(job["out"])) for job in jobs}
 
 
 @pytest.mark.comfy
-@pytest.mark.parametrize("kind", KINDS)
-def test_load_lora_and_the_node_change_every_layer_as_trained_and_the_clip_that_came_in_stays(applied: Any, kind: str) -> None:
-    encoder, erasure, told, out = applied[kind]
+@pytest.mark.parametrize("name", NAMES)
+def test_load_lora_and_the_node_change_every_layer_as_trained_and_the_clip_that_came_in_stays(applied: Any, name: str) -> None:
+    encoder, erasure, told, out = applied[name]
     assert told["leftovers"] == []
-    weights, before = load_file(out), encoder.weights()
+    weights, before, kind = load_file(out), encoder.weights(), encoder.kind
     clip = CLIPS[kind]
     expected = {}
     for key, tensor in erasure.tensors.items():
         site, _, parameter = key.rsplit(".", 2)
         expected[comfyui_name(kind, f"{site.split('.', 1)[1]}.{parameter}")] = tensor.float()
     assert len(expected) >= 14
-    for name, value in before.items():
-        came_in, key = value, f"{clip}.transformer.{name}"
-        assert torch.equal(weights[f"kept.{key}"], came_in), name
-        change = STRENGTH * expected[name] if name in expected else torch.zeros_like(value)
+    for layer, came_in in before.items():
+        key = f"{clip}.transformer.{layer}"
+        assert torch.equal(weights[f"kept.{key}"], came_in), layer
+        change = STRENGTH * expected[layer] if layer in expected else torch.zeros_like(came_in)
         torch.testing.assert_close(weights[f"lora.{key}"] - came_in, change, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(weights[f"node.{key}"] - came_in, change, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(weights[f"twice.{key}"] - came_in, 2 * change, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.comfy
-@pytest.mark.parametrize("kind", KINDS)
-def test_low_rank_factors_leave_out_of_the_clip_as_much_as_the_export_says(applied: Any, kind: str) -> None:
-    encoder, _, told, out = applied[kind]
+@pytest.mark.parametrize("name", NAMES)
+def test_low_rank_factors_leave_out_of_the_clip_as_much_as_the_export_says(applied: Any, name: str) -> None:
+    encoder, _, told, out = applied[name]
     weights = load_file(out)
     lost = whole = 0.0
-    for key in (f"{CLIPS[kind]}.transformer.{name}" for name in encoder.weights()):
+    for key in (f"{CLIPS[encoder.kind]}.transformer.{layer}" for layer in encoder.weights()):
         lost += float((weights[f"factors.{key}"] - weights[f"lora.{key}"]).pow(2).sum())
         whole += float((weights[f"lora.{key}"] - weights[f"kept.{key}"]).pow(2).sum())
     assert 0.1 < told["error"] < 1
@@ -166,9 +175,10 @@ def test_low_rank_factors_leave_out_of_the_clip_as_much_as_the_export_says(appli
 
 
 @pytest.mark.comfy
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_clip_with_another_encoder_is_refused_with_what_it_was(applied: Any, kind: str) -> None:
-    told = applied[kind][2]
+@pytest.mark.parametrize("name", NAMES)
+def test_a_clip_with_another_encoder_is_refused_with_what_it_was(applied: Any, name: str) -> None:
+    encoder, _, told, _ = applied[name]
+    kind = encoder.kind
     assert f"trained on tiny {kind}, a {kind} text encoder" in told["other"]
     assert "its weights differ" in told["other"]
     assert told["allowed"] is None
