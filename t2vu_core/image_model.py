@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -117,8 +117,12 @@ class ImageModel:
         negative_prompt: str = "",
         height: int | None = None,
         width: int | None = None,
+        on_step: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        """Generate one image per prompt: (B, 3, H, W) in [0, 1], float32 on the CPU; every image has a seed of its own."""
+        """Generate one image per prompt: (B, 3, H, W) in [0, 1], float32 on the CPU; every image has a seed of its own.
+
+        `on_step(step, total)` follows every denoising step; what it raises stops the sampling.
+        """
         asked = SamplingRequest.checked(prompts, seeds, num_inference_steps, guidance_scale, usual=self)
         steps, guidance = asked.num_inference_steps, asked.guidance_scale
         height, width = height or self.size[0], width or self.size[1]
@@ -128,9 +132,11 @@ class ImageModel:
             empty = self.encode([negative_prompt]).expand(len(asked.prompts)) if guidance > 1 else None
             latents = self._noise(height, width, asked.seeds)
             scheduler = make_unet_scheduler(self.pipeline.scheduler, steps, self.device)
-            for timestep in scheduler.timesteps:
+            for step, timestep in enumerate(scheduler.timesteps, 1):
                 prediction = guided_prediction(self.predict, latents, timestep, condition, empty, guidance)
                 latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
+                if on_step is not None:
+                    on_step(step, len(scheduler.timesteps))
             return to_pixels(self.pipeline.vae, latents).cpu()
 
     def check_size(self, height: int, width: int) -> None:
@@ -171,7 +177,7 @@ def load_image_model(
             StableDiffusionPipeline,
             folder,
             failure,
-            dtype=dtype or torch.float32,
+            torch_dtype=dtype or torch.float32,
             safety_checker=None,
             requires_safety_checker=False,
         )

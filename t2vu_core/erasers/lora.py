@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class LoraEraser(nn.Module):
-    """`lora_B(lora_A(input))`, (..., in) -> (..., out), scale 1. `lora_B` starts at zero: a new eraser changes nothing.
+    """`scale * lora_B(lora_A(input))`, (..., in) -> (..., out). `lora_B` starts at zero: a new eraser changes nothing.
 
-    The names are peft's, so that an export only renames the projections.
+    The names are peft's, so that an export only renames the projections; `scale` is 1 in every file.
     """
 
     reads_input: ClassVar[bool] = True
@@ -21,6 +21,7 @@ class LoraEraser(nn.Module):
         super().__init__()
         self.lora_A = nn.Linear(in_width, rank, bias=False)
         self.lora_B = nn.Linear(rank, out_width, bias=False)
+        self.scale = 1.0
         nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
         nn.init.zeros_(self.lora_B.weight)
 
@@ -31,4 +32,4 @@ class LoraEraser(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         # Kept in float32 beside a bf16 base, like every eraser: small updates survive.
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.lora_B(self.lora_A(hidden.to(self.lora_A.weight))).to(hidden)
+            return (self.scale * self.lora_B(self.lora_A(hidden.to(self.lora_A.weight)))).to(hidden)

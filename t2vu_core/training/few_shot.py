@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2vu_core.erasers import DeltaEraser, EraserSet, LoraEraser, TableEraser
+from t2vu_core.erasers import BottleneckEraser, DeltaEraser, EraserSet, LoraEraser, TableEraser
 from t2vu_core.erasure import Erasure, hash_tensors
-from t2vu_core.families.base import EraserSite, check_visible
+from t2vu_core.families.base import EraserSite
+from t2vu_core.families.spelling import check_visible
 from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.pairs import PromptPair, concept_kind, says
@@ -201,21 +203,31 @@ def _shots(
     """(B, F, 3, H, W) in [0, 1]: the user's images, or what the frozen model makes of the concept's prompts."""
     if images is not None:
         shots = fitted(images, shot_model)
-        _report(on_progress, shots, len(shots), len(shots))
+        _report(on_progress, [shots], len(shots), len(shots), len(shots))
         return shots
     prompts = [plan.pairs[index % len(plan.pairs)].prompt for index in range(recipe.shots)]
     seeds = [SHOT_SEEDS + SHOTS_A_SEED * recipe.seed + index for index in range(recipe.shots)]
     made: list[Tensor] = []
+    steps = 0
+
+    def on_step(step: int, total: int) -> None:
+        nonlocal steps
+        steps = total * math.ceil(recipe.shots / SHOT_BATCH)
+        _report(on_progress, made, recipe.shots, total * len(made) + step, steps)
+
     for first in range(0, recipe.shots, SHOT_BATCH):
         rows = slice(first, first + SHOT_BATCH)
-        made.append(shot_model.sample(prompts[rows], seeds[rows], recipe.shot_steps))
-        _report(on_progress, torch.cat(made), min(first + SHOT_BATCH, recipe.shots), recipe.shots)
+        made.append(shot_model.sample(prompts[rows], seeds[rows], recipe.shot_steps, on_step))
+    _report(on_progress, made, recipe.shots, steps, steps)
     return torch.cat(made)
 
 
-def _report(on_progress: ProgressCallback | None, shots: Tensor, done: int, total: int) -> None:
+def _report(on_progress: ProgressCallback | None, made: Sequence[Tensor], count: int, step: int, total: int) -> None:
+    """Say how far `count` shots are, in denoising steps of their batches, and show those that are finished."""
     if on_progress is not None:
-        on_progress(TrainProgress("shots", done, total, preview=lambda: shots))
+        note = f"{sum(map(len, made))} of {count} made"
+        preview = (lambda: torch.cat(list(made))) if made else None
+        on_progress(TrainProgress("shots", step, total, preview=preview, note=note))
 
 
 def _fit(
@@ -258,7 +270,11 @@ def _fit(
 
 
 def _scaled(erasers: EraserSet, sites: Sequence[EraserSite]) -> EraserSet:
-    """Make a step of the learning rate a share of each layer's own weights, whatever the encoder's scale is."""
+    """Make a step of the learning rate a share of each layer's own weights, whatever the encoder's scale is.
+
+    Of low-rank factors, `lora_A` starts with entries of size 1, so that its own steps are shares too; the rank's root keeps
+    their product as large as a change of the weights themselves.
+    """
     modules = {site.name: site.module for site in sites}
     for name, eraser in erasers.items():
         weight = next(modules[name].parameters())
@@ -266,18 +282,21 @@ def _scaled(erasers: EraserSet, sites: Sequence[EraserSite]) -> EraserSet:
         if isinstance(eraser, DeltaEraser | TableEraser):
             eraser.scale = size
         elif isinstance(eraser, LoraEraser):
+            eraser.scale = size / math.sqrt(eraser.lora_A.out_features)
             with torch.no_grad():
-                eraser.lora_A.weight.mul_(size / eraser.lora_A.weight.pow(2).mean().sqrt())
+                eraser.lora_A.weight.div_(eraser.lora_A.weight.pow(2).mean().sqrt())
     return erasers
 
 
 def _finished(erasers: EraserSet) -> dict[str, Tensor]:
     """The change itself in bf16: half the size, and what is applied now is what a loaded file applies."""
-    scales = {name: eraser.scale for name, eraser in erasers.items() if isinstance(eraser, DeltaEraser | TableEraser)}
-    return {
-        key: (tensor * scales.get(key.rsplit(".", 2)[0], 1.0)).to("cpu", torch.bfloat16)
-        for key, tensor in erasers.named_tensors().items()
-    }
+    scales = {name: eraser.scale for name, eraser in erasers.items() if not isinstance(eraser, BottleneckEraser)}
+    finished = {}
+    for key, tensor in erasers.named_tensors().items():
+        site, module, _ = key.rsplit(".", 2)
+        scale = 1.0 if module == "lora_A" else scales.get(site, 1.0)
+        finished[key] = (tensor * scale).to("cpu", torch.bfloat16)
+    return finished
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ Shapes: B shots, F frames; shots are clips (B, F, 3, H, W) in [0, 1], of one fra
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -24,6 +24,8 @@ PLACES = 50
 """Denoising steps among which a shot's noise is drawn."""
 CHECKPOINT_FROM = 200_000_000
 """Denoisers and text encoders with more weights than this keep no activations of their inside."""
+OnStep = Callable[[int, int], None]
+"""Sees the number of every denoising step, from 1 on, and of how many."""
 
 
 class ShotModel(Protocol):
@@ -51,8 +53,8 @@ class ShotModel(Protocol):
         """With `PLACES` steps set."""
         ...
 
-    def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int) -> Tensor:
-        """Shots of the prompts; `steps` 0 is the model's own number."""
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:
+        """Shots of the prompts; `steps` 0 is the model's own number. What `on_step` raises stops the sampling."""
         ...
 
     def held(self) -> contextlib.AbstractContextManager[None]:
@@ -90,10 +92,10 @@ class ImageShots:
     def scheduler(self) -> Any:
         return make_unet_scheduler(self.pipeline.scheduler, PLACES, self.device)
 
-    def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int) -> Tensor:
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:
         height, width = self._pixels
         images = self._model.sample(
-            list(prompts), seeds=list(seeds), num_inference_steps=steps or None, height=height, width=width
+            list(prompts), seeds=list(seeds), num_inference_steps=steps or None, height=height, width=width, on_step=on_step
         )
         return images[:, None]
 
@@ -143,17 +145,19 @@ class VideoShots:
         return self._family.make_scheduler(PLACES, self._size)
 
     @torch.no_grad()
-    def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int) -> Tensor:
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:
         family, defaults = self._family, self._family.defaults
         condition, empty = family.encode(prompts), family.encode([""]).expand(len(prompts))
         latents, scheduler = (
             noise(family, self._size, seeds),
             family.make_scheduler(steps or defaults.num_inference_steps, self._size),
         )
-        for timestep in scheduler.timesteps:
+        for step, timestep in enumerate(scheduler.timesteps, 1):
             without = empty if defaults.guidance_scale > 1 else None
             prediction = guided(family, latents, timestep, condition, without, defaults.guidance_scale, self._size)
             latents = family.step(scheduler, prediction, timestep, latents)
+            if on_step is not None:
+                on_step(step, len(scheduler.timesteps))
         return family.decode(latents, self._size)[:, : self.num_frames].cpu()
 
     @contextlib.contextmanager

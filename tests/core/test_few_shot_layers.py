@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import Tensor
 
+from t2vu_core.erasure import Erasure
+from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.text_encoders import encoder_sites, trained_sites
 from t2vu_core.training.few_shot import unlearn_encoder
 from tests.core.tiny_few_shot import recipe, small
@@ -88,3 +92,30 @@ def test_only_the_chosen_layers_are_in_the_file_and_every_one_of_them_moves(name
     assert {key.rsplit(".", 2)[0] for key in erasure.tensors} == chosen(name, trained).keys()
     moved = {key.rsplit(".", 2)[0] for key, tensor in erasure.tensors.items() if "lora_A" not in key and tensor.any()}
     assert moved == chosen(name, trained).keys()
+
+
+@pytest.mark.parametrize("name", ["animatediff", "cogvideox-2b"])
+def test_low_rank_factors_move_a_layer_as_far_in_a_step_as_whole_weights_do(name: str) -> None:
+    tiny = TINY_MODELS[name]
+    settings = {"steps": 2, "shots": 1, **small(tiny)}
+    whole, factors = (
+        weight_changes(unlearn_encoder(tiny.model, "ghost", recipe(trained=trained, **settings))) for trained in ("mlp", "lora")
+    )
+    sites = encoder_sites(tiny.model.family.pipeline)
+    share = {name: change.norm() / sites[name].module.weight.float().norm() for name, change in whole.items()}
+    ratios = torch.stack([factors[name].norm() / whole[name].norm() for name in whole])
+    assert torch.stack(list(share.values())).mean() == pytest.approx(2 * FewShotRecipe().learning_rate, rel=0.5)
+    assert 0.5 < ratios.mean() < 2
+    assert 0.3 < ratios.min() <= ratios.max() < 3
+
+
+def weight_changes(erasure: Erasure) -> dict[str, Tensor]:
+    """What is added to each weight, by site."""
+    tensors = {key: tensor.float() for key, tensor in erasure.tensors.items()}
+    low_rank = {
+        key.removesuffix(".lora_B.weight"): up @ tensors[key.replace("lora_B", "lora_A")]
+        for key, up in tensors.items()
+        if key.endswith(".lora_B.weight")
+    }
+    whole = {key.removesuffix(".delta.weight"): change for key, change in tensors.items() if key.endswith(".delta.weight")}
+    return {**whole, **low_rank}

@@ -48,7 +48,8 @@ def unlearned(comfy: ComfyServer) -> Result:
 
 def test_the_node_shows_its_shots_its_loss_and_its_stages(comfy: ComfyServer, unlearned: Result) -> None:
     said = [event.payload.decode(errors="ignore") for event in unlearned.of("text")]
-    assert any("shots 1/1" in line for line in said)
+    assert any("shots 1/" in line and "0 of 1 made" in line for line in said), "every denoising step is told"
+    assert any("shots" in line and "1 of 1 made" in line for line in said)
     assert any("training 1/1, loss" in line for line in said)
     assert len(unlearned.files("shots")) == 1
     assert Image.open(comfy.file(unlearned.files("shots")[0])).size == (32, 32)
