@@ -10,16 +10,34 @@ from torch import Tensor
 
 PREVIEW_HEIGHT = 192
 PREVIEW_FRAMES = 3
+PREVIEW_SIDE = 2048
 
 
 def preview_picture(clips_BFCHW: Tensor) -> Image.Image:
-    """First, middle and last frame of the first clip side by side, large enough to be seen in a node."""
-    clip = clips_BFCHW[0].detach()
-    wanted = torch.linspace(0, len(clip) - 1, min(PREVIEW_FRAMES, len(clip))).round().long()
-    row_HWC = torch.cat([frame.permute(1, 2, 0) for frame in clip[wanted]], dim=1)
-    picture = Image.fromarray((row_HWC.float().cpu().clamp(0, 1) * 255).round().byte().numpy())
+    """First, middle and last frame of the first clip side by side, large enough to be seen in a node.
+
+    Clips of one frame are images: of these all are shown, in rows.
+    """
+    count, frames = clips_BFCHW.shape[:2]
+    if frames == 1:
+        picture = _tiled(clips_BFCHW[:, 0], math.ceil(math.sqrt(count)))
+    else:
+        wanted = torch.linspace(0, frames - 1, min(PREVIEW_FRAMES, frames)).round().long()
+        picture = _tiled(clips_BFCHW[0][wanted], len(wanted))
     scale = max(1, math.ceil(PREVIEW_HEIGHT / picture.height))
-    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
+    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
+    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    return picture
+
+
+def _tiled(images_BCHW: Tensor, columns: int) -> Image.Image:
+    """Images in [0, 1] in rows of so many, the last one filled up with black."""
+    rows = math.ceil(len(images_BCHW) / columns)
+    count, channels, height, width = images_BCHW.shape
+    tiles = torch.cat([images_BCHW, images_BCHW.new_zeros(rows * columns - count, channels, height, width)])
+    grid = tiles.view(rows, columns, channels, height, width).permute(0, 3, 1, 4, 2)
+    pixels = grid.reshape(rows * height, columns * width, channels).detach().float().cpu().clamp(0, 1)
+    return Image.fromarray((pixels * 255).round().byte().numpy())
 
 
 def loss_picture(losses: Sequence[float]) -> Tensor:
