@@ -8,8 +8,14 @@ class UserError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, in its first line; the error's name where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """What another library's error says, in its first line; all of it where that only announces a list.
+
+    The error's name where it says nothing.
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    if lines and lines[0].endswith(":"):
+        return " ".join(filter(None, lines))
+    return next(iter(lines), type(error).__name__)
 
 
 class Cancelled(Exception):

@@ -6,17 +6,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+import transformers
+import diffusers
+import torch
+from packaging.version import Version
 from safetensors import SafetensorError
 from torch import nn
 
 from t2vu_core.errors import UserError, first_line
 from t2vu_core.quiet import quiet_libraries
 
+DTYPE = "dtype" if Version(diffusers.__version__) >= Version("0.40") else "torch_dtype"
+"""How `from_pretrained` calls the precision: diffusers ignores the other name without a word."""
 LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 """What diffusers and transformers raise for damaged settings, weights of other sizes and classes that they do not have."""
 
+TOKENIZER = "tokenizer.json"
 
-def open_pipeline(pipeline_class: Any, folder: Path, failure: str, **options: Any) -> Any:
+
+def open_pipeline(pipeline_class: Any, folder: Path, failure: str, *, dtype: torch.dtype, **options: Any) -> Any:
     """The folder's pipeline, its networks in evaluation mode without gradients; `options` go to `from_pretrained`.
 
     Raises UserError, `failure` with the reason behind it, if a component cannot be loaded or brings its own code.
@@ -25,8 +33,11 @@ def open_pipeline(pipeline_class: Any, folder: Path, failure: str, **options: An
         code = _own_code(folder)
         if code is not None:
             raise UserError(f"{failure}: it wants to run its own code ({code}), which we never do.")
+        lack = _lack(folder)
+        if lack is not None:
+            raise UserError(f"{failure}: {lack}. Get these files anew.")
         with quiet_libraries():
-            pipeline = pipeline_class.from_pretrained(folder, local_files_only=True, **options)
+            pipeline = pipeline_class.from_pretrained(folder, local_files_only=True, **{DTYPE: dtype}, **options)
     except UserError:
         raise
     except LOAD_ERRORS as error:
@@ -38,9 +49,29 @@ def open_pipeline(pipeline_class: Any, folder: Path, failure: str, **options: An
     return pipeline
 
 
+def _components(folder: Path) -> dict[str, list[Any]]:
+    """Library and class of every component that model_index.json names."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return {name: entry for name, entry in index.items() if isinstance(entry, list) and entry}
+
+
 def _own_code(folder: Path) -> str | None:
     """The component's file that older versions of diffusers would import: named in place of a library."""
-    for name, entry in json.loads((folder / "model_index.json").read_text(encoding="utf-8")).items():
-        if isinstance(entry, list) and entry and (folder / name / f"{entry[0]}.py").is_file():
+    for name, entry in _components(folder).items():
+        if (folder / name / f"{entry[0]}.py").is_file():
             return f"{name}/{entry[0]}.py"
+    return None
+
+
+def _lack(folder: Path) -> str | None:
+    """The text encoder or tokenizer without its files, in words: transformers makes one of defaults, or names neither."""
+    for name, entry in _components(folder).items():
+        here, kind = folder / name, getattr(transformers, str(entry[-1]), None)
+        if name.startswith("text_encoder") and kind is not None and not (here / "config.json").is_file():
+            return f"its {name} lacks config.json"
+        files = set((getattr(kind, "vocab_files_names", None) or {}).values())
+        others = sorted(files - {TOKENIZER})
+        there = [(here / file).is_file() for file in others]
+        if files and not ((here / TOKENIZER).is_file() or (there and all(there)) or any(here.glob("*.model"))):
+            return f"its {name} lacks {TOKENIZER}" + (f", or {' and '.join(others)} in its place" if others else "")
     return None

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from t2vu_core.erasure import Base
-from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.errors import Cancelled, UserError, first_line
 from t2vu_core.model import SampleStep, T2VModel, load_model
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 
@@ -135,6 +135,34 @@ def test_a_folder_that_is_no_model_says_what_is_missing(tiny: TinyModel, tmp_pat
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
     with pytest.raises(UserError, match="FluxPipeline; known are"):
         load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "component", "hint"),
+    [
+        ("cogvideox-2b", "tokenizer", "its tokenizer lacks tokenizer.json, or spiece.model in its place"),
+        ("animatediff", "tokenizer", "its tokenizer lacks tokenizer.json, or merges.txt and vocab.json in its place"),
+        ("hunyuan-video", "tokenizer_2", "its tokenizer_2 lacks tokenizer.json"),
+        ("hunyuan-video", "text_encoder_2", "its text_encoder_2 lacks config.json"),
+    ],
+)
+def test_a_tokenizer_or_encoder_without_its_files_is_named_with_what_is_missing(
+    name: str, component: str, hint: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(TINY_MODELS[name].folder, folder)
+    for file in (folder / component).glob("*.json"):
+        file.unlink()
+    with pytest.raises(UserError, match=hint):
+        load_model(folder, device="cpu")
+
+
+def test_what_a_library_says_in_a_list_is_told_whole() -> None:
+    assert first_line(ValueError("no tokenizer from one of: \n(1) a file\n(2) a class\n")) == (
+        "no tokenizer from one of: (1) a file (2) a class"
+    )
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(ValueError()) == "ValueError"
 
 
 def test_damaged_weights_are_named_and_never_unpickled(tiny: TinyModel, tmp_path: Path) -> None:
