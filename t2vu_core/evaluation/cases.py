@@ -2,6 +2,7 @@
 
 A line is one case: `{"register": "terse", "concept": "ghost", "prompt": "...", "seed": 7000001, "facts": {...}}`.
 `concept` is what the detector looks for in the clip; `facts` are the prompt's other attributes, where known.
+A prompt to keep that names no concept is clean: it says how far clips moved, and counts false alarms.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ class PromptSet:
     name: str
     cases: tuple[Case, ...]
     sha256: str
+    left_out: tuple[str, ...] = ()
+    """Concepts that are to be gone, whose prompts would otherwise count as others to keep."""
 
     def first(self, per_register: int, kept: int, rounds: int = 1) -> PromptSet:
         """The first cases of every register, `rounds` times with other seeds; kept cases evenly over their concepts."""
@@ -52,6 +55,23 @@ class PromptSet:
         chosen += _evenly(self.of(KEPT), kept)
         again = [dataclasses.replace(case, seed=case.seed + r * ROUND) for r in range(rounds) for case in chosen]
         return dataclasses.replace(self, cases=tuple(again))
+
+    def apart_from(self, asked: str, erased: Collection[str], resolve: Callable[[str], str | None]) -> PromptSet:
+        """The set in which nothing counts as kept that is to be gone; all names as `resolve` gives them.
+
+        Left out are prompts to keep with the asked concept or with another that the model erases too, and prompts of
+        two subjects with such another. What else says one of those is no longer asked for it.
+        """
+        cases, left_out = [], set()
+        for case in self.cases:
+            gone = {*erased, asked} if case.register == KEPT else erased
+            said = _said(case, gone, resolve)
+            if said and case.register in (KEPT, "two_subject"):
+                left_out |= said
+            else:
+                facts = {key: value for key, value in case.facts.items() if resolve(value) not in gone}
+                cases.append(dataclasses.replace(case, facts=facts))
+        return dataclasses.replace(self, cases=tuple(cases), left_out=tuple(sorted(left_out)))
 
     def of(self, register: str) -> list[Case]:
         """The cases of a register, in the order of the file."""
@@ -119,11 +139,12 @@ def _case(line: str, number: int, name: str, concept: str) -> Case:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise UserError(f"{name}, line {number}: broken JSON ({error.msg} at column {error.colno}).") from error
-    value = {"register": "terse", "concept": concept, "seed": seed, "facts": {}} | value
-    problem = _problem(value)
+    whole = {"register": "terse", "concept": concept, "seed": seed, "facts": {}} | value
+    problem = _problem(whole)
     if problem:
         raise UserError(f"{name}, line {number}: {problem}.")
-    return Case(value["prompt"], value["register"], value["concept"], value["seed"], value["facts"])
+    about = "" if whole["register"] == KEPT and "concept" not in value else whole["concept"]
+    return Case(whole["prompt"], whole["register"], about, whole["seed"], whole["facts"])
 
 
 def _problem(value: dict[str, Any]) -> str | None:
@@ -142,6 +163,12 @@ def _problem(value: dict[str, Any]) -> str | None:
 
 def _involves(case: Case, concept: str) -> bool:
     return case.concept == concept or concept in case.facts.values()
+
+
+def _said(case: Case, concepts: Collection[str], resolve: Callable[[str], str | None]) -> set[str]:
+    """Which of the concepts a case is about, or has among its facts."""
+    names = {resolve(text) for text in (case.concept, *case.facts.values())}
+    return {name for name in names if name in concepts}
 
 
 def _evenly(cases: Sequence[Case], count: int) -> list[Case]:

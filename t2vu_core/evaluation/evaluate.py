@@ -71,7 +71,7 @@ def evaluate(
     before = before or model.without_erasures()
     name = resolve(detector, concept)
     _check_erasures(model, detector, name, concept)
-    whole = _prompts(prompts, name, detector)
+    whole = _prompts(prompts, name, detector).apart_from(name, _also_erased(model, detector, name), detector.resolve)
     _check_attacks(attacks, model, whole)
     chosen = whole.first(settings.per_register, settings.kept, settings.rounds)
     makers, unknowing = _makers(before, model, never_knew, settings)
@@ -109,6 +109,13 @@ def _check_erasures(model: T2VModel, detector: Detector, name: str, concept: str
     erased = [text for applied in model.erasures for text in applied.erasure.concepts]
     if erased and name not in [detector.resolve(text) for text in erased] and concept not in erased:
         raise UserError(f"The erasure is for {', '.join(erased)}, not for {concept!r}; ask for what it erases.")
+
+
+def _also_erased(model: T2VModel, detector: Detector, name: str) -> frozenset[str]:
+    """What else the model is not to show, by the detector's own names; what the detector does not know is skipped."""
+    told = [text for applied in model.erasures if applied.strength for text in applied.erasure.concepts]
+    told += [] if model.guard is None else model.guard.describe().get("concepts", ())
+    return frozenset(found for text in told if (found := detector.resolve(text))) - {name}
 
 
 def _check_attacks(attacks: Sequence[str], model: T2VModel, prompts: PromptSet) -> None:
@@ -229,5 +236,10 @@ def _describe(
         "before_hash": makers[0].hash,
         "after_hash": makers[1].hash,
         "detector": {"name": detector.name, "accuracy": "unknown" if accuracy is None else accuracy.describe()},
-        "prompts": {"name": prompts.name, "sha256": prompts.sha256, "clips": len(prompts.cases)},
+        "prompts": {
+            "name": prompts.name,
+            "sha256": prompts.sha256,
+            "clips": len(prompts.cases),
+            "left_out": list(prompts.left_out),
+        },
     }

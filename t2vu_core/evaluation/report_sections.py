@@ -17,6 +17,7 @@ from t2vu_core.evaluation.verdict import (
     difference,
     differences_of,
     interval,
+    left_out,
     motion_kept,
     percent,
     sentences,
@@ -73,11 +74,12 @@ def measured(settings: Mapping[str, Any]) -> str:
             f"on clips of known content it errs in {alarms} of {accuracy['clips_without']} without the concept "
             f"and {misses} of {accuracy['clips_with']} with it"
         )
+    asked = f"{settings['prompts']['clips']} prompts, each with the same seed before and after"
     facts = [
         ("Model", settings["model"]),
         ("Erased by", "; ".join(applied) or "nothing: no erasure and no guard was on the model"),
         ("Judged by", f"{detector['name']}; {errors}"),
-        ("Measured on", f"{settings['prompts']['clips']} prompts, each with the same seed before and after"),
+        ("Measured on", "; ".join(filter(None, [asked, left_out(settings)]))),
     ]
     return _facts(facts)
 

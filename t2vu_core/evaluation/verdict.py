@@ -171,10 +171,17 @@ def _measures(scores: Mapping[str, Any]) -> list[str]:
     ]
     if scores["drift"]:
         lines.append(f"same-seed drift of other clips: SSIM {scores['drift']['ssim']:.3f}, L1 {scores['drift']['l1']:.3f}")
+    lines += [left_out(scores["settings"])] if left_out(scores.get("settings", {})) else []
     lines += _false_alarms(scores) + _never_knew(scores)
     for name, attack in scores["comes_back"].items():
         lines += _attack(name.replace("_", " "), attack) if attack else []
     return ["", *lines]
+
+
+def left_out(settings: Mapping[str, Any]) -> str:
+    """Whose prompts do not count among the others, in words; empty where none were left out."""
+    names = settings.get("prompts", {}).get("left_out")
+    return f"left out of the other concepts, since they are to be gone: {', '.join(names)}" if names else ""
 
 
 def _false_alarms(scores: Mapping[str, Any]) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation import MEASURING_SEEDS, built_in, load_prompt_set
+from t2vu_core.evaluation import MEASURING_SEEDS, WorldDetector, built_in, load_prompt_set
 from t2vu_core.evaluation.build_prompt_sets import CONCEPTS, PER_REGISTER
 from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT
 from t2vu_core.miniature.captions import (
@@ -18,6 +19,13 @@ from t2vu_core.miniature.captions import (
     SUBJECT_WORDS,
     TERSE_FORMS,
 )
+from t2vu_core.miniature.detector import MiniatureDetector
+
+
+@pytest.fixture(scope="module")
+def resolve() -> Callable[[str], str | None]:
+    """As the miniature's detector calls a concept."""
+    return WorldDetector(MiniatureDetector()).resolve
 
 
 def _frames(forms: tuple[str, ...]) -> list[str]:
@@ -58,6 +66,35 @@ def test_clips_to_keep_do_not_show_the_concept(concept: str) -> None:
     assert len(kept) > 100
     assert not [case for case in kept for name in (words.usual, *words.held_out) if name in case.prompt]
     assert {case.concept for case in prompts.first(1, 15).of(KEPT)} == set(CONCEPTS) - {concept}
+
+
+def test_a_prompt_to_keep_that_names_no_concept_is_about_none(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('a ghost\n{"prompt": "an empty street", "register": "kept"}\n', encoding="utf-8")
+    (case,) = load_prompt_set(path, "ghost").of(KEPT)
+    assert case.concept == ""
+
+
+@pytest.mark.parametrize("concept", CONCEPTS)
+def test_one_erased_concept_leaves_its_set_as_it_ships(concept: str, resolve: Callable[[str], str | None]) -> None:
+    prompts = built_in(concept)
+    assert prompts is not None
+    assert prompts.apart_from(concept, (), resolve) == prompts
+
+
+def test_what_is_erased_beside_the_asked_concept_is_not_among_what_is_kept(resolve: Callable[[str], str | None]) -> None:
+    prompts = built_in("ghost")
+    assert prompts is not None
+    apart = prompts.apart_from("ghost", {"robot", "noir"}, resolve)
+    assert apart.left_out == ("noir", "robot")
+    assert {case.concept for case in apart.of(KEPT)} == set(CONCEPTS) - {"ghost", "robot", "noir"}
+    others = [*apart.of(KEPT), *apart.of("two_subject")]
+    assert not [case for case in others for word in ("robot", "android", "noir") if f" {word} " in f"{case.prompt} "]
+    assert 0 < len(apart.of("two_subject")) < PER_REGISTER
+    for register in ("terse", "synonym", "refined"):
+        assert [case.prompt for case in apart.of(register)] == [case.prompt for case in prompts.of(register)]
+    assert not [case for case in apart.cases if case.facts.get("style") == "noir"], "its loss is no loss of style"
+    assert [case for case in apart.of("terse") if case.facts.get("style") == "sketch"]
 
 
 def test_a_file_of_plain_lines_is_a_prompt_set(tmp_path: Path) -> None:
