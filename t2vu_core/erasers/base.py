@@ -47,7 +47,9 @@ class EraserSet(nn.Module):
                 for key, value in tensors.items()
             }
             erasers.load_state_dict(state)
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        except LookupError as error:
+            raise UserError(f"The erasure's tensors do not form a set of erasers: {error.args[0]} is missing.") from error
+        except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"The erasure's tensors do not form a set of erasers: {first_line(error)}") from error
         return erasers
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.interchange.encoder_files import clip_names, comfyui_layer, comfyui_tensors, components
+from t2vu_core.interchange.encoder_files import check_tensors, clip_names, comfyui_layer, comfyui_tensors, components
 from t2vu_core.text_encoders import EncoderFacts, same_weights, site_names
 
 INSIDE = ".transformer."
@@ -21,6 +21,7 @@ def clip_tensors(erasure: Erasure, weights: Mapping[str, Tensor], *, allow_other
     Raises UserError unless the CLIP holds the encoders that the erasure was trained on: at least their layers, of their sizes,
     and, but for the rounding of a number format, values. `allow_other_base` lets other values pass.
     """
+    check_tensors(erasure)
     clips = {component: _find(erasure, component, weights) for component in components(erasure)}
     if not allow_other_base and not same_weights(erasure, _touched(erasure, clips, weights)):
         raise UserError(

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from t2vu_core.erasers import BottleneckEraser, EraserSet
 from t2vu_core.erasure import Erasure, atomic_path, safetensors_path
 from t2vu_core.errors import UserError
 from t2vu_core.interchange.lora_files import _metadata
@@ -37,12 +38,13 @@ class EncoderExport:
 def export_encoder(erasure: Erasure, path: str | os.PathLike[str], *, rank: int | None = None) -> EncoderExport:
     """Write an unlearned encoder for Load LoRA: every value, or with `rank` the best factors of that rank.
 
-    Raises UserError for another kind of erasure, for a rank below one, and for an encoder that ComfyUI has no
-    known name for.
+    Raises UserError for another kind of erasure, for tensors that are no change of an encoder, for a rank below one, and for
+    an encoder that ComfyUI has no known name for.
     """
     target = safetensors_path(path)
     if rank is not None and rank < 1:
         raise UserError(f"The rank must be at least 1, not {rank}.")
+    check_tensors(erasure)
     tensors, error = comfyui_tensors(erasure, clip_names(erasure), rank=rank)
     with atomic_path(target) as temporary:
         save_file(tensors, str(temporary), _metadata(erasure, "comfyui"))
@@ -66,6 +68,24 @@ def components(erasure: Erasure) -> Mapping[str, Mapping]:
         raise UserError("This erasure is an eraser of a denoiser; here an unlearned text encoder is needed.")
     found: Mapping[str, Mapping] = erasure.encoder["components"]
     return found
+
+
+def check_tensors(erasure: Erasure) -> None:
+    """Raise UserError unless the tensors change layers of the encoders that the erasure names, whole or by low-rank factors."""
+    known = components(erasure)
+    for fact in known.values():
+        if not isinstance(fact["kind"], str) or not all(isinstance(fact[number], int) for number in ("width", "layers")):
+            raise UserError(
+                "The unlearned encoder does not say of which kind and size its text encoders are. Get the file anew."
+            )
+    for site, eraser in EraserSet.from_tensors(erasure.tensors).items():
+        component, _, layer = site.partition(".")
+        if component not in known or not layer:
+            raise UserError(
+                f"The unlearned encoder changes {site}, which is no layer of {' or '.join(known)}. Get the file anew."
+            )
+        if isinstance(eraser, BottleneckEraser):
+            raise UserError(f"The unlearned encoder changes {site} by a bottleneck, which no weights of an encoder can hold.")
 
 
 def comfyui_tensors(erasure: Erasure, clips: Mapping[str, str], *, rank: int | None = None) -> tuple[dict[str, Tensor], float]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from t2vu_core.cli import main
 from t2vu_core.erasure import Erasure
+from t2vu_core.errors import UserError
+from t2vu_core.interchange.clip_objects import clip_tensors
 from tests.core.test_interchange_import import release
+from tests.core.tiny_few_shot import ghostless
 from tests.core.tiny_models import TINY_MODELS
 
 
@@ -30,6 +35,54 @@ def test_export_of_a_bottleneck_says_what_to_do(tmp_path: Path, capsys: pytest.C
     assert main(["export", erasure, "--format", "comfyui", "--out", str(tmp_path / "x")]) == 2
     assert "LoRA kind" in capsys.readouterr().err
     assert not (tmp_path / "x.safetensors").exists()
+
+
+SITE = "text_encoder.encoder.block.0.layer.1.DenseReluDense.wo"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "hint"),
+    [
+        ({"foo": (2, 2)}, "foo"),
+        ({"text_encoder_9.encoder.wo.delta.weight": (2, 2)}, "which is no layer of text_encoder"),
+        ({"text_encoder.delta.weight": (2, 2)}, "which is no layer of text_encoder"),
+        ({}, "holds no tensors"),
+        ({f"{SITE}.lora_A.weight": (2, 2)}, "lora_B.weight is missing"),
+        ({f"{SITE}.delta.weight": (2,)}, "do not form a set of erasers"),
+        ({f"{SITE}.delta.weight": (2, 2), f"{SITE}.delta.scale": (1,)}, "do not form a set of erasers"),
+        (
+            {
+                f"{SITE}.{name}": size
+                for name, size in zip(
+                    ("down.weight", "down.bias", "up.weight", "up.bias"), ((1, 2), (1,), (2, 1), (2,)), strict=True
+                )
+            },
+            "by a bottleneck",
+        ),
+    ],
+    ids=["no layer", "no such encoder", "an encoder and no layer", "nothing", "half", "1-D", "more", "bottleneck"],
+)
+def test_an_encoder_file_that_is_odd_is_refused_in_one_sentence_and_nothing_is_written(
+    tensors: dict[str, tuple[int, ...]], hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = dataclasses.replace(ghostless(), tensors={name: torch.ones(size) for name, size in tensors.items()})
+    file = odd.save(tmp_path / "odd")
+    capsys.readouterr()
+    assert main(["export", str(file), "--format", "comfyui", "--out", str(tmp_path / "out")]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("t2vu:")]
+    assert len(said) == 1
+    assert hint in said[0]
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(UserError, match=hint):
+        clip_tensors(odd, {}, allow_other_base=True)
+
+
+def test_an_encoder_file_that_does_not_say_its_kind_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = dict(ghostless().encoder or {})
+    told["components"] = {"text_encoder": {**told["components"]["text_encoder"], "kind": ["t5"]}}
+    file = dataclasses.replace(ghostless(), encoder=told).save(tmp_path / "odd")
+    assert main(["export", str(file), "--format", "comfyui", "--out", str(tmp_path / "out")]) == 2
+    assert "of which kind and size" in capsys.readouterr().err
 
 
 def test_a_folder_is_no_file_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
