@@ -177,7 +177,7 @@ def load_image_model(
             StableDiffusionPipeline,
             folder,
             failure,
-            torch_dtype=dtype or torch.float32,
+            dtype=dtype or torch.float32,
             safety_checker=None,
             requires_safety_checker=False,
         )

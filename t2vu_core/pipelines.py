@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import transformers
 import diffusers
 import torch
+import transformers
 from packaging.version import Version
 from safetensors import SafetensorError
 from torch import nn
