@@ -6,7 +6,7 @@ The tokenizers are small: what a step costs depends on the number of tokens, whi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ def stable_diffusion(name: str, device: torch.device, **smaller: Any) -> Shaped:
 def cogvideox(name: str, device: torch.device, **smaller: Any) -> Shaped:
     """CogVideoX-2B with T5-XXL, on one frame of its own size."""
     with _made_in(device):
-        encoder = t.T5EncoderModel(t.T5Config(**{"vocab_size": 32128, **XXL, **smaller.get("encoder", {})}))
+        encoder = _t5_xxl(smaller)
         vae = d.AutoencoderKLCogVideoX(**{**COGVIDEOX_VAE, **smaller.get("vae", {})})
         settings = {**COGVIDEOX_2B, "text_embed_dim": encoder.config.d_model, **smaller.get("denoiser", {})}
         transformer = d.CogVideoXTransformer3DModel(**settings)
@@ -115,10 +115,36 @@ def wan(name: str, device: torch.device, **smaller: Any) -> Shaped:
     return Shaped(_video(name, d.WanPipeline(_tokenizer(), encoder, vae, scheduler, transformer)))
 
 
+def ltx(name: str, device: torch.device, **smaller: Any) -> Shaped:
+    """LTX-Video 2B with T5-XXL, on one frame of its own size; the defaults of diffusers' classes are the released settings."""
+    with _made_in(device):
+        encoder = _t5_xxl(smaller)
+        vae = d.AutoencoderKLLTXVideo(**smaller.get("vae", {}))
+        settings = {"caption_channels": encoder.config.d_model, **smaller.get("denoiser", {})}
+        transformer = d.LTXVideoTransformer3DModel(**settings)
+    scheduler = d.FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, base_image_seq_len=1024, shift_terminal=0.1
+    )
+    return Shaped(_video(name, d.LTXPipeline(scheduler, vae, encoder, _tokenizer(), transformer)))
+
+
+def mochi(name: str, device: torch.device, **smaller: Any) -> Shaped:
+    """Mochi 1 with T5-XXL, on one frame of its own size; the defaults of diffusers' classes are the released settings."""
+    with _made_in(device):
+        encoder = _t5_xxl(smaller)
+        vae = d.AutoencoderKLMochi(**smaller.get("vae", {}))
+        settings = {"text_embed_dim": encoder.config.d_model, **smaller.get("denoiser", {})}
+        transformer = d.MochiTransformer3DModel(**settings)
+    scheduler = d.FlowMatchEulerDiscreteScheduler(invert_sigmas=True)
+    return Shaped(_video(name, d.MochiPipeline(scheduler, vae, encoder, _tokenizer(), transformer)))
+
+
 SHAPES: dict[str, Callable[..., Shaped]] = {
     "stable-diffusion-1.5": stable_diffusion,
     "cogvideox-2b": cogvideox,
     "wan-1.3b": wan,
+    "ltx-2b": ltx,
+    "mochi-10b": mochi,
 }
 
 
@@ -132,6 +158,10 @@ def _made_in(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(default)
+
+
+def _t5_xxl(smaller: Mapping[str, Any]) -> Any:
+    return t.T5EncoderModel(t.T5Config(**{"vocab_size": 32128, **XXL, **smaller.get("encoder", {})}))
 
 
 def _frozen(pipeline: Any) -> Any:

@@ -177,13 +177,28 @@ SMALLER = {
         },
         "vae": {"block_out_channels": (32,) * 4, "layers_per_block": 1},
     },
+    "ltx-2b": {
+        "encoder": {"d_model": 64, "d_ff": 64, "num_layers": 2, "num_heads": 2},
+        "denoiser": {"num_attention_heads": 2, "attention_head_dim": 16, "cross_attention_dim": 32, "num_layers": 2},
+        "vae": {
+            "block_out_channels": (8,) * 4,
+            "decoder_block_out_channels": (8,) * 4,
+            "layers_per_block": (1,) * 5,
+            "decoder_layers_per_block": (1,) * 5,
+        },
+    },
+    "mochi-10b": {
+        "encoder": {"d_model": 64, "d_ff": 64, "num_layers": 2, "num_heads": 2},
+        "denoiser": {"num_attention_heads": 2, "attention_head_dim": 16, "pooled_projection_dim": 16, "num_layers": 2},
+        "vae": {"encoder_block_out_channels": (32,) * 4, "decoder_block_out_channels": (32,) * 4, "layers_per_block": (1,) * 5},
+    },
 }
 
 
 @pytest.mark.parametrize("name", SMALLER)
 def test_what_a_training_takes_is_measured_on_the_training_that_users_run(name: str) -> None:
     smaller = SMALLER[name]
-    done = encoder_step.training(name, torch.device("cpu"), 1, shots=1, shot_steps=1, smaller=smaller)
+    done = encoder_step.training(name, torch.device("cpu"), 1, shots=1, shot_steps=2, smaller=smaller)
     known = encoder_step.sizes(shaped(name, torch.device("meta"), **smaller))
     assert done["trained_parameters"] == known["trained_parameters"]
     assert known["state_bytes"] == 16 * known["trained_parameters"]
@@ -197,11 +212,14 @@ def test_the_shapes_are_the_released_models_and_the_help_page_has_their_sizes(ca
     rows, page = result["rows"], (REPOSITORY / "web" / "docs" / "T2VUFewShotUnlearn.md").read_text(encoding="utf-8")
     table = [line for line in encoder_step.table(result).splitlines() if line.startswith("| ")]
     assert [line for line in table[1:] if line not in page] == []
-    # Published sizes: a UNet of 860 M and a CLIP of 123 M parameters; 1.7 B and 1.4 B beside T5's 4.8 B and UMT5's 5.7 B.
+    # Published sizes: a UNet of 860 M and a CLIP of 123 M parameters; beside T5's 4.8 B
+    # or UMT5's 5.7 B 1.7 B (CogVideoX), 1.4 B (Wan), 1.9 B (LTX) and 10 B (Mochi).
     for name, denoiser, encoder in (
         ("stable-diffusion-1.5", 0.86, 0.123),
         ("cogvideox-2b", 1.7, 4.8),
         ("wan-1.3b", 1.4, 5.7),
+        ("ltx-2b", 1.92, 4.8),
+        ("mochi-10b", 10.0, 4.8),
     ):
         assert rows[name]["denoiser_bytes"] / 2e9 == pytest.approx(denoiser, rel=0.03)
         assert rows[name]["encoder_bytes"] / 2e9 == pytest.approx(encoder, rel=0.03)
