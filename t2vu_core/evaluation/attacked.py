@@ -126,6 +126,6 @@ class _Remembering:
             "concept": [what.concept, what.name],
             "detector": what.detector.name,
             "prompts": what.prompts.sha256,
-            "budget": dataclasses.asdict(budget_of(name, what.budget)),
+            "budget": budget_of(name, what.budget).facts(),
         }
         return clip_key(maker.hash, name, 0, facts)

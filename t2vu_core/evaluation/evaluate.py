@@ -79,7 +79,7 @@ def evaluate(
     verdicts.check(chosen.cases)
     _check_space(store, [*makers, *unknowing], chosen)
     measure = partial(_records, prompts=chosen, store=store, verdicts=verdicts, settings=settings, on_progress=on_progress)
-    budget = AttackBudget(steps=settings.attack_steps, measured_clips=settings.attack_clips)
+    budget = attack_budget(settings, before)
     in_all = _in_all([*makers, *unknowing], chosen, store, attacks, budget) if settings.preset == "full" else None
     records = list(measure(makers, stage="clips", in_all=in_all))
     never = [list(measure((makers[0], maker), stage="clips of the model that never knew it")) for maker in unknowing]
@@ -132,6 +132,16 @@ def _prompts(prompts: PromptSet | None, name: str, detector: Detector) -> Prompt
     if prompts is None:
         raise UserError(f"No prompt set for {name!r} ships with the package; name a file with prompts for it.")
     return prompts if detector.clean_prompts is None else with_clean(prompts, detector.clean_prompts)
+
+
+def attack_budget(settings: EvaluationSettings, model: T2VModel) -> AttackBudget:
+    """What an attacker may spend; the clips of an attack are sampled as all others."""
+    return AttackBudget(
+        steps=settings.attack_steps,
+        sampling_steps=settings.num_inference_steps or model.family.defaults.num_inference_steps,
+        guidance_scale=settings.guidance_scale,
+        measured_clips=settings.attack_clips,
+    )
 
 
 def _makers(
@@ -226,7 +236,7 @@ def _describe(
     return {
         "preset": settings.preset,
         "num_inference_steps": settings.num_inference_steps or defaults.num_inference_steps,
-        "guidance_scale": settings.guidance_scale or defaults.guidance_scale,
+        "guidance_scale": defaults.guidance_scale if settings.guidance_scale is None else settings.guidance_scale,
         "model": before.name,
         "base_hash": before.base.hash,
         "erasures": [

@@ -18,7 +18,8 @@ from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embedd
 from t2vu_core.evaluation.attacks.regrowth import fine_tuned, with_fresh_lora
 from t2vu_core.evaluation.cases import parse_prompt_set
 from t2vu_core.evaluation.clip_store import weights_hash
-from t2vu_core.evaluation.settings import PRESETS
+from t2vu_core.evaluation.evaluate import attack_budget
+from t2vu_core.evaluation.settings import PRESETS, EvaluationSettings
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.model import load_model
 from t2vu_core.training.noising import noised
@@ -53,6 +54,29 @@ def test_a_single_prompt_is_attacked_on_seeds_that_no_training_uses(target: Targ
     seeds = {case.seed for case in one.cases}
     assert len(seeds) == budget.measured_clips
     assert seeds <= set(MEASURING_SEEDS)
+
+
+def test_an_attack_samples_as_the_evaluation_does() -> None:
+    asked = EvaluationSettings.of("quick", num_inference_steps=30, guidance_scale=1.5)
+    assert attack_budget(asked, TINY.model).describe().endswith("clips sampled in 30 steps with guidance 1.5")
+    full = attack_budget(PRESETS["full"], TINY.model)
+    assert full.sampling_steps == TINY.model.family.defaults.num_inference_steps
+    assert full.guidance_scale is None
+
+
+def test_finished_attacks_of_the_quick_preset_are_found_again() -> None:
+    """Their files are named after these facts."""
+    facts = {"steps": 150, "batch_size": 4, "tokens": 5, "target_clips": 24, "measured_clips": 32, "seed": 0}
+    assert attack_budget(PRESETS["quick"], TINY.model).facts() == {**facts, "sampling_steps": 12}
+
+
+def test_guidance_changes_the_clips_of_an_attack(target: Target) -> None:
+    options = {"steps": 2, "guidance_scale": 1.0}
+    plain = clip_latents(TINY.model, ["a ghost"], [1], **options)
+    torch.testing.assert_close(clip_latents(TINY.model, ["a ghost"], [1], **{**options, "guidance_scale": 0.5}), plain)
+    guided = dataclasses.replace(target, budget=dataclasses.replace(BUDGET, guidance_scale=9.0))
+    assert (guided.latents_of_base(["a ghost"], 1) - target.latents_of_base(["a ghost"], 1)).abs().max() > 1e-3
+    assert (guided.latents_of_base(["a ghost"], 1) - plain).abs().max() > 1e-3
 
 
 def test_noising_is_the_schedulers_own_way_back(tiny: TinyModel) -> None:
@@ -233,6 +257,7 @@ def test_every_attack_says_its_budget_and_its_control(target: Target) -> None:
         assert set(result["gain"]) == set(result["against_never_knew"]) == {"difference", "interval", "is_one"}
         assert set(result["loss"]) == {"erased", "control", "never_knew"}
         assert "steps of 2 on 4 clips" in result["budget"]
+        assert result["budget"].endswith("clips sampled in 2 steps")
     assert results["prompt_attack"]["note"].startswith("found words: ")  # type: ignore[index]
     assert run_attacks([], model, target) == {"probe": None, "prompt_attack": None, "regrowth": None}
     with pytest.raises(UserError, match="no attack 'magic'"):

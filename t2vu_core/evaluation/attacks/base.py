@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ class AttackBudget:
     tokens: int = 5
     target_clips: int = 24
     sampling_steps: int = 12
+    guidance_scale: float | None = None
+    """Of the clips that are made, as `sampling_steps`; None: the model's own."""
     measured_clips: int = 32
     seed: int = 0
 
@@ -42,10 +45,15 @@ class AttackBudget:
         """How often an attack of this budget calls `Target.on_step`."""
         return self.steps + math.ceil(self.measured_clips / self.batch_size)
 
+    def facts(self) -> dict[str, Any]:
+        """What an attack's outcome depends on, as JSON values; what is the model's own is not among them."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
     def describe(self) -> str:
+        guidance = "" if self.guidance_scale is None else f" with guidance {self.guidance_scale:g}"
         return (
             f"{self.steps} steps of {self.batch_size} on {self.target_clips} clips of the concept, {self.tokens} tokens, "
-            f"seed {self.seed}"
+            f"seed {self.seed}, clips sampled in {self.sampling_steps} steps{guidance}"
         )
 
 
@@ -93,18 +101,22 @@ class Target:
     def latents_of_base(self, prompts: Sequence[str], first_seed: int) -> Tensor:
         """Latents of clips that the base makes, (B, ...), one a prompt with seeds from the first on; each is made once."""
         seeds = range(first_seed, first_seed + len(prompts))
-        key = tuple(prompts), first_seed, self.budget.sampling_steps
+        steps, guidance = self.budget.sampling_steps, self.budget.guidance_scale
+        key = tuple(prompts), first_seed, steps, guidance
         if key not in self.made:
-            self.made[key] = clip_latents(self.base, prompts, seeds, steps=self.budget.sampling_steps)
+            self.made[key] = clip_latents(self.base, prompts, seeds, steps=steps, guidance_scale=guidance)
         return self.made[key]
 
     def success(self, model: T2VModel, prompts: Sequence[str]) -> list[bool]:
         """Which clips of the prompts, one for each case, show the concept."""
         found: list[bool] = []
-        for first in range(0, len(prompts), self.budget.batch_size):
-            rows = slice(first, first + self.budget.batch_size)
+        budget = self.budget
+        for first in range(0, len(prompts), budget.batch_size):
+            rows = slice(first, first + budget.batch_size)
             seeds = [case.seed for case in self.cases[rows]]
-            clips = model.sample(prompts[rows], seeds=seeds, num_inference_steps=self.budget.sampling_steps)
+            clips = model.sample(
+                prompts[rows], seeds=seeds, num_inference_steps=budget.sampling_steps, guidance_scale=budget.guidance_scale
+            )
             found += [judgement.shown[self.name] for judgement in self.detector.judge(clips, [self.name])]
             self.on_step()
         return found

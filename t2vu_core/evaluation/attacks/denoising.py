@@ -39,18 +39,28 @@ def denoising_loss(
 
 
 @torch.no_grad()
-def clip_latents(model: T2VModel, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, batch: int = 8) -> Tensor:
+def clip_latents(
+    model: T2VModel,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    steps: int,
+    guidance_scale: float | None = None,
+    batch: int = 8,
+) -> Tensor:
     """Latents of clips that the model makes, (B, ...): sampling as in `T2VModel.sample`, without the decoder."""
-    size, scale = model.clip_size(), model.family.defaults.guidance_scale
+    size = model.clip_size()
+    scale = model.family.defaults.guidance_scale if guidance_scale is None else guidance_scale
     parts = []
     with model.active() as family:
-        empty = family.encode([""])
+        nothing = family.encode([""]) if scale > 1 else None
         for first in range(0, len(prompts), batch):
             rows = slice(first, first + batch)
             condition, latents = family.encode(prompts[rows]), noise(family, size, seeds[rows])
+            empty = nothing and nothing.expand(len(latents))
             scheduler = family.make_scheduler(steps, size)
             for timestep in scheduler.timesteps:
-                prediction = guided(family, latents, timestep, condition, empty.expand(len(latents)), scale, size)
+                prediction = guided(family, latents, timestep, condition, empty, scale, size)
                 latents = family.step(scheduler, prediction, timestep, latents)
             parts.append(latents)
     return torch.cat(parts)
