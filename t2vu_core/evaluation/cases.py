@@ -167,8 +167,7 @@ def _involves(case: Case, concept: str) -> bool:
 
 def _said(case: Case, concepts: Collection[str], resolve: Callable[[str], str | None]) -> set[str]:
     """Which of the concepts a case is about, or has among its facts."""
-    names = {resolve(text) for text in (case.concept, *case.facts.values())}
-    return {name for name in names if name in concepts}
+    return set(concepts) & {resolve(text) for text in (case.concept, *case.facts.values())}
 
 
 def _evenly(cases: Sequence[Case], count: int) -> list[Case]:
