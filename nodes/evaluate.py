@@ -14,7 +14,7 @@ from t2vu_core.evaluation.verdict import text_table
 from t2vu_core.model import T2VModel
 
 from . import comfy_bridge
-from .declare import Eraser, Model, advanced, preset_input, schema, text_input
+from .declare import Eraser, Model, advanced, number_input, preset_input, schema, text_input
 
 
 class EvaluateErasure(io.ComfyNode):
@@ -52,6 +52,14 @@ class EvaluateErasure(io.ComfyNode):
                     optional=True,
                     tooltip="Also try to bring the concept back: with learned tokens, found words and more training.",
                 ),
+                number_input(
+                    io.Float,
+                    "guidance",
+                    100.0,
+                    "Guidance of all clips. 0: the model's own. Some guards need a value above 1.",
+                    folded=True,
+                    step=0.1,
+                ),
                 Model.Input(
                     "never_knew",
                     optional=True,
@@ -82,6 +90,7 @@ class EvaluateErasure(io.ComfyNode):
         detector: str = "miniature",
         prompts: str = "",
         attacks: bool = False,
+        guidance: float = 0.0,
         never_knew: T2VModel | None = None,
     ) -> io.NodeOutput:
         progress = comfy_bridge.Progress(cls.hidden.unique_id)
@@ -98,7 +107,7 @@ class EvaluateErasure(io.ComfyNode):
             model,
             concept,
             detector=open_detector(detector),
-            settings=EvaluationSettings.of(preset),
+            settings=EvaluationSettings.of(preset, guidance_scale=None if guidance == 0 else guidance),
             prompts=parse_prompt_set(prompts.encode(), "The node's prompt list", concept) if prompts.strip() else None,
             attacks=ATTACKS if attacks else (),
             never_knew=never_knew,

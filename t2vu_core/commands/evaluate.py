@@ -45,13 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--attack-steps", type=int, metavar="N", help="steps of an attack; the default is the preset's")
     parser.add_argument("--steps", type=int, help="denoising steps; the default is the preset's")
+    parser.add_argument("--guidance-scale", type=float, help="classifier-free guidance; the default is the model's own")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure; write the page and the scores, and put the scores into the erasure file."""
     out = Path(options.out)
     check_writable(out / "report.html")
-    asked = {"num_inference_steps": options.steps, "attack_steps": options.attack_steps}
+    asked = {
+        "num_inference_steps": options.steps,
+        "guidance_scale": options.guidance_scale,
+        "attack_steps": options.attack_steps,
+    }
     settings = EvaluationSettings.of(options.preset, **{name: value for name, value in asked.items() if value is not None})
     detector = open_detector(options.detector)
     prompts = None if options.prompts is None else load_prompt_set(Path(options.prompts), options.concept)

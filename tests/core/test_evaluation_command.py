@@ -60,6 +60,17 @@ def test_scores_of_a_guarded_or_weakened_erasure_are_not_the_files(evaluate: Cal
     assert Erasure.load(erasure).scores is None
 
 
+def test_a_guard_that_works_through_guidance_is_measured_with_the_guidance_asked_for(evaluate: Callable) -> None:
+    """The own guidance of some models is 1, which is none."""
+    arguments = ["--concept", "ghost", "--guard", "negative_prompt", "--json", "--guidance-scale"]
+    code, _, err = evaluate(*arguments, 1)
+    assert code == 2
+    assert "use a guidance scale above 1" in err
+    code, out, _ = evaluate(*arguments, 3)
+    assert code == 0
+    assert json.loads(out)["settings"]["guidance_scale"] == 3
+
+
 def test_scores_measured_on_other_weights_are_not_the_files(evaluate: Callable, tmp_path: Path) -> None:
     foreign = TINY.random_erasure("bottleneck")
     foreign = dataclasses.replace(foreign, base=dataclasses.replace(foreign.base, hash="0" * 64)).save(tmp_path / "ghost")

@@ -116,9 +116,11 @@ def test_a_guard_changes_the_clip_and_leaves_the_model_alone(comfy: ComfyServer,
 
 
 def test_a_guard_is_measured_as_an_eraser_is(comfy: ComfyServer) -> None:
-    graph: Graph = {"load": load(), "guard": guard(), "evaluate": evaluate("guard"), **texts_of("evaluate", {"scores": 1})}
+    measuring = evaluate("guard", guidance=2.0)
+    graph: Graph = {"load": load(), "guard": guard(), "evaluate": measuring, **texts_of("evaluate", {"scores": 1})}
     scores = json.loads(text(queue(comfy.url, graph), "scores"))
     assert scores["settings"]["guard"]["name"] == "negative_prompt"
+    assert scores["settings"]["guidance_scale"] == 2
     assert scores["settings"]["erasures"] == []
 
 
@@ -164,6 +166,7 @@ def test_what_a_guard_gives_cannot_be_saved_as_an_erasure(comfy: ComfyServer) ->
         ({"prompts": '{"prompt": "a ghost"\n'}, "line 1: broken JSON"),
         ({"detector": "oracle"}, "no detector 'oracle'"),
         ({"preset": "heroic"}, "heroic"),
+        ({"guidance": -1.0}, "guidance"),
     ],
 )
 def test_an_evaluation_that_says_nothing_is_refused_in_a_sentence(
