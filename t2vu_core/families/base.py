@@ -26,7 +26,6 @@ from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families.text_attention import TextAttention, TextKeys, watched_text
 from t2vu_core.pipelines import open_pipeline
-from t2vu_core.prompts.pairs import mentions
 from t2vu_core.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
@@ -352,33 +351,3 @@ def check_grid(model: str, size: ClipSize, own: ClipSize, *, unit: int, ratio: i
         raise UserError(
             f"{model} cannot make {size.num_frames} frames: it makes {ratio} k + 1, for example {below} or {below + ratio}."
         )
-
-
-def concept_tokens(
-    tokenizer: Any, text: str, concept: str, *, max_length: int, span: tuple[int, int] | None = None
-) -> list[int]:
-    """Positions of the tokens that spell the concept in an encoded text, wherever `text[span]` says it.
-
-    Found by the characters that each token covers: how a tokenizer cuts a word depends on what stands
-    around it. Upper and lower case, the space between words, and a plural ending do not matter.
-    """
-    encoded = tokenizer(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
-    said = [match.span() for match in mentions(concept).finditer(text, *(span or (0, len(text))))]
-    return [
-        position
-        for position, (start, end) in enumerate(encoded.offset_mapping)
-        if any(start < last and end > first and text[max(start, first) : min(end, last)].strip() for first, last in said)
-    ]
-
-
-def check_visible(tokenizer: Any, concepts: Sequence[str]) -> None:
-    """Raise UserError if the tokenizer knows no piece of one of the concepts."""
-    for concept in concepts:
-        ids = tokenizer(concept, add_special_tokens=False).input_ids
-        known = [i for i in ids if i != tokenizer.unk_token_id]
-        # Markers of a word's start stand alone before a piece that is unknown.
-        if not "".join(tokenizer.convert_ids_to_tokens(known)).strip("\u2581\u0120 "):
-            raise UserError(
-                f"The model's tokenizer cannot read {concept!r}: every piece of it is unknown. "
-                "Describe the concept in words of the language the model was trained on."
-            )

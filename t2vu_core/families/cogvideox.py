@@ -23,9 +23,9 @@ from t2vu_core.families.base import (
     SamplingDefaults,
     TextCondition,
     check_grid,
-    concept_tokens,
     edit_video,
 )
+from t2vu_core.families.spelling import concept_tokens
 from t2vu_core.families.text_attention import TextKeys
 from t2vu_core.quiet import quiet_libraries
 

@@ -24,10 +24,10 @@ from t2vu_core.families.base import (
     MaskLayers,
     SamplingDefaults,
     TextCondition,
-    concept_tokens,
     edit_video,
 )
 from t2vu_core.families.hunyuan_video import HunyuanVideo
+from t2vu_core.families.spelling import concept_tokens
 from t2vu_core.families.text_attention import TextAttention
 from t2vu_core.quiet import quiet_libraries
 

@@ -22,9 +22,9 @@ from t2vu_core.families.base import (
     SamplingDefaults,
     TextCondition,
     check_grid,
-    concept_tokens,
     edit_whole,
 )
+from t2vu_core.families.spelling import concept_tokens
 from t2vu_core.quiet import quiet_libraries
 
 MAX_TEXT_TOKENS = 128

@@ -23,7 +23,8 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from t2vu_core.families.base import ClipSize, EraserSite, Family, TextCondition, concept_tokens, edit_whole
+from t2vu_core.families.base import ClipSize, EraserSite, Family, TextCondition, edit_whole
+from t2vu_core.families.spelling import concept_tokens
 from t2vu_core.quiet import quiet_libraries
 
 KEPT_SCHEDULERS = (

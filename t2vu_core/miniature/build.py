@@ -33,7 +33,15 @@ from t2vu_core.miniature.architecture import (
 from t2vu_core.miniature.bundled import WEIGHTS
 from t2vu_core.miniature.detector import MiniatureDetector, load_detector, train_detector
 from t2vu_core.miniature.principal_components import initialise_linearly
-from t2vu_core.miniature.stages import check_finished, forget_places, new_folder, read_json, run_stages, write_record
+from t2vu_core.miniature.stages import (
+    check_finished,
+    forget_places,
+    name_tokenizer,
+    new_folder,
+    read_json,
+    run_stages,
+    write_record,
+)
 from t2vu_core.miniature.train_denoiser import encode_clips, train_denoiser
 from t2vu_core.miniature.train_text_encoder import train_text_encoder
 from t2vu_core.miniature.train_vae import reconstruction_error, train_vae
@@ -96,6 +104,7 @@ def build_without(concept: str, work: Path, plan: BuildPlan, out: Path) -> Path:
     with new_folder(out) as folder:
         pipeline.save_pretrained(folder)
         forget_places(folder)
+        name_tokenizer(folder)
         write_record(folder, own, plan, prompt_set(), without=concept)
     return out
 
@@ -108,6 +117,7 @@ def export(work: Path, plan: BuildPlan, out: Path = WEIGHTS) -> None:
     with new_folder(out / NAME) as folder:
         pipeline.save_pretrained(folder)
         forget_places(folder)
+        name_tokenizer(folder)
         write_record(folder, work, plan, prompt_set())
     with atomic_path(out / "detector.safetensors") as temporary:
         save_file({name: value.half().contiguous() for name, value in detector.state_dict().items()}, str(temporary))
@@ -151,6 +161,7 @@ def train_further(
         shutil.copytree(out / NAME, folder, dirs_exist_ok=True)
         pipeline.to(dtype=torch.float16).save_pretrained(folder)
         forget_places(folder)
+        name_tokenizer(folder)
         (folder / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 

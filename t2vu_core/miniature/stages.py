@@ -63,6 +63,13 @@ def forget_places(folder: Path) -> None:
             path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def name_tokenizer(folder: Path) -> None:
+    """Call the tokenizer's class by the name that transformers 4 and 5 both know."""
+    for path in (folder / "model_index.json", folder / "tokenizer" / "tokenizer_config.json"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace('"TokenizersBackend"', '"PreTrainedTokenizerFast"'), encoding="utf-8")
+
+
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """An empty folder that takes the place of `target` when the block ends well; until then the old one stays as it is.

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
-from t2vu_core.families.base import EraserSite, Family, check_visible
+from t2vu_core.families.base import EraserSite, Family
+from t2vu_core.families.spelling import check_visible
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.language_model import write_prompts
 from t2vu_core.prompts.plan import concept_names, prompt_set_for

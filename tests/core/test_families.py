@@ -206,13 +206,22 @@ def encoded_ids(family: Family, prompt: str) -> Tensor:
 
 
 def test_chinese_concepts_are_found_between_other_letters() -> None:
-    from t2vu_core.families.base import concept_tokens
+    from t2vu_core.families.spelling import concept_tokens
     from tests.core.tiny_models import llama_tokenizer
 
     tokenizer = llama_tokenizer()
     text = "一只猫在跑"
     positions = concept_tokens(tokenizer, text, "猫", max_length=64)
     assert tokenizer.decode([tokenizer(text).input_ids[position] for position in positions]) == "猫"
+
+
+def test_a_tokenizer_that_knows_no_characters_says_what_to_install() -> None:
+    from transformers import ByT5Tokenizer
+
+    from t2vu_core.families.spelling import concept_tokens
+
+    with pytest.raises(UserError, match="no fast form here .* install transformers 5"):
+        concept_tokens(ByT5Tokenizer(), "a ghost", "ghost", max_length=8)
 
 
 def test_a_batch_of_prompts_is_encoded_as_each_prompt_alone(family: Family) -> None:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from diffusers import AnimateDiffPipeline, StableDiffusionPipeline, UNetMotionModel
+from safetensors import safe_open
 
 from t2vu_core.commands import models
 from t2vu_core.errors import UserError
@@ -109,6 +110,22 @@ def test_without_weights_it_is_not_listed_and_the_error_says_how_to_build_it(
     assert models.run(SimpleNamespace())["bundled"] == []
     with pytest.raises(UserError, match="t2vu miniature build --name miniature-unet"):
         load(name)
+
+
+@pytest.mark.parametrize("shipped", [True, False], ids=["shipped", "built"])
+def test_what_transformers_4_would_not_read_is_not_in_a_miniature(exported: Path, shipped: bool) -> None:
+    """It has no class of transformers 5, reads CLIP's words from two files, and only finds weights by their released names."""
+    for folder in (
+        [bundled.WEIGHTS / bundled.NAME, bundled.WEIGHTS / bundled.UNET_NAME] if shipped else [exported / "miniature-unet"]
+    ):
+        for path in folder.rglob("*.json"):
+            assert "TokenizersBackend" not in path.read_text(encoding="utf-8"), path
+    unet = bundled.WEIGHTS / bundled.UNET_NAME if shipped else exported / bundled.UNET_NAME
+    with safe_open(str(unet / "text_encoder" / "model.safetensors"), framework="pt") as file:
+        assert all(name.startswith("text_model.") for name in file.keys())  # noqa: SIM118
+    model = json.loads((unet / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    assert json.loads((unet / "tokenizer" / "vocab.json").read_text(encoding="utf-8")) == model["vocab"]
+    assert len((unet / "tokenizer" / "merges.txt").read_text(encoding="utf-8").splitlines()) - 1 == len(model["merges"])
 
 
 def test_a_build_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> None:

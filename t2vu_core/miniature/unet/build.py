@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel
 from diffusers import __version__ as diffusers_version
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -93,6 +94,7 @@ def save_models(folder: Path, *, tokenizer: CLIPTokenizer, **parts: nn.Module) -
     components = {"tokenizer": tokenizer, "scheduler": make_scheduler(), **parts}
     for name, component in components.items():
         component.save_pretrained(folder / name)
+    _for_transformers_4(folder, tokenizer)
     forget_places(folder)
     # transformers would load half precision as it is, diffusers in fp32: their parts would not fit together.
     config = folder / "text_encoder" / "config.json"
@@ -105,6 +107,14 @@ def save_models(folder: Path, *, tokenizer: CLIPTokenizer, **parts: nn.Module) -
         **{name: list(COMPONENTS[name]) for name in sorted(COMPONENTS)},
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _for_transformers_4(folder: Path, tokenizer: CLIPTokenizer) -> None:
+    """Its tokenizer reads vocab.json and merges.txt, its encoder only weights that are called as in released models."""
+    tokenizer.backend_tokenizer.model.save(str(folder / "tokenizer"))
+    weights = folder / "text_encoder" / "model.safetensors"
+    tensors = {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in load_file(weights).items()}
+    save_file(tensors, str(weights), {"format": "pt"})
 
 
 def _build_vae(work: Path, plan: UNetBuildPlan) -> None:

@@ -1,0 +1,59 @@
+"""Which tokens of a prompt spell a concept, and whether a tokenizer can read it at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from t2vu_core.errors import UserError, first_line
+from t2vu_core.pipelines import LOAD_ERRORS
+from t2vu_core.prompts.pairs import mentions
+
+
+def concept_tokens(
+    tokenizer: Any, text: str, concept: str, *, max_length: int, span: tuple[int, int] | None = None
+) -> list[int]:
+    """Positions of the tokens that spell the concept in an encoded text, wherever `text[span]` says it.
+
+    Found by the characters that each token covers: how a tokenizer cuts a word depends on what stands
+    around it. Upper and lower case, the space between words, and a plural ending do not matter.
+    """
+    encoded = _with_offsets(tokenizer)(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
+    said = [match.span() for match in mentions(concept).finditer(text, *(span or (0, len(text))))]
+    return [
+        position
+        for position, (start, end) in enumerate(encoded.offset_mapping)
+        if any(start < last and end > first and text[max(start, first) : min(end, last)].strip() for first, last in said)
+    ]
+
+
+def _with_offsets(tokenizer: Any) -> Any:
+    """The tokenizer, or its fast form where transformers 4 has loaded the slow one, which knows no characters."""
+    return tokenizer if tokenizer.is_fast else _fast_tokenizer(tokenizer.name_or_path)
+
+
+@cache
+def _fast_tokenizer(folder: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+    except LOAD_ERRORS as error:
+        raise UserError(
+            f"The tokenizer in {folder} has no fast form here ({first_line(error)}): install transformers 5, or sentencepiece "
+            "and protobuf beside the one that you have."
+        ) from error
+
+
+def check_visible(tokenizer: Any, concepts: Sequence[str]) -> None:
+    """Raise UserError if the tokenizer knows no piece of one of the concepts."""
+    for concept in concepts:
+        ids = tokenizer(concept, add_special_tokens=False).input_ids
+        known = [i for i in ids if i != tokenizer.unk_token_id]
+        # Markers of a word's start stand alone before a piece that is unknown.
+        if not "".join(tokenizer.convert_ids_to_tokens(known)).strip("\u2581\u0120 "):
+            raise UserError(
+                f"The model's tokenizer cannot read {concept!r}: every piece of it is unknown. "
+                "Describe the concept in words of the language the model was trained on."
+            )
