@@ -115,12 +115,10 @@ def test_without_weights_it_is_not_listed_and_the_error_says_how_to_build_it(
 @pytest.mark.parametrize("shipped", [True, False], ids=["shipped", "built"])
 def test_what_transformers_4_would_not_read_is_not_in_a_miniature(exported: Path, shipped: bool) -> None:
     """It has no class of transformers 5, reads CLIP's words from two files, and only finds weights by their released names."""
-    for folder in (
-        [bundled.WEIGHTS / bundled.NAME, bundled.WEIGHTS / bundled.UNET_NAME] if shipped else [exported / "miniature-unet"]
-    ):
-        for path in folder.rglob("*.json"):
-            assert "TokenizersBackend" not in path.read_text(encoding="utf-8"), path
-    unet = bundled.WEIGHTS / bundled.UNET_NAME if shipped else exported / bundled.UNET_NAME
+    weights = bundled.WEIGHTS if shipped else exported
+    for path in weights.rglob("*.json"):
+        assert "TokenizersBackend" not in path.read_text(encoding="utf-8"), path
+    unet = weights / bundled.UNET_NAME
     with safe_open(str(unet / "text_encoder" / "model.safetensors"), framework="pt") as file:
         assert all(name.startswith("text_model.") for name in file.keys())  # noqa: SIM118
     model = json.loads((unet / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"]
