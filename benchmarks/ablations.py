@@ -62,6 +62,12 @@ CHANGES: dict[str, Change] = {
         f"neutral_share_{percent}": Change(f"{percent} % of the trajectories the neutral way", {"neutral_share": percent / 100})
         for percent in (0, 100)
     },
+    **{
+        f"mixed_share_{percent}": Change(
+            f"{percent} % of the texts mixed with the neutral one's", {"mixed_share": percent / 100}
+        )
+        for percent in (0, 50, 100)
+    },
     "published_way": Change("the frozen model's way alone, eta 3", {"neutral_share": 0.0, "eta": 3.0}),
     **{f"rank_{rank}": Change(f"erasers of rank {rank}", {"rank": rank}) for rank in (4, 16, 32, 128)},
     "lora": Change("LoRA", {"kind": "lora"}),

@@ -32,7 +32,8 @@ from benchmarks.scoreboard_time import RowTimes
 from t2vu_core.commands.evaluate import evaluation_bar
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation import EvaluationSettings, WorldDetector, evaluate
+from t2vu_core.evaluation import Detector, EvaluationSettings, WorldDetector, evaluate
+from t2vu_core.evaluation.cases import built_in
 from t2vu_core.evaluation.evaluate import resolve
 from t2vu_core.evaluation.settings import EvaluationCallback
 from t2vu_core.model import T2VModel, load_model
@@ -42,7 +43,7 @@ from t2vu_core.training.checkpoint import fingerprint_of
 RESULTS = Path(__file__).parent / "results"
 Cell = tuple[str, str, int]
 # Rows of another format are made anew.
-ROW_FORMAT = 2
+ROW_FORMAT = 3
 NOT_PRINTED = ("counts", "shown", "kept_shown", "kept_before")
 """What is behind a row's rates, clip by clip; scoreboard.json has it."""
 
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for concept in options.concepts:
         resolve(detector, concept)
     settings = _settings(options)
-    key = partial(_digest, rows_of, model, settings)
+    key = partial(_digest, rows_of, model, settings, detector)
     board: dict[str, Any] = {**_head(model, settings, options), "failed": [], "rows": collect(out, key)}
     started = time.monotonic()
     paths = {cell: out / "rows" / f"{key(cell, options.probe)}.json" for cell in _cells(rows_of, options)}
@@ -162,11 +163,12 @@ def _digest(
     rows_of: Mapping[str, Method],
     model: T2VModel,
     settings: EvaluationSettings,
+    detector: Detector,
     cell: Cell,
     probe: bool,
     measured: str | None = None,
 ) -> str:
-    """The name of a row's file; another method's settings, weights or meter give another.
+    """The name of a row's file; another method's settings, weights, detector, prompts or meter give another.
 
     `measured` is the hash of the model that a row was measured on: a model that never knew the concept need not be
     named again for its row to count.
@@ -175,7 +177,10 @@ def _digest(
     own: Any = rows_of[name].settings if name in rows_of else None
     if name == NEVER_KNEW and own is not None:
         own = own.get(concept, measured)
-    return fingerprint_of(ROW_FORMAT, name, own, concept, seed, model.base.hash, _meter(settings), probe)[:16]
+    prompts = built_in(resolve(detector, concept))
+    meter = {**_meter(settings), "attack_clips": settings.attack_clips, "detector": detector.name}
+    asked = prompts.sha256 if prompts else None
+    return fingerprint_of(ROW_FORMAT, name, own, concept, seed, model.base.hash, meter, asked, probe)[:16]
 
 
 def _methods(options: argparse.Namespace) -> dict[str, Method]:

@@ -9,8 +9,8 @@ from benchmarks.methods import GUARD_TITLES, Method
 from t2vu_core.commands.evaluate import duration
 from t2vu_core.evaluation import EvaluationSettings
 from t2vu_core.evaluation.attacked import NOTHING, attack_seconds
-from t2vu_core.evaluation.attacks import AttackBudget
 from t2vu_core.evaluation.cases import ERASED_REGISTERS
+from t2vu_core.evaluation.evaluate import attack_budget
 from t2vu_core.evaluation.maker import Maker
 from t2vu_core.model import T2VModel
 
@@ -24,6 +24,7 @@ class RowTimes:
     def __init__(self, model: T2VModel, settings: EvaluationSettings, *, probe: bool) -> None:
         self.settings, self.probe = settings, probe
         self.steps = settings.num_inference_steps or model.family.defaults.num_inference_steps
+        self.budget = attack_budget(settings, model)
         self.seconds_a_step = Maker(model, "", settings).seconds_a_step()
 
     def say(self, names: Sequence[str], methods: Mapping[str, Method], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -44,5 +45,4 @@ class RowTimes:
 
     def _attack(self) -> float:
         """The attack on the row's model, and its clips without one; base's are made once."""
-        budget = AttackBudget(steps=self.settings.attack_steps, measured_clips=self.settings.attack_clips)
-        return sum(attack_seconds(name, budget, self.seconds_a_step) for name in (NOTHING, "probe"))
+        return sum(attack_seconds(name, self.budget, self.seconds_a_step) for name in (NOTHING, "probe"))

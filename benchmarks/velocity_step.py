@@ -78,7 +78,8 @@ def run(options: argparse.Namespace, measure_one: Callable[[Job], dict[str, Any]
 
 
 def _shape(name: str, options: argparse.Namespace) -> Job:
-    return Job("ours_with_preservation", f"shape:{name}", options.device, 1, PAPERS_RANK, options.steps, "bf16", checkpointing=True)
+    shape = f"shape:{name}"
+    return Job("ours_with_preservation", shape, options.device, 1, PAPERS_RANK, options.steps, "bf16", checkpointing=True)
 
 
 def in_fresh_process(job: Job) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +78,37 @@ def _erase(points: Points, recipe: VelocityRecipe, generator: torch.Generator) -
     return Rows(
         concept.latents[rows],
         concept.timesteps[rows],
-        points.prompts.conditions["concept"][prompt],
+        _mixed(points.prompts.conditions, prompt, recipe.mixed_share, generator),
         negative_guidance_target(v_concept, v_neutral, recipe.eta),
         v_concept,
         concept.predictions["empty"][rows].float(),
         _outside(concept, rows, recipe),
         prompt,
     )
+
+
+def _mixed(conditions: Mapping[str, TextCondition], prompt: Tensor, share: float, generator: torch.Generator) -> TextCondition:
+    """The concept's prompts; in a share of the rows every token may come from the neutral one, by odds of the row's own.
+
+    What is left of the concept in a text is erased too: attacks look for texts that only say a part of it. After CutMix
+    (arXiv 1905.04899), with words in the place of patches. Tokens that only one of both texts has stay as they are.
+    """
+    concept = conditions["concept"][prompt]
+    mixed = round(share * len(prompt))
+    if not mixed:
+        return concept
+    neutral, device = conditions["neutral"][prompt], concept.embeds_BSD.device
+    odds = torch.rand(len(prompt), 1, generator=generator)
+    odds[mixed:] = 1.0
+    keep_BS = (torch.rand(concept.embeds_BSD.shape[:2], generator=generator) < odds).to(device)
+    if concept.mask_BS is not None and neutral.mask_BS is not None:
+        keep_BS |= ~(concept.mask_BS.bool() & neutral.mask_BS.bool())
+    pooled_BD = concept.pooled_BD
+    if pooled_BD is not None and neutral.pooled_BD is not None:
+        whole = (torch.rand(len(prompt), 1, generator=generator) < odds).to(device)
+        pooled_BD = torch.where(whole, pooled_BD, neutral.pooled_BD)
+    embeds_BSD = torch.where(keep_BS[..., None], concept.embeds_BSD, neutral.embeds_BSD)
+    return dataclasses.replace(concept, embeds_BSD=embeds_BSD, pooled_BD=pooled_BD)
 
 
 def _beside(points: Points, recipe: VelocityRecipe, generator: torch.Generator) -> Rows | None:

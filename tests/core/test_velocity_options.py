@@ -51,6 +51,7 @@ def test_a_lora_is_trained_saved_and_applied(tmp_path: Path) -> None:
         {"two_subject_trajectories": 2},
         {"refresh_every": 2},
         {"neutral_share": 0.0},
+        {"mixed_share": 1.0},
         {"adversarial_steps": 2},
         {"localization_weight": 1.0, "mask_threshold": 0.0},
         {"localization_weight": 1.0, "mask_source": "attention", "mask_layers": "middle"},
@@ -220,6 +221,24 @@ def test_a_share_of_the_trajectories_goes_the_neutral_prompts_way_and_the_one_to
         stepped = family.step(scheduler, guided[None].float(), mixed.timesteps[row], mixed.latents[row][None].float())
         torch.testing.assert_close(stepped[0], mixed.latents[6 + row].float(), rtol=0.02, atol=0.02)
     assert counts == {0.5: 3, 1.0: 5}
+
+
+def test_mixed_texts_have_tokens_of_both_prompts_and_no_padding_of_one_in_the_other(tiny: TinyModel) -> None:
+    points = points_of(tiny, recipe())
+    conditions = points.prompts.conditions
+    plain, mixed = (
+        draw_batch(points, recipe(concept_batch=4, mixed_share=share), step_generator(0, 3)).erase for share in (0.0, 0.5)
+    )
+    assert mixed.prompt is not None
+    assert torch.equal(plain.prompt, mixed.prompt), "the same points"
+    concept, neutral = (conditions[name][mixed.prompt] for name in ("concept", "neutral"))
+    own, other = ((mixed.condition.embeds_BSD == part.embeds_BSD).all(-1) for part in (concept, neutral))
+    assert (own | other).all()
+    assert own[2:].all()
+    assert not own[:2].all()
+    if concept.mask_BS is not None and neutral.mask_BS is not None:
+        both = concept.mask_BS.bool() & neutral.mask_BS.bool()
+        assert own[~both].all()
 
 
 def test_soft_tokens_bring_the_frozen_models_answer_closer_within_their_radius(tiny: TinyModel) -> None:
