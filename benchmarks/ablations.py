@@ -68,7 +68,7 @@ CHANGES: dict[str, Change] = {
         )
         for percent in (0, 50, 100)
     },
-    "published_way": Change("the frozen model's way alone, eta 3", {"neutral_share": 0.0, "eta": 3.0}),
+    "published_way": Change("the frozen model's way alone, eta 3", {"neutral_share": 0.0, "mixed_share": 0.0, "eta": 3.0}),
     **{f"rank_{rank}": Change(f"erasers of rank {rank}", {"rank": rank}) for rank in (4, 16, 32, 128)},
     "lora": Change("LoRA", {"kind": "lora"}),
     "guided": Change("judged after guidance", {"guided_objective": True}),
@@ -133,8 +133,9 @@ def document(board: Mapping[str, Any]) -> str:
     methods = {name: _method(name, board["preset"], board["options"]) for name in CHANGES}
     concepts = ", ".join(dict.fromkeys(row["concept"] for row in rows))
     trainings = len({row["seed"] for row in rows})
+    changed = "".join(f", {name}={value}" for name, value in board["options"].items())
     head = (
-        f"Preset {board['preset']} on {board['model']} ({board['base_hash'][:12]}), against {concepts}, {trainings} "
+        f"Preset {board['preset']}{changed} on {board['model']} ({board['base_hash'][:12]}), against {concepts}, {trainings} "
         f"training(s) a row, judged by the meter's {board['meter']} preset. `python -m benchmarks.ablations` prints it."
     )
     return f"{head}\n\n{markdown(rows, methods, REFERENCE)}"

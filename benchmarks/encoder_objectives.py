@@ -77,15 +77,20 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         write(board, out / "objectives")
     if options.save:
         RESULTS.mkdir(exist_ok=True)
-        write(board, RESULTS / f"encoder_objectives-{bench.model.name}")
+        _save(board, RESULTS / f"encoder_objectives-{bench.model.name}")
     return board
 
 
 def write(board: Mapping[str, Any], path: Path) -> None:
     """`path`.json, `path`.md and `path`.png, each whole."""
-    for ending, text in ((".json", json.dumps(board, indent=1)), (".md", document(board, titles()))):
-        with atomic_path(path.with_name(path.name + ending)) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+    with atomic_path(path.with_name(f"{path.name}.md")) as temporary:
+        temporary.write_text(document(board, titles()) + "\n", encoding="utf-8")
+    _save(board, path)
+
+
+def _save(board: Mapping[str, Any], path: Path) -> None:
+    with atomic_path(path.with_name(f"{path.name}.json")) as temporary:
+        temporary.write_text(json.dumps(board, indent=1) + "\n", encoding="utf-8")
     picture(board["rows"], path.with_name(f"{path.name}.png"), titles())
 
 

@@ -11,6 +11,7 @@ from t2vu_core.evaluation.statistics import wilson_interval
 from t2vu_core.evaluation.verdict import percent
 
 HEAD = ("objective", "steps", "still shown", "short", "refined", "others kept", "attributes", "training s")
+KEPT = {"kept": "other concepts kept, against base", "attributes": "other attributes of the same prompt kept"}
 Point = dict[str, Any]
 
 
@@ -55,27 +56,25 @@ def picture(rows: Sequence[Mapping[str, Any]], path: Path, titles: Mapping[str, 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(11, 5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for name in dict.fromkeys(row["method"] for row in rows):
-        points = [point for point in curve(rows, name) if point["kept"] is not None]
-        if points:
-            shares, kept = [point["share"] for point in points], [point["kept"] for point in points]
-            (line,) = axes.plot(shares, kept, marker="o", markersize=4, linewidth=1.4, label=titles[name])
-            for point in points[1:]:
-                axes.annotate(
-                    str(point["step"]), (point["share"], point["kept"]), textcoords="offset points", xytext=(3, 4), fontsize=7,
-                    color=line.get_color(),
-                )  # fmt: skip
-    axes.set(
-        xlabel="clips that still show the concept", ylabel="other concepts kept, against base", xlim=(-0.03, 1.03),
-        ylim=(0, None), title="Erased against kept; the numbers are training steps",
-    )  # fmt: skip
-    axes.grid(alpha=0.3)
+    for axes, (key, kept) in zip(figure.subplots(1, len(KEPT)), KEPT.items(), strict=True):
+        for name in dict.fromkeys(row["method"] for row in rows):
+            points = [point for point in curve(rows, name) if point[key] is not None]
+            if points:
+                shares, values = [point["share"] for point in points], [point[key] for point in points]
+                (line,) = axes.plot(shares, values, marker="o", markersize=4, linewidth=1.4, alpha=0.8, label=titles[name])
+                for point in points[1:]:
+                    axes.annotate(
+                        str(point["step"]), (point["share"], point[key]), textcoords="offset points", xytext=(3, 4),
+                        fontsize=7, color=line.get_color(),
+                    )  # fmt: skip
+        axes.set(xlabel="clips that still show the concept", ylabel=kept, xlim=(-0.03, 1.05), ylim=(0, 1.08))
+        axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(loc="best", fontsize=8)
-    figure.savefig(path, dpi=150)
+    figure.suptitle("Erased against kept; the numbers are training steps")
+    figure.savefig(path, dpi=110)
     return path
 
 
@@ -96,8 +95,12 @@ def _verdict(curves: Mapping[str, Sequence[Point]], titles: Mapping[str, str], t
     found = {name: point for name, points in curves.items() if (point := reached(points, target)) and point["kept"] is not None}
     if not found:
         return [f"No objective leaves {percent(target)} or less."]
-    best = max(found, key=lambda name: found[name]["kept"])
-    return [f"At {percent(target)} still shown or less, {titles[best]} keeps most: {percent(found[best]['kept'])} of base."]
+    best = max(found, key=lambda name: (found[name]["kept"], found[name]["attributes"] or 0.0))
+    kept, attributes = (percent(found[best][key]) for key in ("kept", "attributes"))
+    return [
+        f"At {percent(target)} still shown or less, {titles[best]} keeps most: {kept} of base's other concepts, "
+        f"{attributes} of the other attributes."
+    ]
 
 
 def _diverged(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> list[str]:

@@ -112,7 +112,7 @@ class VelocityRecipe(_Recipe):
         0.5, "share of the concept's trajectories that go the neutral prompt's way, where an erased model passes", 0.0, 1.0
     )
     mixed_share: float = _option(
-        0.0, "share of the points with the concept whose text is mixed with the neutral prompt's, token by token", 0.0, 1.0
+        0.5, "share of the points with the concept whose text is mixed with the neutral prompt's, token by token", 0.0, 1.0
     )
     refresh_every: int = _option(0, "sample the concept's trajectories anew with the eraser after so many steps", 0, 100_000)
     adversarial_steps: int = _option(0, "steps in which soft tokens bring the concept back before it is erased", 0, 1000)

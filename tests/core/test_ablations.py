@@ -25,7 +25,8 @@ def test_every_row_is_a_recipe_that_changes_something() -> None:
     assert recipes[REFERENCE] == VelocityRecipe()
     assert len({change.title for change in CHANGES.values()}) == len(CHANGES)
     default = [name for name in CHANGES if recipes[name] == recipes[REFERENCE] and name != REFERENCE]
-    assert set(default) == {f"eta_{VelocityRecipe().eta:g}", f"rank_{VelocityRecipe().rank}"} & set(CHANGES)
+    own = VelocityRecipe()
+    assert set(default) == {f"eta_{own.eta:g}", f"rank_{own.rank}", f"mixed_share_{100 * own.mixed_share:g}"} & set(CHANGES)
 
 
 @pytest.mark.slow

@@ -54,9 +54,14 @@ def test_the_objectives_are_compared_where_they_have_erased_equally_much(tmp_pat
     assert point is not None
     assert (point["step"], point["share"], point["train_seconds"]) == (10, 0.05, 6.0)
     text = document(board(rows), TITLES)
-    assert "At 10 % still shown or less, anchor keeps most: 95 % of base." in text
+    assert "At 10 % still shown or less, anchor keeps most: 95 % of base's other concepts" in text
     assert "| ascent | 5 | 10 % (3 to 30) |" in text
     assert picture(rows, tmp_path / "curves.png", TITLES).stat().st_size > 5000
+
+
+def test_of_two_that_keep_all_other_concepts_the_one_that_keeps_the_attributes_wins() -> None:
+    rows = [row("ascent", 5, 0, kept=1.0, attributes=0.4), row("anchor", 5, 0, kept=1.0, attributes=0.9)]
+    assert "anchor keeps most: 100 % of base's other concepts, 90 % of the other attributes." in document(board(rows), TITLES)
 
 
 def test_an_objective_that_never_erases_is_in_brackets_and_keeps_no_prize() -> None:

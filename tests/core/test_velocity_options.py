@@ -51,7 +51,7 @@ def test_a_lora_is_trained_saved_and_applied(tmp_path: Path) -> None:
         {"two_subject_trajectories": 2},
         {"refresh_every": 2},
         {"neutral_share": 0.0},
-        {"mixed_share": 1.0},
+        {"mixed_share": 0.0},
         {"adversarial_steps": 2},
         {"localization_weight": 1.0, "mask_threshold": 0.0},
         {"localization_weight": 1.0, "mask_source": "attention", "mask_layers": "middle"},
