@@ -69,7 +69,7 @@ def picture(rows: Sequence[Mapping[str, Any]], path: Path, titles: Mapping[str, 
                         str(point["step"]), (point["share"], point[key]), textcoords="offset points", xytext=(3, 4),
                         fontsize=7, color=line.get_color(),
                     )  # fmt: skip
-        axes.set(xlabel="clips that still show the concept", ylabel=kept, xlim=(-0.03, 1.05), ylim=(0, 1.08))
+        axes.set(xlabel="clips that still show the concept", ylabel=kept, xlim=(-0.03, 1.05), ylim=(0, None))
         axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(loc="best", fontsize=8)
