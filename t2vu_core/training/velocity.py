@@ -91,7 +91,7 @@ def erase_velocity(
                 _show_mask(family, points, recipe, log_folder, on_mask)
             sampled = time.monotonic() - start
             erasers, losses, broke = _fit(family, points, recipe, checkpoint, cache, on_progress, workers)
-            did = effect(family, points, erasers, _sites(family, recipe), recipe.eta, plan.concept, losses, broke)
+            did = effect(family, points, erasers, _sites(family, recipe), recipe.eta, plan.concept, broke)
             if len(losses) == recipe.steps:
                 _forget(cache, checkpoint)
     did["warning"] = " ".join(filter(None, (did["warning"], unused))) or None

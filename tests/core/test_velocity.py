@@ -48,7 +48,7 @@ def test_training_lowers_the_loss_and_moves_no_weight_of_the_model() -> None:
 
 def test_a_training_that_broke_down_says_so_and_not_to_train_harder() -> None:
     said = erase_velocity(TINY.model, "ghost", recipe(steps=20, learning_rate=1.0, neutral_share=0.0)).training["warning"]
-    assert re.match(r"The training broke down: its loss rose from \S+ to \S+\. Lower the learning_rate", said)
+    assert re.match(r"The training broke down: .* are \S+ times as far from their targets as before it\. Lower the", said)
     sound = erase_velocity(TINY.model, "ghost", recipe(steps=20, learning_rate=1e-2)).training["warning"]
     assert "broke down" not in (sound or "")
 
