@@ -45,6 +45,7 @@ from t2vu_core.training.loop import StopEarly, train_while_finite
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
 from t2vu_core.training.shot_models import ImageShots, ShotModel, VideoShots, fitted
+from t2vu_core.training.two_subjects import both_orders, other_alone
 
 METHOD = "few-shot encoder unlearning (arXiv 2407.14209)"
 GONE, STOPPED, WHOLE, BROKE = "the concept is gone", "stopped", "after its steps", "a loss that is no number"
@@ -160,12 +161,12 @@ def plan_encoder(
     every = [name for own in names.values() for name in own]
     things, manners = (tuple(text for text in texts if not says(text, every)) for texts in (prompts.things, prompts.manners))
     plan = plan_several(
-        concepts, dataclasses.replace(prompts, things=things, manners=manners), num_pairs=recipe.prompts,
+        concepts, dataclasses.replace(prompts, things=both_orders(things), manners=manners), num_pairs=recipe.prompts,
         num_preserve=recipe.preserve_prompts, seed=recipe.seed, synonyms=synonyms, concept_prompts=concept_prompts,
         written_prompts={}, preserve_prompts=preserve_prompts, augmentation=recipe.augmentation,
     )  # fmt: skip
     spoken = {concept: {"concept_kind": concept_kind(concept), "names": list(own)} for concept, own in names.items()}
-    return EncoderPlan(tuple(concepts), plan.pairs, plan.preserve, spoken)
+    return EncoderPlan(tuple(concepts), tuple(map(other_alone, plan.pairs)), plan.preserve, spoken)
 
 
 def _trained_encoder(shot_model: ShotModel, sites: Sequence[EraserSite]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -6,9 +6,11 @@ import random
 import re
 from collections.abc import Sequence
 
-from t2vu_core.prompts.pairs import ARTICLES, PromptPair, says, tidy, with_article
+from t2vu_core.prompts.pairs import ARTICLES, NEUTRAL, PromptPair, says, tidy, with_article
 
 _BESIDE = re.compile(r"\{\} and | and \{\}")
+_FIRST = re.compile(r"\{\} and (?P<other>(?:an?|the|some) .+?)(?= (?:\w+ing|is|are|not|in|on|at|by|with)\b|[,.]|$)")
+"""The concept's place before another subject, which ends where the sentence says what the two do, or where they are."""
 
 
 def two_subject_pairs(
@@ -29,7 +31,25 @@ def two_subject_pairs(
     return list(dict.fromkeys(pairs))[:count]
 
 
+def other_alone(pair: PromptPair) -> PromptPair:
+    """The pair; where it has two subjects, its neutral prompt says the other one alone.
+
+    "a cat and something" asks for a second subject, which may well be the concept.
+    """
+    context = re.sub(rf"\b{NEUTRAL}\b", "{}", pair.neutral, count=1)
+    return PromptPair(pair.prompt, tidy(_alone(context))) if _BESIDE.search(context) else pair
+
+
 def _alone(context: str) -> str:
     """Without the concept's place; "{} and a cat are" becomes "a cat is"."""
     before, after = re.split(_BESIDE, context, maxsplit=1)
     return before + re.sub(r"\bare\b", "is", after, count=1)
+
+
+def both_orders(contexts: Sequence[str]) -> tuple[str, ...]:
+    """The contexts, and those whose concept has another subject after it once more with that one first.
+
+    "{} and a cat sleeping" becomes "a cat and {} sleeping": a text encoder reads a word after another subject as another one.
+    """
+    swapped = (_FIRST.sub(r"\g<other> and {}", text, count=1) for text in contexts)
+    return tuple(dict.fromkeys([*contexts, *swapped]))

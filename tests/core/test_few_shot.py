@@ -18,6 +18,7 @@ from t2vu_core.training.checkpoint import Checkpoint
 from t2vu_core.training.few_shot import plan_encoder, unlearn_encoder
 from t2vu_core.training.loop import TrainingDiverged, train
 from t2vu_core.training.progress import TrainProgress
+from t2vu_core.training.two_subjects import both_orders
 from tests.core.tiny_few_shot import TINY, VIDEO, encoder_state, ghostless, recipe, sample, small, stopped_at, twin
 from tests.core.tiny_models import TINY_MODELS, TinyModel, llama_tokenizer
 
@@ -188,6 +189,26 @@ def test_several_concepts_are_forgotten_at_once_and_none_of_them_is_preserved() 
     assert not [text for text in plan.preserve if "ghost" in text or " dog" in text]
     neutrals = [pair.neutral for pair in plan.pairs]
     assert not [text for text in neutrals if "ghost" in text or " dog" in text], "they are preserved"
+
+
+def test_a_concept_that_is_said_after_another_subject_is_erased_there_too() -> None:
+    plan = plan_encoder(TINY.model, "ghost", recipe(prompts=100))
+    neutral = {pair.prompt: pair.neutral for pair in plan.pairs}
+    assert neutral["a ghost and a dog, playing"] == "a dog, playing"
+    assert neutral["a dog and a ghost, playing"] == "a dog, playing", "and something may well be a ghost"
+    assert neutral["a ghost in a snowy forest"] == "something in a snowy forest"
+
+
+@pytest.mark.parametrize(
+    ("context", "swapped"),
+    [
+        ("{} and a cat sleeping", "a cat and {} sleeping"),
+        ("in sepia style, {} and a red car not moving", "in sepia style, a red car and {} not moving"),
+        ("the scene opens on {} and an old man. It is dark.", "the scene opens on an old man and {}. It is dark."),
+    ],
+)
+def test_the_concept_is_said_before_another_subject_and_after_it(context: str, swapped: str) -> None:
+    assert both_orders([context, "{} on a hill"]) == (context, "{} on a hill", swapped)
 
 
 def test_of_several_concepts_each_is_noised_from_its_own_shots() -> None:
