@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,16 @@ from torch import nn
 from t2vu_core.errors import UserError, first_line
 from t2vu_core.quiet import quiet_libraries
 
+log = logging.getLogger(__name__)
+
 DTYPE = "dtype" if Version(diffusers.__version__) >= Version("0.40") else "torch_dtype"
 """How `from_pretrained` calls the precision: diffusers ignores the other name without a word."""
 LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 """What diffusers and transformers raise for damaged settings, weights of other sizes and classes that they do not have."""
 
 TOKENIZER = "tokenizer.json"
+NOT_LOADED = "newly initialized"
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def open_pipeline(pipeline_class: Any, folder: Path, failure: str, *, dtype: torch.dtype, **options: Any) -> Any:
@@ -36,17 +43,34 @@ def open_pipeline(pipeline_class: Any, folder: Path, failure: str, *, dtype: tor
         lack = _lack(folder)
         if lack is not None:
             raise UserError(f"{failure}: {lack}. Get these files anew.")
-        with quiet_libraries():
+        with quiet_libraries() as held_back:
             pipeline = pipeline_class.from_pretrained(folder, local_files_only=True, **{DTYPE: dtype}, **options)
     except UserError:
         raise
     except LOAD_ERRORS as error:
         raise UserError(f"{failure}: {first_line(error)}") from error
-    for component in pipeline.components.values():
+    for name, component in pipeline.components.items():
         if isinstance(component, nn.Module):
+            unfilled = next((key for key, value in component.state_dict().items() if value.is_meta), None)
+            if unfilled is not None:
+                raise UserError(f"{failure}: the files of its {name} lack weights ({unfilled}). Get these files anew.")
             component.eval().requires_grad_(False)
     pipeline.set_progress_bar_config(disable=True)
+    _tell_random(pipeline, folder, held_back)
     return pipeline
+
+
+def _tell_random(pipeline: Any, folder: Path, warnings: Sequence[str]) -> None:
+    """transformers fills weights that the files lack with random numbers, and says so in a warning only."""
+    random = [COLOUR.sub("", text) for text in warnings if NOT_LOADED in text]
+    for name, component in pipeline.components.items():
+        if any(re.search(rf"\b{type(component).__name__}\b", text) for text in random):
+            log.warning(
+                "Files of the %s in %s lack some of its weights: they are random now, and what is drawn may be noise. "
+                "Get these files anew.",
+                name,
+                folder,
+            )
 
 
 def _components(folder: Path) -> dict[str, list[Any]]:

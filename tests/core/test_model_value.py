@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from t2vu_core.erasure import Base
 from t2vu_core.errors import Cancelled, UserError, first_line
@@ -155,6 +156,33 @@ def test_a_tokenizer_or_encoder_without_its_files_is_named_with_what_is_missing(
         file.unlink()
     with pytest.raises(UserError, match=hint):
         load_model(folder, device="cpu")
+
+
+@pytest.mark.parametrize("tiny", TINY_MODELS.values(), ids=lambda tiny: tiny.name)
+def test_whole_files_are_not_said_to_lack_weights(tiny: TinyModel, caplog: pytest.LogCaptureFixture) -> None:
+    load_model(tiny.folder, device="cpu")
+    assert not [record for record in caplog.records if record.name.startswith("t2vu_core")]
+
+
+def without_a_weight(component: str, folder: Path) -> Path:
+    shutil.copytree(TINY.folder, folder)
+    (file,) = (folder / component).glob("*.safetensors")
+    weights = load_file(file)
+    del weights[next(name for name, value in weights.items() if name.endswith("weight") and value.ndim == 2)]
+    save_file(weights, file, metadata={"format": "pt"})
+    return folder
+
+
+def test_an_encoder_with_random_weights_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = without_a_weight("text_encoder", tmp_path / "copy")
+    load_model(folder, device="cpu")
+    (said,) = caplog.messages
+    assert said.startswith(f"Files of the text_encoder in {folder} lack some of its weights: they are random now")
+
+
+def test_a_denoiser_whose_files_lack_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the files of its transformer lack weights \(\S+weight\)\. Get these files anew"):
+        load_model(without_a_weight("transformer", tmp_path / "copy"), device="cpu")
 
 
 def test_what_a_library_says_in_a_list_is_told_whole() -> None:
