@@ -15,6 +15,7 @@ import torch
 from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
 from torch import Tensor
 
+from t2vu_core.errors import UserError
 from t2vu_core.families.base import (
     ClipSize,
     EraserSite,
@@ -77,6 +78,8 @@ class LTX(Family):
         scheduler = type(self.pipeline.scheduler).from_config(self.pipeline.scheduler.config)
         _, frames, height, width = self.latent_shape(size)
         config = scheduler.config
+        if num_inference_steps < 2 and config.get("shift_terminal"):
+            raise UserError("LTX-Video's schedule is stretched between its first and its last step: it needs at least 2 steps.")
         shift = calculate_shift(
             frames * height * width,
             config.get("base_image_seq_len", 256),

@@ -282,3 +282,10 @@ def test_nothing_of_the_base_can_be_trained(family: Family) -> None:
     modules = [part for part in family.pipeline.components.values() if isinstance(part, nn.Module)]
     assert not any(parameter.requires_grad for module in modules for parameter in module.parameters())
     assert not any(module.training for module in modules)
+
+
+@pytest.mark.parametrize("name", ["ltx-video", "mochi"])
+def test_a_schedule_that_cannot_be_one_step_long_says_so(name: str) -> None:
+    tiny = TINY_MODELS[name]
+    with pytest.raises(UserError, match="needs at least 2 steps"):
+        tiny.model.sample(PROMPTS[:1], seeds=0, **{**tiny.clip, "num_inference_steps": 1})
