@@ -10,8 +10,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,7 @@ from t2vu_core.families.base import EraserSite
 from t2vu_core.families.spelling import check_visible
 from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel
-from t2vu_core.prompts.pairs import PromptPair, concept_kind, says
-from t2vu_core.prompts.plan import concept_names, prompt_set_for
-from t2vu_core.prompts.several import clean_concepts, plan_several, tell_unused
-from t2vu_core.prompts.templates import with_image_templates
+from t2vu_core.prompts.several import tell_unused
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.text_encoders import (
     base_of,
@@ -40,12 +36,12 @@ from t2vu_core.text_encoders import (
 )
 from t2vu_core.training.checkpoint import Checkpoint
 from t2vu_core.training.effect import warn
+from t2vu_core.training.encoder_plan import EncoderPlan, plan_encoder
 from t2vu_core.training.few_shot_material import Material, collect, few_shot_loss, has_said_enough, measure, pushed
 from t2vu_core.training.loop import StopEarly, train_while_finite
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
 from t2vu_core.training.shot_models import ImageShots, ShotModel, VideoShots, fitted
-from t2vu_core.training.two_subjects import both_orders, other_alone
 
 METHOD = "few-shot encoder unlearning (arXiv 2407.14209)"
 GONE, STOPPED, WHOLE, BROKE = "the concept is gone", "stopped", "after its steps", "a loss that is no number"
@@ -111,62 +107,6 @@ def unlearn_encoder(
         training=training_record(start, checkpoint, losses, **seen, **measured, warning=said),
         encoder=describe_encoder(facts, weights),
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class EncoderPlan:
-    """The prompts of a training; they are stored in the erasure file."""
-
-    concepts: tuple[str, ...]
-    pairs: tuple[PromptPair, ...]
-    preserve: tuple[str, ...]
-    plans: Mapping[str, Any]
-
-    def describe(self) -> dict[str, Any]:
-        """The prompts as JSON values."""
-        pairs = [[pair.prompt, pair.neutral] for pair in self.pairs]
-        return {"concepts": dict(self.plans), "pairs": pairs, "preserve": list(self.preserve)}
-
-    def shots_of_pairs(self, count: int) -> Tensor:
-        """Which of `count` generated shots show what a pair says, bool (P, count): an image of a cat is none of a ghost.
-
-        What says none of the concepts by name goes with all, and so does a pair that no shot was made for.
-        """
-        names = [each["names"] for each in self.plans.values()]
-        said = torch.tensor([[says(pair.prompt, own) for own in names] for pair in self.pairs])
-        said[~said.any(1)] = True
-        shown = said[torch.arange(count) % len(said)]
-        same = (said[:, None] & shown).any(2)
-        return same | ~same.any(1, keepdim=True)
-
-
-def plan_encoder(
-    model: T2VModel,
-    concepts: str | Sequence[str],
-    recipe: FewShotRecipe,
-    synonyms: Sequence[str] = (),
-    concept_prompts: Sequence[str] = (),
-    preserve_prompts: Sequence[str] = (),
-) -> EncoderPlan:
-    """Pairs of every concept in turn, and preserve prompts that say none of them.
-
-    Of several concepts, no context says one of the others: what is preserved of it would be what is to go.
-    """
-    folder = model.family.folder
-    prompts = prompt_set_for(folder)
-    if folder is None or not (folder / "prompts.json").is_file():
-        prompts = with_image_templates(prompts)
-    concepts = clean_concepts(concepts, synonyms)
-    names = {concept: concept_names(concept, prompts, synonyms) for concept in concepts}
-    every = [name for own in names.values() for name in own]
-    things, manners = (tuple(text for text in texts if not says(text, every)) for texts in (prompts.things, prompts.manners))
-    plan = plan_several(
-        concepts, dataclasses.replace(prompts, things=both_orders(things), manners=manners), num_pairs=recipe.prompts,
-        num_preserve=recipe.preserve_prompts, seed=recipe.seed, synonyms=synonyms, concept_prompts=concept_prompts,
-        written_prompts={}, preserve_prompts=preserve_prompts, augmentation=recipe.augmentation,
-    )  # fmt: skip
-    spoken = {concept: {"concept_kind": concept_kind(concept), "names": list(own)} for concept, own in names.items()}
-    return EncoderPlan(tuple(concepts), tuple(map(other_alone, plan.pairs)), plan.preserve, spoken)
 
 
 def _trained_encoder(shot_model: ShotModel, sites: Sequence[EraserSite]) -> tuple[dict[str, Any], dict[str, Tensor]]:

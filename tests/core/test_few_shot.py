@@ -15,7 +15,8 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.text_encoders import kind_of, text_encoders, trained_sites
 from t2vu_core.training.checkpoint import Checkpoint
-from t2vu_core.training.few_shot import plan_encoder, unlearn_encoder
+from t2vu_core.training.encoder_plan import plan_encoder
+from t2vu_core.training.few_shot import unlearn_encoder
 from t2vu_core.training.loop import TrainingDiverged, train
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.two_subjects import both_orders
