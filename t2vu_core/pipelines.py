@@ -28,6 +28,7 @@ LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, Runtime
 
 TOKENIZER = "tokenizer.json"
 NOT_LOADED = "newly initialized"
+"""What both libraries write, in all versions, of weights that no file gave."""
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 

@@ -38,7 +38,7 @@ class Push(NamedTuple):
 
 @torch.no_grad()
 def pushed(family: Family, points: Points, erasers: EraserSet, sites: list[EraserSite], eta: float) -> Push | None:
-    """Seen at a few points of the concept's trajectories; None where the concept changes nothing in the frozen model's."""
+    """What erasers do at a few points of the concept's trajectories; None where the concept changes no prediction there."""
     concept = points.concept
     rows = torch.linspace(0, len(concept) - 1, min(LOOKED_AT, len(concept))).long()
     done, missed, way, size = 0.0, 0.0, 0.0, 0.0

@@ -44,7 +44,7 @@ def assert_kills_change_nothing(training: str, model: Path, folder: Path) -> Non
         ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
         assert ended.returncode == ends, (points, kill_at, ended.stderr[-2000:])
 
-    # A state is written every 25 steps: one that the first life may reach lies before the second life's end.
+    # Whatever state the first life leaves (one is written every 25 steps), the second begins before its own point.
     points = random.randrange(26, 90), random.randrange(101, 140)
     train("whole", "whole.safetensors", NEVER, 0)
     for point in points:
