@@ -25,7 +25,7 @@ from t2vu_core.miniature.bundled import image_model_of
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.recipes import PRESETS, FewShotRecipe
 from t2vu_core.training.checkpoint import fingerprint_of
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.loop import StopEarly, TrainingDiverged
 from t2vu_core.training.progress import TrainProgress
 

@@ -19,7 +19,7 @@ from benchmarks.step_shapes import COGVIDEOX_2B, TEXT_WIDTH, WAN_1_3B
 from t2vu_core.families import family_for
 from t2vu_core.image_model import ImageModel
 from t2vu_core.miniature.bundled import bundled_folder
-from t2vu_core.miniature.unet.architecture import make_tokenizer
+from t2vu_core.miniature_build.unet.architecture import make_tokenizer
 from t2vu_core.model import T2VModel
 from t2vu_core.quiet import quiet_libraries
 

@@ -22,7 +22,7 @@ if not __package__:  # called by its path
 from benchmarks.encoder_rows import Bench, add_bench, recipe_of
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.verdict import percent
+from t2vu_core.evaluation.report.wording import percent
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -27,7 +27,7 @@ from t2vu_core.erasure import atomic_path
 from t2vu_core.families.base import EraserSite, TextCondition
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.text_encoders import text_encoders, trained_sites
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot.train import unlearn_encoder
 
 RESULTS = Path(__file__).parent / "results"
 GIB = 2**30

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scoreboard_table import pooled
+from t2vu_core.evaluation.report.wording import percent
 from t2vu_core.evaluation.statistics import wilson_interval
-from t2vu_core.evaluation.verdict import percent
 
 HEAD = ("objective", "steps", "still shown", "short", "refined", "others kept", "attributes", "training s")
 KEPT = {"kept": "other concepts kept, against base", "attributes": "other attributes of the same prompt kept"}

@@ -23,9 +23,9 @@ from t2vu_core.model import T2VModel, load_model, noise
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
 from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
-from t2vu_core.training.few_shot import unlearn_encoder
-from t2vu_core.training.trajectories import sample_trajectories
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.few_shot.train import unlearn_encoder
+from t2vu_core.training.velocity.train import erase_velocity
+from t2vu_core.training.velocity.trajectories import sample_trajectories
 
 
 @dataclass(frozen=True)

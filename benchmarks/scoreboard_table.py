@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.methods import METHODS, Method
+from t2vu_core.evaluation.report.wording import difference, with_interval
 from t2vu_core.evaluation.statistics import Interval, compare, paired_ratio, wilson_interval
-from t2vu_core.evaluation.verdict import difference, with_interval
 
 HEAD = (
     "method", "still shown, short", "still shown, refined", "still shown, all", "others kept", "attributes", "PROBE", "train s",

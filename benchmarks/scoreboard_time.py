@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.methods import GUARD_TITLES, Method
 from t2vu_core.commands.evaluate import duration
 from t2vu_core.evaluation import EvaluationSettings
-from t2vu_core.evaluation.attacked import NOTHING, attack_seconds
+from t2vu_core.evaluation.attacks.run import NOTHING, attack_seconds
 from t2vu_core.evaluation.cases import ERASED_REGISTERS
 from t2vu_core.evaluation.evaluate import attack_budget
 from t2vu_core.evaluation.maker import Maker

@@ -22,7 +22,7 @@ from t2vu_core.model import T2VModel, load_model, noise
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import TrainProgress
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.velocity.train import erase_velocity
 
 PORT = "port"
 RECIPES = {"ours": "ours", "ours_with_preservation": "ours with preservation", PORT: "public port"}

@@ -4,7 +4,7 @@ from comfy_api.v0_0_2 import io
 
 from t2vu_core.erasure import KIND_TITLES, Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.verdict import spoken
+from t2vu_core.evaluation.report.wording import spoken
 
 from . import comfy_bridge
 from .declare import Eraser, UnlearnedEncoder, file_name_input, overwrite_input, schema

@@ -8,9 +8,9 @@ from t2vu_core.evaluation import EvaluationProgress, EvaluationSettings, evaluat
 from t2vu_core.evaluation.attacks import ATTACKS
 from t2vu_core.evaluation.cases import parse_prompt_set
 from t2vu_core.evaluation.detectors import open_detector
-from t2vu_core.evaluation.report import write_report
+from t2vu_core.evaluation.report.page import write_report
+from t2vu_core.evaluation.report.wording import text_table
 from t2vu_core.evaluation.settings import PRESETS
-from t2vu_core.evaluation.verdict import text_table
 from t2vu_core.model import T2VModel
 
 from . import comfy_bridge

@@ -9,7 +9,7 @@ from t2vu_core.miniature.bundled import image_model_of
 from t2vu_core.model import T2VModel
 from t2vu_core.objectives.few_shot import OBJECTIVES
 from t2vu_core.recipes import PRESETS, FewShotRecipe
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.progress import TrainProgress
 
 from . import comfy_bridge

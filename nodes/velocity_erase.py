@@ -5,7 +5,7 @@ from torch import Tensor
 
 from t2vu_core.model import T2VModel
 from t2vu_core.recipes import AUGMENTATIONS, KINDS, LOW_MEMORY, PRESETS, VelocityRecipe
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.velocity.train import erase_velocity
 
 from . import comfy_bridge
 from .declare import (

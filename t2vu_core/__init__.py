@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from t2vu_core.image_model import ImageModel, load_image_model
     from t2vu_core.model import T2VModel, load_model
     from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
-    from t2vu_core.training.few_shot import unlearn_encoder
-    from t2vu_core.training.velocity import erase_velocity
+    from t2vu_core.training.few_shot.train import unlearn_encoder
+    from t2vu_core.training.velocity.train import erase_velocity
 
 __version__ = "0.1.0"
 __all__ = [

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from t2vu_core import T2VModel, load_model
 from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
-from t2vu_core.training.few_shot import unlearn_encoder
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.few_shot.train import unlearn_encoder
+from t2vu_core.training.velocity.train import erase_velocity
 from tools.demo_picture import card
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"

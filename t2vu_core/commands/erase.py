@@ -11,7 +11,7 @@ from t2vu_core.commands.options import kept_on_interrupt, open_model, training_b
 from t2vu_core.commands.training import STOPPED, TrainingFiles, add_training, settings_of, told
 from t2vu_core.recipes import LOW_MEMORY, VelocityRecipe
 from t2vu_core.training.sharding import shard_base
-from t2vu_core.training.velocity import MASK_OVERLAY, erase_velocity
+from t2vu_core.training.velocity.train import MASK_OVERLAY, erase_velocity
 from t2vu_core.training.workers import Workers
 
 HELP = "train an eraser of a concept into a file"

@@ -18,9 +18,9 @@ from t2vu_core.evaluation.attacks import ATTACKS
 from t2vu_core.evaluation.cases import load_prompt_set
 from t2vu_core.evaluation.detectors import DETECTORS, open_detector
 from t2vu_core.evaluation.evaluate import evaluate
-from t2vu_core.evaluation.report import write_report
+from t2vu_core.evaluation.report.page import write_report
+from t2vu_core.evaluation.report.wording import text_table
 from t2vu_core.evaluation.settings import PRESETS, EvaluationCallback, EvaluationProgress, EvaluationSettings
-from t2vu_core.evaluation.verdict import text_table
 
 HELP = "measure what is erased, what is kept, and what comes back"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from t2vu_core.erasure import KIND_TITLES, Erasure
-from t2vu_core.evaluation.verdict import spoken
+from t2vu_core.evaluation.report.wording import spoken
 
 HELP = "show what an erasure file erases, from which base, and how well"
 

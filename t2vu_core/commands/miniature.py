@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from t2vu_core.errors import UserError
 from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
-from t2vu_core.miniature.card import write_card
+from t2vu_core.miniature_build.card import write_card
 
 HELP = "build a bundled miniature from nothing, or measure it"
 NAMES = ("miniature", UNET_NAME)
@@ -42,12 +42,12 @@ def _build(options: argparse.Namespace) -> dict[str, Any]:
     work = Path(options.work or f"build/{options.name}")
     _check_build(options)
     if options.name == UNET_NAME:
-        from t2vu_core.miniature.unet.build import UNetBuildPlan, build_unet, export_unet
+        from t2vu_core.miniature_build.unet.build import UNetBuildPlan, build_unet, export_unet
 
         unet_plan = UNetBuildPlan() if options.minutes is None else UNetBuildPlan(image_minutes=options.minutes)
         build_unet(work, unet_plan)
         return {"installed": str(export_unet(work, unet_plan))}
-    from t2vu_core.miniature.build import BuildPlan, build, build_without, export, train_further
+    from t2vu_core.miniature_build.build import BuildPlan, build, build_without, export, train_further
 
     plan = BuildPlan() if options.minutes is None else BuildPlan(denoiser_minutes=options.minutes)
     if options.without is not None:
@@ -74,7 +74,7 @@ def _check_build(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> dict[str, Any]:
-    from t2vu_core.miniature.check import check
+    from t2vu_core.miniature_build.check import check
 
     if options.clips < 1:
         raise UserError(f"--clips must be at least 1, not {options.clips}: there is nothing to measure without clips.")

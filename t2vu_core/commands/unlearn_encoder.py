@@ -19,8 +19,8 @@ from t2vu_core.miniature.bundled import image_model_of
 from t2vu_core.model import T2VModel
 from t2vu_core.objectives.few_shot import OBJECTIVES
 from t2vu_core.recipes import FewShotRecipe
-from t2vu_core.training.few_shot import STOPPED as ENDED_EARLY
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot.train import STOPPED as ENDED_EARLY
+from t2vu_core.training.few_shot.train import unlearn_encoder
 
 HELP = "make a model's text encoder forget a concept, from a few images"
 NONE = "none"

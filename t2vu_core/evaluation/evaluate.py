@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.attacked import NOTHING, Attacked, attack_seconds, attacked
 from t2vu_core.evaluation.attacks import AttackBudget, check_attacks, terse_cases
+from t2vu_core.evaluation.attacks.run import NOTHING, Attacked, attack_seconds, attacked
 from t2vu_core.evaluation.cases import PromptSet, built_in, with_clean
 from t2vu_core.evaluation.ceiling import ceiling, check_ceiling
 from t2vu_core.evaluation.clip_store import ClipStore, generate, weights_hash
 from t2vu_core.evaluation.detectors import Detector, WorldDetector
+from t2vu_core.evaluation.judgements import VerdictStore
 from t2vu_core.evaluation.maker import Maker
 from t2vu_core.evaluation.measures import l1_distance, ssim
 from t2vu_core.evaluation.records import Record, look
 from t2vu_core.evaluation.scores import score
 from t2vu_core.evaluation.settings import EvaluationCallback, EvaluationProgress, EvaluationSettings
-from t2vu_core.evaluation.verdicts import VerdictStore
 from t2vu_core.model import SampleStep, T2VModel
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from t2vu_core.miniature.averaging import MovingAverage
 from t2vu_core.miniature.world import (
     BACKGROUND,
     BACKGROUNDS,
@@ -34,6 +33,7 @@ from t2vu_core.miniature.world import (
     render,
     sample_labels,
 )
+from t2vu_core.miniature_build.averaging import MovingAverage
 
 log = logging.getLogger(__name__)
 

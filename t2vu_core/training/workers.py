@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from t2vu_core.training.trajectories import Trajectories
+    from t2vu_core.training.velocity.trajectories import Trajectories
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Workers:
 
     def hand_round(self, part: Trajectories | None, owner: int) -> Trajectories:
         """The trajectories that `owner` has, at every worker."""
-        from t2vu_core.training.trajectories import Trajectories
+        from t2vu_core.training.velocity.trajectories import Trajectories
 
         if self.count == 1:
             assert part is not None

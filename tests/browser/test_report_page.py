@@ -13,7 +13,7 @@ import torch
 
 from t2vu_core.evaluation import EvaluationSettings, WorldDetector, evaluate
 from t2vu_core.evaluation.cases import parse_prompt_set
-from t2vu_core.evaluation.report import write_report
+from t2vu_core.evaluation.report.page import write_report
 from t2vu_core.miniature.detector import MiniatureDetector
 from tests.core.tiny_models import TINY_MODELS
 

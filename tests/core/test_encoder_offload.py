@@ -11,7 +11,7 @@ from torch import nn
 from t2vu_core.model import load_model
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import TrainProgress
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.velocity.train import erase_velocity
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 
 PROMPTS = ["a red ghost at night"]

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure, hash_tensors, read_description
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.verdict import spoken
+from t2vu_core.evaluation.report.wording import spoken
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from t2vu_core.evaluation.detectors import NudityDetector, open_detector
 from t2vu_core.evaluation.detectors.clip import ZeroShotDetector
 from t2vu_core.evaluation.detectors.faces import FaceDetector, judge_distances
 from t2vu_core.evaluation.evaluate import Evaluation
-from t2vu_core.evaluation.report import page
-from t2vu_core.evaluation.verdict import text_table
+from t2vu_core.evaluation.report.page import page
+from t2vu_core.evaluation.report.wording import text_table
 from t2vu_core.guards import NegativePrompt
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.model import T2VModel, load_model

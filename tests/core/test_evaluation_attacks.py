@@ -12,7 +12,7 @@ from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.evaluation import MEASURING_SEEDS, WorldDetector, load_prompt_set
 from t2vu_core.evaluation.attacks import AttackBudget, Target, run_attacks
 from t2vu_core.evaluation.attacks.denoising import PLACES, clip_latents, denoising_loss
-from t2vu_core.evaluation.attacks.embedding_inversion import learn_tokens
+from t2vu_core.evaluation.attacks.probe import learn_tokens
 from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, spellings, straight_through
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.evaluation.attacks.regrowth import fine_tuned, with_fresh_lora

@@ -12,8 +12,8 @@ from t2vu_core.evaluation import EvaluationSettings, WorldDetector, evaluate
 from t2vu_core.evaluation.cases import PromptSet, parse_prompt_set, with_clean
 from t2vu_core.evaluation.detectors.faces import FaceDetector
 from t2vu_core.evaluation.evaluate import Evaluation
-from t2vu_core.evaluation.report import page
-from t2vu_core.evaluation.verdict import text_table
+from t2vu_core.evaluation.report.page import page
+from t2vu_core.evaluation.report.wording import text_table
 from t2vu_core.guards import NegativePrompt
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.model import T2VModel

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.prompts.two_subjects import both_orders
 from t2vu_core.text_encoders import kind_of, text_encoders, trained_sites
 from t2vu_core.training.checkpoint import Checkpoint
-from t2vu_core.training.encoder_plan import plan_encoder
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot.plan import plan_encoder
+from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.loop import TrainingDiverged, train
 from t2vu_core.training.progress import TrainProgress
-from t2vu_core.training.two_subjects import both_orders
 from tests.core.tiny_few_shot import TINY, VIDEO, encoder_state, ghostless, recipe, sample, small, stopped_at, twin
 from tests.core.tiny_models import TINY_MODELS, TinyModel, llama_tokenizer
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from t2vu_core.erasure import Erasure
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.text_encoders import encoder_sites, trained_sites
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot.train import unlearn_encoder
 from tests.core.tiny_few_shot import recipe, small
 from tests.core.tiny_models import TINY_MODELS
 

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 from t2vu_core.erasure import Erasure
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.progress import TrainProgress
 from tests.core.ctrl_c import press_ctrl_c_when
 from tests.core.killing import assert_kills_change_nothing
 from tests.core.tiny_few_shot import FEW, TINY, ghostless, recipe
 
 UNLEARN = """
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot.train import unlearn_encoder
 from tests.core.tiny_few_shot import recipe
 
 unlearn_encoder(model, "ghost", recipe(steps=150), log_folder=log, on_progress=on_progress).save(out)

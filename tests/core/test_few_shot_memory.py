@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from t2vu_core.text_encoders import encoder_layers, text_encoders
-from t2vu_core.training import shot_models
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot import shot_models
+from t2vu_core.training.few_shot.train import unlearn_encoder
 from tests.core.tiny_few_shot import VIDEO, recipe, small, twin
 from tests.core.tiny_models import TINY_MODELS
 

@@ -16,7 +16,7 @@ from diffusers import TextToVideoSDPipeline
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.model import T2VModel, load_model
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot.train import unlearn_encoder
 from tests.core.tiny_few_shot import VIDEO, recipe, twin
 from tests.core.tiny_models import TINY_MODELS, clip_tokenizer
 

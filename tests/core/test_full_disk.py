@@ -14,10 +14,10 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import WorldDetector
 from t2vu_core.evaluation.cases import PromptSet
-from t2vu_core.evaluation.report import write_report
+from t2vu_core.evaluation.report.page import write_report
 from t2vu_core.interchange import export_lora
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.velocity.train import erase_velocity
 from t2vu_core.video import save_video
 from tests.core.full_disk import left, small_disk
 from tests.core.test_evaluation import detector, measure, prompts  # noqa: F401

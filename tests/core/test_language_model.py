@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.prompts.language_model import write_prompts
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.velocity.train import erase_velocity
 from tests.core.tiny_models import TINY_MODELS
 
 WORDS = ["a", "the", "ghost", "phantom", "floats", "over", "quiet", "green", "hill", "at", "night", "slowly", ".", ","]

@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 
 from t2vu_core.cli import main
 from t2vu_core.errors import UserError
-from t2vu_core.miniature.architecture import make_scheduler, make_text_encoder, make_tokenizer
-from t2vu_core.miniature.build import NAME, BuildPlan, build_without, export, train_further
 from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
-from t2vu_core.miniature.stages import new_folder
-from t2vu_core.miniature.train_denoiser import encode_clips
-from t2vu_core.miniature.train_text_encoder import train_text_encoder
-from t2vu_core.miniature.unet.build import UNetBuildPlan, export_unet
 from t2vu_core.miniature.world import SECOND, STYLE, STYLES, SUBJECTS, sample_labels, sample_labels_without, shows
+from t2vu_core.miniature_build.architecture import make_scheduler, make_text_encoder, make_tokenizer
+from t2vu_core.miniature_build.build import NAME, BuildPlan, build_without, export, train_further
+from t2vu_core.miniature_build.stages import new_folder
+from t2vu_core.miniature_build.train_denoiser import encode_clips
+from t2vu_core.miniature_build.train_text_encoder import train_text_encoder
+from t2vu_core.miniature_build.unet.build import UNetBuildPlan, export_unet
 from t2vu_core.model import load_model
 
 GHOST = SUBJECTS.index("ghost")

@@ -17,20 +17,21 @@ from t2vu_core.commands import models
 from t2vu_core.errors import UserError
 from t2vu_core.families import ClipSize
 from t2vu_core.image_model import load_image_model
-from t2vu_core.miniature import architecture as t5
-from t2vu_core.miniature import bundled, card, world
-from t2vu_core.miniature.averaging import MovingAverage
+from t2vu_core.miniature import bundled, world
 from t2vu_core.miniature.captions import REGISTERS, caption
-from t2vu_core.miniature.check import measure_images
 from t2vu_core.miniature.detector import MiniatureDetector
-from t2vu_core.miniature.noising import weighted_error
-from t2vu_core.miniature.optimizers import Optimizers, split
-from t2vu_core.miniature.principal_components import components, least_squares
-from t2vu_core.miniature.progress import MINUTES_BETWEEN_STATES, Progress
-from t2vu_core.miniature.train_denoiser import plain_attention
-from t2vu_core.miniature.unet import architecture, train_image
-from t2vu_core.miniature.unet.build import UNetBuildPlan, build_unet, export_unet
-from t2vu_core.miniature.unet.train_vae import initialise_encoder, reconstruction_error, sample_frames, train_vae
+from t2vu_core.miniature_build import architecture as t5
+from t2vu_core.miniature_build import card
+from t2vu_core.miniature_build.averaging import MovingAverage
+from t2vu_core.miniature_build.check import measure_images
+from t2vu_core.miniature_build.noising import weighted_error
+from t2vu_core.miniature_build.optimizers import Optimizers, split
+from t2vu_core.miniature_build.principal_components import components, least_squares
+from t2vu_core.miniature_build.progress import MINUTES_BETWEEN_STATES, Progress
+from t2vu_core.miniature_build.train_denoiser import plain_attention
+from t2vu_core.miniature_build.unet import architecture, train_image
+from t2vu_core.miniature_build.unet.build import UNetBuildPlan, build_unet, export_unet
+from t2vu_core.miniature_build.unet.train_vae import initialise_encoder, reconstruction_error, sample_frames, train_vae
 from t2vu_core.model import load_model
 
 INSTANT = 1e-5

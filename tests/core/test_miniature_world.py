@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from t2vu_core.miniature import captions, world
-from t2vu_core.miniature.architecture import MAX_TEXT_TOKENS, make_tokenizer
-from t2vu_core.miniature.build import prompt_set
 from t2vu_core.miniature.detector import augment, ruin, subject_targets
+from t2vu_core.miniature_build.architecture import MAX_TEXT_TOKENS, make_tokenizer
+from t2vu_core.miniature_build.build import prompt_set
 
 
 @pytest.fixture(scope="module")

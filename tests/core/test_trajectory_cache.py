@@ -15,7 +15,7 @@ import torch
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import TrainProgress
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.velocity.train import erase_velocity
 from tests.core.tiny_models import TINY_MODELS
 
 TINY = TINY_MODELS["cogvideox-2b"]

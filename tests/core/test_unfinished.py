@@ -17,10 +17,10 @@ from t2vu_core.errors import Cancelled
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.checkpoint import KEPT
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.loop import StopEarly
 from t2vu_core.training.progress import TrainProgress
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.velocity.train import erase_velocity
 from tests.core import tiny_few_shot
 from tests.core.full_disk import left, small_disk
 from tests.core.tiny_models import TINY_MODELS

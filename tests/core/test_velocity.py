@@ -19,7 +19,7 @@ from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.loop import StopEarly, TrainingDiverged, train
 from t2vu_core.training.progress import TrainProgress
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.velocity.train import erase_velocity
 from tests.core.tiny_models import TINY_MODELS
 
 TINY = TINY_MODELS["cogvideox-2b"]

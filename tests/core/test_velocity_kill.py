@@ -11,7 +11,7 @@ from tests.core.tiny_models import TINY_MODELS
 
 ERASE = """
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.velocity.train import erase_velocity
 
 recipe = VelocityRecipe.preset(
     "quick", concept_trajectories=2, preserve_trajectories=2, trajectory_steps=2, steps=150, rank=4, eta=20.0,

@@ -12,11 +12,11 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.errors import UserError
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.localizing import OutsideMask
-from t2vu_core.training.points import Points, sample_points
-from t2vu_core.training.trajectory_cache import TrajectoryCache
-from t2vu_core.training.velocity import erase_velocity
-from t2vu_core.training.velocity_step import VelocityStep
+from t2vu_core.training.velocity.cache import TrajectoryCache
+from t2vu_core.training.velocity.localizing import OutsideMask
+from t2vu_core.training.velocity.points import Points, sample_points
+from t2vu_core.training.velocity.step import VelocityStep
+from t2vu_core.training.velocity.train import erase_velocity
 from t2vu_core.training.workers import Workers
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 from tests.core.tiny_training import points_of, recipe
@@ -100,7 +100,7 @@ def test_a_lora_cannot_be_localised_and_says_why() -> None:
 
 
 def test_the_masks_of_on_policy_points_are_the_frozen_models() -> None:
-    from t2vu_core.training.points import refreshed
+    from t2vu_core.training.velocity.points import refreshed
 
     # With one step both set out from the same noise: only the student's own attention could tell the masks apart.
     asked = recipe(trajectory_steps=1, localization_weight=1.0, mask_source="attention")
@@ -128,7 +128,7 @@ def test_a_clip_under_its_mask_is_shown_and_left_beside_the_state(tmp_path: Path
 
 
 def test_a_mask_darkens_all_but_the_concept_in_the_frames_that_it_stands_for() -> None:
-    from t2vu_core.training.mask_overlay import DARK, shade
+    from t2vu_core.training.velocity.mask_overlay import DARK, shade
 
     mask = torch.zeros(3, 2, 2)
     mask[0, 0, 0] = mask[2, 1, 1] = 1.0

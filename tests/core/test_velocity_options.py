@@ -15,14 +15,14 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.families import HunyuanVideo15
 from t2vu_core.objectives.velocity import guide, guided_unlearning_loss, unlearning_loss
-from t2vu_core.training.batches import draw_batch
+from t2vu_core.prompts.two_subjects import two_subject_pairs
 from t2vu_core.training.loop import step_generator
-from t2vu_core.training.points import trajectory_guidance
 from t2vu_core.training.progress import TrainProgress
-from t2vu_core.training.soft_tokens import attack
-from t2vu_core.training.trajectory_cache import TrajectoryCache
-from t2vu_core.training.two_subjects import two_subject_pairs
-from t2vu_core.training.velocity import erase_velocity
+from t2vu_core.training.velocity.batches import draw_batch
+from t2vu_core.training.velocity.cache import TrajectoryCache
+from t2vu_core.training.velocity.points import trajectory_guidance
+from t2vu_core.training.velocity.soft_tokens import attack
+from t2vu_core.training.velocity.train import erase_velocity
 from t2vu_core.training.workers import Workers
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 from tests.core.tiny_training import FEW, points_of, recipe
@@ -167,7 +167,7 @@ def test_on_policy_training_resumes_bit_for_bit(tmp_path: Path, step: int) -> No
 
 
 def test_the_neutral_way_stays_neutral_when_the_others_go_the_students() -> None:
-    from t2vu_core.training.points import refreshed
+    from t2vu_core.training.velocity.points import refreshed
 
     asked = recipe(concept_trajectories=4, neutral_share=0.5)
     points, family = points_of(TINY, asked), TINY.model.family
@@ -190,7 +190,7 @@ def test_a_small_batch_keeps_neutral_and_empty_prompts_too() -> None:
 
 
 def test_on_policy_points_lie_where_the_student_goes_and_targets_stay_the_frozen_models() -> None:
-    from t2vu_core.training.points import refreshed
+    from t2vu_core.training.velocity.points import refreshed
 
     asked, points, family = recipe(), points_of(TINY, recipe()), TINY.model.family
     common = {"number": 1, "cache": TrajectoryCache(), "on_progress": None, "workers": Workers()}
@@ -279,7 +279,7 @@ def test_the_trajectories_of_a_distilled_model_are_its_own_samplings() -> None:
     points = points_of(tiny, asked)
     condition = points.prompts.conditions["concept"]
     from t2vu_core.model import guided, noise
-    from t2vu_core.training.points import first_seed
+    from t2vu_core.training.velocity.points import first_seed
 
     latents, scheduler = noise(family, tiny.size, [first_seed(asked)]), family.make_scheduler(3, tiny.size)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

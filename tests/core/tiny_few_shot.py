@@ -15,7 +15,7 @@ from t2vu_core.errors import Cancelled
 from t2vu_core.image_model import ImageModel, load_image_model
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.text_encoders import text_encoders
-from t2vu_core.training.few_shot import unlearn_encoder
+from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.progress import TrainProgress
 from tests.core.tiny_models import TINY_MODELS, TinyModel, image_unet, image_vae
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.points import Points, encode_prompts, sample_points
-from t2vu_core.training.trajectory_cache import TrajectoryCache
+from t2vu_core.training.velocity.cache import TrajectoryCache
+from t2vu_core.training.velocity.points import Points, encode_prompts, sample_points
 from t2vu_core.training.workers import Workers
 from tests.core.tiny_models import TinyModel
 

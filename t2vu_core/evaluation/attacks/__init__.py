@@ -15,7 +15,7 @@ from t2vu_core.evaluation.attacks.base import (
     compare_with_controls,
     terse_cases,
 )
-from t2vu_core.evaluation.attacks.embedding_inversion import embedding_inversion
+from t2vu_core.evaluation.attacks.probe import embedding_inversion
 from t2vu_core.evaluation.attacks.prompt_attack import prompt_attack
 from t2vu_core.evaluation.attacks.regrowth import regrowth
 from t2vu_core.model import T2VModel

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t2vu_core.evaluation.attacks.base import Outcome, Target
-from t2vu_core.evaluation.attacks.embedding_inversion import learn_tokens
+from t2vu_core.evaluation.attacks.probe import learn_tokens
 from t2vu_core.evaluation.attacks.pseudo_tokens import input_embeddings, replaced, token_ids
 from t2vu_core.model import T2VModel
 

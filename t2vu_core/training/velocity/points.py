@@ -19,11 +19,11 @@ from t2vu_core.families.base import ClipSize, Family, TextCondition
 from t2vu_core.prompts import PromptPair, PromptPlan
 from t2vu_core.prompts.pairs import concept_kind
 from t2vu_core.prompts.plan import PromptSet
+from t2vu_core.prompts.two_subjects import two_subject_pairs
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import ProgressCallback
-from t2vu_core.training.trajectories import Trajectories, trajectory_parts
-from t2vu_core.training.trajectory_cache import TrajectoryCache, gigabytes
-from t2vu_core.training.two_subjects import two_subject_pairs
+from t2vu_core.training.velocity.cache import TrajectoryCache, gigabytes
+from t2vu_core.training.velocity.trajectories import Trajectories, trajectory_parts
 from t2vu_core.training.workers import Workers
 
 log = logging.getLogger(__name__)

@@ -35,13 +35,13 @@ from t2vu_core.text_encoders import (
     trained_sites,
 )
 from t2vu_core.training.checkpoint import Checkpoint
-from t2vu_core.training.effect import warn
-from t2vu_core.training.encoder_plan import EncoderPlan, plan_encoder
-from t2vu_core.training.few_shot_material import Material, collect, few_shot_loss, has_said_enough, measure, pushed
+from t2vu_core.training.few_shot.material import Material, collect, few_shot_loss, has_said_enough, measure, pushed
+from t2vu_core.training.few_shot.plan import EncoderPlan, plan_encoder
+from t2vu_core.training.few_shot.shot_models import ImageShots, ShotModel, VideoShots, fitted
 from t2vu_core.training.loop import StopEarly, train_while_finite
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
-from t2vu_core.training.shot_models import ImageShots, ShotModel, VideoShots, fitted
+from t2vu_core.training.velocity.effect import warn
 
 METHOD = "few-shot encoder unlearning (arXiv 2407.14209)"
 GONE, STOPPED, WHOLE, BROKE = "the concept is gone", "stopped", "after its steps", "a loss that is no number"

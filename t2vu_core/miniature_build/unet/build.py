@@ -22,11 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from t2vu_core.miniature.build import prompt_set
 from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
-from t2vu_core.miniature.stages import check_finished, forget_places, new_folder, read_json, run_stages, write_record
-from t2vu_core.miniature.train_text_encoder import train_text_encoder
-from t2vu_core.miniature.unet.architecture import (
+from t2vu_core.miniature_build.build import prompt_set
+from t2vu_core.miniature_build.stages import check_finished, forget_places, new_folder, read_json, run_stages, write_record
+from t2vu_core.miniature_build.train_text_encoder import train_text_encoder
+from t2vu_core.miniature_build.unet.architecture import (
     make_motion_adapter,
     make_scheduler,
     make_text_encoder,
@@ -34,9 +34,9 @@ from t2vu_core.miniature.unet.architecture import (
     make_unet,
     make_vae,
 )
-from t2vu_core.miniature.unet.train_image import EncodedFrames, encode_frames, train_image
-from t2vu_core.miniature.unet.train_motion import train_motion
-from t2vu_core.miniature.unet.train_vae import initialise_encoder, reconstruction_error, sample_frames, train_vae
+from t2vu_core.miniature_build.unet.train_image import EncodedFrames, encode_frames, train_image
+from t2vu_core.miniature_build.unet.train_motion import train_motion
+from t2vu_core.miniature_build.unet.train_vae import initialise_encoder, reconstruction_error, sample_frames, train_vae
 
 log = logging.getLogger(__name__)
 

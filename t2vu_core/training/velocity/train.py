@@ -21,16 +21,16 @@ from t2vu_core.prompts.plan import concept_names, prompt_set_for
 from t2vu_core.prompts.several import clean_concepts, plan_several, tell_unused
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.checkpoint import Checkpoint
-from t2vu_core.training.effect import effect
-from t2vu_core.training.localizing import OutsideMask
 from t2vu_core.training.loop import train_while_finite
-from t2vu_core.training.mask_overlay import overlay
-from t2vu_core.training.points import Masks, Points, clip_size, encode_prompts, sample_points
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
 from t2vu_core.training.sharding import check_batches
-from t2vu_core.training.trajectory_cache import TrajectoryCache
-from t2vu_core.training.velocity_step import VelocityStep
+from t2vu_core.training.velocity.cache import TrajectoryCache
+from t2vu_core.training.velocity.effect import effect
+from t2vu_core.training.velocity.localizing import OutsideMask
+from t2vu_core.training.velocity.mask_overlay import overlay
+from t2vu_core.training.velocity.points import Masks, Points, clip_size, encode_prompts, sample_points
+from t2vu_core.training.velocity.step import VelocityStep
 from t2vu_core.training.workers import Workers
 from t2vu_core.video import enlarge, save_video
 

@@ -15,12 +15,12 @@ from diffusers import AutoencoderKL
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from t2vu_core.miniature.averaging import MovingAverage
-from t2vu_core.miniature.optimizers import Optimizers, split, trapezoid
-from t2vu_core.miniature.principal_components import WHITENING, components, least_squares
-from t2vu_core.miniature.train_vae import reconstruction_loss
-from t2vu_core.miniature.unet.architecture import GROUPS
 from t2vu_core.miniature.world import NUM_FRAMES, render, sample_labels
+from t2vu_core.miniature_build.averaging import MovingAverage
+from t2vu_core.miniature_build.optimizers import Optimizers, split, trapezoid
+from t2vu_core.miniature_build.principal_components import WHITENING, components, least_squares
+from t2vu_core.miniature_build.train_vae import reconstruction_loss
+from t2vu_core.miniature_build.unet.architecture import GROUPS
 
 log = logging.getLogger(__name__)
 

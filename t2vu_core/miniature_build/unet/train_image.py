@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from t2vu_core.erasure import atomic_path
-from t2vu_core.miniature.averaging import MovingAverage
-from t2vu_core.miniature.noising import noised, weighted_error
-from t2vu_core.miniature.optimizers import Optimizers, split, trapezoid
-from t2vu_core.miniature.progress import Progress, compile_for
-from t2vu_core.miniature.train_denoiser import SUBJECT_WEIGHT, TEXT_RATE, draw_caption, plain_attention
-from t2vu_core.miniature.unet.architecture import MAX_TEXT_TOKENS, SPATIAL_RATIO, make_scheduler
 from t2vu_core.miniature.world import NUM_FRAMES, render_with_coverage, sample_labels
+from t2vu_core.miniature_build.averaging import MovingAverage
+from t2vu_core.miniature_build.noising import noised, weighted_error
+from t2vu_core.miniature_build.optimizers import Optimizers, split, trapezoid
+from t2vu_core.miniature_build.progress import Progress, compile_for
+from t2vu_core.miniature_build.train_denoiser import SUBJECT_WEIGHT, TEXT_RATE, draw_caption, plain_attention
+from t2vu_core.miniature_build.unet.architecture import MAX_TEXT_TOKENS, SPATIAL_RATIO, make_scheduler
 
 
 @dataclass

@@ -24,7 +24,7 @@ from t2vu_core.erasure import SUFFIX, atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.checkpoint import Checkpoint
-from t2vu_core.training.trajectories import Trajectories
+from t2vu_core.training.velocity.trajectories import Trajectories
 from t2vu_core.training.workers import Workers
 
 FOLDER = "trajectories"

@@ -9,8 +9,8 @@ import torch
 from diffusers import AutoencoderKLLTXVideo
 from torch import Tensor
 
-from t2vu_core.miniature.averaging import MovingAverage
 from t2vu_core.miniature.world import render, sample_labels
+from t2vu_core.miniature_build.averaging import MovingAverage
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from t2vu_core.erasure import Erasure, atomic_path
-from t2vu_core.evaluation import report_sections
 from t2vu_core.evaluation.cases import KEPT
 from t2vu_core.evaluation.evaluate import Evaluation
 from t2vu_core.evaluation.records import Record
-from t2vu_core.evaluation.report_style import STYLE
-from t2vu_core.evaluation.verdict import REGISTER_TITLES
+from t2vu_core.evaluation.report import sections
+from t2vu_core.evaluation.report.style import STYLE
+from t2vu_core.evaluation.report.wording import REGISTER_TITLES
 from t2vu_core.video import to_uint8
 
 # Pairs of each register on the page: the first of the prompt set, so that nobody picks the pretty ones.
@@ -40,16 +40,16 @@ def page(evaluation: Evaluation, *, erasures: Sequence[Erasure] = (), fps: int =
     title = f"Erasure of “{escape(evaluation.concept)}”"
     body = [
         f"<h1>{title}</h1>",
-        report_sections.verdict(scores),
+        sections.verdict(scores),
         _section("Before and after, same seeds", _clips(evaluation, fps)),
-        _section("What was measured", report_sections.measured(scores["settings"])),
-        _section("Rates", report_sections.rates(scores)),
-        _section("Frame by frame", report_sections.by_frame(scores)),
-        _section("Other concepts", report_sections.by_concept(scores)),
-        _section("As if never learned", report_sections.never_knew(scores)),
-        _section("Can it be brought back?", report_sections.comes_back(scores)),
-        _section("Loss of the training", "".join(map(report_sections.loss, erasures))),
-        _section("Settings and hashes", report_sections.settings(scores)),
+        _section("What was measured", sections.measured(scores["settings"])),
+        _section("Rates", sections.rates(scores)),
+        _section("Frame by frame", sections.by_frame(scores)),
+        _section("Other concepts", sections.by_concept(scores)),
+        _section("As if never learned", sections.never_knew(scores)),
+        _section("Can it be brought back?", sections.comes_back(scores)),
+        _section("Loss of the training", "".join(map(sections.loss, erasures))),
+        _section("Settings and hashes", sections.settings(scores)),
     ]
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'

@@ -12,7 +12,7 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.families.base import EraserSite, Family
 from t2vu_core.objectives.velocity import negative_guidance_target
-from t2vu_core.training.points import Points
+from t2vu_core.training.velocity.points import Points
 
 log = logging.getLogger(__name__)
 

@@ -14,13 +14,13 @@ from diffusers import AutoencoderKLLTXVideo, CogVideoXTransformer3DModel
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
-from t2vu_core.miniature.architecture import MAX_TEXT_TOKENS, SPATIAL_RATIO, TEMPORAL_RATIO, make_scheduler
-from t2vu_core.miniature.averaging import MovingAverage
 from t2vu_core.miniature.captions import Register, caption
-from t2vu_core.miniature.noising import noised, weighted_error
-from t2vu_core.miniature.optimizers import Optimizers, trapezoid
-from t2vu_core.miniature.progress import Progress, compile_for
 from t2vu_core.miniature.world import render_with_coverage, sample_labels_without
+from t2vu_core.miniature_build.architecture import MAX_TEXT_TOKENS, SPATIAL_RATIO, TEMPORAL_RATIO, make_scheduler
+from t2vu_core.miniature_build.averaging import MovingAverage
+from t2vu_core.miniature_build.noising import noised, weighted_error
+from t2vu_core.miniature_build.optimizers import Optimizers, trapezoid
+from t2vu_core.miniature_build.progress import Progress, compile_for
 
 CAPTION_DROPOUT = 0.1
 FACT_DROPOUT = 0.08

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from t2vu_core.families.base import Family
 from t2vu_core.objectives.localization import outside_mask
-from t2vu_core.training.points import Points, first_said
-from t2vu_core.training.trajectories import WHOLE
+from t2vu_core.training.velocity.points import Points, first_said
+from t2vu_core.training.velocity.trajectories import WHOLE
 
 DARK = 0.25
 

@@ -14,8 +14,8 @@ from t2vu_core.families.base import TextCondition
 from t2vu_core.objectives.localization import outside_mask
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.points import Points
-from t2vu_core.training.trajectories import Trajectories
+from t2vu_core.training.velocity.points import Points
+from t2vu_core.training.velocity.trajectories import Trajectories
 
 
 @dataclass(frozen=True)

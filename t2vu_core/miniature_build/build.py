@@ -23,17 +23,17 @@ from transformers import T5EncoderModel
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.miniature import captions, world
-from t2vu_core.miniature.architecture import (
+from t2vu_core.miniature.bundled import WEIGHTS
+from t2vu_core.miniature.detector import MiniatureDetector, load_detector, train_detector
+from t2vu_core.miniature_build.architecture import (
     make_scheduler,
     make_text_encoder,
     make_tokenizer,
     make_transformer,
     make_vae,
 )
-from t2vu_core.miniature.bundled import WEIGHTS
-from t2vu_core.miniature.detector import MiniatureDetector, load_detector, train_detector
-from t2vu_core.miniature.principal_components import initialise_linearly
-from t2vu_core.miniature.stages import (
+from t2vu_core.miniature_build.principal_components import initialise_linearly
+from t2vu_core.miniature_build.stages import (
     check_finished,
     forget_places,
     name_tokenizer,
@@ -42,9 +42,9 @@ from t2vu_core.miniature.stages import (
     run_stages,
     write_record,
 )
-from t2vu_core.miniature.train_denoiser import encode_clips, train_denoiser
-from t2vu_core.miniature.train_text_encoder import train_text_encoder
-from t2vu_core.miniature.train_vae import reconstruction_error, train_vae
+from t2vu_core.miniature_build.train_denoiser import encode_clips, train_denoiser
+from t2vu_core.miniature_build.train_text_encoder import train_text_encoder
+from t2vu_core.miniature_build.train_vae import reconstruction_error, train_vae
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 
 from t2vu_core.erasure import Erasure
-from t2vu_core.evaluation import charts
-from t2vu_core.evaluation.verdict import (
+from t2vu_core.evaluation.report import charts
+from t2vu_core.evaluation.report.wording import (
     ATTACK_OUTCOMES,
     KEPT_BELOW,
     STILL_BELOW,

@@ -24,10 +24,10 @@ from t2vu_core.objectives.few_shot import (
 )
 from t2vu_core.prompts.pairs import PromptPair
 from t2vu_core.recipes import FewShotRecipe
-from t2vu_core.training.effect import UNKNOWN
+from t2vu_core.training.few_shot.shot_models import ShotModel
 from t2vu_core.training.loop import step_generator
 from t2vu_core.training.noising import noised
-from t2vu_core.training.shot_models import ShotModel
+from t2vu_core.training.velocity.effect import UNKNOWN
 
 ENCODE_BATCH = 16
 PROBES = 12

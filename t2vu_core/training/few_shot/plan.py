@@ -15,8 +15,8 @@ from t2vu_core.prompts.pairs import PromptPair, concept_kind, says
 from t2vu_core.prompts.plan import concept_names, prompt_set_for
 from t2vu_core.prompts.several import clean_concepts, plan_several
 from t2vu_core.prompts.templates import with_image_templates
+from t2vu_core.prompts.two_subjects import both_orders, other_alone
 from t2vu_core.recipes import FewShotRecipe
-from t2vu_core.training.two_subjects import both_orders, other_alone
 
 
 @dataclass(frozen=True)

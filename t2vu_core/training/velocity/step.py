@@ -15,14 +15,14 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.families.base import Family, TextCondition
 from t2vu_core.objectives.velocity import guided_unlearning_loss, preservation_loss, unlearning_loss
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.batches import Batch, Rows, draw_batch
 from t2vu_core.training.checkpoint import Checkpoint
-from t2vu_core.training.localizing import OutsideMask
 from t2vu_core.training.loop import step_generator
-from t2vu_core.training.points import Points, refreshed
 from t2vu_core.training.progress import ProgressCallback
-from t2vu_core.training.soft_tokens import attack
-from t2vu_core.training.trajectory_cache import TrajectoryCache
+from t2vu_core.training.velocity.batches import Batch, Rows, draw_batch
+from t2vu_core.training.velocity.cache import TrajectoryCache
+from t2vu_core.training.velocity.localizing import OutsideMask
+from t2vu_core.training.velocity.points import Points, refreshed
+from t2vu_core.training.velocity.soft_tokens import attack
 from t2vu_core.training.workers import Workers
 
 

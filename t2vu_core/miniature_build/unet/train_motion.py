@@ -10,13 +10,13 @@ import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from t2vu_core.miniature.averaging import MovingAverage
-from t2vu_core.miniature.noising import noised, weighted_error
-from t2vu_core.miniature.optimizers import Optimizers, split, trapezoid
-from t2vu_core.miniature.progress import Progress, compile_for
-from t2vu_core.miniature.train_denoiser import draw_caption, plain_attention
-from t2vu_core.miniature.unet.architecture import make_scheduler
-from t2vu_core.miniature.unet.train_image import EncodedFrames, encode_captions
+from t2vu_core.miniature_build.averaging import MovingAverage
+from t2vu_core.miniature_build.noising import noised, weighted_error
+from t2vu_core.miniature_build.optimizers import Optimizers, split, trapezoid
+from t2vu_core.miniature_build.progress import Progress, compile_for
+from t2vu_core.miniature_build.train_denoiser import draw_caption, plain_attention
+from t2vu_core.miniature_build.unet.architecture import make_scheduler
+from t2vu_core.miniature_build.unet.train_image import EncodedFrames, encode_captions
 
 MOTION = "motion_modules"
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from t2vu_core.erasure import atomic_path
-from t2vu_core.miniature.averaging import MovingAverage
-from t2vu_core.miniature.optimizers import Optimizers
+from t2vu_core.miniature_build.averaging import MovingAverage
+from t2vu_core.miniature_build.optimizers import Optimizers
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The report: page, sections, style, charts and wording."""

@@ -1,0 +1,1 @@
+"""How the bundled miniatures and their detectors are trained."""

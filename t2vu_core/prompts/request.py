@@ -1,0 +1,58 @@
+"""What a user asks to have erased, as one value: nodes and commands make it, a plan is made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from t2vu_core.errors import UserError
+
+
+@dataclass(frozen=True)
+class ConceptRequest:
+    """The concepts to erase and the user's own words for them.
+
+    `concepts` are cleaned of surplus spaces and each kept once. Raises UserError if there is none, if one is empty,
+    or if `synonyms` come with several concepts, since it is not clear whose synonyms they are.
+    """
+
+    concepts: tuple[str, ...]
+    synonyms: tuple[str, ...] = ()
+    """Other names of the concept."""
+    concept_prompts: tuple[str, ...] = ()
+    """The user's own prompts that name the concept."""
+    preserve_prompts: tuple[str, ...] = ()
+    """The user's own prompts that must keep working."""
+    language_model: Path | None = None
+    """A transformers folder that writes further prompts with the concept."""
+
+    def __post_init__(self) -> None:
+        given = [self.concepts] if isinstance(self.concepts, str) else list(self.concepts) or [""]
+        object.__setattr__(self, "concepts", tuple(dict.fromkeys(clean_concept(each) for each in given)))
+        for name in ("synonyms", "concept_prompts", "preserve_prompts"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.concepts) > 1 and self.synonyms:
+            raise UserError(
+                f"With several concepts it is not clear whose synonym {self.synonyms[0]!r} is: add it as a concept of its own."
+            )
+
+    @classmethod
+    def of(cls, concept: str | Sequence[str] | ConceptRequest) -> ConceptRequest:
+        """The request that a concept in words stands for; a request is returned as it is."""
+        if isinstance(concept, ConceptRequest):
+            return concept
+        return cls((concept,) if isinstance(concept, str) else tuple(concept))
+
+    @property
+    def title(self) -> str:
+        """All concepts in one line, as file descriptions and logs name them."""
+        return ", ".join(self.concepts)
+
+
+def clean_concept(concept: str) -> str:
+    """The concept's words with single spaces between them; raises UserError where there are none."""
+    words = " ".join(concept.split())
+    if not words:
+        raise UserError('The concept is empty: say in words what to erase, for example "ghost".')
+    return words

@@ -1,0 +1,1 @@
+"""Velocity erasing: T2VUnlearning (arXiv 2505.17550), one room a part."""
