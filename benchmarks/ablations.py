@@ -48,8 +48,8 @@ class Change:
 
 CHANGES: dict[str, Change] = {
     REFERENCE: Change("the preset", {}),
-    "preset_quick": Change("what quick changes", VelocityRecipe.presets["quick"]),
-    "preset_thorough": Change("what thorough changes", VelocityRecipe.presets["thorough"]),
+    "preset_quick": Change("what quick changes", PRESETS["quick"].velocity),
+    "preset_thorough": Change("what thorough changes", PRESETS["thorough"].velocity),
     "no_augmentation": Change("without augmentation", {"augmentation": "none"}),
     "grammar": Change("augmentation by the grammar", {"augmentation": "grammar"}),
     "localized": Change("with localisation", {"localization_weight": 1.0}),

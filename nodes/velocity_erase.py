@@ -4,7 +4,7 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from t2vu_core.model import T2VModel
-from t2vu_core.recipes import AUGMENTATIONS, KINDS, LOW_MEMORY, PRESETS, VelocityRecipe
+from t2vu_core.recipes import LOW_MEMORY, PRESETS, VelocityRecipe
 from t2vu_core.training.velocity.train import erase_velocity
 
 from . import comfy_bridge
@@ -126,7 +126,7 @@ def _method_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "augmentation",
-            options=list(AUGMENTATIONS),
+            options=list(VelocityRecipe.choices("augmentation")),
             default="templates",
             optional=True,
             tooltip="In how many ways the concept is said. none: its names alone. templates: in many sentences. "
@@ -143,7 +143,7 @@ def _method_inputs() -> list[io.Input]:
         advanced(
             io.Combo,
             "kind",
-            options=list(KINDS),
+            options=list(VelocityRecipe.choices("kind")),
             default="bottleneck",
             optional=True,
             tooltip="What is trained. bottleneck: the paper's, behind the attention. lora: one that Export LoRA can "

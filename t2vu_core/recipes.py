@@ -5,59 +5,80 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, cast, get_args, get_origin, get_type_hints
 
 from t2vu_core.errors import UserError
-from t2vu_core.objectives.few_shot import OBJECTIVES
+from t2vu_core.families.base import MaskLayers
+from t2vu_core.objectives.few_shot import Objective
 
 Preset = Literal["quick", "balanced", "thorough"]
-PRESETS: tuple[Preset, ...] = ("quick", "balanced", "thorough")
 Augmentation = Literal["none", "templates", "grammar"]
-AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
-KINDS = ("bottleneck", "lora")
-MASK_SOURCES = ("prediction", "attention")
-MASK_LAYERS = ("all", "middle")
-TRAJECTORY_CACHES = ("memory", "disk")
+EraserType = Literal["bottleneck", "lora"]
+MaskSource = Literal["prediction", "attention"]
+TrajectoryStore = Literal["memory", "disk"]
 TimestepSampling = Literal["uniform", "early", "middle", "late"]
-TIMESTEP_SAMPLINGS: tuple[TimestepSampling, ...] = get_args(TimestepSampling)
 Trained = Literal["auto", "mlp", "mlp+last-attention", "all", "lora"]
-TRAINED: tuple[Trained, ...] = get_args(Trained)
+Reference = Literal["neutral", "empty"]
 
 
-def _option(default: Any, meaning: str, low: float | None = None, high: float | None = None) -> Any:
-    return field(default=default, metadata={"help": meaning, "low": low, "high": high})
+@dataclass(frozen=True)
+class PresetSettings:
+    """What a preset changes of each recipe's defaults."""
+
+    velocity: Mapping[str, Any]
+    few_shot: Mapping[str, Any]
 
 
-def _choice(default: str, meaning: str, choices: tuple[str, ...]) -> Any:
-    return field(default=default, metadata={"help": meaning, "choices": choices})
-
-
+PRESETS: Mapping[Preset, PresetSettings] = {
+    "quick": PresetSettings(
+        velocity={"steps": 100, "concept_trajectories": 16, "preserve_trajectories": 24},
+        few_shot={"steps": 60, "shots": 4},
+    ),
+    "balanced": PresetSettings(velocity={}, few_shot={}),
+    "thorough": PresetSettings(
+        velocity={"steps": 500, "concept_trajectories": 48, "preserve_trajectories": 96},
+        few_shot={"steps": 400, "shots": 16, "prompts": 128},
+    ),
+}
 LOW_MEMORY: Mapping[str, Any] = {
     "concept_batch": 1, "preserve_batch": 2, "gradient_checkpointing": True, "trajectory_cache": "disk",
 }  # fmt: skip
 """What a velocity recipe changes for a model that fills its device: three points in a step instead of twelve."""
 
 
+def _option(default: Any, meaning: str, low: float | None = None, high: float | None = None) -> Any:
+    """A setting; its type, and the choices of a `Literal`, are those of its annotation."""
+    return field(default=default, metadata={"help": meaning, "low": low, "high": high})
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Recipe:
-    """What all recipes do: check their settings by the fields' bounds, build from a preset, describe themselves."""
+    """What all recipes do: check their settings by type and bounds, build from a preset, describe themselves."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    preset_key: ClassVar[str]
+    """The recipe's field in `PresetSettings`."""
 
     def __post_init__(self) -> None:
+        types = _types(type(self))
         for option in dataclasses.fields(self):
-            _check(option, getattr(self, option.name))
+            _check(option, types[option.name], getattr(self, option.name))
 
     @classmethod
     def preset(cls, name: str, /, **changes: Any) -> Self:
-        """A named preset, with single settings changed; UserError for an unknown preset or setting."""
-        if name not in cls.presets:
-            raise UserError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+        """A named preset, with single settings changed. Raises UserError for an unknown preset or setting."""
+        if name not in PRESETS:
+            raise UserError(f"There is no preset {name!r}; the presets are {', '.join(PRESETS)}.")
         known = {option.name for option in dataclasses.fields(cls)}
         unknown = sorted(set(changes) - known)
         if unknown:
-            raise UserError(f"There is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}.")
-        return cls(**{**cls.presets[name], **changes})
+            raise UserError(f"There is no setting {unknown[0]!r}; the settings are {', '.join(sorted(known))}.")
+        settings: Mapping[str, Any] = getattr(PRESETS[cast(Preset, name)], cls.preset_key)
+        return cls(**{**settings, **changes})
+
+    @classmethod
+    def choices(cls, option: str) -> tuple[str, ...]:
+        """The words that a setting takes; empty for one that takes a number."""
+        return _choices(_types(cls)[option])
 
     def describe(self) -> dict[str, Any]:
         """The settings as JSON values."""
@@ -68,28 +89,20 @@ class _Recipe:
 class VelocityRecipe(_Recipe):
     """Settings of velocity erasing (T2VUnlearning, arXiv 2505.17550, and what goes beyond it)."""
 
-    presets = {
-        "quick": {"steps": 100, "concept_trajectories": 16, "preserve_trajectories": 24},
-        "balanced": {},
-        "thorough": {"steps": 500, "concept_trajectories": 48, "preserve_trajectories": 96},
-    }
+    preset_key = "velocity"
 
-    kind: Literal["bottleneck", "lora"] = _choice(
-        "bottleneck", "the paper's bottleneck, or a LoRA that other programs can load", KINDS
-    )
+    kind: EraserType = _option("bottleneck", "the paper's bottleneck, or a LoRA that other programs can load")
     rank: int = _option(32, "width of the erasers' bottleneck, or rank of the LoRA", 1, 4096)
     steps: int = _option(240, "training steps", 1, 100_000)
     learning_rate: float = _option(2e-3, "peak learning rate of Adam", 1e-7, 1.0)
     eta: float = _option(1.0, "how far past the neutral prediction the concept is pushed (Eq. 7 of the paper)", 0.0, 100.0)
     preserve_weight: float = _option(2.0, "weight of the preservation loss (beta in the paper)", 0.0, 1000.0)
     localization_weight: float = _option(0.0, "weight of the localisation loss (alpha in the paper)", 0.0, 1000.0)
-    mask_source: Literal["prediction", "attention"] = _choice(
-        "prediction",
-        "where the concept is: where its words change the prediction, or where video attends to them",
-        MASK_SOURCES,
+    mask_source: MaskSource = _option(
+        "prediction", "where the concept is: where its words change the prediction, or where video attends to them"
     )
     mask_threshold: float = _option(0.5, "share of a frame's most that makes a place the concept's; 0: soft", 0.0, 1.0)
-    mask_layers: Literal["all", "middle"] = _choice("all", "layers of an attention mask", MASK_LAYERS)
+    mask_layers: MaskLayers = _option("all", "layers of an attention mask")
     concept_batch: int = _option(4, "trajectory points with the concept in a step", 1, 1024)
     preserve_batch: int = _option(8, "trajectory points without it in a step", 0, 1024)
     concept_trajectories: int = _option(24, "trajectories sampled for prompts with the concept", 1, 10_000)
@@ -99,14 +112,11 @@ class VelocityRecipe(_Recipe):
     height: int = _option(0, "pixels of the clips to train on; 0 is the model's own height", 0, 8192)
     width: int = _option(0, "pixels of the clips to train on; 0 is the model's own width", 0, 8192)
     guidance_scale: float = _option(3.0, "guidance of the trajectories; 0 is the model's own", 0.0, 100.0)
-    trajectory_cache: Literal["memory", "disk"] = _choice(
-        "memory", "where trajectories lie until the training ends; on disk they lie in --log, where there is one",
-        TRAJECTORY_CACHES,
-    )  # fmt: skip
-    timestep_sampling: Literal["uniform", "early", "middle", "late"] = _choice(
-        "uniform", "where on the way from noise to clip points are drawn", TIMESTEP_SAMPLINGS
+    trajectory_cache: TrajectoryStore = _option(
+        "memory", "where trajectories lie until the training ends; on disk they lie in --log, where there is one"
     )
-    guided_objective: bool = _option(False, "judge the erasing after guidance, as sampling shows it", 0, 1)
+    timestep_sampling: TimestepSampling = _option("uniform", "where on the way from noise to clip points are drawn")
+    guided_objective: bool = _option(False, "judge the erasing after guidance, as sampling shows it")
     two_subject_trajectories: int = _option(0, "trajectories with the concept beside a subject that must stay", 0, 10_000)
     neutral_share: float = _option(
         0.5, "share of the concept's trajectories that go the neutral prompt's way, where an erased model passes", 0.0, 1.0
@@ -117,8 +127,8 @@ class VelocityRecipe(_Recipe):
     refresh_every: int = _option(0, "sample the concept's trajectories anew with the eraser after so many steps", 0, 100_000)
     adversarial_steps: int = _option(0, "steps in which soft tokens bring the concept back before it is erased", 0, 1000)
     adversarial_radius: float = _option(0.3, "how far soft tokens move, as a share of an embedding's length", 1e-3, 100.0)
-    gradient_checkpointing: bool = _option(False, "compute activations again instead of keeping them", 0, 1)
-    augmentation: Literal["none", "templates", "grammar"] = _choice("templates", "how the prompts are made", AUGMENTATIONS)
+    gradient_checkpointing: bool = _option(False, "compute activations again instead of keeping them")
+    augmentation: Augmentation = _option("templates", "how the prompts are made")
     seed: int = _option(0, "seed of prompts, noise, batches and weights", 0, 2**63 - 1)
 
     def __post_init__(self) -> None:
@@ -139,28 +149,18 @@ class VelocityRecipe(_Recipe):
 class FewShotRecipe(_Recipe):
     """Settings of few-shot encoder unlearning (arXiv 2407.14209 and 2405.07288, and what goes beyond them)."""
 
-    presets = {
-        "quick": {"steps": 60, "shots": 4},
-        "balanced": {},
-        "thorough": {"steps": 400, "shots": 16, "prompts": 128},
-    }
+    preset_key = "few_shot"
 
-    objective: Literal["negative_guidance", "anchor", "ascent", "ascent_trust_region"] = _choice(
-        "negative_guidance", "what the encoder is trained for", OBJECTIVES
-    )
-    trained: Literal["auto", "mlp", "mlp+last-attention", "all", "lora"] = _choice(
-        "auto", "which layers of the text encoder are trained", TRAINED
-    )
-    reference: Literal["neutral", "empty"] = _choice(
-        "neutral", "what the concept shall be like: the same prompt without it, or no prompt", ("neutral", "empty")
-    )
+    objective: Objective = _option("negative_guidance", "what the encoder is trained for")
+    trained: Trained = _option("auto", "which layers of the text encoder are trained")
+    reference: Reference = _option("neutral", "what the concept becomes: the same prompt without it, or no prompt")
     shots: int = _option(8, "images that are generated where none are given", 1, 10_000)
     shot_steps: int = _option(0, "denoising steps of a generated shot; 0 is the model's own", 0, 1000)
     num_frames: int = _option(1, "frames of a shot where the video model itself is trained through", 1, 1024)
     height: int = _option(0, "pixels of a shot; 0 is the model's own height", 0, 8192)
     width: int = _option(0, "pixels of a shot; 0 is the model's own width", 0, 8192)
     prompts: int = _option(64, "prompts that say the concept, with their neutral forms", 1, 10_000)
-    augmentation: Literal["none", "templates", "grammar"] = _choice("templates", "how the prompts are made", AUGMENTATIONS)
+    augmentation: Augmentation = _option("templates", "how the prompts are made")
     preserve_prompts: int = _option(96, "prompts that must keep working", 0, 10_000)
     steps: int = _option(120, "training steps at the most", 1, 100_000)
     batch: int = _option(4, "noisy shots in a step", 1, 1024)
@@ -175,17 +175,24 @@ class FewShotRecipe(_Recipe):
     seed: int = _option(0, "seed of shots, prompts, noise, batches and weights", 0, 2**63 - 1)
 
 
-def _check(option: dataclasses.Field[Any], value: Any) -> None:
-    choices = option.metadata.get("choices")
-    if choices is not None:
+def _types(recipe: type[Any]) -> dict[str, Any]:
+    return get_type_hints(recipe)
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def _check(option: dataclasses.Field[Any], kind: Any, value: Any) -> None:
+    told = f"{option.name} ({option.metadata['help']})"
+    if choices := _choices(kind):
         if value not in choices:
-            raise UserError(f"{option.name} ({option.metadata['help']}) must be one of {', '.join(choices)}, not {value!r}.")
-        return
-    if option.type == "bool":
+            raise UserError(f"{told} must be one of {', '.join(choices)}, not {value!r}.")
+    elif kind is bool:
         if not isinstance(value, bool):
-            raise UserError(f"{option.name} ({option.metadata['help']}) must be true or false, not {value!r}.")
-        return
-    kind = int if option.type == "int" else (int, float)
-    low, high = option.metadata["low"], option.metadata["high"]
-    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
-        raise UserError(f"{option.name} ({option.metadata['help']}) must be between {low} and {high}, not {value!r}.")
+            raise UserError(f"{told} must be true or false, not {value!r}.")
+    else:
+        low, high = option.metadata["low"], option.metadata["high"]
+        number = int if kind is int else (int, float)
+        if isinstance(value, bool) or not isinstance(value, number) or not low <= value <= high:
+            raise UserError(f"{told} must be between {low} and {high}, not {value!r}.")

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from t2vu_core.erasure import Erasure
-from t2vu_core.recipes import FewShotRecipe
+from t2vu_core.recipes import PRESETS, FewShotRecipe
 from tests.core.tiny_few_shot import twin
 from tests.core.tiny_models import TINY_MODELS
 from tools.comfyui.server import REPOSITORY
@@ -131,7 +131,7 @@ def test_the_help_page_explains_every_setting_and_what_the_presets_change() -> N
     section = page.split("## Every setting", 1)[1].split("\n## ")[0]
     explained = [name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall("`(.+?)`", row)]
     assert explained == [option.name for option in dataclasses.fields(FewShotRecipe)]
-    changed = {name for preset in FewShotRecipe.presets.values() for name in preset}
+    changed = {name for preset in PRESETS.values() for name in preset.few_shot}
     said = re.search("change only (.+?)\\.", section)
     assert said is not None
     assert set(re.findall("`(.+?)`", said[1])) == changed

@@ -12,7 +12,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,11 +21,10 @@ from t2vu_core.families.base import ClipSize, Family, MaskLayers, TextCondition
 from t2vu_core.model import noise
 from t2vu_core.objectives.localization import concept_mask, prediction_difference
 from t2vu_core.objectives.velocity import guide
-from t2vu_core.recipes import TimestepSampling
+from t2vu_core.recipes import MaskSource, TimestepSampling
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.workers import Workers
 
-MaskSource = Literal["prediction", "attention"]
 MAX_BATCH = 8
 TOKENS_A_PASS = 2**16
 """Video tokens that one pass may have in all: clips of a large model go one by one."""
