@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from t2vu_core.evaluation.evaluate import evaluate
     from t2vu_core.image_model import ImageModel, load_image_model
     from t2vu_core.model import T2VModel, load_model
+    from t2vu_core.prompts.request import ConceptRequest
     from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
     from t2vu_core.training.few_shot.train import unlearn_encoder
     from t2vu_core.training.velocity.train import erase_velocity
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Cancelled",
+    "ConceptRequest",
     "Erasure",
     "FewShotRecipe",
     "ImageModel",
@@ -36,17 +38,18 @@ __all__ = [
 
 _HOMES = {
     "Cancelled": "errors",
+    "ConceptRequest": "prompts.request",
     "Erasure": "erasure",
     "FewShotRecipe": "recipes",
     "ImageModel": "image_model",
     "T2VModel": "model",
     "UserError": "errors",
     "VelocityRecipe": "recipes",
-    "erase_velocity": "training.velocity",
+    "erase_velocity": "training.velocity.train",
     "evaluate": "evaluation.evaluate",
     "load_image_model": "image_model",
     "load_model": "model",
-    "unlearn_encoder": "training.few_shot",
+    "unlearn_encoder": "training.few_shot.train",
 }
 
 
