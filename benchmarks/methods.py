@@ -19,10 +19,11 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.families.base import TextCondition
 from t2vu_core.guards import make_guard
-from t2vu_core.model import T2VModel, load_model, noise
+from t2vu_core.model import T2VModel, load_model
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
 from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
+from t2vu_core.sampling import noise
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.velocity.train import erase_velocity
 from t2vu_core.training.velocity.trajectories import sample_trajectories

@@ -18,9 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.step_shapes import shaped_model
 from t2vu_core.erasers import EraserSet
 from t2vu_core.families import Family
-from t2vu_core.model import T2VModel, load_model, noise
+from t2vu_core.model import T2VModel, load_model
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.sampling import noise
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.velocity.train import erase_velocity
 

@@ -20,10 +20,11 @@ from torch import Tensor
 from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families.base import TextCondition
+from t2vu_core.families.tiling import decode_or_tile
 from t2vu_core.families.unet import PIPELINE_UNIT, make_unet_scheduler, own_pixels, small, to_latents, to_pixels
 from t2vu_core.pipelines import open_pipeline
 from t2vu_core.quiet import quiet_libraries
-from t2vu_core.sampling import SamplingRequest, guided_prediction, seeded_noise
+from t2vu_core.sampling import Guided, SamplingRequest, denoise, seeded_noise
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,10 @@ class ImageModel:
             empty = self.encode([negative_prompt]).expand(len(asked.prompts)) if guidance > 1 else None
             latents = self._noise(height, width, asked.seeds)
             scheduler = make_unet_scheduler(self.pipeline.scheduler, steps, self.device)
-            for step, timestep in enumerate(scheduler.timesteps, 1):
-                prediction = guided_prediction(self.predict, latents, timestep, condition, empty, guidance)
-                latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
-                if on_step is not None:
-                    on_step(step, len(scheduler.timesteps))
-            return to_pixels(self.pipeline.vae, latents).cpu()
+            told = None if on_step is None else lambda step, total, _: on_step(step, total)
+            latents = denoise(scheduler, latents, Guided(self.predict, condition, empty, guidance), on_step=told)
+            vae = self.pipeline.vae
+            return decode_or_tile(vae, lambda: to_pixels(vae, latents)).cpu()
 
     def check_size(self, height: int, width: int) -> None:
         """Raise UserError unless the pixels are multiples of 8, as the stock pipeline asks."""

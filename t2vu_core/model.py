@@ -9,9 +9,8 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,12 +18,9 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.families import FAMILIES, ClipSize, EraserSite, Family, TextCondition, family_for
-from t2vu_core.sampling import SamplingRequest, guided_prediction, seeded_noise
+from t2vu_core.families import FAMILIES, ClipSize, EraserSite, Family, family_for
+from t2vu_core.sampling import Guard, OnLatents, Predictor, SamplingRequest, denoise, guided, noise
 from t2vu_core.text_encoders import check_pipeline, encoder_sites
-
-if TYPE_CHECKING:
-    from t2vu_core.guards.base import Guard
 
 MAX_CLIP_PIXELS = 121 * 1280 * 720
 
@@ -171,12 +167,10 @@ class T2VModel:
             empty = family.encode([negative_prompt]).expand(len(asked.prompts)) if guidance > 1 else None
             latents = noise(family, size, asked.seeds)
             scheduler = family.make_scheduler(steps, size)
-            predict = guided if self.guard is None else self.guard.start(family, asked.prompts, steps)
-            for step, timestep in enumerate(scheduler.timesteps):
-                prediction = predict(family, latents, timestep, condition, empty, guidance, size)
-                latents = family.step(scheduler, prediction, timestep, latents)
-                if on_step is not None:
-                    on_step(SampleStep(step + 1, steps, _preview(family, latents, size)))
+            plain = guided(family, size, condition, empty, guidance)
+            predict: Predictor = plain if self.guard is None else self.guard.start(family, asked.prompts, steps, plain)
+            told = None if on_step is None else _tell(on_step, family, size)
+            latents = denoise(scheduler, latents, predict, step=family.step, on_step=told)
             return family.decode_or_tile(latents, size).cpu()
 
     def clip_size(self, num_frames: int | None = None, height: int | None = None, width: int | None = None) -> ClipSize:
@@ -189,26 +183,11 @@ class T2VModel:
         return size
 
 
-def _preview(family: Family, latents: Tensor, size: ClipSize) -> Callable[[], Tensor]:
-    return lambda: family.preview(latents, size).cpu()
+def _tell(on_step: Callable[[SampleStep], None], family: Family, size: ClipSize) -> OnLatents:
+    def told(step: int, total: int, latents: Tensor) -> None:
+        on_step(SampleStep(step, total, lambda: family.preview(latents, size).cpu()))
 
-
-def noise(family: Family, size: ClipSize, seeds: Sequence[int]) -> Tensor:
-    """`seeded_noise` of the clips that these seeds stand for."""
-    return seeded_noise(family.latent_shape(size), seeds, family.device)
-
-
-def guided(
-    family: Family,
-    latents: Tensor,
-    timestep: Tensor,
-    condition: TextCondition,
-    empty: TextCondition | None,
-    guidance_scale: float,
-    size: ClipSize,
-) -> Tensor:
-    """Classifier-free guidance (Ho & Salimans, arXiv 2207.12598); one pass where `empty` is None."""
-    return guided_prediction(partial(family.predict, size=size), latents, timestep, condition, empty, guidance_scale)
+    return told
 
 
 def load_model(source: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None) -> T2VModel:

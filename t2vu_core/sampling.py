@@ -1,4 +1,4 @@
-"""What sampling a clip and sampling an image have in common: what is asked for, the starting noise, the guidance.
+"""Sampling clips and images: the request, the starting noise, guidance, and the denoising loop.
 
 Shapes: B clips or images; latents have the batch first.
 """
@@ -8,18 +8,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from t2vu_core.errors import UserError
-from t2vu_core.families.base import TextCondition
+from t2vu_core.families.base import ClipSize, Family, TextCondition
 from t2vu_core.objectives.velocity import guide
+
+Denoiser = Callable[[Tensor, Tensor, TextCondition], Tensor]
+"""One pass of a model: latents, timesteps (B,) and encoded prompts give a prediction in the model's own output space."""
+Predictor = Callable[[Tensor, Tensor], Tensor]
+"""Latents and a timestep give the prediction that the scheduler steps with. Called once a step, in order: it may keep state."""
+Step = Callable[[Any, Tensor, Tensor, Tensor], Tensor]
+"""Scheduler, prediction, timestep and latents give the next latents."""
+OnLatents = Callable[[int, int, Tensor], None]
+"""Called after each step with its number (from 1), the number of steps, and the latents."""
 
 
 class Usual(Protocol):
-    """What a model is sampled with where nothing is asked."""
+    """The settings that a model is sampled with by default."""
 
     @property
     def num_inference_steps(self) -> int: ...
@@ -30,7 +40,7 @@ class Usual(Protocol):
 
 @dataclass(frozen=True)
 class SamplingRequest:
-    """What one sampling is asked for: as many seeds as prompts, steps and guidance that can be computed with."""
+    """Validated settings of one sampling run, with one seed per prompt."""
 
     prompts: list[str]
     seeds: list[int]
@@ -46,7 +56,7 @@ class SamplingRequest:
         guidance_scale: float | None,
         usual: Usual,
     ) -> SamplingRequest:
-        """What was asked for, completed: a seed alone is the first of consecutive ones. UserError for what cannot be."""
+        """Fill in the defaults; a single seed is the first of consecutive ones. Raises UserError if a value is invalid."""
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         seeds = [seeds + index for index in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
         if len(seeds) != len(prompts):
@@ -61,25 +71,63 @@ class SamplingRequest:
 
 
 def seeded_noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device) -> Tensor:
-    """Starting noise (B, *shape), one CPU generator a seed: the same seed gives the same noise on every device."""
+    """Starting noise (B, *shape) from one CPU generator per seed: a seed gives the same noise on every device."""
     each = [torch.randn(tuple(shape), generator=torch.Generator().manual_seed(int(seed) % 2**63)) for seed in seeds]
     return torch.stack(each).to(device)
 
 
-def guided_prediction(
-    predict: Callable[[Tensor, Tensor, TextCondition], Tensor],
-    latents: Tensor,
-    timestep: Tensor,
-    condition: TextCondition,
-    empty: TextCondition | None,
-    guidance_scale: float,
-) -> Tensor:
-    """Classifier-free guidance (Ho & Salimans, arXiv 2207.12598) in one pass of `predict(latents, timesteps_B, condition)`.
+def noise(family: Family, size: ClipSize, seeds: Sequence[int]) -> Tensor:
+    """The starting noise of clips of this size, one per seed."""
+    return seeded_noise(family.latent_shape(size), seeds, family.device)
 
-    Where `empty` is None the prediction is plain.
-    """
-    if empty is None:
-        return predict(latents, timestep.expand(len(latents)), condition)
-    both = TextCondition.cat([empty, condition])
-    v_empty, v_prompt = predict(torch.cat([latents] * 2), timestep.expand(2 * len(latents)), both).chunk(2)
-    return guide(v_prompt, v_empty, guidance_scale)
+
+@dataclass(frozen=True)
+class Guided:
+    """Classifier-free guidance (Ho & Salimans, arXiv 2207.12598) in one pass; plain prediction if `empty` is None."""
+
+    denoiser: Denoiser
+    condition: TextCondition
+    empty: TextCondition | None
+    guidance_scale: float
+
+    def __call__(self, latents: Tensor, timestep: Tensor) -> Tensor:
+        if self.empty is None:
+            return self.denoiser(latents, timestep.expand(len(latents)), self.condition)
+        both = TextCondition.cat([self.empty, self.condition])
+        v_empty, v_prompt = self.denoiser(torch.cat([latents] * 2), timestep.expand(2 * len(latents)), both).chunk(2)
+        return guide(v_prompt, v_empty, self.guidance_scale)
+
+
+def guided(
+    family: Family, size: ClipSize, condition: TextCondition, empty: TextCondition | None, guidance_scale: float
+) -> Guided:
+    """Classifier-free guidance of a video model for clips of this size."""
+    return Guided(partial(family.predict, size=size), condition, empty, guidance_scale)
+
+
+class Guard(Protocol):
+    """A training-free method that replaces plain guidance. A value: its settings. `start` prepares one sampling run."""
+
+    def start(self, family: Family, prompts: Sequence[str], num_inference_steps: int, plain: Guided) -> Predictor:
+        """The predictor to use in place of `plain` for these prompts."""
+
+    def describe(self) -> dict[str, Any]:
+        """Name and settings as JSON values."""
+
+
+def scheduler_step(scheduler: Any, prediction: Tensor, timestep: Tensor, latents: Tensor) -> Tensor:
+    """One step of a diffusers scheduler."""
+    stepped: Tensor = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
+    return stepped
+
+
+def denoise(
+    scheduler: Any, latents: Tensor, predict: Predictor, *, step: Step = scheduler_step, on_step: OnLatents | None = None
+) -> Tensor:
+    """Take latents from noise to clip along the scheduler's timesteps; an exception from `on_step` stops the loop."""
+    total = len(scheduler.timesteps)
+    for number, timestep in enumerate(scheduler.timesteps, 1):
+        latents = step(scheduler, predict(latents, timestep), timestep, latents)
+        if on_step is not None:
+            on_step(number, total, latents)
+    return latents

@@ -11,7 +11,6 @@ import abc
 import contextlib
 import dataclasses
 import inspect
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,10 +24,9 @@ from torch import Tensor, nn
 from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families.text_attention import TextAttention, TextKeys, watched_text
+from t2vu_core.families.tiling import decode_or_tile
 from t2vu_core.pipelines import open_pipeline
 from t2vu_core.quiet import quiet_libraries
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -302,20 +300,8 @@ class Family(abc.ABC):
         return self.decode_or_tile(latents, size)
 
     def decode_or_tile(self, latents: Tensor, size: ClipSize) -> Tensor:
-        """`decode`; where the accelerator's memory is too small for whole frames, in overlapping tiles."""
-        vae = self.pipeline.vae
-        try:
-            return self.decode(latents, size)
-        except torch.cuda.OutOfMemoryError:
-            if vae.use_tiling:
-                raise
-        log.info("The memory is too small to decode whole frames: they are decoded in tiles.")
-        torch.cuda.empty_cache()
-        vae.enable_tiling()
-        try:
-            return self.decode(latents, size)
-        finally:
-            vae.disable_tiling()
+        """`decode`; if the accelerator's memory is too small for whole frames, in overlapping tiles."""
+        return decode_or_tile(self.pipeline.vae, lambda: self.decode(latents, size))
 
     @cached_property
     def base_hash(self) -> str:

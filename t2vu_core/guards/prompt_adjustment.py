@@ -1,8 +1,8 @@
-"""Prompts whose concept words are turned away from the concept: what SAFREE and VideoEraser do before sampling.
+"""Prompt adjustment, the first part of SAFREE and VideoEraser: projects a prompt's trigger words away from the concept.
 
-The published code masks tokens in the attention of one text encoder, at offsets that hold for CLIP only (its
-T5 port is off by one). Here the unit is the word: a prompt is encoded again with one word left out, and the
-family says where a word's tokens are, so the same code serves every text encoder.
+The published code masks tokens in the attention of one text encoder, at offsets that hold for CLIP only (its T5 port is
+off by one). Here the unit is the word: a prompt is encoded again with one word left out, and the family locates the
+word's tokens, so the same code works with every text encoder.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from t2vu_core.guards.subspace import orthonormal_basis, safe_embeddings, trigge
 
 @dataclass(frozen=True)
 class AdjustedPrompts:
-    """Encoded prompts with their concept words projected, and what was found in each."""
+    """Encoded prompts with projected trigger words, and the findings for each prompt."""
 
     condition: TextCondition
     triggers: tuple[tuple[str, ...], ...]
-    """The words of each prompt that carry the concept."""
+    """The words of each prompt that express the concept."""
     shares: tuple[float, ...]
-    """The self-validating filter of each prompt; 0 where there is no trigger."""
+    """The self-validating filter of each prompt; 0 if it has no trigger word."""
 
 
 def adjust_prompts(family: Family, prompts: Sequence[str], concepts: Sequence[str], *, alpha: float) -> AdjustedPrompts:
-    """Project the tokens of trigger words of every prompt; all other tokens stay as they were encoded."""
+    """Encode prompts and project the tokens of their trigger words; all other tokens are unchanged."""
     condition = family.encode(prompts)
     concept_rd = orthonormal_basis(_pooled(family, check_concepts(concepts)))
     embeds = condition.embeds_BSD.clone()
@@ -41,14 +41,14 @@ def adjust_prompts(family: Family, prompts: Sequence[str], concepts: Sequence[st
 
 
 def check_concepts(concepts: Sequence[str]) -> list[str]:
-    """The concepts a guard is to keep out; UserError where one is empty, or all are missing."""
+    """The concepts that a guard suppresses, with tidy spaces. Raises UserError if there are none or one is empty."""
     if not concepts or not all(concept.strip() for concept in concepts):
         raise UserError('A guard needs a concept to keep out, in words: for example "ghost".')
     return [" ".join(concept.split()) for concept in concepts]
 
 
 def _adjust(family: Family, prompt: str, row_SD: Tensor, concept_rd: Tensor, alpha: float) -> tuple[tuple[str, ...], float]:
-    """Change the tokens of one prompt in place; returns its trigger words and the filter's share."""
+    """Change the tokens of one prompt in place; returns its trigger words and its self-validating share."""
     words = prompt.split()
     if len(words) < 2:
         return (), 0.0

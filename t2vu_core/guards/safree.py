@@ -1,7 +1,7 @@
 """SAFREE (Yoon et al., ICLR 2025, arXiv 2410.12761): training-free, by projecting the prompt's trigger words.
 
-Its third part, the Fourier filter on skip connections, belongs to U-Nets; the authors' text-to-video form
-does without it, and so does this one.
+Its third part, the Fourier filter on skip connections, is specific to U-Nets; like the authors' text-to-video code,
+this one leaves it out.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2vu_core.families import ClipSize, Family, TextCondition
-from t2vu_core.guards.base import GuardedPrediction
+from t2vu_core.families import Family
 from t2vu_core.guards.prompt_adjustment import adjust_prompts
-from t2vu_core.model import guided
+from t2vu_core.sampling import Guided, Predictor
 
 
 @dataclass(frozen=True)
 class SAFREE:
-    """Adjusted prompts in the first steps, where a clip's content is decided; the prompt as it was after them.
+    """Uses adjusted prompts in the first steps, which decide a clip's content, and the original prompt afterwards.
 
-    `first_share` is the share of steps that may be guarded: the authors' text-to-video code guards steps 0 to
-    12 of 50. With `self_validating` each prompt is guarded the longer, the more its projection turned it (Eq. for
-    t' in the paper, with gamma as that share).
+    `first_share` is the largest share of steps to guard: the authors' text-to-video code guards steps 0 to 12 of 50.
+    With `self_validating`, the more the projection changes a prompt, the longer that prompt is guarded (the equation
+    for t' in the paper, with gamma as that share).
     """
 
     concepts: tuple[str, ...]
@@ -34,26 +33,19 @@ class SAFREE:
     first_share: float = 0.26
     self_validating: bool = True
 
-    def start(self, family: Family, prompts: Sequence[str], num_inference_steps: int) -> GuardedPrediction:
+    def start(self, family: Family, prompts: Sequence[str], num_inference_steps: int, plain: Guided) -> Predictor:
         adjusted = adjust_prompts(family, prompts, self.concepts, alpha=self.alpha)
         guarded = guarded_steps(adjusted.shares, num_inference_steps, self.first_share, self.self_validating)
         step = 0
 
-        def predict(
-            family: Family,
-            latents: Tensor,
-            timestep: Tensor,
-            condition: TextCondition,
-            empty: TextCondition | None,
-            guidance_scale: float,
-            size: ClipSize,
-        ) -> Tensor:
+        def predict(latents: Tensor, timestep: Tensor) -> Tensor:
             nonlocal step
+            condition = plain.condition
             use = (step < guarded).to(condition.embeds_BSD.device)[:, None, None]
             step += 1
             embeds = torch.where(use, adjusted.condition.embeds_BSD, condition.embeds_BSD)
-            condition = dataclasses.replace(condition, embeds_BSD=embeds)
-            return guided(family, latents, timestep, condition, empty, guidance_scale, size)
+            mixed = dataclasses.replace(plain, condition=dataclasses.replace(condition, embeds_BSD=embeds))
+            return mixed(latents, timestep)
 
         return predict
 
@@ -62,7 +54,7 @@ class SAFREE:
 
 
 def guarded_steps(shares: Sequence[float], num_inference_steps: int, first_share: float, self_validating: bool) -> Tensor:
-    """How many steps, from the first, each prompt is guarded, (B,): at least one where there is a trigger."""
+    """For how many of the first steps each prompt is guarded, (B,): at least one if it has a trigger word."""
     share = torch.tensor(shares)
     scale = share if self_validating else torch.ones_like(share)
     steps = (first_share * num_inference_steps * scale).round().clamp(min=1)

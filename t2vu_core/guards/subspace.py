@@ -1,6 +1,6 @@
-"""The linear algebra of SAFREE (Yoon et al., arXiv 2410.12761), which VideoEraser's prompt adjustment shares.
+"""The linear algebra of SAFREE (Yoon et al., arXiv 2410.12761), also used by VideoEraser.
 
-Shapes: n words of a prompt, k vectors that span a subspace, d width of the text embeddings.
+Shapes: n words of a prompt, k spanning vectors of a subspace, r its dimension, d width of the text embeddings.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from torch import Tensor
 
 
 def orthonormal_basis(vectors_kd: Tensor, *, tolerance: float = 1e-5) -> Tensor:
-    """Rows (r, d) that span what the vectors span; directions weaker than `tolerance` of the strongest are noise."""
-    # Apple's GPUs have no numbers of 64 bits.
+    """Orthonormal rows (r, d) of the vectors' span; directions weaker than `tolerance` times the strongest are dropped."""
+    # Apple GPUs have no float64.
     exact_kd = (vectors_kd.cpu() if vectors_kd.device.type == "mps" else vectors_kd).double()
     _, strengths, rows = torch.linalg.svd(exact_kd, full_matrices=False)
     return rows[strengths > tolerance * strengths[0]].to(vectors_kd.dtype).to(vectors_kd.device)
 
 
 def project(x_nd: Tensor, basis_rd: Tensor) -> Tensor:
-    """Onto the subspace: P x with P = C (C^T C)^-1 C^T, without ever building the d x d matrix."""
+    """Projection onto the subspace, P x with P = C (C^T C)^-1 C^T, without building the d x d matrix."""
     return x_nd @ basis_rd.T @ basis_rd
 
 
 def trigger_words(without_nd: Tensor, concept_rd: Tensor, *, alpha: float) -> Tensor:
-    """Which words carry the concept, bool (n,): `without_nd` are the pooled prompts with one word left out.
+    """Which words express the concept, bool (n,); `without_nd` are the pooled prompts with one word left out.
 
-    Leaving out a word that carries the concept moves the prompt away from the concept's subspace: its
-    distance |(I - P_C) p| exceeds the mean of the other words' distances by a factor of 1 + alpha. One word
-    alone has nothing to compare with and is none.
+    Leaving out such a word moves the prompt away from the concept's subspace: its distance |(I - P_C) p| exceeds the
+    mean of the other words' distances by a factor of 1 + alpha. A single word is never a trigger: there is no other to
+    compare it with.
     """
     count = len(without_nd)
     if count < 2:
@@ -38,14 +38,14 @@ def trigger_words(without_nd: Tensor, concept_rd: Tensor, *, alpha: float) -> Te
 
 
 def safe_embeddings(tokens_nd: Tensor, concept_rd: Tensor, input_rd: Tensor) -> Tensor:
-    """p_safe = P_I (I - P_C) p: away from the concept's subspace, but inside what the prompt itself spans.
+    """p_safe = P_I (I - P_C) p: away from the concept's subspace, but inside the prompt's own span.
 
-    The authors' code multiplies the two the other way round; where the prompt's span holds the concept both are the same.
+    The authors' code multiplies in the other order; the results agree if the prompt's span contains the concept.
     """
     return project(tokens_nd - project(tokens_nd, concept_rd), input_rd)
 
 
 def validated_share(original_d: Tensor, safe_d: Tensor) -> float:
-    """Self-validating filter: sigmoid(1 - cos(p, p_safe)), from 0.5 (nothing changed) to 0.88 (turned round)."""
+    """Self-validating filter: sigmoid(1 - cos(p, p_safe)), from 0.5 (unchanged) to 0.88 (opposite direction)."""
     cosine = torch.nn.functional.cosine_similarity(original_d, safe_d, dim=0)
     return float(torch.sigmoid(1 - cosine))

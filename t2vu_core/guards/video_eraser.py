@@ -1,7 +1,7 @@
 """VideoEraser (Xu et al., EMNLP 2025, arXiv 2508.15314): adjusted prompts and guidance away from the concept.
 
-Written after the released code's formulas. The published CogVideoX code rewrites the concept's row where the prompt's
-is meant and cuts the concept's words at commas; its ModelScope code forgets the momentum at every step.
+Follows the formulas of the released code. Its CogVideoX variant rewrites the concept's row instead of the prompt's and
+splits the concept at commas; its ModelScope variant resets the momentum at every step. This code does neither.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2vu_core.families import ClipSize, Family, TextCondition
-from t2vu_core.guards.base import GuardedPrediction
+from t2vu_core.families import Family, TextCondition
 from t2vu_core.guards.negative_prompt import check_guidance
 from t2vu_core.guards.prompt_adjustment import adjust_prompts, check_concepts
+from t2vu_core.sampling import Guided, Predictor
 
 
 @dataclass(frozen=True)
@@ -32,30 +32,23 @@ class VideoEraser:
     threshold: float = 1.0
     warmup_steps: int = 0
 
-    def start(self, family: Family, prompts: Sequence[str], num_inference_steps: int) -> GuardedPrediction:
+    def start(self, family: Family, prompts: Sequence[str], num_inference_steps: int, plain: Guided) -> Predictor:
+        empty = check_guidance(plain.empty, "VideoEraser")
         adjusted = adjust_prompts(family, prompts, self.concepts, alpha=self.alpha).condition
         concept = family.encode([", ".join(check_concepts(self.concepts))]).expand(len(prompts))
+        texts = TextCondition.cat([empty, adjusted, concept])
         step, momentum = 0, torch.zeros(())
 
-        def predict(
-            family: Family,
-            latents: Tensor,
-            timestep: Tensor,
-            condition: TextCondition,
-            empty: TextCondition | None,
-            guidance_scale: float,
-            size: ClipSize,
-        ) -> Tensor:
+        def predict(latents: Tensor, timestep: Tensor) -> Tensor:
             nonlocal step, momentum
-            texts = TextCondition.cat([check_guidance(empty, "VideoEraser"), adjusted, concept])
-            output = family.predict(torch.cat([latents] * 3), timestep.expand(3 * len(latents)), texts, size)
+            output = plain.denoiser(torch.cat([latents] * 3), timestep.expand(3 * len(latents)), texts)
             v_empty, v_prompt, v_concept = output.chunk(3)
             away = concept_guidance(v_empty, v_prompt, v_concept, weight=self.weight, threshold=self.threshold)
             away = away + self.momentum_scale * momentum.to(away.device)
             momentum = self.momentum_decay * momentum.to(away.device) + (1 - self.momentum_decay) * away
             guidance = v_prompt - v_empty - (away if step >= self.warmup_steps else 0)
             step += 1
-            return v_empty + guidance_scale * guidance
+            return v_empty + plain.guidance_scale * guidance
 
         return predict
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from t2vu_core.miniature.captions import caption
 from t2vu_core.miniature.world import FIRST, SECOND, render, sample_labels
-from t2vu_core.model import load_model, noise
+from t2vu_core.model import load_model
+from t2vu_core.sampling import noise
 
 PAIRS = 24
 

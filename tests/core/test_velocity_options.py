@@ -278,14 +278,13 @@ def test_the_trajectories_of_a_distilled_model_are_its_own_samplings() -> None:
     family, asked = tiny.model.family, recipe(trajectory_steps=3, concept_trajectories=1, preserve_trajectories=1)
     points = points_of(tiny, asked)
     condition = points.prompts.conditions["concept"]
-    from t2vu_core.model import guided, noise
+    from t2vu_core.sampling import denoise, guided, noise
     from t2vu_core.training.velocity.points import first_seed
 
     latents, scheduler = noise(family, tiny.size, [first_seed(asked)]), family.make_scheduler(3, tiny.size)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        for timestep in scheduler.timesteps:
-            prediction = guided(family, latents, timestep, condition, None, family.defaults.guidance_scale, tiny.size)
-            latents = family.step(scheduler, prediction, timestep, latents)
+        plain = guided(family, tiny.size, condition, None, family.defaults.guidance_scale)
+        latents = denoise(scheduler, latents, plain, step=family.step)
     torch.testing.assert_close(points.concept.ends.float(), latents, atol=0.03, rtol=0.03)
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from t2vu_core.families import ClipSize, Family, TextCondition
-from t2vu_core.model import T2VModel, guided, noise
+from t2vu_core.model import T2VModel
+from t2vu_core.sampling import denoise, guided, noise
 from t2vu_core.training.noising import noised
 
 # Denoising steps that the random places on the way from clip to noise are drawn from.
@@ -59,8 +60,5 @@ def clip_latents(
             condition, latents = family.encode(prompts[rows]), noise(family, size, seeds[rows])
             empty = nothing and nothing.expand(len(latents))
             scheduler = family.make_scheduler(steps, size)
-            for timestep in scheduler.timesteps:
-                prediction = guided(family, latents, timestep, condition, empty, scale, size)
-                latents = family.step(scheduler, prediction, timestep, latents)
-            parts.append(latents)
+            parts.append(denoise(scheduler, latents, guided(family, size, condition, empty, scale), step=family.step))
     return torch.cat(parts)

@@ -17,7 +17,8 @@ from t2vu_core.errors import UserError
 from t2vu_core.families.base import TextCondition
 from t2vu_core.families.unet import checkpointed, make_unet_scheduler
 from t2vu_core.image_model import ImageModel
-from t2vu_core.model import T2VModel, guided, noise
+from t2vu_core.model import T2VModel
+from t2vu_core.sampling import denoise, guided, noise
 from t2vu_core.text_encoders import encoder_layers, text_encoders
 
 PLACES = 50
@@ -147,18 +148,13 @@ class VideoShots:
     @torch.no_grad()
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:
         family, defaults = self._family, self._family.defaults
-        condition, empty = family.encode(prompts), family.encode([""]).expand(len(prompts))
-        latents, scheduler = (
-            noise(family, self._size, seeds),
-            family.make_scheduler(steps or defaults.num_inference_steps, self._size),
-        )
-        for step, timestep in enumerate(scheduler.timesteps, 1):
-            without = empty if defaults.guidance_scale > 1 else None
-            prediction = guided(family, latents, timestep, condition, without, defaults.guidance_scale, self._size)
-            latents = family.step(scheduler, prediction, timestep, latents)
-            if on_step is not None:
-                on_step(step, len(scheduler.timesteps))
-        return family.decode(latents, self._size)[:, : self.num_frames].cpu()
+        scale, told = defaults.guidance_scale, None if on_step is None else lambda step, total, _: on_step(step, total)
+        condition = family.encode(prompts)
+        empty = family.encode([""]).expand(len(prompts)) if scale > 1 else None
+        scheduler = family.make_scheduler(steps or defaults.num_inference_steps, self._size)
+        predict = guided(family, self._size, condition, empty, scale)
+        latents = denoise(scheduler, noise(family, self._size, seeds), predict, step=family.step, on_step=told)
+        return family.decode_or_tile(latents, self._size)[:, : self.num_frames].cpu()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from t2vu_core.prompts.language_model import write_prompts
 from t2vu_core.prompts.plan import concept_names, prompt_set_for
 from t2vu_core.prompts.several import clean_concepts, plan_several, tell_unused
 from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.sampling import denoise, guided, noise
 from t2vu_core.training.checkpoint import Checkpoint
 from t2vu_core.training.loop import train_while_finite
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
@@ -187,12 +188,8 @@ def _fit(
 @torch.no_grad()
 def _preview(family: Family, points: Points) -> Tensor:
     """The first concept prompt as the student draws it now; the erasers are attached while training calls this."""
-    from t2vu_core.model import guided, noise
-
     size, conditions, guidance_scale = points.size, points.prompts.conditions, family.defaults.guidance_scale
     prompt, empty = conditions["concept"][:1], conditions["empty"] if guidance_scale > 1 else None
     latents, scheduler = noise(family, size, [0]), family.make_scheduler(8, size)
-    for timestep in scheduler.timesteps:
-        prediction = guided(family, latents, timestep, prompt, empty, guidance_scale, size)
-        latents = family.step(scheduler, prediction, timestep, latents)
+    latents = denoise(scheduler, latents, guided(family, size, prompt, empty, guidance_scale), step=family.step)
     return family.preview(latents, size).cpu()

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from t2vu_core.families.base import ClipSize, Family, MaskLayers, TextCondition
-from t2vu_core.model import noise
 from t2vu_core.objectives.localization import concept_mask, prediction_difference
 from t2vu_core.objectives.velocity import guide
 from t2vu_core.recipes import MaskSource, TimestepSampling
+from t2vu_core.sampling import denoise, noise
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.workers import Workers
 
@@ -215,14 +215,15 @@ def _rollout(
     conditions = {"prompt": condition, "empty": empty.expand(count)}
     if neutral is not None:
         conditions["neutral"] = neutral
-    latents = noise(family, size, seeds)
     scheduler = family.make_scheduler(route.num_steps, size)
     timesteps: list[Tensor] = []
     steps: list[Tensor] = []
     predictions: dict[str, list[Tensor]] = {name: [] for name in conditions}
     found: list[Tensor] = []
-    neutrally = torch.tensor(go_neutrally, device=latents.device).view(-1, *[1] * (latents.dim() - 1))
-    for timestep in scheduler.timesteps:
+    neutrally = torch.tensor(go_neutrally, device=family.device).view(-1, *[1] * len(family.latent_shape(size)))
+
+    def predict(latents: Tensor, timestep: Tensor) -> Tensor:
+        """Record the point, and return the prediction that leads to the next one."""
         predicted = _predict_and_look(family, latents, timestep, conditions, size, route, positions, found)
         for name, prediction in predicted.items():
             predictions[name].append(prediction.to("cpu", torch.bfloat16))
@@ -236,8 +237,9 @@ def _rollout(
         if any(go_neutrally):
             frozen = guide(predicted["neutral"], predicted["empty"], route.guidance_scale)
             guided = torch.where(neutrally, frozen, guided)
-        latents = family.step(scheduler, guided, timestep, latents)
-        on_step()
+        return guided
+
+    ends = denoise(scheduler, noise(family, size, seeds), predict, step=family.step, on_step=lambda *_: on_step())
     masks = None if positions is None else _masks(torch.stack(found).sum(0), family.token_grid(size), positions)
     return Trajectories(
         torch.cat(steps),
@@ -245,7 +247,7 @@ def _rollout(
         torch.arange(first, first + count).repeat(len(steps)),
         torch.arange(len(steps)).repeat_interleave(count) / len(steps),
         {name: torch.cat(parts) for name, parts in predictions.items()},
-        latents.to("cpu", torch.bfloat16),
+        ends.to("cpu", torch.bfloat16),
         masks,
     )
 
