@@ -1,5 +1,1 @@
-"""Prompts for a training: templates, augmentation, sets that come with a model, preserve prompts."""
-
-from t2vu_core.prompts.plan import PromptPair, PromptPlan, plan_prompts
-
-__all__ = ["PromptPair", "PromptPlan", "plan_prompts"]
+"""The prompts of a training: requests, contexts, augmentation, preserve sets, the plan."""
