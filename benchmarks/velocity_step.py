@@ -94,7 +94,7 @@ def in_fresh_process(job: Job) -> dict[str, Any]:
 
 def mask_bytes_2b_49f() -> int:
     """The most that reading one clip's mask takes at CogVideoX-2B's 49 x 480 x 720, in bf16."""
-    from t2vu_core.objectives.localization import mask_bytes
+    from t2vu_core.families.text_attention import mask_bytes
 
     return mask_bytes(num_video=13 * 30 * 45, num_text=226, heads=30, head_dim=64, bytes_per_value=2)
 

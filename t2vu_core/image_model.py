@@ -22,6 +22,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.families.base import TextCondition
 from t2vu_core.families.tiling import decode_or_tile
 from t2vu_core.families.unet import PIPELINE_UNIT, make_unet_scheduler, own_pixels, small, to_latents, to_pixels
+from t2vu_core.miniature.bundled import bundled_image_folder, check_built, image_model_names
 from t2vu_core.pipelines import open_pipeline
 from t2vu_core.quiet import quiet_libraries
 from t2vu_core.sampling import Guided, SamplingRequest, denoise, seeded_noise
@@ -160,8 +161,6 @@ def load_image_model(
     An AnimateDiff folder is taken too where it holds the image UNet by itself: it is an image model with a
     motion adapter beside it. Raises UserError for an unknown name, and for a folder that is no such model.
     """
-    from t2vu_core.miniature.bundled import bundled_image_folder, check_built, image_model_names
-
     check_built(str(source))
     folder = bundled_image_folder(str(source)) or Path(source)
     if not (folder / "model_index.json").is_file():

@@ -19,6 +19,7 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.families import FAMILIES, ClipSize, EraserSite, Family, family_for
+from t2vu_core.miniature.bundled import bundled_folder, bundled_names, check_built
 from t2vu_core.sampling import Guard, OnLatents, Predictor, SamplingRequest, denoise, guided, noise
 from t2vu_core.text_encoders import check_pipeline, encoder_sites
 
@@ -196,8 +197,6 @@ def load_model(source: str | Path, *, dtype: torch.dtype | None = None, device: 
     Raises UserError for an unknown name, a folder that is no model (naming what is missing), or an
     architecture that no family knows.
     """
-    from t2vu_core.miniature.bundled import bundled_folder, check_built
-
     check_built(str(source))
     folder = bundled_folder(str(source)) or Path(source)
     pipeline_class = _pipeline_class(folder, str(source))
@@ -211,8 +210,6 @@ def load_model(source: str | Path, *, dtype: torch.dtype | None = None, device: 
 
 
 def _pipeline_class(folder: Path, source: str) -> str:
-    from t2vu_core.miniature.bundled import bundled_names
-
     if not folder.is_dir():
         raise UserError(
             f"There is no model {source!r}: it is neither a folder nor one of the bundled models "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
         options.device = str(workers.device)
     model = open_model(options)
     if workers.sharded:
-        shard_base(model.family, workers)
+        model = dataclasses.replace(model, family=shard_base(model.family, workers))
     with contextlib.ExitStack() as stack:
         on_progress = stack.enter_context(training_bar()) if workers.first else None
         if on_progress is not None and workers.count == 1:

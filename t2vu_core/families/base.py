@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -139,8 +140,8 @@ class Family(abc.ABC):
     def __init__(self, pipeline: DiffusionPipeline, folder: Path | None = None) -> None:
         self.pipeline = pipeline
         self.folder = folder
-        self.anyone: Callable[[bool], bool] = bool
-        """Whether any process says so; of more than this one where the denoisers are spread over several."""
+        self.any_rank: Callable[[bool], bool] = bool
+        """Logical OR over all processes that share sharded denoisers; this process alone by default."""
 
     @classmethod
     def from_folder(cls, folder: Path, *, dtype: torch.dtype, device: torch.device) -> Self:
@@ -148,6 +149,12 @@ class Family(abc.ABC):
         failure = f"The model folder {folder} cannot be loaded"
         pipeline = open_pipeline(DiffusionPipeline, folder, failure, dtype=dtype)
         return cls(pipeline.to(device), folder)
+
+    def with_any_rank(self, any_rank: Callable[[bool], bool]) -> Self:
+        """This family for denoisers that are sharded over processes; `any_rank` is a logical OR over all of them."""
+        sharded = copy.copy(self)
+        sharded.any_rank = any_rank
+        return sharded
 
     @property
     def denoisers(self) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from functools import cache
 from typing import Any
 
 from t2vu_core.errors import UserError, first_line
+from t2vu_core.mentions import mentions
 from t2vu_core.pipelines import LOAD_ERRORS
-from t2vu_core.prompts.pairs import mentions
 
 
 def concept_tokens(

@@ -95,7 +95,7 @@ class Wan(Family):
         noisy = self._noisy(timesteps_B)
         prediction = torch.empty(latents.shape, dtype=torch.float32, device=latents.device)
         for name, rows in (("transformer", noisy), ("transformer_2", ~noisy)):
-            if not self.anyone(bool(rows.any())):
+            if not self.any_rank(bool(rows.any())):
                 continue
             own = rows.nonzero().flatten()
             # A sharded denoiser computes only where all processes do: one without rows of its own computes one for nothing.

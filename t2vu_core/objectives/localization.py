@@ -8,8 +8,6 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from t2vu_core.families.text_attention import SCORES_BYTES
-
 
 def prediction_difference(v_concept: Tensor, v_neutral: Tensor, channel_axis: int, grid: tuple[int, int, int]) -> Tensor:
     """`|v(x, c) - v(x, n)|` at each video token, (B, N), mean 1 in each clip: where the concept's words act.
@@ -41,18 +39,3 @@ def outside_mask(mask_BN: Tensor, threshold: float) -> Tensor:
 def localization_loss(removed_BNW: Tensor, outside_BN: Tensor) -> Tensor:
     """`|o (1 - M)|^2` of each clip, (B,): mean over tokens and width. Eq. 9 is its mean over layers and clips."""
     return (removed_BNW.float() * outside_BN[..., None]).square().mean((1, 2))
-
-
-def mask_bytes(*, num_video: int, num_text: int, heads: int, head_dim: int, clips: int = 1, bytes_per_value: int = 4) -> int:
-    """The most memory that reading the masks of `clips` clips takes beside the model's own pass: linear in `num_video`.
-
-    Counted as if no kernel were fused: one block of attention scores and their softmax, the block's queries and
-    outputs, the keys and the values that read the columns once per head, and the (B, N) sums. `num_text` counts the
-    text keys of a joint attention; a cross-attention has only these, which is less.
-    """
-    keys, rows = num_video + num_text, clips * heads
-    block = min(num_video, max(1, SCORES_BYTES // (4 * rows * keys)))
-    scores = 2 * 4 * rows * block * keys
-    queries = 3 * rows * block * head_dim * bytes_per_value
-    readers = (2 * rows + clips) * keys * head_dim * bytes_per_value
-    return scores + queries + readers + 3 * 4 * clips * num_video

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from t2vu_core.mentions import without_spaces
 
 ConceptKind = Literal["thing", "manner"]
 NEUTRAL = "something"
 NEUTRAL_AGAIN = "it"
 """What stands for a thing that was called something before."""
 ARTICLES = ("a ", "an ", "the ", "some ")
-FIRST_CJK = 0x2E80
-"""From here on, letters are of languages that set no spaces between words."""
 MANNER_STARTS = ("in ", "in the style of ", "as ", "like ", "by ", "with ", "drawn ", "painted ")
 
 
@@ -58,23 +57,6 @@ def bare(concept: str) -> str:
     for start in (*ARTICLES, "in "):
         lowered = lowered.removeprefix(start)
     return lowered.removesuffix(" style")
-
-
-def without_spaces(name: str) -> bool:
-    """Whether the name is in a language that sets no spaces between words."""
-    return any(ord(letter) >= FIRST_CJK for letter in name)
-
-
-def mentions(name: str) -> re.Pattern[str]:
-    """Finds a name where a text says it: in any case, whatever the space between its words, in the plural or with an 's.
-
-    Never inside another word, where words are set apart by spaces. The group `possessive` is the 's.
-    """
-    words = r"\s+".join(re.escape(word) for word in name.split())
-    possessive = "(?P<possessive>'s)"
-    if without_spaces(name):
-        return re.compile(f"{words}{possessive}?", re.IGNORECASE)
-    return re.compile(rf"(?<!\w){words}(?:e?s|{possessive})?(?!\w)", re.IGNORECASE)
 
 
 def says(text: str, names: Sequence[str]) -> bool:

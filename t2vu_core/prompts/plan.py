@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from t2vu_core.errors import UserError
+from t2vu_core.mentions import mentions
 from t2vu_core.prompts.grammar import elaborate, grammar_pairs
 from t2vu_core.prompts.pairs import (
     NEUTRAL,
@@ -30,7 +31,6 @@ from t2vu_core.prompts.pairs import (
     bare,
     concept_kind,
     definite,
-    mentions,
     says,
     tidy,
     with_article,

@@ -19,8 +19,8 @@ from t2vu_core.training.workers import Workers
 log = logging.getLogger(__name__)
 
 
-def shard_base(family: Family, workers: Workers) -> None:
-    """Spread the denoisers of a model that was just loaded into host memory; the other parts go to the worker's device."""
+def shard_base(family: Family, workers: Workers) -> Family:
+    """Shard the denoisers of a model that was just loaded into host memory; the other parts go to the worker's device."""
     try:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
@@ -37,12 +37,12 @@ def shard_base(family: Family, workers: Workers) -> None:
                 for block in blocks:
                     fully_shard(block, mesh=mesh)
         fully_shard(denoiser, mesh=mesh)
-    family.anyone = workers.any
     for part in family.pipeline.components.values():
         if isinstance(part, nn.Module) and part not in denoisers:
             part.to(workers.device)
     log.info("The denoiser (%s) is spread over %d processes; this one holds %d weights of it.", hashed[:12], workers.count,
              sum(map(held, denoisers)))  # fmt: skip
+    return family.with_any_rank(workers.any)
 
 
 def held(denoiser: nn.Module) -> int:

@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from t2vu_core.families import ClipSize, EraserSite, Family, text_attention
-from t2vu_core.families.text_attention import text_columns, watched_text
-from t2vu_core.objectives.localization import concept_mask, localization_loss, mask_bytes, outside_mask, prediction_difference
+from t2vu_core.families.text_attention import mask_bytes, text_columns, watched_text
+from t2vu_core.objectives.localization import concept_mask, localization_loss, outside_mask, prediction_difference
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 
 PROMPTS = ["a red ghost floats over a quiet green hill", "a street in pixel art style"]

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from t2vu_core.errors import UserError
+from t2vu_core.mentions import mentions
 from t2vu_core.miniature import captions
 from t2vu_core.prompts.grammar import grammar_pairs
-from t2vu_core.prompts.pairs import mentions, says
+from t2vu_core.prompts.pairs import says
 from t2vu_core.prompts.plan import PromptSet, concept_kind, concept_names, plan_prompts, prompt_set_for, with_article
 from t2vu_core.prompts.two_subjects import two_subject_pairs
 

@@ -128,7 +128,7 @@ def _compute_sharded(rank: int, folders: list[str], folder: str, port: int) -> N
         denoisers = family.denoisers.values()
         whole, hashed = sum(map(held, denoisers)), family.base_hash
         before = _prediction_and_gradients(family, rank)
-        shard_base(family, workers)
+        family = shard_base(family, workers)
         after = _prediction_and_gradients(family, rank)
         far = max(float((one - other).abs().max()) for one, other in zip(before, after, strict=True))
         moved = max(float(gradient.abs().max()) for gradient in after[1:])
