@@ -19,16 +19,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-if not __package__:  # called by its path
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.methods import Method, velocity
 from benchmarks.scoreboard import Cell, finished, measure
 from benchmarks.scoreboard_table import markdown
-from t2vu_core.commands.options import parse_options
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import EvaluationSettings, WorldDetector
+from t2vu_core.formatting import parse_options
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.recipes import PRESETS, VelocityRecipe
 from t2vu_core.training.checkpoint import fingerprint_of

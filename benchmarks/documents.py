@@ -15,9 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # called by its path
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks import (
     ablations,
     encoder_objectives,

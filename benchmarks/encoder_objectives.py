@@ -18,9 +18,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-if not __package__:  # called by its path
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.encoder_rows import NEVER, Bench, add_bench, recipe_of
 from benchmarks.encoder_table import document, picture
 from t2vu_core.erasure import atomic_path

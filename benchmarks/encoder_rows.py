@@ -15,11 +15,10 @@ from tqdm import tqdm
 from benchmarks.methods import Erased, Method, base
 from benchmarks.scoreboard import finished, measure
 from benchmarks.scoreboard_time import RowTimes
-from t2vu_core.commands.evaluate import duration
-from t2vu_core.commands.options import parse_options
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation import EvaluationSettings, WorldDetector
 from t2vu_core.evaluation.clip_store import weights_hash
+from t2vu_core.formatting import duration, parse_options
 from t2vu_core.image_model import ImageModel, load_image_model
 from t2vu_core.miniature.bundled import image_model_of
 from t2vu_core.model import T2VModel, load_model

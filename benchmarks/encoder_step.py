@@ -18,9 +18,6 @@ from typing import Any
 import torch
 from torch import nn
 
-if not __package__:  # called by its path
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.encoder_shapes import SHAPES, Shaped, shaped
 from benchmarks.step_measures import weight_bytes
 from t2vu_core.erasure import atomic_path

@@ -19,9 +19,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-if not __package__:  # called by its path
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.encoder_rows import Bench, add_bench, recipe_of
 from benchmarks.scoreboard import finished
 from t2vu_core.erasure import Erasure, atomic_path

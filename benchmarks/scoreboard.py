@@ -22,19 +22,16 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-if not __package__:  # called by its path
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, never_knew
 from benchmarks.scoreboard_numbers import clip_seconds, numbers
 from benchmarks.scoreboard_table import markdown, picture
 from benchmarks.scoreboard_time import RowTimes
-from t2vu_core.commands.evaluate import evaluation_bar
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import Detector, EvaluationSettings, WorldDetector, evaluate
 from t2vu_core.evaluation.cases import built_in
 from t2vu_core.evaluation.evaluate import resolve
+from t2vu_core.evaluation.progress_bar import evaluation_bar
 from t2vu_core.evaluation.settings import EvaluationCallback
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.recipes import PRESETS

@@ -97,7 +97,8 @@ class Meter:
 def _highest(profiled: profile) -> int:
     """The most bytes that were allocated at once, above what was there at the start."""
     assert profiled.profiler is not None
-    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    assert profiled.profiler.kineto_results is not None
+    events: list[Any] = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
     running = highest = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         running += event.nbytes()

@@ -26,9 +26,6 @@ from typing import Any
 
 import torch
 
-if not __package__:  # called by its path
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks.step_measures import PORT, RECIPES, Job, measure
 from benchmarks.step_shapes import SHAPES
 from t2vu_core.erasure import atomic_path

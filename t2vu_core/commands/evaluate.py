@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from t2vu_core.commands.options import add_erasures, add_guard, add_model, apply_erasures, apply_guard, open_model
 from t2vu_core.erasure import atomic_path, check_writable
@@ -18,9 +13,10 @@ from t2vu_core.evaluation.attacks import ATTACKS
 from t2vu_core.evaluation.cases import load_prompt_set
 from t2vu_core.evaluation.detectors import DETECTORS, open_detector
 from t2vu_core.evaluation.evaluate import evaluate
+from t2vu_core.evaluation.progress_bar import evaluation_bar
 from t2vu_core.evaluation.report.page import write_report
 from t2vu_core.evaluation.report.wording import text_table
-from t2vu_core.evaluation.settings import PRESETS, EvaluationCallback, EvaluationProgress, EvaluationSettings
+from t2vu_core.evaluation.settings import PRESETS, EvaluationSettings
 
 HELP = "measure what is erased, what is kept, and what comes back"
 
@@ -88,29 +84,3 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> str:
     """The verdict, the table, and where the page is."""
     return f"{text_table(result)}\n\n{result['report']}"
-
-
-def duration(seconds: float) -> str:
-    """75 -> "75 seconds", 400 -> "7 minutes"."""
-    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
-
-
-@contextlib.contextmanager
-def evaluation_bar() -> Iterator[EvaluationCallback]:
-    """Progress bars on stderr, one a stage; the expected duration is said as soon as it is known."""
-    bars: dict[str, tqdm] = {}
-
-    def on_progress(progress: EvaluationProgress) -> None:
-        if progress.seconds_in_all:
-            tqdm.write(f"All of it: at most about {duration(progress.seconds_in_all)} here.", file=sys.stderr)
-        if progress.stage not in bars:
-            if progress.seconds_left:
-                tqdm.write(f"{progress.stage}: about {duration(progress.seconds_left)} here.", file=sys.stderr)
-            bars[progress.stage] = tqdm(total=progress.total, desc=progress.stage)
-        bars[progress.stage].update(progress.step - bars[progress.stage].n)
-
-    try:
-        yield on_progress
-    finally:
-        for bar in bars.values():
-            bar.close()

@@ -67,26 +67,6 @@ def apply_guard(model: T2VModel, options: argparse.Namespace, concepts: Sequence
     return model.with_guard(make_guard(options.guard, concepts)) if options.guard else model
 
 
-def parse_options(pairs: list[str]) -> dict[str, int | float | str]:
-    """`["eta=3", "augmentation=grammar", ...]` -> settings, as numbers or true and false where they are."""
-    settings: dict[str, int | float | str] = {}
-    for pair in pairs:
-        key, separator, value = (part.strip() for part in pair.partition("="))
-        if not separator or not value:
-            raise UserError(f"--method-option takes KEY=VALUE, for example eta=3; {pair!r} is not that.")
-        settings[key] = _value(value)
-    return settings
-
-
-def _value(text: str) -> int | float | str:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
-
-
 def read_prompts(path: str | None) -> list[str]:
     """Prompts of a text file, one a line; empty lines do not count."""
     if path is None:

@@ -7,9 +7,10 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2vu_core.commands.options import add_model, parse_options, read_prompts
+from t2vu_core.commands.options import add_model, read_prompts
 from t2vu_core.erasure import check_writable, safetensors_path
 from t2vu_core.errors import UserError
+from t2vu_core.formatting import parse_options
 from t2vu_core.recipes import PRESETS, FewShotRecipe, VelocityRecipe
 
 STOPPED = " It was stopped there; --log and --resume would go on."

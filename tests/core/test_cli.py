@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import pytest
 
-from t2vu_core.commands.options import parse_options
+from t2vu_core.formatting import parse_options
 from t2vu_core.recipes import LOW_MEMORY
 from tests.core.ctrl_c import press_ctrl_c_when
 from tests.core.tiny_models import TINY_MODELS
