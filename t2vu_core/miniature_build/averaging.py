@@ -1,29 +1,42 @@
-"""An exponential moving average of parameters: far better weights than the last step's."""
+"""An exponential moving average of parameters: its weights are far better than those of the last step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
-from torch import nn
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
 
 
-class MovingAverage:
-    """Follows parameters with a decay that grows from 0.1 to `decay`, so that early steps are forgotten."""
+class MovingAverage(EMAModel):
+    """diffusers' moving average, bound to the parameters that it follows.
+
+    Its decay grows from 0 to `decay`, so that early steps are forgotten.
+    """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, decay: float) -> None:
         self.parameters = list(parameters)
-        self.decay = decay
-        self.values = [parameter.detach().clone() for parameter in self.parameters]
-        self.updates = 0
+        super().__init__(self.parameters, decay=decay, foreach=True)
 
-    @torch.no_grad()
+    @property
+    def values(self) -> list[Tensor]:
+        """The averaged parameters, in the order of `parameters`."""
+        averaged: list[Tensor] = self.shadow_params
+        return averaged
+
+    @property
+    def updates(self) -> int:
+        """How many updates there were; the decay depends on it."""
+        return int(self.optimization_step)
+
+    @updates.setter
+    def updates(self, count: int) -> None:
+        self.optimization_step = count
+
     def update(self) -> None:
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(self.values, [parameter.detach() for parameter in self.parameters], 1 - decay)
-        self.updates += 1
+        """Follow the parameters after a training step."""
+        self.step(self.parameters)
 
-    @torch.no_grad()
     def copy_to_parameters(self) -> None:
-        for parameter, value in zip(self.parameters, self.values, strict=True):
-            parameter.copy_(value)
+        """Replace the parameters by their average."""
+        self.copy_to(self.parameters)
