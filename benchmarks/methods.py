@@ -21,7 +21,10 @@ from t2vu_core.families.base import TextCondition
 from t2vu_core.guards import make_guard
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.objectives.velocity import negative_guidance_target
-from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
+from t2vu_core.prompts.candidates import PlanSize
+from t2vu_core.prompts.plan import plan_request
+from t2vu_core.prompts.prompt_set import prompt_set_for
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
 from t2vu_core.sampling import noise
 from t2vu_core.training.few_shot.train import unlearn_encoder
@@ -93,7 +96,7 @@ def esd(model: T2VModel, concept: str, seed: int, *, steps: int = 200, rate: flo
     start = time.monotonic()
     family = model.family
     size, generator = family.defaults.size, torch.Generator().manual_seed(seed)
-    pairs = plan_prompts(concept, prompt_set_for(family.folder), num_pairs=16, num_preserve=0, seed=seed).pairs
+    pairs = plan_request(ConceptRequest((concept,)), prompt_set_for(family.folder), PlanSize(16, 0, seed)).pairs
     condition, empty = family.encode([pair.prompt for pair in pairs]), family.encode([""])
     points = sample_trajectories(
         family, condition, empty, size, seeds=[1_000_000 * (seed + 1) + i for i in range(len(pairs))], num_steps=10,

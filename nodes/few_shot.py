@@ -8,6 +8,7 @@ from t2vu_core.image_model import ImageModel, load_image_model
 from t2vu_core.miniature.bundled import image_model_of
 from t2vu_core.model import T2VModel
 from t2vu_core.objectives.few_shot import OBJECTIVES
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import PRESETS, FewShotRecipe
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.progress import TrainProgress
@@ -116,12 +117,10 @@ class FewShotUnlearn(io.ComfyNode):
         comfy_bridge.make_room()
         encoder = unlearn_encoder(
             model,
-            lines(concept),
+            ConceptRequest(tuple(lines(concept)), tuple(lines(synonyms)), preserve_prompts=tuple(lines(preserve_prompts))),
             recipe,
             image_model=_image_model(image_model, model),
             images=None if images is None else images.clone().movedim(-1, 1)[:, :3],
-            synonyms=lines(synonyms),
-            preserve_prompts=lines(preserve_prompts),
             unfinished_folder=comfy_bridge.unfinished_trainings(),
             on_progress=on_progress,
         )

@@ -4,7 +4,9 @@ from comfy_api.v0_0_2 import io
 from torch import Tensor
 
 from t2vu_core.model import T2VModel
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import LOW_MEMORY, PRESETS, VelocityRecipe
+from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.velocity.train import erase_velocity
 
 from . import comfy_bridge
@@ -102,18 +104,26 @@ class VelocityErase(io.ComfyNode):
         recipe = VelocityRecipe.preset(preset, **changes)
         view = TrainingView(cls.hidden.unique_id)
         masked: list[Tensor] = []
+
+        def on_progress(done: TrainProgress) -> None:
+            if done.stage == "mask" and done.preview is not None:
+                masked.append(done.preview()[0])
+            view(done)
+
         comfy_bridge.make_room()
         eraser = erase_velocity(
             model,
-            lines(concept),
+            ConceptRequest(
+                tuple(lines(concept)),
+                synonyms=tuple(lines(synonyms)),
+                concept_prompts=tuple(lines(concept_prompts)),
+                preserve_prompts=tuple(lines(preserve_prompts)),
+                language_model=writer,
+            ),
             recipe,
-            synonyms=lines(synonyms),
-            concept_prompts=lines(concept_prompts),
-            preserve_prompts=lines(preserve_prompts),
-            language_model=writer,
             unfinished_folder=comfy_bridge.unfinished_trainings(),
-            on_progress=view,
-            on_mask=masked.append,
+            on_progress=on_progress,
+            show_mask=True,
         )
         if warning := eraser.training["warning"]:
             view.progress.say(warning)

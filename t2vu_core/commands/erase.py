@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from t2vu_core.commands.options import kept_on_interrupt, open_model, training_bar
@@ -44,11 +43,7 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
         on_progress = stack.enter_context(training_bar()) if workers.first else None
         if on_progress is not None and workers.count == 1:
             on_progress = stack.enter_context(kept_on_interrupt(on_progress))
-        erasure = erase_velocity(
-            model, options.concept, recipe, synonyms=options.synonym, concept_prompts=files.concept_prompts,
-            preserve_prompts=files.preserve_prompts, log_folder=files.log_folder, on_progress=on_progress,
-            language_model=Path(options.language_model) if options.language_model else None,
-        )  # fmt: skip
+        erasure = erase_velocity(model, files.request(options), recipe, log_folder=files.log_folder, on_progress=on_progress)
     path = erasure.save(files.out) if workers.first else None
     Workers.leave()
     if path is None:

@@ -11,6 +11,7 @@ from t2vu_core.commands.options import add_model, read_prompts
 from t2vu_core.erasure import check_writable, safetensors_path
 from t2vu_core.errors import UserError
 from t2vu_core.formatting import parse_options
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import PRESETS, FewShotRecipe, VelocityRecipe
 
 STOPPED = " It was stopped there; --log and --resume would go on."
@@ -22,8 +23,8 @@ class TrainingFiles:
 
     out: Path
     log_folder: Path | None
-    concept_prompts: list[str]
-    preserve_prompts: list[str]
+    concept_prompts: tuple[str, ...]
+    preserve_prompts: tuple[str, ...]
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> TrainingFiles:
@@ -31,7 +32,14 @@ class TrainingFiles:
         out = safetensors_path(options.out)
         check_writable(out)
         log_folder = _log_folder(options)
-        return cls(out, log_folder, read_prompts(options.concept_prompts), read_prompts(options.preserve_prompts))
+        return cls(out, log_folder, tuple(read_prompts(options.concept_prompts)), tuple(read_prompts(options.preserve_prompts)))
+
+    def request(self, options: argparse.Namespace) -> ConceptRequest:
+        """What the options and these files ask to have erased."""
+        writer = getattr(options, "language_model", None)
+        return ConceptRequest(
+            options.concept, options.synonym, self.concept_prompts, self.preserve_prompts, Path(writer) if writer else None
+        )
 
 
 def add_training(parser: argparse.ArgumentParser, recipe: type[VelocityRecipe | FewShotRecipe], *, log: str) -> None:

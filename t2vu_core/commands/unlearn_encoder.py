@@ -49,8 +49,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     model = open_model(options)
     with training_bar() as bar, kept_on_interrupt(bar) as on_progress:
         erasure = unlearn_encoder(
-            model, options.concept, recipe, image_model=_image_model(options, model), images=images, synonyms=options.synonym,
-            concept_prompts=files.concept_prompts, preserve_prompts=files.preserve_prompts,
+            model, files.request(options), recipe, image_model=_image_model(options, model), images=images,
             log_folder=files.log_folder, on_progress=on_progress,
         )  # fmt: skip
     path = erasure.save(files.out)

@@ -1,1 +1,1 @@
-"""The prompts of a training: requests, contexts, augmentation, preserve sets, the plan."""
+"""Prompts of a training run: what a user requests, the plan made from it, templates, paraphrases, preserve prompts."""

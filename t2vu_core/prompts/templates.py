@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from t2vu_core.prompts.plan import PromptSet
+from t2vu_core.prompts.prompt_set import PromptSet
 
 OBJECT_TEMPLATES = (
     "a photo of {}",

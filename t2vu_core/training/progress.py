@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
+
+Stage = Literal["prompts", "shots", "trajectories", "mask", "training"]
 
 
 @dataclass(frozen=True)
 class TrainProgress:
     """One step of one stage. A callback that raises stops the training."""
 
-    stage: str
+    stage: Stage
     step: int
     total: int
     loss: float | None = None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.two_subjects import both_orders
 from t2vu_core.text_encoders import kind_of, text_encoders, trained_sites
 from t2vu_core.training.checkpoint import Checkpoint
@@ -184,7 +185,9 @@ def test_several_concepts_are_forgotten_at_once_and_none_of_them_is_preserved() 
     assert erasure.concepts == ("ghost", "in pixel art style")
     said = [prompt for prompt, _ in erasure.prompts["pairs"]]
     assert sum("ghost" in prompt for prompt in said) == sum("pixel art" in prompt for prompt in said) == 3
-    plan = plan_encoder(TINY.model, ["ghost", "dog"], recipe(preserve_prompts=100), preserve_prompts=["a quiet hill"])
+    plan = plan_encoder(
+        TINY.model, ConceptRequest(("ghost", "dog"), preserve_prompts=["a quiet hill"]), recipe(preserve_prompts=100)
+    )
     assert plan.preserve[0] == "a quiet hill"
     assert len(plan.preserve) > 10
     assert not [text for text in plan.preserve if "ghost" in text or " dog" in text]
@@ -193,7 +196,7 @@ def test_several_concepts_are_forgotten_at_once_and_none_of_them_is_preserved() 
 
 
 def test_a_concept_that_is_said_after_another_subject_is_erased_there_too() -> None:
-    plan = plan_encoder(TINY.model, "ghost", recipe(prompts=100))
+    plan = plan_encoder(TINY.model, ConceptRequest.of("ghost"), recipe(prompts=100))
     neutral = {pair.prompt: pair.neutral for pair in plan.pairs}
     assert neutral["a ghost and a dog, playing"] == "a dog, playing"
     assert neutral["a dog and a ghost, playing"] == "a dog, playing", "and something may well be a ghost"
@@ -213,13 +216,13 @@ def test_the_concept_is_said_before_another_subject_and_after_it(context: str, s
 
 
 def test_of_several_concepts_each_is_noised_from_its_own_shots() -> None:
-    plan = plan_encoder(TINY.model, ["ghost", "dog"], recipe(prompts=6))
+    plan = plan_encoder(TINY.model, ConceptRequest.of(["ghost", "dog"]), recipe(prompts=6))
     shown = plan.shots_of_pairs(4)
     about = ["ghost" in pair.prompt for pair in plan.pairs]
     assert about == [True, False] * 3
     assert shown.tolist() == [[own == about[shot] for shot in range(4)] for own in about]
     assert plan.shots_of_pairs(1).all(), "a concept that no shot was made for has them all"
-    assert plan_encoder(TINY.model, "ghost", recipe(), concept_prompts=["boo!"]).shots_of_pairs(3).all()
+    assert plan_encoder(TINY.model, ConceptRequest("ghost", concept_prompts=["boo!"]), recipe()).shots_of_pairs(3).all()
 
 
 def test_a_training_that_does_nothing_says_so() -> None:

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.prompts.language_model import write_prompts
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.train import erase_velocity
 from tests.core.tiny_models import TINY_MODELS
@@ -118,9 +119,11 @@ def test_what_it_wrote_is_trained_on_and_stored_in_the_file(tmp_path: Path) -> N
     )
     stages: list[str] = []
     erasure = erase_velocity(
-        TINY.model, "ghost", recipe, language_model=language_model(tmp_path / "llm"), concept_prompts=["my ghost"],
+        TINY.model,
+        ConceptRequest(("ghost",), concept_prompts=("my ghost",), language_model=language_model(tmp_path / "llm")),
+        recipe,
         on_progress=lambda done: stages.append(done.stage),
-    )  # fmt: skip
+    )
     assert erasure.prompts["sources"] == {"own": 1, "language_model": 2, "name": 1}
     assert erasure.prompts["language_model"] == "llm"
     assert stages[0] == "prompts"

@@ -6,21 +6,26 @@ import json
 import re
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from t2vu_core.errors import UserError
 from t2vu_core.mentions import mentions
 from t2vu_core.miniature import captions
+from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.grammar import grammar_pairs
-from t2vu_core.prompts.pairs import says
-from t2vu_core.prompts.plan import PromptSet, concept_kind, concept_names, plan_prompts, prompt_set_for, with_article
+from t2vu_core.prompts.pairs import concept_kind, says, with_article
+from t2vu_core.prompts.plan import PromptPlan, plan_request
+from t2vu_core.prompts.prompt_set import PromptSet, concept_names, prompt_set_for
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.two_subjects import two_subject_pairs
 
 
-def plan(concept: str, **changes: object):
-    options = {"num_pairs": 20, "num_preserve": 10, "seed": 0, **changes}
-    return plan_prompts(concept, prompt_set_for(None), **options)  # type: ignore[arg-type]
+def plan(concept: str, *, prompts: PromptSet | None = None, **changes: Any) -> PromptPlan:
+    own = {name: changes.pop(name) for name in ("synonyms", "concept_prompts", "preserve_prompts") if name in changes}
+    size = PlanSize(**{"num_pairs": 20, "num_preserve": 10, "seed": 0, **changes})
+    return plan_request(ConceptRequest((concept,), **own), prompts or prompt_set_for(None), size)
 
 
 def test_a_pair_differs_in_the_concept_alone() -> None:
@@ -95,8 +100,8 @@ def test_a_broken_prompt_set_of_a_model_is_named(tmp_path: Path) -> None:
 
 def test_names_that_a_prompt_set_knows_are_erased_with_the_concept() -> None:
     prompts = PromptSet(("{} here",), ("seen {}",), ("a dog",), {"ghost": ("phantom",), "in noir style": ("in grayscale",)})
-    things = plan_prompts("a ghost", prompts, num_pairs=9, num_preserve=1, seed=0)
-    manners = plan_prompts("noir style", prompts, num_pairs=9, num_preserve=1, seed=0)
+    things = plan("a ghost", prompts=prompts, num_pairs=9, num_preserve=1)
+    manners = plan("noir style", prompts=prompts, num_pairs=9, num_preserve=1)
     assert "a phantom here" in [pair.prompt for pair in things.pairs]
     assert "seen in grayscale" in [pair.prompt for pair in manners.pairs]
 

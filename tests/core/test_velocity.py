@@ -16,6 +16,7 @@ from benchmarks.ablations import CHANGES
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.objectives.velocity import negative_guidance_target
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.loop import StopEarly, TrainingDiverged, train
 from t2vu_core.training.progress import TrainProgress
@@ -61,7 +62,9 @@ def test_the_same_seed_trains_the_same_erasure_and_another_another() -> None:
 
 
 def test_the_erasure_says_what_was_used() -> None:
-    erasure = erase_velocity(TINY.model, " ghost ", recipe(), preserve_prompts=["a small dog"], synonyms=["clown"])
+    erasure = erase_velocity(
+        TINY.model, ConceptRequest((" ghost ",), synonyms=["clown"], preserve_prompts=["a small dog"]), recipe()
+    )
     assert erasure.concepts == ("ghost",)
     assert erasure.recipe["rank"] == 4
     assert "a small dog" in erasure.prompts["preserve"]
@@ -229,12 +232,14 @@ def test_a_training_that_breaks_at_once_leaves_nothing(tmp_path: Path) -> None:
 def test_prompts_of_the_user_that_found_no_place_are_told(caplog: pytest.LogCaptureFixture) -> None:
     own = [f"a ghost number {index}" for index in range(5)]
     kept = ["a lamp", "a cup", "a tree"]
-    erasure = erase_velocity(TINY.model, "ghost", recipe(steps=2), concept_prompts=own, preserve_prompts=kept)
+    erasure = erase_velocity(TINY.model, ConceptRequest("ghost", concept_prompts=own, preserve_prompts=kept), recipe(steps=2))
     first = "3 of your 5 prompts are not used ('a ghost number 2' is the first): raise concept_trajectories."
     second = "1 of your 3 prompts are not used ('a tree' is the first): raise preserve_trajectories."
     assert erasure.training["warning"].endswith(f"{first} {second}")
     assert first in caplog.text
-    some = erase_velocity(TINY.model, "ghost", recipe(steps=2), concept_prompts=own[:2], preserve_prompts=kept[:2])
+    some = erase_velocity(
+        TINY.model, ConceptRequest("ghost", concept_prompts=own[:2], preserve_prompts=kept[:2]), recipe(steps=2)
+    )
     assert "not used" not in (some.training["warning"] or "")
 
 

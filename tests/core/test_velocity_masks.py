@@ -12,6 +12,7 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.errors import UserError
 from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.velocity.cache import TrajectoryCache
 from t2vu_core.training.velocity.localizing import OutsideMask
 from t2vu_core.training.velocity.points import Points, sample_points
@@ -117,7 +118,12 @@ def test_a_clip_under_its_mask_is_shown_and_left_beside_the_state(tmp_path: Path
     import av
 
     seen: list[Tensor] = []
-    with_mask = erase_velocity(TINY.model, "ghost", recipe(steps=2), log_folder=tmp_path, on_mask=seen.append)
+
+    def look(done: TrainProgress) -> None:
+        if done.stage == "mask" and done.preview is not None:
+            seen.append(done.preview()[0])
+
+    with_mask = erase_velocity(TINY.model, "ghost", recipe(steps=2), log_folder=tmp_path, on_progress=look)
     assert seen[0].shape == (TINY.num_frames, 3, TINY.height, TINY.width)
     assert 0 <= seen[0].min() < seen[0].max() <= 1
     with av.open(str(tmp_path / "mask_overlay.mp4")) as container:

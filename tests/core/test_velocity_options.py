@@ -15,6 +15,7 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.families import HunyuanVideo15
 from t2vu_core.objectives.velocity import guide, guided_unlearning_loss, unlearning_loss
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.two_subjects import two_subject_pairs
 from t2vu_core.training.loop import step_generator
 from t2vu_core.training.progress import TrainProgress
@@ -72,8 +73,13 @@ def test_each_option_changes_the_training_and_is_told_in_the_file(changes: dict[
 
 def test_an_eraser_is_trained_on_shorter_clips_than_it_is_used_on() -> None:
     seen: list[Tensor] = []
+
+    def look(done: TrainProgress) -> None:
+        if done.stage == "mask" and done.preview is not None:
+            seen.append(done.preview()[0])
+
     short = recipe(num_frames=1, localization_weight=1.0, steps=2)
-    erasure = erase_velocity(TINY.model, "ghost", short, on_mask=seen.append)
+    erasure = erase_velocity(TINY.model, "ghost", short, show_mask=True, on_progress=look)
     assert [len(clip) for clip in seen] == [1]
     assert erasure.training["trajectory_bytes"] < erase_velocity(TINY.model, "ghost", recipe()).training["trajectory_bytes"]
     assert len(TINY.sample_ours(TINY.model.with_erasure(erasure), ["a ghost"], [1], 3.0)[0]) > 1
@@ -290,7 +296,9 @@ def test_the_trajectories_of_a_distilled_model_are_its_own_samplings() -> None:
 
 def test_several_concepts_are_trained_into_one_erasure(tmp_path: Path) -> None:
     own = ["a clown at night", "a ghost in the rain", "an empty street"]
-    erasure = erase_velocity(TINY.model, ["ghost", "clown"], recipe(concept_trajectories=8), concept_prompts=own)
+    erasure = erase_velocity(
+        TINY.model, ConceptRequest(("ghost", "clown"), concept_prompts=own), recipe(concept_trajectories=8)
+    )
     assert erasure.concepts == ("ghost", "clown")
     prompts = [prompt for prompt, _ in erasure.prompts["pairs"]]
     assert prompts[:2] == ["a ghost in the rain", "a clown at night"], "each concept gets the prompts that say it"
@@ -300,7 +308,7 @@ def test_several_concepts_are_trained_into_one_erasure(tmp_path: Path) -> None:
     loaded = Erasure.load(erasure.save(tmp_path / "both"))
     assert TINY.model.with_erasure(loaded).erasures[0].erasure.concepts == ("ghost", "clown")
     with pytest.raises(UserError, match="whose synonym 'phantom' is"):
-        erase_velocity(TINY.model, ["ghost", "clown"], recipe(), synonyms=["phantom"])
+        erase_velocity(TINY.model, ConceptRequest(["ghost", "clown"], synonyms=["phantom"]), recipe())
     with pytest.raises(UserError, match="concept is empty"):
         erase_velocity(TINY.model, [], recipe())
 

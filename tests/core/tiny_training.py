@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
+from t2vu_core.prompts.candidates import PlanSize
+from t2vu_core.prompts.plan import plan_request
+from t2vu_core.prompts.prompt_set import prompt_set_for
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.cache import TrajectoryCache
 from t2vu_core.training.velocity.points import Points, encode_prompts, sample_points
@@ -36,7 +39,7 @@ def small_clips(tiny: TinyModel) -> Iterator[None]:
 def points_of(tiny: TinyModel, recipe: VelocityRecipe, concept: str = "ghost") -> Points:
     family = tiny.model.family
     prompt_set = prompt_set_for(None)
-    plan = plan_prompts(concept, prompt_set, num_pairs=recipe.concept_trajectories, num_preserve=2, seed=recipe.seed)
+    plan = plan_request(ConceptRequest((concept,)), prompt_set, PlanSize(recipe.concept_trajectories, 2, recipe.seed))
     prompts = encode_prompts(family, plan, prompt_set, recipe)
     with small_clips(tiny):
         return sample_points(family, prompts, recipe, masks="all", cache=TrajectoryCache(), on_progress=None, workers=Workers())

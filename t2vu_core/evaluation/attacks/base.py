@@ -16,7 +16,11 @@ from t2vu_core.evaluation.cases import ROUND, Case, PromptSet
 from t2vu_core.evaluation.detectors import Detector
 from t2vu_core.evaluation.statistics import compare, rate, wilson_interval
 from t2vu_core.model import T2VModel
-from t2vu_core.prompts.plan import NEUTRAL, concept_kind, plan_prompts, prompt_set_for
+from t2vu_core.prompts.candidates import PlanSize
+from t2vu_core.prompts.pairs import NEUTRAL, concept_kind
+from t2vu_core.prompts.plan import plan_request
+from t2vu_core.prompts.prompt_set import prompt_set_for
+from t2vu_core.prompts.request import ConceptRequest
 
 ATTACKS = ("probe", "prompt_attack", "regrowth")
 # Clips that measure an attack start from noise that no other measurement uses.
@@ -88,10 +92,8 @@ class Target:
 
     def training_prompts(self) -> list[tuple[str, str]]:
         """Sentences that say the concept, and the same with a gap for pseudo-tokens (`{}`)."""
-        plan = plan_prompts(
-            self.concept, prompt_set_for(self.base.family.folder), num_pairs=self.budget.target_clips, num_preserve=0,
-            seed=self.budget.seed,
-        )  # fmt: skip
+        size = PlanSize(self.budget.target_clips, 0, self.budget.seed)
+        plan = plan_request(ConceptRequest((self.concept,)), prompt_set_for(self.base.family.folder), size)
         manner = concept_kind(self.concept) == "manner"
         return [
             (pair.prompt, f"{pair.neutral} {{}}".strip() if manner else pair.neutral.replace(NEUTRAL, "{}", 1))

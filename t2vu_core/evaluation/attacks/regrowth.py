@@ -17,7 +17,10 @@ from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target
 from t2vu_core.evaluation.attacks.denoising import denoising_loss, first_and_last
 from t2vu_core.families import TextCondition
 from t2vu_core.model import AppliedErasure, T2VModel
-from t2vu_core.prompts.plan import plan_prompts, prompt_set_for
+from t2vu_core.prompts.candidates import PlanSize
+from t2vu_core.prompts.plan import plan_request
+from t2vu_core.prompts.prompt_set import prompt_set_for
+from t2vu_core.prompts.request import ConceptRequest
 
 LEARNING_RATE = 1e-3
 FRESH_RANK = 8
@@ -68,8 +71,5 @@ def fine_tuned(model: T2VModel, target: Target) -> tuple[T2VModel, tuple[float, 
 
 def _benign_prompts(target: Target) -> list[str]:
     """Prompts to keep that do not say the concept."""
-    plan = plan_prompts(
-        target.concept, prompt_set_for(target.base.family.folder), num_pairs=1, num_preserve=target.budget.target_clips,
-        seed=target.budget.seed,
-    )  # fmt: skip
-    return list(plan.preserve)
+    size = PlanSize(1, target.budget.target_clips, target.budget.seed)
+    return list(plan_request(ConceptRequest((target.concept,)), prompt_set_for(target.base.family.folder), size).preserve)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from t2vu_core.model import T2VModel
+from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.pairs import PromptPair, concept_kind, says
-from t2vu_core.prompts.plan import concept_names, prompt_set_for
-from t2vu_core.prompts.several import clean_concepts, plan_several
+from t2vu_core.prompts.plan import plan_request
+from t2vu_core.prompts.prompt_set import names_by_concept, prompt_set_for
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.templates import with_image_templates
 from t2vu_core.prompts.two_subjects import both_orders, other_alone
 from t2vu_core.recipes import FewShotRecipe
@@ -46,30 +48,20 @@ class EncoderPlan:
         return same | ~same.any(1, keepdim=True)
 
 
-def plan_encoder(
-    model: T2VModel,
-    concepts: str | Sequence[str],
-    recipe: FewShotRecipe,
-    synonyms: Sequence[str] = (),
-    concept_prompts: Sequence[str] = (),
-    preserve_prompts: Sequence[str] = (),
-) -> EncoderPlan:
-    """Pairs of every concept in turn, and preserve prompts that say none of them.
+def plan_encoder(model: T2VModel, request: ConceptRequest, recipe: FewShotRecipe) -> EncoderPlan:
+    """Pairs of every concept in turn, and preserve prompts that name none of them.
 
-    Of several concepts, no context says one of the others: what is preserved of it would be what is to go.
+    No context names any of the concepts: the neutral prompt of one pair would otherwise preserve another concept.
     """
     folder = model.family.folder
     prompts = prompt_set_for(folder)
     if folder is None or not (folder / "prompts.json").is_file():
         prompts = with_image_templates(prompts)
-    concepts = clean_concepts(concepts, synonyms)
-    names = {concept: concept_names(concept, prompts, synonyms) for concept in concepts}
+    names = names_by_concept(request, prompts)
     every = [name for own in names.values() for name in own]
     things, manners = (tuple(text for text in texts if not says(text, every)) for texts in (prompts.things, prompts.manners))
-    plan = plan_several(
-        concepts, dataclasses.replace(prompts, things=both_orders(things), manners=manners), num_pairs=recipe.prompts,
-        num_preserve=recipe.preserve_prompts, seed=recipe.seed, synonyms=synonyms, concept_prompts=concept_prompts,
-        written_prompts={}, preserve_prompts=preserve_prompts, augmentation=recipe.augmentation,
-    )  # fmt: skip
+    prompts = dataclasses.replace(prompts, things=both_orders(things), manners=manners)
+    size = PlanSize(recipe.prompts, recipe.preserve_prompts, recipe.seed, recipe.augmentation)
+    plan = plan_request(request, prompts, size)
     spoken = {concept: {"concept_kind": concept_kind(concept), "names": list(own)} for concept, own in names.items()}
-    return EncoderPlan(tuple(concepts), tuple(map(other_alone, plan.pairs)), plan.preserve, spoken)
+    return EncoderPlan(request.concepts, tuple(map(other_alone, plan.pairs)), plan.preserve, spoken)

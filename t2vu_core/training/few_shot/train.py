@@ -23,7 +23,8 @@ from t2vu_core.families.base import EraserSite
 from t2vu_core.families.spelling import check_visible
 from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel
-from t2vu_core.prompts.several import tell_unused
+from t2vu_core.prompts.plan import warn_unused
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.text_encoders import (
     base_of,
@@ -54,14 +55,11 @@ SHOT_BATCH = 4
 
 def unlearn_encoder(
     model: T2VModel,
-    concept: str | Sequence[str],
+    concept: str | Sequence[str] | ConceptRequest,
     recipe: FewShotRecipe | None = None,
     *,
     image_model: ImageModel | None = None,
     images: Tensor | None = None,
-    synonyms: Sequence[str] = (),
-    concept_prompts: Sequence[str] = (),
-    preserve_prompts: Sequence[str] = (),
     log_folder: Path | None = None,
     unfinished_folder: Path | None = None,
     on_progress: ProgressCallback | None = None,
@@ -75,11 +73,11 @@ def unlearn_encoder(
     UserError for a concept that is empty or that the tokenizer cannot read, for images that are none, and for an image model
     with another encoder.
     """
-    recipe, start = recipe or FewShotRecipe(), time.monotonic()
+    request, recipe, start = ConceptRequest.of(concept), recipe or FewShotRecipe(), time.monotonic()
     with torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
-        plan = plan_encoder(model, concept, recipe, synonyms, concept_prompts, preserve_prompts)
+        plan = plan_encoder(model, request, recipe)
         check_visible(shot_model.pipeline.tokenizer, plan.concepts)
-        unused = tell_unused(plan.pairs, plan.preserve, concept_prompts, preserve_prompts, settings=PLACES)
+        unused = warn_unused(plan, request, PLACES)
         sites = trained_sites(shot_model.pipeline, recipe.trained, lambda: shot_model.encode([plan.pairs[0].prompt]))
         facts, weights = _trained_encoder(shot_model, sites)
         if image_model is not None:

@@ -17,7 +17,8 @@ import torch
 from t2vu_core.erasers import EraserSet
 from t2vu_core.families.base import ClipSize, Family, TextCondition
 from t2vu_core.prompts.pairs import PromptPair, concept_kind
-from t2vu_core.prompts.plan import PromptPlan, PromptSet
+from t2vu_core.prompts.plan import PromptPlan
+from t2vu_core.prompts.prompt_set import PromptSet
 from t2vu_core.prompts.two_subjects import two_subject_pairs
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import ProgressCallback

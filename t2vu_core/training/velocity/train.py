@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -16,9 +16,11 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.families.base import EraserSite, Family
 from t2vu_core.families.spelling import check_visible
 from t2vu_core.model import T2VModel
+from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.language_model import write_prompts
-from t2vu_core.prompts.plan import concept_names, prompt_set_for
-from t2vu_core.prompts.several import clean_concepts, plan_several, tell_unused
+from t2vu_core.prompts.plan import plan_request, warn_unused
+from t2vu_core.prompts.prompt_set import names_by_concept, prompt_set_for
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.sampling import denoise, guided, noise
 from t2vu_core.training.checkpoint import Checkpoint
@@ -45,51 +47,45 @@ VISIBLE_HEIGHT = 256
 
 def erase_velocity(
     model: T2VModel,
-    concept: str | Sequence[str],
+    concept: str | Sequence[str] | ConceptRequest,
     recipe: VelocityRecipe | None = None,
     *,
-    synonyms: Sequence[str] = (),
-    concept_prompts: Sequence[str] = (),
-    preserve_prompts: Sequence[str] = (),
-    language_model: Path | None = None,
     log_folder: Path | None = None,
     unfinished_folder: Path | None = None,
     on_progress: ProgressCallback | None = None,
-    on_mask: Callable[[Tensor], None] | None = None,
+    show_mask: bool = False,
 ) -> Erasure:
     """Train erasers that make the model's denoiser forget a concept, or several at once.
 
-    The model, with the erasures it carries, is the frozen teacher; it is not changed. `synonyms` are other names of the
-    concept, `concept_prompts` sentences that say it, `preserve_prompts` sentences that must keep working; what is not given
-    comes from a `language_model` (a transformers folder), and from the model's prompt set in as many ways as
-    `recipe.augmentation` says. With a `log_folder` the state is kept there, and the same call resumes exactly where it was
-    stopped; in an `unfinished_folder` every training has a folder of its own, until it has made all its steps.
-    `on_progress` may raise StopEarly to keep what was trained so far. `on_mask` sees, before the training, a clip (F, 3, H,
-    W) in [0, 1] under the concept's mask; with a `log_folder` it lies there too, as mask_overlay.mp4. Under `accelerate
-    launch` the processes train together, and each returns the same erasure. A loss that stops being a number ends the
-    training: the erasure is that of the steps before, and its `training["warning"]` says so. Raises UserError for a concept
-    that is empty or that the tokenizer cannot read, and TrainingDiverged where not one step was good.
+    The model, with the erasures it carries, is the frozen teacher and is not changed. A `ConceptRequest` adds synonyms, own
+    prompts and a language model to the concepts; the remaining prompts come from the model's prompt set, as
+    `recipe.augmentation` says. With a `log_folder` the state is saved there, and the same call resumes exactly where it
+    stopped; in `unfinished_folder` every training run has a subfolder until it has made all its steps. `on_progress` may
+    raise StopEarly to keep what was trained so far. With `show_mask` or a `log_folder` it gets one event of the stage "mask"
+    before the first step, whose preview is a clip (1, F, 3, H, W) under the concept's mask; a `log_folder` also gets
+    mask_overlay.mp4. Under `accelerate launch` the processes train together, and each returns the same erasure. A loss that
+    is not finite ends the run: the erasure is that of the steps before, and its `training["warning"]` says so. Raises
+    UserError if a concept is empty or the tokenizer cannot represent it, and TrainingDiverged if the first step fails.
     """
-    recipe, workers, start = recipe or VelocityRecipe(), Workers.current(), time.monotonic()
+    request, recipe = ConceptRequest.of(concept), recipe or VelocityRecipe()
+    workers, start = Workers.current(), time.monotonic()
     check_batches(recipe, workers)
     with torch.inference_mode(False), model.active() as family:
         clip_size(family, recipe)
-        concepts, prompt_set = clean_concepts(concept, synonyms), prompt_set_for(family.folder)
-        check_visible(family.pipeline.tokenizer, concepts)
-        written = _ask(language_model, family, concepts, synonyms, recipe, on_progress) if language_model else {}
-        plan = plan_several(
-            concepts, prompt_set, num_pairs=recipe.concept_trajectories, num_preserve=recipe.preserve_trajectories,
-            seed=recipe.seed, synonyms=synonyms, concept_prompts=concept_prompts, written_prompts=written,
-            preserve_prompts=preserve_prompts, augmentation=recipe.augmentation,
-        )  # fmt: skip
-        unused = tell_unused(plan.pairs, plan.preserve, concept_prompts, preserve_prompts, settings=PLACES)
+        prompt_set = prompt_set_for(family.folder)
+        check_visible(family.pipeline.tokenizer, request.concepts)
+        written = _written_prompts(request, family, recipe, on_progress)
+        size = PlanSize(recipe.concept_trajectories, recipe.preserve_trajectories, recipe.seed, recipe.augmentation)
+        plan = plan_request(request, prompt_set, size, written)
+        unused = warn_unused(plan, request, PLACES)
         checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe(), unfinished=unfinished_folder)
         prompts = encode_prompts(family, plan, prompt_set, recipe)
         with family.offload_encoder(), TrajectoryCache.open(recipe, checkpoint, workers) as cache:
-            masks: Masks = "all" if recipe.localization_weight else "one" if on_mask or log_folder else "none"
+            look = show_mask or log_folder is not None
+            masks: Masks = "all" if recipe.localization_weight else "one" if look else "none"
             points = sample_points(family, prompts, recipe, masks, cache, on_progress, workers)
-            if masks != "none" and workers.first:
-                _show_mask(family, points, recipe, log_folder, on_mask)
+            if look and workers.first:
+                _show_mask(family, points, recipe, log_folder, on_progress)
             sampled = time.monotonic() - start
             erasers, losses, broke = _fit(family, points, recipe, checkpoint, cache, on_progress, workers)
             did = effect(family, points, erasers, _sites(family, recipe), recipe.eta, plan.concept, broke)
@@ -98,8 +94,8 @@ def erase_velocity(
     did["warning"] = " ".join(filter(None, (did["warning"], unused))) or None
     seen = {"trajectory_seconds": round(sampled, 1), "trajectory_bytes": points.num_bytes}
     return Erasure(
-        "eraser", tuple(concepts), model.base, erasers.named_tensors(), METHOD, recipe.describe(),
-        prompts={**plan.describe(), "language_model": language_model.name if language_model else None},
+        "eraser", request.concepts, model.base, erasers.named_tensors(), METHOD, recipe.describe(),
+        prompts={**plan.describe(), "language_model": request.language_model.name if request.language_model else None},
         training=training_record(start, checkpoint, losses, **seen, **did),
     )  # fmt: skip
 
@@ -116,34 +112,35 @@ def _show_mask(
     points: Points,
     recipe: VelocityRecipe,
     log_folder: Path | None,
-    on_mask: Callable[[Tensor], None] | None,
+    on_progress: ProgressCallback | None,
 ) -> None:
-    clip = overlay(family, points, recipe.mask_threshold)
-    if on_mask is not None:
-        on_mask(clip)
+    """Report a clip under the concept's mask, and save it in the log folder."""
+    clip = cache(partial(overlay, family, points, recipe.mask_threshold))
+    if on_progress is not None:
+        on_progress(TrainProgress("mask", 1, 1, preview=lambda: clip()[None]))
     if log_folder is not None:
         log_folder.mkdir(parents=True, exist_ok=True)
-        factor = max(1, VISIBLE_HEIGHT // clip.shape[-2])
-        save_video(enlarge(clip, factor), log_folder / MASK_OVERLAY, fps=family.defaults.fps, loops=3)
+        factor = max(1, VISIBLE_HEIGHT // clip().shape[-2])
+        save_video(enlarge(clip(), factor), log_folder / MASK_OVERLAY, fps=family.defaults.fps, loops=3)
 
 
-def _ask(
-    folder: Path,
-    family: Family,
-    concepts: Sequence[str],
-    synonyms: Sequence[str],
-    recipe: VelocityRecipe,
-    on_progress: ProgressCallback | None,
+def _written_prompts(
+    request: ConceptRequest, family: Family, recipe: VelocityRecipe, on_progress: ProgressCallback | None
 ) -> dict[str, list[str]]:
-    """By concept, in all half as many prompts as there are trajectories; the other half says the concepts in few words."""
-    names = {each: concept_names(each, prompt_set_for(family.folder), synonyms) for each in concepts}
+    """By concept, what the request's language model writes: half as many prompts in all as there are trajectories.
+
+    The other half are short prompts.
+    """
+    if request.language_model is None:
+        return {}
+    names = names_by_concept(request, prompt_set_for(family.folder))
     count = max(1, recipe.concept_trajectories // (2 * len(names)))
 
     def on_step(done: int, total: int) -> None:
         if on_progress is not None:
             on_progress(TrainProgress("prompts", done, total))
 
-    return write_prompts(folder, names, count=count, seed=recipe.seed, device=family.device, on_step=on_step)
+    return write_prompts(request.language_model, names, count=count, seed=recipe.seed, device=family.device, on_step=on_step)
 
 
 def _sites(family: Family, recipe: VelocityRecipe) -> list[EraserSite]:
