@@ -211,10 +211,10 @@ def test_what_a_training_takes_is_measured_on_the_training_that_users_run(name: 
     assert done["seconds"] > done["shot_seconds"] > 0
 
 
-def test_the_shapes_are_the_released_models_and_the_help_page_has_their_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shapes_are_the_released_models_and_the_settings_page_has_their_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     assert encoder_step.main(["--device", "cpu", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    rows, page = result["rows"], (REPOSITORY / "web" / "docs" / "T2VUFewShotUnlearn.md").read_text(encoding="utf-8")
+    rows, page = result["rows"], (REPOSITORY / "docs" / "settings" / "few-shot.md").read_text(encoding="utf-8")
     table = [line for line in encoder_step.table(result).splitlines() if line.startswith("| ")]
     assert [line for line in table[1:] if line not in page] == []
     # Published sizes: a UNet of 860 M and a CLIP of 123 M parameters; beside T5's 4.8 B

@@ -126,8 +126,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_help_page_explains_every_setting_and_what_the_presets_change() -> None:
-    page = (REPOSITORY / "web" / "docs" / "T2VUFewShotUnlearn.md").read_text(encoding="utf-8")
+def test_the_settings_page_explains_every_setting_and_what_the_presets_change() -> None:
+    page = (REPOSITORY / "docs" / "settings" / "few-shot.md").read_text(encoding="utf-8")
     section = page.split("## Every setting", 1)[1].split("\n## ")[0]
     explained = [name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall("`(.+?)`", row)]
     assert explained == [option.name for option in dataclasses.fields(FewShotRecipe)]

@@ -243,8 +243,8 @@ def test_prompts_of_the_user_that_found_no_place_are_told(caplog: pytest.LogCapt
     assert "not used" not in (some.training["warning"] or "")
 
 
-def test_the_help_page_names_every_setting_with_its_default_and_a_reason() -> None:
-    page = (Path(__file__).parents[2] / "web" / "docs" / "T2VUVelocityErase.md").read_text(encoding="utf-8")
+def test_the_settings_page_names_every_setting_with_its_default_and_a_reason() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings" / "velocity.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")]
     told = {cells[0].strip("`"): cells[1:] for cells in rows}
     for name, default in VelocityRecipe().describe().items():
