@@ -19,7 +19,9 @@ def main() -> None:
 
     model = load_model(options.model)
     encoder = unlearn_encoder(model, "ghost", FewShotRecipe.preset("quick", steps=options.steps))
-    print(f"{encoder.save(options.out / 'ghost_encoder.safetensors')}: {encoder.training['remaining']:.0%} of the effect remains")
+    print(
+        f"{encoder.save(options.out / 'ghost_encoder.safetensors')}: {encoder.training['remaining']:.0%} of the effect remains"
+    )
     exported = export_encoder(encoder, options.out / "ghost_encoder_lora.safetensors")
     print(f"{exported.file}: for Load LoRA on ComfyUI's own CLIP")
 
