@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from t2vu_core.scores import Difference, Interval, Rate, Relative
+
 Z_95 = 1.959963984540054
-Interval = tuple[float, float]
 
 
 def rate(outcomes: Sequence[bool]) -> float | None:
@@ -69,46 +69,46 @@ def rate_ratio_interval(before: Sequence[float], after: Sequence[float]) -> Inte
     return low_2 / high_1, high_2 / low_1
 
 
-def paired_ratio(before: Sequence[float], after: Sequence[float], *, resamples: int = 2000) -> dict[str, Any]:
-    """Mean after over mean before. Of outcomes (bool) the interval is `rate_ratio_interval`.
+def paired_ratio(before: Sequence[float], after: Sequence[float], *, resamples: int = 2000) -> Relative:
+    """Mean after divided by mean before. The interval for outcomes (bool) is `rate_ratio_interval`.
 
-    Of measures it is a percentile bootstrap over pairs (Efron 1979); same data, same numbers.
+    For measures it is a percentile bootstrap over pairs (Efron 1979) with a fixed seed: same data, same interval.
     """
     if not before or not sum(before):
-        return {"ratio": None, "interval": None}
+        return Relative(ratio=None, interval=None)
     if all(isinstance(value, bool) for value in (*before, *after)):
-        return {"ratio": sum(after) / sum(before), "interval": list(rate_ratio_interval(before, after))}
+        return Relative(ratio=sum(after) / sum(before), interval=rate_ratio_interval(before, after))
     pairs = np.array([before, after], dtype=np.float64)
     draws = np.random.default_rng(0).integers(0, pairs.shape[1], (resamples, pairs.shape[1]))
     first, second = pairs[0][draws].mean(1), pairs[1][draws].mean(1)
     ratios = second[first > 0] / first[first > 0]
     low, high = np.quantile(ratios, (0.025, 0.975))
-    return {"ratio": float(pairs[1].mean() / pairs[0].mean()), "interval": [float(low), float(high)]}
+    return Relative(ratio=float(pairs[1].mean() / pairs[0].mean()), interval=(float(low), float(high)))
 
 
-def compare(first: Sequence[bool], second: Sequence[bool]) -> dict[str, Any]:
-    """Whether two methods differ: the difference of their rates (second minus first), its interval, and a yes or no.
+def compare(first: Sequence[bool], second: Sequence[bool]) -> Difference:
+    """The difference of two rates (second minus first), its interval, and whether it is significant.
 
-    The two are taken as independent, which is on the safe side where they share seeds.
+    The two samples are treated as independent, which is conservative where they share seeds.
     """
     low, high = newcombe_interval((sum(first), sum(second)), (len(first), len(second)))
     difference = sum(second) / len(second) - sum(first) / len(first)
-    return {"difference": difference, "interval": [low, high], "is_one": low > 0 or high < 0}
+    return Difference(difference=difference, interval=(low, high), is_one=low > 0 or high < 0)
 
 
-def before_after(before: Sequence[bool], after: Sequence[bool]) -> dict[str, Any] | None:
-    """Rates of the same clips before and after, with their intervals and whether the change is one; None of none."""
+def before_after(before: Sequence[bool], after: Sequence[bool]) -> Rate | None:
+    """Rates of the same clips before and after, with their intervals and a test of the change; None if there are no clips."""
     if not before:
         return None
     count = len(before)
-    return {
-        "before": sum(before) / count,
-        "after": sum(after) / count,
-        "clips": count,
-        "interval": list(wilson_interval(sum(after), count)),
-        "before_interval": list(wilson_interval(sum(before), count)),
-        "p_of_no_change": mcnemar_p(before, after),
-    }
+    return Rate(
+        before=sum(before) / count,
+        after=sum(after) / count,
+        clips=count,
+        interval=wilson_interval(sum(after), count),
+        before_interval=wilson_interval(sum(before), count),
+        p_of_no_change=mcnemar_p(before, after),
+    )
 
 
 def trend(rates: Sequence[float]) -> float:

@@ -1,1 +1,1 @@
-"""The report: page, sections, style, charts and wording."""
+"""The HTML report: page, sections, charts, style sheet, and the scores in words."""

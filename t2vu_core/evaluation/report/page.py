@@ -1,4 +1,4 @@
-"""The report: one HTML page that holds everything it shows, for a lawyer to read and an engineer to check."""
+"""The report: one self-contained HTML page, for non-engineers to read and for engineers to check."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from t2vu_core.evaluation.report.style import STYLE
 from t2vu_core.evaluation.report.wording import REGISTER_TITLES
 from t2vu_core.video import to_uint8
 
-# Pairs of each register on the page: the first of the prompt set, so that nobody picks the pretty ones.
+# Pairs per register on the page: the first of the prompt set, so that none are picked by result.
 SHOWN = {"terse": 2, "synonym": 1, "refined": 1, "two_subject": 1, KEPT: 3}
 LOSSLESS_BELOW, LARGEST = 128, 320
 
 
 def write_report(evaluation: Evaluation, path: Path, *, erasures: Sequence[Erasure] = (), fps: int = 8) -> Path:
-    """Write the page, whole or not at all."""
+    """Write the page atomically; returns its path."""
     with atomic_path(path) as temporary:
         temporary.write_text(page(evaluation, erasures=erasures, fps=fps), encoding="utf-8")
     return path
@@ -41,14 +41,14 @@ def page(evaluation: Evaluation, *, erasures: Sequence[Erasure] = (), fps: int =
     body = [
         f"<h1>{title}</h1>",
         sections.verdict(scores),
-        _section("Before and after, same seeds", _clips(evaluation, fps)),
+        _section("Before and after with the same seeds", _clips(evaluation, fps)),
         _section("What was measured", sections.measured(scores["settings"])),
         _section("Rates", sections.rates(scores)),
         _section("Frame by frame", sections.by_frame(scores)),
         _section("Other concepts", sections.by_concept(scores)),
-        _section("As if never learned", sections.never_knew(scores)),
-        _section("Can it be brought back?", sections.comes_back(scores)),
-        _section("Loss of the training", "".join(map(sections.loss, erasures))),
+        _section("Compared with a model that never knew it", sections.never_knew(scores)),
+        _section("Attacks", sections.comes_back(scores)),
+        _section("Training loss", "".join(map(sections.loss, erasures))),
         _section("Settings and hashes", sections.settings(scores)),
     ]
     return (
@@ -66,7 +66,7 @@ def _clips(evaluation: Evaluation, fps: int) -> str:
     chosen = []
     for register, count in SHOWN.items():
         chosen += [record for record in evaluation.records if record.case.register == register][:count]
-    note = "The first prompts of each kind in the prompt set, not chosen by result. Left before, right after."
+    note = "The first prompts of each kind in the prompt set, not chosen by result. Left: before. Right: after."
     return f'<p>{note}</p><div class="pairs">{"".join(_pair(evaluation, record, fps) for record in chosen)}</div>'
 
 
@@ -85,7 +85,7 @@ def _pair(evaluation: Evaluation, record: Record, fps: int) -> str:
 
 
 def webp_data_uri(clip_FCHW: Tensor, fps: int) -> str:
-    """A playing clip that needs no file: small ones lossless, large ones made smaller."""
+    """The clip as an animated WebP data URI: lossless if small, scaled down if large."""
     largest = max(clip_FCHW.shape[-2:])
     if largest > LARGEST:
         clip_FCHW = F.interpolate(clip_FCHW, scale_factor=LARGEST / largest, mode="bilinear", antialias=True)

@@ -1,4 +1,4 @@
-"""How the report looks: one column, dark or light as the reader's system is."""
+"""The report's style sheet: one column, dark or light as the reader's system."""
 
 STYLE = """
 :root { color-scheme: light dark; --fore: #1d1f24; --back: #fff; --soft: #6b7280; --line: #d9dce3;
