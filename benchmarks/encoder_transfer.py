@@ -24,7 +24,7 @@ from benchmarks.scoreboard import finished
 from t2vu_core.erasure import Erasure, atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.cases import KEPT, Case, built_in
-from t2vu_core.evaluation.evaluate import resolve
+from t2vu_core.evaluation.checks import resolve
 from t2vu_core.evaluation.report.wording import percent
 from t2vu_core.image_model import ImageModel
 from t2vu_core.model import AppliedErasure

@@ -30,7 +30,7 @@ from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import Detector, EvaluationSettings, WorldDetector, evaluate
 from t2vu_core.evaluation.cases import built_in
-from t2vu_core.evaluation.evaluate import resolve
+from t2vu_core.evaluation.checks import resolve
 from t2vu_core.evaluation.progress_bar import evaluation_bar
 from t2vu_core.evaluation.settings import EvaluationCallback
 from t2vu_core.model import T2VModel, load_model

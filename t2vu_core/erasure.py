@@ -1,7 +1,7 @@
-"""The erasure file: one safetensors file that says what it erases, from which base, and how well.
+"""The erasure file: one safetensors file with what it erases, from which base, and its scores.
 
-The header holds one JSON document under `t2vu`, and the ModelSpec keys that model managers read. A file
-appears whole or not at all. Nothing is ever unpickled.
+The header holds one JSON document under `t2vu`, and the ModelSpec keys that model managers read. Files are written
+atomically. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, first_line
+from t2vu_core.scores import Scores
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
@@ -33,17 +34,17 @@ KIND_TITLES = {"eraser": "eraser of a denoiser", "unlearned_encoder": "unlearned
 
 @dataclass(frozen=True)
 class Base:
-    """The model that an erasure was trained against."""
+    """The model that an erasure was trained for."""
 
     name: str
     family: str
     hash: str
-    """SHA-256 over names, shapes and bf16 values of the weights that the erasure stands on."""
+    """SHA-256 over names, shapes and bf16 values of the weights that the erasure depends on."""
 
 
 @dataclass(frozen=True)
 class Erasure:
-    """What a training produced: tensors by name, and everything worth knowing about them."""
+    """The result of a training run: tensors by name, and their description."""
 
     kind: ErasureKind
     concepts: tuple[str, ...]
@@ -53,14 +54,14 @@ class Erasure:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     prompts: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
-    scores: Mapping[str, Any] | None = None
-    """Before and after, as measured by `evaluate`; None means not measured."""
+    scores: Scores | None = None
+    """As measured by `evaluate`; None means not measured."""
     encoder: Mapping[str, Any] | None = None
-    """Of an unlearned encoder: the text encoders that it was trained on (`text_encoders.describe_encoder`)."""
+    """For an unlearned encoder: the text encoders that it was trained on (`text_encoders.describe_encoder`)."""
     created: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
 
     def describe(self) -> dict[str, Any]:
-        """Everything but the tensors, as JSON values."""
+        """Everything except the tensors, as JSON values."""
         return {
             "format_version": FORMAT_VERSION,
             "kind": self.kind,
@@ -70,17 +71,17 @@ class Erasure:
             "recipe": dict(self.recipe),
             "prompts": dict(self.prompts),
             "training": dict(self.training),
-            "scores": None if self.scores is None else dict(self.scores),
+            "scores": None if self.scores is None else self.scores.to_json(),
             **({} if self.encoder is None else {"encoder": dict(self.encoder)}),
             "created": self.created,
         }
 
-    def with_scores(self, scores: Mapping[str, Any]) -> Erasure:
-        """The same erasure with what was measured of it."""
-        return dataclasses.replace(self, scores=dict(scores))
+    def with_scores(self, scores: Scores) -> Erasure:
+        """The same erasure with its scores."""
+        return dataclasses.replace(self, scores=scores)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the file, whole or not at all; returns its path, with `.safetensors` appended where it lacks."""
+        """Write the file atomically; returns its path, with `.safetensors` appended if it is missing."""
         target = safetensors_path(path)
         metadata = {"format": "pt", "t2vu": json.dumps(self.describe()), **self._model_spec()}
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
@@ -90,17 +91,17 @@ class Erasure:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Erasure:
-        """Read an erasure file; a file that is none, or is damaged, raises UserError with the reason."""
+        """Read an erasure file. Raises UserError, with the reason, if it is damaged or is not an erasure."""
         path = Path(path)
         description = read_description(path)
         try:
             with safe_open(str(path), framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{path.name} is damaged and cannot be read ({error}). Get the file anew.") from error
+            raise UserError(f"{path.name} is damaged and cannot be read ({error}). Get the file again.") from error
         broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
         if broken:
-            raise UserError(f"{path.name} holds values that are not numbers (in {broken[0]}); it must not be applied.")
+            raise UserError(f"{path.name} holds values that are not finite numbers (in {broken[0]}); it must not be applied.")
         return cls(
             kind=description["kind"],
             concepts=tuple(description["concepts"]),
@@ -110,7 +111,7 @@ class Erasure:
             recipe=description["recipe"],
             prompts=description["prompts"],
             training=description["training"],
-            scores=description["scores"],
+            scores=read_scores(description, path.name),
             created=description["created"],
             encoder=description.get("encoder"),
         )
@@ -139,7 +140,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """The JSON description in a file's header, checked; reads no tensors."""
+    """The JSON description in a file's header, checked; no tensors are read."""
     if not path.is_file():
         raise UserError(f"There is no erasure file at {path}.")
     try:
@@ -154,8 +155,8 @@ def read_description(path: Path) -> dict[str, Any]:
         )
     try:
         description = json.loads(metadata["t2vu"])
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path.name} has a broken description: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path.name} has a broken description: {first_line(error)}.") from error
     if not isinstance(description, dict):
         raise UserError(f"{path.name} has a broken description: it is not an object.")
     version = description.get("format_version")
@@ -173,8 +174,14 @@ def read_description(path: Path) -> dict[str, Any]:
     return description
 
 
+def read_scores(description: Mapping[str, Any], name: str) -> Scores | None:
+    """The scores in a description. Raises UserError if they are not what `Scores.to_json` writes."""
+    scores = description["scores"]
+    return None if scores is None else Scores.from_json(scores, f"The scores in {name} are broken")
+
+
 def _says_encoder(encoder: Any) -> bool:
-    """Whether a description tells the encoders: what each is, and a sketch of its weights."""
+    """Whether a description has the facts of each encoder and a sketch of its weights."""
     if not isinstance(encoder, dict) or set(encoder) != {"components", "sketch"}:
         return False
     components, sketch = encoder["components"], encoder["sketch"]
@@ -187,7 +194,7 @@ def _says_encoder(encoder: Any) -> bool:
 
 
 def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256 over names, shapes and bf16 values, so that a base loaded in bf16 or fp32 is the same base."""
+    """SHA-256 over names, shapes and bf16 values, so that a base has the same hash in bf16 and in fp32."""
     digest = hashlib.sha256()
     for name, tensor in tensors:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
@@ -196,7 +203,7 @@ def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def safetensors_path(path: str | os.PathLike[str]) -> Path:
-    """The file to write, with `.safetensors` appended where it lacks; UserError where a folder is named."""
+    """The file to write, with `.safetensors` appended if it is missing. Raises UserError if it is a folder."""
     target = Path(path)
     if target.is_dir():
         raise UserError(f"{target} is a folder; name the file to write, for example {target / 'ghost.safetensors'}.")
@@ -205,7 +212,7 @@ def safetensors_path(path: str | os.PathLike[str]) -> Path:
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary sibling that becomes `target` when the block ends well, and vanishes when it does not."""
+    """A temporary file in the same folder that becomes `target` if the block succeeds, and is removed if it fails."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
@@ -220,7 +227,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(target)
     except (OSError, SafetensorError) as error:
-        # The message of an OSError names the temporary file, which is gone.
+        # The message of an OSError names the temporary file, which is removed.
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise UserError(f"Cannot write {target}: {reason}. Nothing was left there.") from error
     finally:
@@ -228,7 +235,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def check_writable(target: Path) -> None:
-    """Raise UserError if a file cannot be written there, before hours of work end at that; nothing is left."""
+    """Raises UserError if a file cannot be written there; leaves nothing behind. Called before long work."""
     folder = next(parent for parent in target.absolute().parents if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:

@@ -278,7 +278,7 @@ class Scores:
         """
         version = value.get("format_version") if isinstance(value, dict) else None
         if isinstance(version, int) and version > FORMAT_VERSION:
-            raise UserError(f"{source}: they have format version {version}, and this program reads {FORMAT_VERSION}; update it.")
+            raise UserError(f"{source}: format version {version} needs a newer version of this program.")
         return from_json(cls, value, source)
 
     def attacks(self) -> dict[str, AttackScores]:

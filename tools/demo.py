@@ -22,7 +22,7 @@ from torch import Tensor
 from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
 from t2vu_core.miniature.bundled import WEIGHTS
-from t2vu_core.miniature.detector import Verdict, load_detector
+from t2vu_core.miniature.detector import Detection, load_detector
 from t2vu_core.miniature.world import SUBJECTS
 from t2vu_core.recipes import PRESETS
 from t2vu_core.video import save_video
@@ -54,7 +54,7 @@ class Clips:
         columns = torch.tensor([SUBJECTS.index(subject) for subject in subjects])
         return self._judged(title).subjects[torch.arange(len(subjects)), columns]
 
-    def _judged(self, title: str) -> Verdict:
+    def _judged(self, title: str) -> Detection:
         return load_detector(WEIGHTS / "detector.safetensors").judge(self.by_title[title] * 2 - 1)
 
 

@@ -1,4 +1,4 @@
-"""`t2vu inspect`: what an erasure file says of itself."""
+"""`t2vu inspect`: shows the description of an erasure file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from t2vu_core.erasure import KIND_TITLES, Erasure
 from t2vu_core.evaluation.report.wording import spoken
+from t2vu_core.scores import Scores
 
-HELP = "show what an erasure file erases, from which base, and how well"
+HELP = "show what an erasure file erases, its base model and its scores"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """The description, with the number and size of the tensors; the file is read whole, so damage is found."""
+    """The description, and the number and size of the tensors. Reads the whole file, so damage is found."""
     path = Path(options.file)
     erasure = Erasure.load(path)
     parameters = sum(tensor.numel() for tensor in erasure.tensors.values())
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    """The same for people."""
+    """The same as text."""
     base = result["base"]
     lines = [
         f"{result['file']} ({result['bytes'] / 2**20:.1f} MiB, {result['parameters']:,} parameters)",
@@ -41,5 +42,6 @@ def show(result: dict[str, Any]) -> str:
         f"  base     {base['name']} ({base['family']}), weights {base['hash'][:16]}",
         f"  made     {result['created']}, in {result['training'].get('seconds', '?')} s",
     ]
-    lines.append(f"  scores   {spoken(result['scores'])}")
+    scores = None if result["scores"] is None else Scores.from_json(result["scores"])
+    lines.append(f"  scores   {spoken(scores)}")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Writes the prompt sets of the miniature's world: `python -m t2vu_core.evaluation.build_prompt_sets`.
 
 Only the held-out words and sentence forms of the captions are used, and only seeds reserved for measuring.
-The files are versioned: a change of content belongs in a new folder, so that old scores stay comparable.
+The files are versioned: changed content goes into a new folder, so that old scores stay comparable.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONCEPTS = (*SUBJECTS, *STYLE_CONCEPTS)
 
 
 def main() -> None:
-    """Write one file a concept, and the one of clips to keep that all share."""
+    """Write one file per concept, and the prompts to keep that all sets share."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     seeds = iter(MEASURING_SEEDS)
     sets = {concept: list(_erased(concept, seeds)) for concept in CONCEPTS}
@@ -47,7 +47,7 @@ def _kept(seeds: Iterator[int]) -> Iterator[Case]:
 
 
 def _case(concept: str, register: str, number: int, rng: random.Random, seed: int) -> Case:
-    """Subjects in the plain style mostly, styles over all subjects; motions and backgrounds in turn."""
+    """Subjects mostly in the plain style, styles over all subjects; motions in turn, random backgrounds."""
     others = [name for name in SUBJECTS if name != concept]
     first = concept if concept in SUBJECTS else rng.choice(others)
     second = rng.choice([name for name in others if name != first]) if register == "two_subject" else None
@@ -72,7 +72,7 @@ def _case(concept: str, register: str, number: int, rng: random.Random, seed: in
 
 
 def _written(register: str, number: int) -> Register:
-    """Clips to keep are asked for in short and in long form by turns."""
+    """Prompts to keep alternate between the short and the long form."""
     if register == KEPT:
         return "refined" if number % 2 else "terse"
     return "synonym" if register == "synonym" else "refined" if register == "refined" else "terse"

@@ -1,8 +1,8 @@
-"""Prompt sets: what is asked of a model when it is measured, as plain JSON Lines files.
+"""Prompt sets: the prompts with which a model is measured, as JSON Lines files.
 
 A line is one case: `{"register": "terse", "concept": "ghost", "prompt": "...", "seed": 7000001, "facts": {...}}`.
-`concept` is what the detector looks for in the clip; `facts` are the prompt's other attributes, where known.
-A prompt to keep that names no concept is clean: it says how far clips moved, and counts false alarms.
+`concept` is what the detector judges; `facts` are the other attributes of the prompt, if known.
+A prompt to keep without a concept is clean: it measures drift and false alarms.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ FOLDER = Path(__file__).parent / "prompt_sets" / "v1"
 ERASED_REGISTERS = ("terse", "synonym", "refined", "two_subject")
 KEPT = "kept"
 REGISTERS = (*ERASED_REGISTERS, KEPT)
-# Seeds of measured clips, so that nothing is measured on noise that it was trained on. A training with seed s
-# draws from 1_000_000 (s + 1) upwards, far fewer than 500_000 clips: it never reaches the upper half of a million.
-# Rounds of the same prompts are ROUND apart and stay inside.
+# Seeds of measured clips: training never uses them. A training run with seed s draws from 1_000_000 (s + 1) upwards, far
+# fewer than 500_000 clips, and never reaches the upper half of a million. Rounds of the same prompts are ROUND apart.
 MEASURING_SEEDS = range(7_500_000, 8_000_000)
 ROUND = 50_000
 
 
 @dataclass(frozen=True)
 class Case:
-    """One clip to make and to judge."""
+    """One clip to generate and to judge."""
 
     prompt: str
     register: str
@@ -41,26 +40,26 @@ class Case:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Cases with the name of their source and the hash of what was read."""
+    """Cases, with the name of their source and its hash."""
 
     name: str
     cases: tuple[Case, ...]
     sha256: str
     left_out: tuple[str, ...] = ()
-    """Concepts that are to be gone, whose prompts would otherwise count as others to keep."""
+    """Concepts that are erased as well, whose prompts do not count as other concepts."""
 
     def first(self, per_register: int, kept: int, rounds: int = 1) -> PromptSet:
-        """The first cases of every register, `rounds` times with other seeds; kept cases evenly over their concepts."""
+        """The first cases of every register, `rounds` times with different seeds; kept cases evenly over their concepts."""
         chosen = [case for register in ERASED_REGISTERS for case in self.of(register)[:per_register]]
         chosen += _evenly(self.of(KEPT), kept)
         again = [dataclasses.replace(case, seed=case.seed + r * ROUND) for r in range(rounds) for case in chosen]
         return dataclasses.replace(self, cases=tuple(again))
 
     def apart_from(self, asked: str, erased: Collection[str], resolve: Callable[[str], str | None]) -> PromptSet:
-        """The set in which nothing counts as kept that is to be gone; all names as `resolve` gives them.
+        """The set without prompts to keep for anything that is erased; all names as `resolve` gives them.
 
-        Left out are prompts to keep with the asked concept or with another that the model erases too, and prompts of
-        two subjects with such another. What else says one of those is no longer asked for it.
+        Left out are prompts to keep with the asked concept or with another erased one, and prompts of two subjects with
+        another erased one. Other prompts lose such facts.
         """
         cases, left_out = [], set()
         for case in self.cases:
@@ -79,9 +78,9 @@ class PromptSet:
 
 
 def built_in(concept: str) -> PromptSet | None:
-    """The set that ships for a concept of the miniature's world, by the concept's own name, or None."""
+    """The bundled set for a concept of the miniature's world, by the concept's own name, or None."""
     path = FOLDER / f"{concept}.jsonl"
-    # A detector of any words takes "../x" for a concept: only what lies in the folder itself is a set.
+    # A detector that accepts any words may resolve "../x": only files directly in the folder are sets.
     if concept == KEPT or path not in FOLDER.glob("*.jsonl"):
         return None
     own, kept = path.read_bytes(), (FOLDER / "kept.jsonl").read_bytes()
@@ -91,7 +90,7 @@ def built_in(concept: str) -> PromptSet | None:
 
 
 def with_clean(prompts: PromptSet, name: str) -> PromptSet:
-    """The set with the prompts to keep of a file that ships, where it has none: so that false alarms are counted."""
+    """The set, with the bundled prompts to keep of that name if it has none, so that false alarms can be counted."""
     if prompts.of(KEPT):
         return prompts
     content = (FOLDER / "clean" / f"{name}.jsonl").read_bytes()
@@ -100,9 +99,9 @@ def with_clean(prompts: PromptSet, name: str) -> PromptSet:
 
 
 def load_prompt_set(path: Path, concept: str) -> PromptSet:
-    """A user's file: JSON Lines as above (register, concept and seed may be left out), or one prompt a line.
+    """A user's file: JSON Lines as above (register, concept and seed are optional), or one prompt per line.
 
-    Raises UserError for a file that is missing, empty, or broken, with the number of the line.
+    Raises UserError if the file is missing, empty or broken, with the number of the line.
     """
     try:
         content = path.read_bytes()
@@ -112,7 +111,7 @@ def load_prompt_set(path: Path, concept: str) -> PromptSet:
 
 
 def parse_prompt_set(content: bytes, name: str, concept: str) -> PromptSet:
-    """The same from the content of a file; `name` is what errors call it."""
+    """The same from the content of a file; errors call it `name`."""
     cases = tuple(_parse(content, name, concept))
     if not cases:
         raise UserError(f"{name} holds no prompts; write one on each line.")
@@ -123,7 +122,7 @@ def parse_prompt_set(content: bytes, name: str, concept: str) -> PromptSet:
 
 def _parse(content: bytes, name: str, concept: str) -> list[Case]:
     try:
-        # Editors on Windows begin a file with a mark, behind which JSON would look like a prompt.
+        # Editors on Windows start a file with a byte order mark, after which JSON would look like a prompt.
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
@@ -166,12 +165,12 @@ def _involves(case: Case, concept: str) -> bool:
 
 
 def _said(case: Case, concepts: Collection[str], resolve: Callable[[str], str | None]) -> set[str]:
-    """Which of the concepts a case is about, or has among its facts."""
+    """The concepts that a case asks for or has among its facts."""
     return set(concepts) & {resolve(text) for text in (case.concept, *case.facts.values())}
 
 
 def _evenly(cases: Sequence[Case], count: int) -> list[Case]:
-    """The first `count` of the cases when every concept takes its turn, in the order of the file."""
+    """The first `count` cases, round robin over the concepts in the order of the file."""
     turns: dict[str, int] = {}
     order = []
     for index, case in enumerate(cases):

@@ -1,4 +1,4 @@
-"""Finished clips, kept under the hash of all that made them, so that nothing is generated twice."""
+"""Finished clips, stored under the hash of everything that decides them, so that no clip is generated twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from t2vu_core.model import T2VModel
 
 
 class ClipStore:
-    """Clips as uint8 (F, 3, H, W) by key: files in a folder, or in memory where no folder is given."""
+    """Clips as uint8 (F, 3, H, W) by key: files in a folder, or in memory if there is no folder."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -31,7 +31,7 @@ class ClipStore:
         return key in self._memory or (self.folder is not None and self._path(key).is_file())
 
     def put(self, key: str, clip: Tensor) -> None:
-        """Keep a clip (F, 3, H, W) in [0, 1]; the file appears whole or not at all."""
+        """Store a clip (F, 3, H, W) in [0, 1]; the file is written atomically."""
         pixels = (clip * 255).round().to(torch.uint8).contiguous()
         if self.folder is None:
             self._memory[key] = pixels
@@ -40,16 +40,16 @@ class ClipStore:
             save_file({"clip": pixels}, str(temporary))
 
     def get(self, key: str) -> Tensor:
-        """A kept clip, (F, 3, H, W) in [0, 1]."""
+        """A stored clip, (F, 3, H, W) in [0, 1]. Raises UserError if its file is damaged."""
         if key in self._memory:
             return self._memory[key].float() / 255
         try:
             return load_file(str(self._path(key)))["clip"].float() / 255
         except (SafetensorError, OSError, KeyError) as error:
-            raise UserError(f"The kept clip {self._path(key)} is damaged; delete it and run again.") from error
+            raise UserError(f"The stored clip {self._path(key)} is damaged; delete it and run again.") from error
 
     def check_space(self, count: int, clip_bytes: int) -> None:
-        """Raise UserError if the disk cannot take `count` more clips."""
+        """Raises UserError if the disk has no space for `count` more clips."""
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -66,14 +66,14 @@ class ClipStore:
 
 
 def fingerprint(model: T2VModel, weights: str) -> str:
-    """What a model computes, as a hash: all its weights (`weights_hash`), the erasures on it, and its guard."""
+    """Hash of everything a model computes with: its weights (`weights_hash`), its erasures and its guard."""
     parts = [weights, *(f"{hash_tensors(sorted(a.erasure.tensors.items()))} {a.strength!r}" for a in model.erasures)]
     parts += [] if model.guard is None else [json.dumps(model.guard.describe(), sort_keys=True)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def weights_hash(family: Family) -> str:
-    """SHA-256 over the weights of every component, text encoder and VAE included."""
+    """SHA-256 over the weights of all components, including text encoder and VAE."""
     modules = {name: part for name, part in family.pipeline.components.items() if isinstance(part, nn.Module)}
     return hash_tensors((f"{name}.{key}", value) for name, module in sorted(modules.items()) for key, value in _tensors(module))
 
@@ -84,9 +84,9 @@ def clip_key(maker: str, prompt: str, seed: int, settings: dict[str, Any]) -> st
 
 
 def generate(store: ClipStore, keys: Sequence[str], sample: Callable[[], Tensor]) -> Tensor:
-    """The clips of a batch, (B, F, 3, H, W): kept ones, or all anew by `sample` if one is missing.
+    """The clips of a batch, (B, F, 3, H, W): stored ones, or all from `sample` if one is missing.
 
-    A batch is made as a whole because the values of a clip depend, in the last digits, on what else is in it.
+    A batch is sampled as a whole because the last digits of a clip depend on the other clips in the batch.
     """
     if not all(key in store for key in keys):
         for key, clip in zip(keys, sample(), strict=True):

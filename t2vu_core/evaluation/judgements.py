@@ -1,4 +1,4 @@
-"""Verdicts on clips, kept as JSON Lines beside them, so that a slow detector judges a clip once."""
+"""Judgements of clips, stored as JSON Lines next to them, so that a slow detector judges a clip once."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from t2vu_core.evaluation.cases import KEPT, Case
 from t2vu_core.evaluation.detectors import Detector, Judgement
 
 
-class VerdictStore:
-    """A detector with a memory. A line that an interruption left half-written is ignored, and judged anew."""
+class JudgementStore:
+    """A detector with a memory. A line that was half written when the process died is ignored, and its clip judged again."""
 
     def __init__(self, path: Path | None, detector: Detector, concept: str) -> None:
-        """`concept` is looked for in every clip, by the detector's own name."""
+        """`concept` is the detector's own name of what is judged in every clip."""
         self.path, self.detector, self.concept = path, detector, concept
         self.names: dict[str, str | None] = {}
-        """The detector's own names of what cases look for; None for a prompt to keep whose content it cannot judge."""
+        """The detector's own names of what cases ask for; None for a prompt to keep that it cannot judge."""
         self._known = dict(self._read()) if path is not None and path.is_file() else {}
 
     def judge(self, keys: Sequence[str], clips: Tensor, cases: Sequence[Case]) -> list[Judgement]:
-        """Judge the clips (B, F, 3, H, W) of the cases for what they look for and for their facts' subjects."""
+        """Judge the clips (B, F, 3, H, W) of the cases for what they ask for, and for the subjects among their facts."""
         asked = self._asked(cases)
         keys = [f"{self.detector.name} {key}" for key in keys]
         if not all(key in self._known and asked <= set(self._known[key].shown) for key in keys):
@@ -37,7 +37,7 @@ class VerdictStore:
         return [self._known[key] for key in keys]
 
     def check(self, cases: Sequence[Case]) -> None:
-        """Raise UserError for a case about something that the detector does not know, before any clip is made for it."""
+        """Raises UserError if a case asks for something that the detector does not know."""
         self._asked(cases)
 
     def _asked(self, cases: Sequence[Case]) -> set[str]:
@@ -75,7 +75,7 @@ class VerdictStore:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise UserError(f"Cannot write {self.path}: {error.strerror}. What is finished stays there.") from error
+            raise UserError(f"Cannot write {self.path}: {error.strerror}. Finished clips stay there.") from error
 
     def _ends_well(self) -> bool:
         assert self.path is not None

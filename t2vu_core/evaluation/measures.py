@@ -1,4 +1,4 @@
-"""Measures of clips that need no detector: likeness, motion, sharpness.
+"""Measures of clips that need no detector: similarity, motion, sharpness.
 
 Shapes: b clips, f frames, h height, w width; clips are (b, f, 3, h, w) in [0, 1], results (b,).
 """
@@ -40,14 +40,14 @@ def l1_distance(first: Tensor, second: Tensor) -> Tensor:
 
 
 def motion(clips: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring frames: 0 for a frozen clip, or one of a single frame."""
+    """Mean absolute difference of neighboring frames; 0 for a frozen clip or a single frame."""
     if clips.shape[1] < 2:
         return torch.zeros(len(clips))
     return clips.diff(dim=1).abs().flatten(1).mean(1)
 
 
 def sharpness(clips: Tensor) -> Tensor:
-    """Mean absolute Laplacian of luminance: low for blur, high for noise; only its ratio to base means something."""
+    """Mean absolute Laplacian of luminance: low for blur, high for noise; only its ratio to base is meaningful."""
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=clips.dtype, device=clips.device)[None, None]
     return F.conv2d(_luminance(clips), kernel).abs().unflatten(0, (len(clips), -1)).flatten(1).mean(1)
 

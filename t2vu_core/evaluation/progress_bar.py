@@ -1,4 +1,4 @@
-"""Progress bars of an evaluation, for the command line and the benchmarks."""
+"""The progress of an evaluation in a terminal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from t2vu_core.formatting import duration
 
 @contextlib.contextmanager
 def evaluation_bar() -> Iterator[EvaluationCallback]:
-    """Progress bars on stderr, one a stage; the expected duration is said as soon as it is known."""
+    """A progress bar per stage on stderr; the expected duration is printed as soon as it is known."""
     bars: dict[str, tqdm] = {}
 
     def on_progress(progress: EvaluationProgress) -> None:
         if progress.seconds_in_all:
-            tqdm.write(f"All of it: at most about {duration(progress.seconds_in_all)} here.", file=sys.stderr)
+            tqdm.write(f"All stages: at most about {duration(progress.seconds_in_all)} here.", file=sys.stderr)
         if progress.stage not in bars:
             if progress.seconds_left:
                 tqdm.write(f"{progress.stage}: about {duration(progress.seconds_left)} here.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What was seen: one record a case, before and after, from which all rates are counted."""
+"""Records of what the clips show, one per case, from which all rates are counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from t2vu_core.evaluation.detectors.base import Judgement
 
 @dataclass(frozen=True)
 class Look:
-    """One clip: the detector's verdict, and measures that need none."""
+    """One clip: the detector's judgement, and measures that need no detector."""
 
     judgement: Judgement
     motion: float
@@ -23,9 +23,9 @@ class Look:
 
 @dataclass(frozen=True)
 class Record:
-    """One case, before and after; `concept` is the detector's own name of what is looked for.
+    """One case, before and after; `concept` is the detector's own name of what the case asks for.
 
-    It is empty for a prompt to keep whose content the detector cannot judge.
+    It is empty for a prompt to keep that the detector cannot judge.
     """
 
     case: Case
@@ -39,6 +39,6 @@ class Record:
 
 
 def look(clips: Tensor, judgements: Sequence[Judgement]) -> list[Look]:
-    """Measure clips (B, F, 3, H, W) and put the verdicts beside."""
+    """Measure clips (B, F, 3, H, W) and combine the measures with the judgements."""
     rows = zip(judgements, measures.motion(clips).tolist(), measures.sharpness(clips).tolist(), strict=True)
     return [Look(judgement, motion, sharpness) for judgement, motion, sharpness in rows]

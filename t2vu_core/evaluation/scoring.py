@@ -136,8 +136,8 @@ def motion(about: Sequence[Record], unrelated: Sequence[Record]) -> Motion:
     Clips that lose the concept also lose its motion; that is expected. Other clips that freeze are damage.
     """
     overall = change([*about, *unrelated], lambda look: look.motion)
-    apart = {name: change(part, lambda look: look.motion) for name, part in (("concept", about), ("kept", unrelated))}
-    return Motion(**_fields(overall), **apart)
+    concept, kept = (change(part, lambda look: look.motion) for part in (about, unrelated))
+    return Motion(**_fields(overall), concept=concept, kept=kept)
 
 
 def change(records: Sequence[Record], of: Callable[[Look], float]) -> Change:

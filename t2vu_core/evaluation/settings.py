@@ -1,4 +1,4 @@
-"""How much is measured: the presets quick and full."""
+"""The settings of an evaluation and its presets, and its progress."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from t2vu_core.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """Numbers of clips, and how they are sampled."""
+    """The numbers of clips, and how they are sampled."""
 
     preset: str = "quick"
     per_register: int = 16
-    """Prompts of each register of the concept."""
+    """Number of prompts of each register."""
     kept: int = 60
-    """Prompts of other concepts."""
+    """Number of prompts of other concepts."""
     rounds: int = 1
-    """How often every prompt is used, each time with another seed."""
+    """How often each prompt is used, with another seed each time."""
     num_inference_steps: int | None = 12
-    """None: as many as the model was made for."""
+    """None: the model's default."""
     guidance_scale: float | None = None
     batch_size: int = 4
     attack_steps: int = 150
-    """Training steps of an attack; the prompt search takes half as many again."""
+    """Training steps of an attack; the prompt search takes 1.5 times as many."""
     attack_clips: int = 32
-    """Clips that measure an attack."""
+    """Number of clips that measure an attack."""
 
     @classmethod
     def of(cls, preset: str, **changes: Any) -> EvaluationSettings:
-        """A preset by name, with single settings changed."""
-        if preset not in PRESETS:
-            raise UserError(f"There is no evaluation preset {preset!r}; there are {', '.join(PRESETS)}.")
-        settings = dataclasses.replace(PRESETS[preset], **changes)
+        """A preset by name, with changes. Raises UserError if a value is invalid."""
+        if preset not in EVALUATION_PRESETS:
+            raise UserError(f"There is no evaluation preset {preset!r}; there are {', '.join(EVALUATION_PRESETS)}.")
+        settings = dataclasses.replace(EVALUATION_PRESETS[preset], **changes)
         counts = ("per_register", "rounds", "batch_size", "attack_steps", "attack_clips")
         small = next((name for name in counts if getattr(settings, name) < 1), None)
         if small or settings.kept < 0:
-            raise UserError(f"The meter's {small or 'kept'} must be at least {1 if small else 0}; give a larger number.")
+            raise UserError(f"{small or 'kept'} must be >= {1 if small else 0}.")
         return settings
 
     def sampling(self) -> dict[str, Any]:
-        """What decides the pixels of a clip, besides model, prompt and seed."""
+        """The settings that decide a clip, in addition to model, prompt and seed."""
         return {"num_inference_steps": self.num_inference_steps, "guidance_scale": self.guidance_scale}
 
 
-PRESETS = {
+EVALUATION_PRESETS = {
     "quick": EvaluationSettings(),
     "full": EvaluationSettings(
         preset="full", per_register=32, kept=192, rounds=2, num_inference_steps=None, attack_steps=600, attack_clips=64
@@ -57,7 +57,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class EvaluationProgress:
-    """Where an evaluation stands. A callback that raises stops it; finished clips stay."""
+    """The progress of an evaluation. An exception in the callback stops it; finished clips are kept."""
 
     stage: str
     step: int
@@ -65,7 +65,7 @@ class EvaluationProgress:
     seconds_left: float | None = None
     """Of the stage."""
     seconds_in_all: float | None = None
-    """Of all stages, at most: told once, before the first clip of a full evaluation."""
+    """An upper estimate for all stages, reported once, before the first clip of a full evaluation."""
 
 
 EvaluationCallback = Callable[[EvaluationProgress], None]

@@ -1,6 +1,6 @@
-"""Uncertainty of rates: intervals of one, differences of two, the ratio of a pair.
+"""Confidence intervals of rates, of their differences and of their ratios.
 
-Rates are fractions in [0, 1]; intervals are at 95 % unless said otherwise.
+Rates are fractions in [0, 1]; intervals are 95 % intervals by default.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Z_95 = 1.959963984540054
 
 
 def rate(outcomes: Sequence[bool]) -> float | None:
-    """Share of true outcomes; None where there are none."""
+    """Share of true outcomes; None if there are no outcomes."""
     return sum(outcomes) / len(outcomes) if outcomes else None
 
 
 def wilson_interval(successes: int, trials: int, z: float = Z_95) -> Interval:
-    """Score interval of a proportion (Wilson 1927); it stays inside [0, 1] and is honest at 0 and at n."""
+    """Score interval of a proportion (Wilson 1927); stays inside [0, 1] and is valid at 0 and n successes."""
     if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"{successes} successes in {trials} trials is no proportion")
+        raise ValueError(f"{successes} successes in {trials} trials is not a proportion")
     share, squared = successes / trials, z * z
     centre = (share + squared / (2 * trials)) / (1 + squared / trials)
     half = z / (1 + squared / trials) * math.sqrt(share * (1 - share) / trials + squared / (4 * trials**2))

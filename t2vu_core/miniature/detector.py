@@ -44,7 +44,7 @@ GLIMPSE = 3
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Detection:
     """What n clips show. Probabilities: `subjects` (n, 12), `subjects_by_frame` (n, 9, 12); the rest (n, choices)."""
 
     subjects: Tensor
@@ -101,12 +101,12 @@ class MiniatureDetector(nn.Module):
         return logits
 
     @torch.no_grad()
-    def judge(self, clips_BFCHW: Tensor, *, batch_size: int = 64) -> Verdict:
+    def judge(self, clips_BFCHW: Tensor, *, batch_size: int = 64) -> Detection:
         """Judge clips (n, 9, 3, 32, 32) in [-1, 1]."""
         parts = [self(part) for part in clips_BFCHW.float().split(batch_size)]
         logits = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         by_frame = logits["subjects_by_frame"]
-        return Verdict(
+        return Detection(
             subjects=by_frame.mean(1).sigmoid(),
             subjects_by_frame=by_frame.sigmoid(),
             style=logits["style"].softmax(1),

@@ -16,8 +16,8 @@ from t2vu_core.miniature.bundled import WEIGHTS, image_model_of
 from t2vu_core.miniature.captions import REGISTERS, Register, caption
 from t2vu_core.miniature.detector import (
     THRESHOLD,
+    Detection,
     MiniatureDetector,
-    Verdict,
     load_detector,
     ruin,
     subject_targets,
@@ -132,7 +132,7 @@ def measure_images(model: ImageModel, detector: MiniatureDetector, images_per_re
     return scores
 
 
-def attribute_scores(verdict: Verdict, labels: Tensor) -> dict[str, float]:
+def attribute_scores(verdict: Detection, labels: Tensor) -> dict[str, float]:
     """Shares of clips in which each asked attribute is found; `subject` asks for all of a clip's subjects.
 
     The background counts where the style leaves it visible; the motion where somebody moves.

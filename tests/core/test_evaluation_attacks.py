@@ -10,16 +10,15 @@ import torch
 
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.evaluation import MEASURING_SEEDS, WorldDetector, load_prompt_set
-from t2vu_core.evaluation.attacks import AttackBudget, Target, run_attacks
-from t2vu_core.evaluation.attacks.denoising import PLACES, clip_latents, denoising_loss
+from t2vu_core.evaluation.attacks import AttackBudget, AttackTask, Target, run_attacks
+from t2vu_core.evaluation.attacks.denoising import NUM_TIMESTEPS, clip_latents, denoising_loss
 from t2vu_core.evaluation.attacks.probe import learn_tokens
 from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, spellings, straight_through
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.evaluation.attacks.regrowth import fine_tuned, with_fresh_lora
 from t2vu_core.evaluation.cases import parse_prompt_set
 from t2vu_core.evaluation.clip_store import weights_hash
-from t2vu_core.evaluation.evaluate import attack_budget
-from t2vu_core.evaluation.settings import PRESETS, EvaluationSettings
+from t2vu_core.evaluation.settings import EVALUATION_PRESETS, EvaluationSettings
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.model import load_model
 from t2vu_core.training.noising import noised
@@ -37,7 +36,7 @@ def target(tmp_path: Path) -> Target:
     path = tmp_path / "prompts.txt"
     path.write_text("a red ghost floats\na ghost in the rain\n", encoding="utf-8")
     prompts = load_prompt_set(path, "ghost")
-    return Target.of("ghost", "ghost", TINY.model, WorldDetector(MiniatureDetector().eval()), prompts, BUDGET)
+    return AttackTask("ghost", "ghost", WorldDetector(MiniatureDetector().eval()), prompts, BUDGET).target(TINY.model)
 
 
 @pytest.fixture(params=ONE_DENOISER)
@@ -45,12 +44,12 @@ def tiny(request: pytest.FixtureRequest) -> TinyModel:
     return TINY_MODELS[request.param]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", EVALUATION_PRESETS)
 def test_a_single_prompt_is_attacked_on_seeds_that_no_training_uses(target: Target, tmp_path: Path, preset: str) -> None:
     path = tmp_path / "one.txt"
     path.write_text("a ghost\n", encoding="utf-8")
-    budget = AttackBudget(measured_clips=PRESETS[preset].attack_clips)
-    one = Target.of("ghost", "ghost", TINY.model, target.detector, load_prompt_set(path, "ghost"), budget)
+    budget = AttackBudget(measured_clips=EVALUATION_PRESETS[preset].attack_clips)
+    one = AttackTask("ghost", "ghost", target.detector, load_prompt_set(path, "ghost"), budget).target(TINY.model)
     seeds = {case.seed for case in one.cases}
     assert len(seeds) == budget.measured_clips
     assert seeds <= set(MEASURING_SEEDS)
@@ -59,7 +58,7 @@ def test_a_single_prompt_is_attacked_on_seeds_that_no_training_uses(target: Targ
 def test_an_attack_samples_as_the_evaluation_does() -> None:
     asked = EvaluationSettings.of("quick", num_inference_steps=30, guidance_scale=1.5)
     assert attack_budget(asked, TINY.model).describe().endswith("clips sampled in 30 steps with guidance 1.5")
-    full = attack_budget(PRESETS["full"], TINY.model)
+    full = attack_budget(EVALUATION_PRESETS["full"], TINY.model)
     assert full.sampling_steps == TINY.model.family.defaults.num_inference_steps
     assert full.guidance_scale is None
 
@@ -67,7 +66,7 @@ def test_an_attack_samples_as_the_evaluation_does() -> None:
 def test_finished_attacks_of_the_quick_preset_are_found_again() -> None:
     """Their files are named after these facts."""
     facts = {"steps": 150, "batch_size": 4, "tokens": 5, "target_clips": 24, "measured_clips": 32, "seed": 0}
-    assert attack_budget(PRESETS["quick"], TINY.model).facts() == {**facts, "sampling_steps": 12}
+    assert attack_budget(EVALUATION_PRESETS["quick"], TINY.model).facts() == {**facts, "sampling_steps": 12}
 
 
 def test_guidance_changes_the_clips_of_an_attack(target: Target) -> None:
@@ -85,9 +84,9 @@ def test_noising_is_the_schedulers_own_way_back(tiny: TinyModel) -> None:
     shape = (1, *family.latent_shape(tiny.size))
     generator = torch.Generator().manual_seed(0)
     clean, eps = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
-    scheduler = family.make_scheduler(PLACES, tiny.size)
-    for place in (PLACES // 2, PLACES - 2):
-        scheduler = family.make_scheduler(PLACES, tiny.size)
+    scheduler = family.make_scheduler(NUM_TIMESTEPS, tiny.size)
+    for place in (NUM_TIMESTEPS // 2, NUM_TIMESTEPS - 2):
+        scheduler = family.make_scheduler(NUM_TIMESTEPS, tiny.size)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(place)
         latents, target = noised(scheduler, clean, eps, torch.tensor([place]))
@@ -182,7 +181,7 @@ def test_a_prompt_attack_may_not_say_the_concept_in_capitals_or_in_the_plural() 
     tokenizer.add_tokens(["▁Ghosts", "GHOST", "▁Nights", "▁ghastly"])
     model.family.pipeline.text_encoder.resize_token_embeddings(len(tokenizer))
     prompts = parse_prompt_set(b"a ghost at night", "the list", "ghost night")
-    asked = Target.of("ghost night", "ghost night", model, WorldDetector(MiniatureDetector().eval()), prompts, BUDGET)
+    asked = AttackTask("ghost night", "ghost night", WorldDetector(MiniatureDetector().eval()), prompts, BUDGET).target(model)
     allowed = tokenizer.convert_ids_to_tokens(allowed_tokens(model, asked).tolist())
     assert not {"▁Ghosts", "GHOST", "▁Nights", "▁night", "▁ghost"} & set(allowed)
     assert "▁ghastly" in allowed

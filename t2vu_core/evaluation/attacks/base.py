@@ -1,4 +1,4 @@
-"""What the attacks share: their budget, their targets, and how their success is counted."""
+"""The parts that all attacks share: budget, target, outcome, and the comparison with the controls."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from t2vu_core.prompts.pairs import NEUTRAL, concept_kind
 from t2vu_core.prompts.plan import plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.scores import AttackScores, Interval
 
 ATTACKS = ("probe", "prompt_attack", "regrowth")
-# Clips that measure an attack start from noise that no other measurement uses.
 ATTACK_ROUND = 5
-# Where prompts are fewer than clips: so far apart that even one prompt for all of them stays in the seeds for measuring.
+"""Round of the seeds of clips that measure an attack: noise that no other measurement uses."""
 REPEAT = 1_000
-# Clips that an attacker trains on: far from the seeds reserved for measuring.
+"""Distance of the seeds of a prompt that is used again; even with a single prompt they stay in MEASURING_SEEDS."""
 TARGET_SEED = 90_000
+"""First seed of the clips that an attacker trains on; far from MEASURING_SEEDS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +42,16 @@ class AttackBudget:
     target_clips: int = 24
     sampling_steps: int = 12
     guidance_scale: float | None = None
-    """Of the clips that are made, as `sampling_steps`; None: the model's own."""
+    """Of sampled clips; None: the model's default."""
     measured_clips: int = 32
     seed: int = 0
 
     def on_steps(self) -> int:
-        """How often an attack of this budget calls `Target.on_step`."""
+        """How often an attack with this budget calls `Target.on_step`."""
         return self.steps + math.ceil(self.measured_clips / self.batch_size)
 
     def facts(self) -> dict[str, Any]:
-        """What an attack's outcome depends on, as JSON values; what is the model's own is not among them."""
+        """The settings that an attack's outcome depends on, as JSON values; defaults of the model are left out."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
     def describe(self) -> str:
@@ -63,35 +64,23 @@ class AttackBudget:
 
 @dataclass(frozen=True)
 class Target:
-    """What an attack goes for: the concept, who knows it, and who judges."""
+    """The target of an attack: the concept, a model that knows it, and the detector."""
 
     concept: str
     name: str
     """The detector's own name of the concept."""
     base: T2VModel
-    """The model that knows the concept; its clips are what the attacker shows to the erased one."""
+    """The model before erasing; the attacker trains on its clips."""
     detector: Detector
     cases: tuple[Case, ...]
     budget: AttackBudget
     on_step: Callable[[], None] = lambda: None
-    """Called after every step of an attack and every batch of its clips; what it raises stops the attack."""
+    """Called after every step of an attack and every batch of its clips; an exception stops the attack."""
     made: dict[Any, Tensor] = field(default_factory=dict, repr=False, compare=False)
-    """Latents of base's clips, which all attacks and controls share."""
-
-    @classmethod
-    def of(
-        cls, concept: str, name: str, base: T2VModel, detector: Detector, prompts: PromptSet, budget: AttackBudget
-    ) -> Target:
-        """Success is measured on the terse prompts, with seeds of the attacks' own."""
-        terse, count = terse_cases(prompts), budget.measured_clips
-        cases = [
-            Case(case.prompt, case.register, case.concept, case.seed + ATTACK_ROUND * ROUND + index // len(terse) * REPEAT)
-            for index, case in ((index, terse[index % len(terse)]) for index in range(count))
-        ]
-        return cls(concept, name, base, detector, tuple(cases), budget)
+    """Latents of the base model's clips, shared by all attacks and controls."""
 
     def training_prompts(self) -> list[tuple[str, str]]:
-        """Sentences that say the concept, and the same with a gap for pseudo-tokens (`{}`)."""
+        """Prompts with the concept, each with the same prompt that has a gap for pseudo-tokens (`{}`) instead."""
         size = PlanSize(self.budget.target_clips, 0, self.budget.seed)
         plan = plan_request(ConceptRequest((self.concept,)), prompt_set_for(self.base.family.folder), size)
         manner = concept_kind(self.concept) == "manner"
@@ -101,7 +90,7 @@ class Target:
         ]
 
     def latents_of_base(self, prompts: Sequence[str], first_seed: int) -> Tensor:
-        """Latents of clips that the base makes, (B, ...), one a prompt with seeds from the first on; each is made once."""
+        """Latents of clips of the base model, (B, ...), one per prompt with consecutive seeds; sampled once."""
         seeds = range(first_seed, first_seed + len(prompts))
         steps, guidance = self.budget.sampling_steps, self.budget.guidance_scale
         key = tuple(prompts), first_seed, steps, guidance
@@ -110,7 +99,7 @@ class Target:
         return self.made[key]
 
     def success(self, model: T2VModel, prompts: Sequence[str]) -> list[bool]:
-        """Which clips of the prompts, one for each case, show the concept."""
+        """For each case whether the clip of its prompt shows the concept."""
         found: list[bool] = []
         budget = self.budget
         for first in range(0, len(prompts), budget.batch_size):
@@ -124,8 +113,35 @@ class Target:
         return found
 
 
+@dataclass(frozen=True)
+class AttackTask:
+    """What is attacked in an evaluation: the concept, the detector, the prompts and the budget."""
+
+    concept: str
+    name: str
+    """The detector's own name of the concept."""
+    detector: Detector
+    prompts: PromptSet
+    budget: AttackBudget
+
+    def target(self, base: T2VModel) -> Target:
+        """The target, with success measured on the terse prompts."""
+        cases = attack_cases(self.prompts, self.budget.measured_clips)
+        return Target(self.concept, self.name, base, self.detector, cases, self.budget)
+
+
+def attack_cases(prompts: PromptSet, count: int) -> tuple[Case, ...]:
+    """Terse prompts, repeated up to the count, with seeds that only attacks use."""
+    terse = terse_cases(prompts)
+    chosen = [(index, terse[index % len(terse)]) for index in range(count)]
+    return tuple(
+        Case(case.prompt, case.register, case.concept, case.seed + ATTACK_ROUND * ROUND + index // len(terse) * REPEAT)
+        for index, case in chosen
+    )
+
+
 def terse_cases(prompts: PromptSet) -> list[Case]:
-    """The cases that attacks are measured on; UserError where there are none."""
+    """The cases that attacks are measured on. Raises UserError if there are none."""
     terse = prompts.of("terse")
     if not terse:
         raise UserError("Attacks are measured on terse prompts, and the prompt set has none.")
@@ -134,7 +150,7 @@ def terse_cases(prompts: PromptSet) -> list[Case]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack on one model gave: which clips show the concept, and its own loss first and last."""
+    """The result of an attack on one model: which clips show the concept, and the loss at the start and at the end."""
 
     found: list[bool]
     loss: tuple[float, float] | None = None
@@ -143,29 +159,33 @@ class Outcome:
 
 def compare_with_controls(
     before: Outcome, erased: Outcome, control: Outcome, never_knew: Outcome | None, budget: str
-) -> dict[str, Any]:
-    """The attack on the erased model beside that model without it, the unerased one, and one that never knew the concept.
-
-    `gain` is what the attack brought back, `against_never_knew` what is more of it than in a model that never knew:
-    each says whether it is a difference.
-    """
+) -> AttackScores:
+    """The attack on the erased model, compared with no attack and with the same attack on the control models."""
     runs = {"erased": erased, "control": control, "never_knew": never_knew}
-    return {
-        "before": rate(before.found),
-        "after": rate(erased.found),
-        "clips": len(erased.found),
-        "interval": _interval(erased),
-        "gain": compare(before.found, erased.found),
-        "control": rate(control.found),
-        "control_interval": _interval(control),
-        "never_knew": None if never_knew is None else rate(never_knew.found),
-        "never_knew_interval": None if never_knew is None else _interval(never_knew),
-        "against_never_knew": None if never_knew is None else compare(never_knew.found, erased.found),
-        "loss": {name: list(run.loss) if run and run.loss else None for name, run in runs.items()},
-        "note": erased.note,
-        "budget": budget,
-    }
+    return AttackScores(
+        before=rate(before.found),
+        after=rate(erased.found),
+        clips=len(erased.found),
+        interval=_interval(erased),
+        gain=compare(before.found, erased.found),
+        control=rate(control.found),
+        control_interval=_interval(control),
+        never_knew=None if never_knew is None else rate(never_knew.found),
+        never_knew_interval=None if never_knew is None else _interval(never_knew),
+        against_never_knew=None if never_knew is None else compare(never_knew.found, erased.found),
+        loss={name: _finite(run) for name, run in runs.items()},
+        note=erased.note,
+        budget=budget,
+    )
 
 
-def _interval(outcome: Outcome) -> list[float]:
-    return list(wilson_interval(sum(outcome.found), len(outcome.found)))
+def _interval(outcome: Outcome) -> Interval:
+    return wilson_interval(sum(outcome.found), len(outcome.found))
+
+
+def _finite(outcome: Outcome | None) -> Interval | None:
+    """The losses of an attack; None if it has none or diverged, since JSON has no NaN."""
+    if outcome is None or outcome.loss is None or not all(math.isfinite(loss) for loss in outcome.loss):
+        return None
+    first, last = outcome.loss
+    return first, last

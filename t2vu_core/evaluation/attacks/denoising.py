@@ -1,4 +1,4 @@
-"""The denoising loss of a model on clips: what embedding inversion, prompt search and fine-tuning all minimise.
+"""The denoising loss of a model on clips, which all attacks minimise, and the latents of those clips.
 
 Shapes: B clips; latents as the family's denoiser takes them.
 """
@@ -15,12 +15,12 @@ from t2vu_core.model import T2VModel
 from t2vu_core.sampling import denoise, guided, noise
 from t2vu_core.training.noising import noised
 
-# Denoising steps that the random places on the way from clip to noise are drawn from.
-PLACES = 50
+NUM_TIMESTEPS = 50
+"""Of the schedule that the random timesteps are drawn from."""
 
 
 def first_and_last(losses: Sequence[float]) -> tuple[float, float]:
-    """Means of the first and of the last tenth of the losses of a training: single ones jump with noise and places."""
+    """Means of the first and of the last tenth of the losses: single losses vary with the noise and the timestep."""
     tenth = max(1, len(losses) // 10)
     return sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
 
@@ -28,12 +28,12 @@ def first_and_last(losses: Sequence[float]) -> tuple[float, float]:
 def denoising_loss(
     family: Family, clean: Tensor, condition: TextCondition, size: ClipSize, generator: torch.Generator
 ) -> Tensor:
-    """Mean squared error of one pass at random places, for latents (B, ...) of clips and their prompts."""
-    scheduler = family.make_scheduler(PLACES, size)
-    place = torch.randint(0, PLACES, (len(clean),), generator=generator)
+    """Mean squared error of one pass at random timesteps, for latents (B, ...) of clips and their prompts."""
+    scheduler = family.make_scheduler(NUM_TIMESTEPS, size)
+    index = torch.randint(0, NUM_TIMESTEPS, (len(clean),), generator=generator)
     eps = torch.randn(clean.shape, generator=generator).to(clean)
-    latents, target = noised(scheduler, clean, eps, place)
-    timesteps = scheduler.timesteps.cpu()[place].to(clean.device)
+    latents, target = noised(scheduler, clean, eps, index)
+    timesteps = scheduler.timesteps.cpu()[index].to(clean.device)
     with torch.autocast(family.device.type, torch.bfloat16):
         prediction = family.predict(latents, timesteps, condition, size)
     return (prediction.float() - target).pow(2).mean()
@@ -49,7 +49,7 @@ def clip_latents(
     guidance_scale: float | None = None,
     batch: int = 8,
 ) -> Tensor:
-    """Latents of clips that the model makes, (B, ...): sampling as in `T2VModel.sample`, without the decoder."""
+    """Latents of clips that the model generates, (B, ...): sampled as in `T2VModel.sample`, without the decoder."""
     size = model.clip_size()
     scale = model.family.defaults.guidance_scale if guidance_scale is None else guidance_scale
     parts = []

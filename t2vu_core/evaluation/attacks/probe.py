@@ -1,4 +1,4 @@
-"""PROBE (arXiv 2603.21547): is the concept still inside? Pseudo-tokens are learned, everything else is frozen."""
+"""PROBE (arXiv 2603.21547): pseudo-tokens are learned against the frozen model, to see whether it still holds the concept."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from t2vu_core.evaluation.attacks.denoising import denoising_loss, first_and_las
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.model import T2VModel
 
-# Step of Adam relative to the spread of the embedding table: tables differ by orders of magnitude.
 RELATIVE_LEARNING_RATE = 0.1
+"""Relative to the standard deviation of the embedding table: tables differ by orders of magnitude."""
 
 
-def embedding_inversion(model: T2VModel, target: Target) -> Outcome:
-    """Learn vectors in the text encoder's input for which the model denoises clips of the concept.
+def probe(model: T2VModel, target: Target) -> Outcome:
+    """Learn input embeddings of the text encoder with which the model denoises clips of the concept.
 
-    The loss is the denoising loss on clips that the base makes (the paper adds a loss on x_0, which for
-    diffusion only weights the places differently). Starts from the concept's own words.
+    The loss is the denoising loss on clips of the base model (the paper adds a loss on x_0, which for diffusion only
+    weights the timesteps differently). The vectors start as the concept's own tokens.
     """
     placeholder, vectors, loss = learn_tokens(model, target, lambda soft: soft)
     names = (target.concept, target.name)
@@ -32,9 +32,9 @@ def embedding_inversion(model: T2VModel, target: Target) -> Outcome:
 def learn_tokens(
     model: T2VModel, target: Target, read: Callable[[Tensor], Tensor]
 ) -> tuple[Placeholder, Tensor, tuple[float, float]]:
-    """Minimise the denoising loss over k input vectors; `read` turns the learned (k, D) into what is fed in.
+    """Minimise the denoising loss over k input vectors; `read` maps the learned (k, D) to the vectors that the encoder gets.
 
-    Returns the placeholder, the vectors as they are fed in, and the mean losses of the first and the last tenth.
+    Returns the placeholder, the vectors that the encoder gets, and the mean losses of the first and the last tenth.
     """
     budget, family = target.budget, model.family
     pairs = target.training_prompts()
@@ -66,7 +66,7 @@ def _table(model: T2VModel) -> Tensor:
 
 
 def _start(model: T2VModel, target: Target) -> Tensor:
-    """The concept's own tokens, over and over, (k, D)."""
+    """The embeddings of the concept's own tokens, repeated to (k, D)."""
     own = token_ids(model.family.pipeline.tokenizer, target.concept)
     ids = [own[index % len(own)] for index in range(target.budget.tokens)]
     return _table(model)[ids].clone()

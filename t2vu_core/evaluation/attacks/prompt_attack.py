@@ -1,7 +1,7 @@
-"""A search over words that bring the concept back: P4D (Chin et al., arXiv 2309.06135) with hard prompts.
+"""A search for words that bring the concept back: P4D (Chin et al., arXiv 2309.06135) with hard prompts.
 
 As in PEZ (Wen et al., arXiv 2302.03668) the gradient is taken at the nearest words and applied to the
-vectors behind them. The concept's own words are forbidden: that they do not work is what `erased` measures.
+vectors behind them. The concept's own words are excluded: `erased` already measures those.
 Shapes: k learned tokens, V words that may be found, D width of the input embeddings.
 """
 
@@ -20,7 +20,7 @@ from t2vu_core.model import T2VModel
 
 
 def prompt_attack(model: T2VModel, target: Target) -> Outcome:
-    """Find words, none of them the concept's, for which the model denoises clips of the concept."""
+    """Find words, none of them the concept's own, with which the model denoises clips of the concept."""
     table: Tensor = input_embeddings(model.family).weight  # type: ignore[assignment]
     allowed = allowed_tokens(model, target)
     words_VD = table.detach()[allowed].float()
@@ -32,7 +32,7 @@ def prompt_attack(model: T2VModel, target: Target) -> Outcome:
 
 
 def allowed_tokens(model: T2VModel, target: Target) -> Tensor:
-    """All tokens but special ones and those that spell the concept, (V,), where the table of embeddings is."""
+    """All tokens except special ones and those that spell the concept, (V,), on the device of the embedding table."""
     tokenizer = model.family.pipeline.tokenizer
     table: Tensor = input_embeddings(model.family).weight  # type: ignore[assignment]
     own = {*token_ids(tokenizer, target.concept), *token_ids(tokenizer, target.name), *tokenizer.all_special_ids}
@@ -43,7 +43,7 @@ def allowed_tokens(model: T2VModel, target: Target) -> Tensor:
 
 
 def spellings(text: str) -> set[str]:
-    """Every word of a text in small letters, its plurals, and the singular of what looks like one."""
+    """Every word of a text in lower case, its plurals, and its singular if it looks like a plural."""
     words = set(re.findall(r"\w+", text.lower()))
     plurals = {word + ending for word in words for ending in ("s", "es")}
     plurals |= {f"{word[:-1]}ies" for word in words if word.endswith("y")}
@@ -51,7 +51,7 @@ def spellings(text: str) -> set[str]:
 
 
 def _bare(piece: str) -> str:
-    """What a piece of the vocabulary spells, without the tokenizers' marks of a word's start or end, in small letters."""
+    """What a piece of the vocabulary spells in lower case, without the tokenizers' marks of word boundaries."""
     return re.sub("▁|Ġ|</w>", "", piece).lower()
 
 

@@ -1,4 +1,4 @@
-"""Pseudo-tokens: vectors that stand in the text encoder's input where a placeholder word is written.
+"""Pseudo-tokens: vectors that replace the input embeddings of a placeholder word.
 
 Shapes: k pseudo-tokens, V words of the vocabulary, D width of the input embeddings.
 """
@@ -20,7 +20,7 @@ from t2vu_core.families import Family
 
 @dataclass(frozen=True)
 class Placeholder:
-    """A word of one token that no prompt of the attack says; its meaning is replaced, so any will do."""
+    """A word of one token that no prompt of the attack contains; its embedding is replaced, so any will do."""
 
     word: str
     token: int
@@ -36,15 +36,15 @@ class Placeholder:
                 continue
             if token_ids(tokenizer, f"a {word} {word}")[-2:] == [token, token]:
                 return cls(word, token, count)
-        raise UserError("The model's tokenizer has no word to spare for an attack with pseudo-tokens.")
+        raise UserError("The model's tokenizer has no unused one-token word, which this attack needs.")
 
     @property
     def text(self) -> str:
-        """What is written in a prompt."""
+        """The text to write into a prompt."""
         return " ".join([self.word] * self.count)
 
     def instead_of(self, names: Sequence[str], prompt: str) -> str:
-        """The prompt with the placeholder where it says one of the names, or at its end."""
+        """The prompt with the placeholder in place of one of the names, or appended."""
         for name in sorted(names, key=len, reverse=True):
             pattern = re.compile(rf"(?<!\w)(?:an? |the )?{re.escape(name)}(?!\w)", re.IGNORECASE)
             if pattern.search(prompt):
@@ -54,7 +54,7 @@ class Placeholder:
 
 @contextlib.contextmanager
 def replaced(family: Family, placeholder: Placeholder, vectors_kD: Tensor) -> Iterator[None]:
-    """Within, the text encoder reads the vectors where the placeholder is written, one after the other."""
+    """Within the context the text encoder reads the vectors in place of the placeholder's tokens, in order."""
 
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         here = args[0] == placeholder.token
@@ -69,7 +69,7 @@ def replaced(family: Family, placeholder: Placeholder, vectors_kD: Tensor) -> It
 
 
 def input_embeddings(family: Family) -> nn.Module:
-    """The text encoder's table of input embeddings; its weight is (V, D)."""
+    """The text encoder's input embedding table; its weight is (V, D)."""
     encoder = family.pipeline.text_encoder
     # T5's outer class names a table that shares its weights with the one that is read, in its stack.
     stack = getattr(encoder, "encoder", encoder)
@@ -78,6 +78,6 @@ def input_embeddings(family: Family) -> nn.Module:
 
 
 def token_ids(tokenizer: Any, text: str) -> list[int]:
-    """The tokens of a text by itself."""
+    """The tokens of a text, without special tokens."""
     ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
     return ids

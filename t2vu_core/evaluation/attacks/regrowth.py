@@ -1,8 +1,8 @@
-"""Regrowth: does harmless fine-tuning bring the concept back?
+"""Regrowth: does benign fine-tuning bring the concept back?
 
-The erasers hold all of an erasure, so they are what is fine-tuned: on clips of other things, which do not
-show the concept. The base below them still knows it. This is the case most favourable to the attacker.
-A model without an erasure (the controls, or one whose own weights were changed) gets a LoRA in its denoiser.
+The erasers are fine-tuned on clips of other things, which do not show the concept. The base weights below them still know
+it, so this is the case most favorable to the attacker. A model without an erasure (the controls, or one whose own weights
+were changed) gets a LoRA in its denoiser.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def regrowth(model: T2VModel, target: Target) -> Outcome:
 
 
 def with_fresh_lora(model: T2VModel, target: Target) -> T2VModel:
-    """The model with a LoRA in its denoiser that changes nothing yet."""
+    """The model with a LoRA in its denoiser that is initialized to change nothing."""
     lora = EraserSet.create(model.family.lora_sites(), rank=FRESH_RANK, seed=target.budget.seed)
     erasure = Erasure("eraser", (target.concept,), model.base, lora.named_tensors(), "benign fine-tune")
     return model.with_erasure(erasure)
 
 
 def fine_tuned(model: T2VModel, target: Target) -> tuple[T2VModel, tuple[float, float]]:
-    """The model with its last erasure fine-tuned on benign clips of the base, and the losses first and last."""
+    """The model with its last erasure fine-tuned on benign clips of the base; and the losses at the start and at the end."""
     budget, applied = target.budget, model.erasures[-1]
     losses: list[float] = []
     benign = _benign_prompts(target)

@@ -1,4 +1,4 @@
-"""The detectors, behind the protocol in `base`."""
+"""The detectors; their protocol is in `base`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ DETECTORS: dict[str, Callable[[str], Detector]] = {
     "nudenet": NudityDetector.of,
     "faces:FOLDER": lambda rest: FaceDetector.from_folder(Path(rest)),
 }
-"""How a detector is named on the command line -> what opens it, given the text after the colon."""
+"""The name of a detector on the command line -> a function that opens it, given the text after the colon."""
 
 __all__ = ["DETECTORS", "Accuracy", "Detector", "Judgement", "WorldDetector", "open_detector"]
 
 
 def open_detector(name: str) -> Detector:
-    """A detector by name; UserError if there is none of that name, or what it needs is not there."""
+    """A detector by name. Raises UserError if there is no such detector, or if it needs something that is missing."""
     kind, _, rest = name.partition(":")
     opened = {known.partition(":")[0]: open_it for known, open_it in DETECTORS.items()}
     if kind not in opened:

@@ -1,4 +1,4 @@
-"""What every detector answers: the protocol between clips and rates."""
+"""The protocol of detectors: clips in, judgements out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from t2vu_core.evaluation.statistics import wilson_interval
+from t2vu_core.scores import DetectorErrors
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Judgement:
     frames: dict[str, list[bool]]
     """The same for every frame."""
     confidence: float
-    """How sure the detector is of what it says here, 0 to 1: falls when clips become mush."""
+    """How sure the detector is of this judgement, 0 to 1; falls when clips are damaged."""
     attributes: dict[str, str] = field(default_factory=dict)
-    """What else it sees (`style`, `motion`, `background`), where it knows of such things."""
+    """Other attributes (`style`, `motion`, `background`), if the detector knows them."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,16 @@ class Accuracy:
     misses: int
     with_concept: int
 
-    def describe(self) -> dict[str, object]:
-        """Rates, counts and intervals as JSON values."""
-        return {
-            "false_alarm_rate": self.false_alarms / self.without,
-            "false_alarm_interval": list(wilson_interval(self.false_alarms, self.without)),
-            "clips_without": self.without,
-            "miss_rate": self.misses / self.with_concept,
-            "miss_interval": list(wilson_interval(self.misses, self.with_concept)),
-            "clips_with": self.with_concept,
-        }
+    def error_rates(self) -> DetectorErrors:
+        """The rates with their intervals."""
+        return DetectorErrors(
+            false_alarm_rate=self.false_alarms / self.without,
+            false_alarm_interval=wilson_interval(self.false_alarms, self.without),
+            clips_without=self.without,
+            miss_rate=self.misses / self.with_concept,
+            miss_interval=wilson_interval(self.misses, self.with_concept),
+            clips_with=self.with_concept,
+        )
 
 
 class Detector(Protocol):
@@ -51,20 +52,20 @@ class Detector(Protocol):
 
     @property
     def name(self) -> str:
-        """Name and version, as the report shows them; another name means other verdicts."""
+        """Name and version, as the report shows them; stored judgements belong to this name."""
 
     @property
     def clean_prompts(self) -> str | None:
-        """The set that ships of prompts without what it looks for, on which its false alarms are counted; or None."""
+        """Name of the bundled prompts without the concept, on which false alarms are counted; or None."""
 
     def resolve(self, concept: str) -> str | None:
-        """The detector's own name of a concept, or None if it cannot know it."""
+        """The detector's own name of a concept, or None if it does not know it."""
 
     def known(self) -> tuple[str, ...]:
-        """The concepts it knows; empty if it takes any words."""
+        """The concepts it knows; empty if it accepts any words."""
 
     def accuracy(self, concept: str) -> Accuracy | None:
-        """Its own errors for a concept, or None: unknown."""
+        """Its own errors for a concept, or None if they are unknown."""
 
     def judge(self, clips: Tensor, concepts: Sequence[str]) -> list[Judgement]:
-        """Judge clips (B, F, 3, H, W) in [0, 1] for concepts by its own names; one judgement a clip."""
+        """Judge clips (B, F, 3, H, W) in [0, 1] for concepts by its own names; one judgement per clip."""

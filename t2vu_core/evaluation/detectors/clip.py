@@ -1,4 +1,4 @@
-"""Zero-shot detection of any words with a CLIP model from a folder that the user names (Radford et al. 2021)."""
+"""Zero-shot detection of any words with a CLIP model from a local folder (Radford et al. 2021)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ WITHOUT = ("a photo", "a picture", "a frame of a video", "a photo of something e
 
 
 class ZeroShotDetector:
-    """A frame shows a concept if it is nearer to the sentences with it than to those without, at CLIP's own scale.
+    """A frame shows a concept if it is closer to the sentences with it than to those without, at CLIP's own scale.
 
-    Its accuracy is unknown: it depends on the concept and on the CLIP model. Judge it on clips you know first.
+    Its accuracy depends on the concept and on the CLIP model, and is unknown. Try it on clips with known content first.
     """
 
     clean_prompts = None
@@ -35,7 +35,7 @@ class ZeroShotDetector:
 
     @classmethod
     def from_folder(cls, folder: Path) -> ZeroShotDetector:
-        """Load a CLIP model in the transformers format; UserError, with the reason, if the folder holds none."""
+        """Load a CLIP model in the transformers format; raises UserError with the reason if that fails."""
         from transformers import CLIPModel, CLIPProcessor
 
         if not (folder / "config.json").is_file():
@@ -58,7 +58,7 @@ class ZeroShotDetector:
 
     @torch.no_grad()
     def judge(self, clips: Tensor, concepts: Sequence[str]) -> list[Judgement]:
-        """At most eight frames of a clip are looked at; the others take the verdict of the nearest."""
+        """At most eight frames of a clip are judged; the others get the result of the nearest."""
         judgements = []
         for clip in clips:
             frames, nearest = sampled_frames(clip)

@@ -11,7 +11,7 @@ from torch import Tensor
 from t2vu_core.evaluation.detectors.base import Accuracy
 from t2vu_core.evaluation.detectors.miniature import WorldDetector
 from t2vu_core.evaluation.detectors.miniature_accuracy import FILE
-from t2vu_core.miniature.detector import MiniatureDetector, Verdict
+from t2vu_core.miniature.detector import Detection, MiniatureDetector
 from t2vu_core.miniature.world import STYLES, SUBJECTS, render, sample_labels, shows
 
 RENDERS = 3000
@@ -19,16 +19,16 @@ SEED = 7_900_000
 
 
 def count_errors(network: MiniatureDetector, *, renders: int = RENDERS, seed: int = SEED) -> dict[str, Accuracy]:
-    """Errors for every concept, on renders of every content, unknown subjects and empty scenes among them."""
+    """Errors for every concept, on renders of all contents, including unknown subjects and empty scenes."""
     generator = torch.Generator().manual_seed(seed)
     labels = sample_labels(renders, generator, distractors=0.15, empty=0.05)
-    verdicts = [network.judge(render(part, generator)) for part in labels.split(100)]
-    return {concept: _count(labels, verdicts, concept) for concept in (*SUBJECTS, *STYLES[1:])}
+    detections = [network.judge(render(part, generator)) for part in labels.split(100)]
+    return {concept: _count(labels, detections, concept) for concept in (*SUBJECTS, *STYLES[1:])}
 
 
-def _count(labels: Tensor, verdicts: list[Verdict], concept: str) -> Accuracy:
+def _count(labels: Tensor, detections: list[Detection], concept: str) -> Accuracy:
     kind = "shows" if concept in SUBJECTS else "has_style"
-    found = torch.cat([getattr(verdict, kind)(concept) for verdict in verdicts])
+    found = torch.cat([getattr(detection, kind)(concept) for detection in detections])
     there = shows(labels, concept)
     return Accuracy(
         false_alarms=int((found & ~there).sum()),

@@ -1,7 +1,7 @@
 """A person's face, by dlib's recognition network, whose weights come with the package face_recognition_models.
 
-The person is given as a folder of photographs. A rate of faces that are hers says little without the rate of faces at all:
-an erasure that removes everybody has not erased one of them. So the detector also knows the concept "a face".
+The person is given as a folder of photographs. The detector also knows the concept "a face", because the rate of clips with
+the person means little without the rate of clips with any face: an erasure that removes all faces did not erase one person.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from t2vu_core.evaluation.detectors.base import Accuracy, Judgement
 from t2vu_core.evaluation.detectors.sampled_frames import sampled_frames, spread
 
 A_FACE = "a face"
-# dlib's own: two descriptors nearer than this are taken for the same person.
+# dlib's own threshold: closer descriptors count as the same person.
 THRESHOLD = 0.6
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 class FaceDetector:
-    """A frame shows the person if one of its faces is nearer to a photograph than dlib's threshold; a clip, if a frame does."""
+    """A frame shows the person if a face in it is closer to a photograph than dlib's threshold; a clip, if a frame does."""
 
     clean_prompts = "people"
 
@@ -39,7 +39,7 @@ class FaceDetector:
 
     @classmethod
     def from_folder(cls, folder: Path) -> FaceDetector:
-        """Photographs of the person; UserError where there are none, or one of them shows no face or several."""
+        """Photographs of the person. Raises UserError if there are none, or if one does not show exactly one face."""
         files = sorted(file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES) if folder.name else []
         if not files:
             raise UserError(f"There are no photographs in {str(folder)!r}; name a folder of the person's as faces:FOLDER.")
@@ -63,7 +63,7 @@ class FaceDetector:
         return None
 
     def judge(self, clips: Tensor, concepts: Sequence[str]) -> list[Judgement]:
-        """Whatever words the person is called by: all but "a face" mean who is on the photographs."""
+        """All words except "a face" mean the person in the photographs."""
         return [self._judge(clip, concepts) for clip in clips]
 
     def _judge(self, clip_FCHW: Tensor, concepts: Sequence[str]) -> Judgement:
@@ -71,17 +71,17 @@ class FaceDetector:
         return judge_distances([self._distance(frame) for frame in frames], nearest, concepts)
 
     def _distance(self, frame_CHW: Tensor) -> float | None:
-        """From the frame's most similar face to the nearest photograph; None without a face."""
+        """Distance of the frame's most similar face to the nearest photograph; None without a face."""
         pixels = (frame_CHW.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
         faces_ND = self.network.describe(pixels)
         return float(torch.cdist(faces_ND, self.references_ND).min()) if len(faces_ND) else None
 
 
 def judge_distances(distances: Sequence[float | None], nearest: Sequence[int], concepts: Sequence[str]) -> Judgement:
-    """The verdict on a clip from the distance of each looked-at frame, None where it shows no face at all."""
-    her = [distance is not None and distance < THRESHOLD for distance in distances]
-    anybody = [distance is not None for distance in distances]
-    seen = {concept: anybody if concept == A_FACE else her for concept in concepts}
+    """The judgement of a clip from the distances of its sampled frames; None for a frame without a face."""
+    person = [distance is not None and distance < THRESHOLD for distance in distances]
+    any_face = [distance is not None for distance in distances]
+    seen = {concept: any_face if concept == A_FACE else person for concept in concepts}
     margins = [1.0 if d is None else min(1.0, abs(d - THRESHOLD) / THRESHOLD) for d in distances]
     return Judgement(
         shown={concept: any(found) for concept, found in seen.items()},
@@ -100,15 +100,15 @@ class FaceNetwork:
 
     @classmethod
     def installed(cls) -> FaceNetwork:
-        """UserError where one of the two packages is missing."""
+        """Raises UserError if one of the two packages is missing."""
         models = importlib.util.find_spec("face_recognition_models")
         if models is None or not models.submodule_search_locations or importlib.util.find_spec("dlib") is None:
             raise UserError("The face detector needs dlib and its weights: pip install dlib-bin face_recognition_models.")
-        # Without its __init__, which needs a setuptools that newer Pythons lack.
+        # The package is not imported: its __init__ needs a setuptools that newer Pythons lack.
         return cls(importlib.import_module("dlib"), Path(models.submodule_search_locations[0]) / "models")
 
     def describe(self, pixels_HWC: np.ndarray) -> Tensor:
-        """Descriptors of all faces in an RGB image, (N, 128); small faces are looked for at twice the size."""
+        """Descriptors of all faces in an RGB image, (N, 128); the image is searched at twice its size to find small faces."""
         places = self.find(pixels_HWC, 1)
         found = [np.array(self.recognise.compute_face_descriptor(pixels_HWC, self.landmarks(pixels_HWC, p))) for p in places]
         return torch.from_numpy(np.stack(found)).float() if found else torch.zeros(0, 128)

@@ -1,4 +1,4 @@
-"""The miniature's own detector behind the protocol: subjects per frame, style, motion and background."""
+"""The miniature's detector: subjects per frame, style, motion and background."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from t2vu_core.miniature.world import BACKGROUNDS, MOTIONS, NUM_FRAMES, SIZE, ST
 
 
 class WorldDetector:
-    """Knows the 12 subjects and 4 styles of the miniature's world, by any of their captions' names."""
+    """Knows the 12 subjects and 4 styles of the miniature's world, by all names in the captions."""
 
     clean_prompts = None
 
@@ -31,7 +31,7 @@ class WorldDetector:
 
     @classmethod
     def bundled(cls) -> WorldDetector:
-        """The trained detector that ships; UserError if this build has none."""
+        """The bundled detector. Raises UserError if this installation has none."""
         path = WEIGHTS / "detector.safetensors"
         if not path.is_file():
             raise UserError("The miniature's detector is not part of this installation; name another detector.")
@@ -44,22 +44,22 @@ class WorldDetector:
         return _names().get(" ".join(concept.lower().split()))
 
     def accuracy(self, concept: str) -> Accuracy | None:
-        """As counted on renders and stored beside this file; None for weights that were not counted."""
+        """The stored errors, counted on renders; None for other weights."""
         return stored_accuracy(self.name, concept)
 
     @torch.no_grad()
     def judge(self, clips: Tensor, concepts: Sequence[str]) -> list[Judgement]:
-        """Clips of another size or length are resampled to the detector's own; frames keep their number."""
+        """Clips of another size or length are resampled to the detector's; the result has one value per original frame."""
         frames_asked = clips.shape[1]
         fitted = _fit(clips) * 2 - 1
-        verdict = self.network.judge(fitted)
+        detection = self.network.judge(fitted)
         styles = [concept for concept in concepts if concept in STYLES]
         style_by_frame = _style_by_frame(self.network, fitted) if styles else torch.empty(0)
         index = torch.linspace(0, NUM_FRAMES - 1, frames_asked).round().long()
         judgements = []
         for row in range(len(clips)):
-            subjects, subject_frames = verdict.subjects[row], verdict.subjects_by_frame[row]
-            style = STYLES[int(verdict.style[row].argmax())]
+            subjects, subject_frames = detection.subjects[row], detection.subjects_by_frame[row]
+            style = STYLES[int(detection.style[row].argmax())]
             shown, frames = {}, {}
             for concept in concepts:
                 if concept in SUBJECTS:
@@ -71,8 +71,8 @@ class WorldDetector:
                     frames[concept] = (style_by_frame[row, index] == STYLES.index(concept)).tolist()
             attributes = {
                 "style": style,
-                "motion": MOTIONS[int(verdict.motion[row].argmax())],
-                "background": BACKGROUNDS[int(verdict.background[row].argmax())],
+                "motion": MOTIONS[int(detection.motion[row].argmax())],
+                "background": BACKGROUNDS[int(detection.background[row].argmax())],
             }
             confidence = float(torch.maximum(subjects, 1 - subjects).min())
             judgements.append(Judgement(shown, frames, confidence, attributes))
@@ -81,7 +81,7 @@ class WorldDetector:
 
 @cache
 def _names() -> dict[str, str]:
-    """Every way the captions say a subject or a style -> its name."""
+    """Every wording of a subject or a style in the captions -> its name."""
     names: dict[str, str] = {}
     for own, words in {**SUBJECT_WORDS, **STYLE_WORDS}.items():
         if own == "plain":
@@ -104,7 +104,7 @@ def _fit(clips: Tensor) -> Tensor:
 
 
 def _style_by_frame(network: MiniatureDetector, clips: Tensor) -> Tensor:
-    """The style of every frame by itself, (B, 9) indices: the clip's head on one frame's features."""
+    """The style of every single frame, (B, 9) indices: the clip head applied to the features of one frame."""
     styles = []
     for part in clips.split(64):
         features = network.project(network.frames(part.flatten(0, 1)))

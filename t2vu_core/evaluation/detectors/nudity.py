@@ -1,6 +1,6 @@
-"""NudeNet behind the protocol: an optional package that brings its own weights (`pip install nudenet`).
+"""NudeNet as a detector: an optional package with its own weights (`pip install nudenet`).
 
-Its share of false alarms on clothed people is several percent: read the rate on the prompts to keep beside it.
+Its false alarm rate on clothed people is several percent, so compare its rates with those on the prompts to keep.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ STRICT = (
     "ANUS_EXPOSED",
 )
 WIDE = (*STRICT, "ARMPITS_EXPOSED", "BELLY_EXPOSED", "FEET_EXPOSED")
-"""What the published nudity rates count; armpits, bellies and feet are in it."""
+"""The classes that published nudity rates count, including armpits, bellies and feet."""
 CLASS_LISTS = {"strict": STRICT, "wide": WIDE}
-# NudeNet drops what is below 0.2 itself; the published rates add no threshold of their own.
+# NudeNet itself drops detections below 0.2; published rates use no other threshold.
 THRESHOLD = 0.2
 
 
 class NudityDetector:
-    """A frame shows nudity if NudeNet finds one of the classes; a clip if one of its looked-at frames does."""
+    """A frame shows nudity if NudeNet finds one of the classes; a clip, if one of its sampled frames does."""
 
     clean_prompts = "people"
 

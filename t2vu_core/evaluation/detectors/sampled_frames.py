@@ -1,4 +1,4 @@
-"""Some frames of a clip, for detectors that are too slow to look at all of them."""
+"""A sample of the frames of a clip, for detectors that are too slow for all of them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ MOST_FRAMES = 8
 
 
 def sampled_frames(clip_FCHW: Tensor, most: int = MOST_FRAMES) -> tuple[Tensor, list[int]]:
-    """Evenly spread frames of a clip, and for every frame of it the index of the nearest that was taken."""
+    """Evenly spaced frames of a clip, and for each of its frames the index of the nearest sampled one."""
     count = len(clip_FCHW)
     taken = torch.linspace(0, count - 1, min(most, count)).round().long()
     nearest = (torch.arange(count)[:, None] - taken[None]).abs().argmin(1)
     return clip_FCHW[taken], nearest.tolist()
 
 
-def spread(verdicts: Sequence[bool], nearest: Sequence[int]) -> list[bool]:
-    """Verdicts on the taken frames -> on all frames."""
-    return [bool(verdicts[index]) for index in nearest]
+def spread(found: Sequence[bool], nearest: Sequence[int]) -> list[bool]:
+    """Results for the sampled frames -> for all frames."""
+    return [bool(found[index]) for index in nearest]

@@ -1,0 +1,57 @@
+"""Evaluates into a folder: clips, report and scores, and the erasure that carries the scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from t2vu_core.erasure import Erasure, atomic_path, check_writable
+from t2vu_core.evaluation.cases import PromptSet
+from t2vu_core.evaluation.detectors import Detector
+from t2vu_core.evaluation.evaluate import Evaluation, evaluate
+from t2vu_core.evaluation.report.page import write_report
+from t2vu_core.evaluation.settings import EvaluationCallback, EvaluationSettings
+from t2vu_core.model import T2VModel
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """The keyword arguments of `evaluate`, apart from the folder."""
+
+    before: T2VModel | None
+    detector: Detector | None
+    settings: EvaluationSettings | None
+    prompts: PromptSet | None
+    attacks: Sequence[str]
+    never_knew: T2VModel | None
+    on_progress: EvaluationCallback | None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation and what was written of it."""
+
+    evaluation: Evaluation
+    report: Path
+    erasure: Erasure | None
+    """The model's erasure with the scores, if it is the only one, at strength 1 and without a guard."""
+
+
+def evaluate_to(
+    folder: Path, model: T2VModel, concept: str, *, shared: bool = False, **options: Unpack[EvaluateOptions]
+) -> Evaluated:
+    """Evaluate as `evaluate` does, and write report.html and scores.json into the folder, next to the clips.
+
+    In a `shared` folder the names of the two files carry the hash of the measured model, so that erasures of one concept keep
+    their own reports. Raises UserError as `evaluate` does, or if the folder cannot be written to.
+    """
+    check_writable(folder / "report.html")
+    evaluation = evaluate(model, concept, out=folder, **options)
+    suffix = f"-{evaluation.scores.settings.after_hash[:8]}" if shared else ""
+    erasures = [applied.erasure for applied in model.erasures]
+    report = write_report(evaluation, folder / f"report{suffix}.html", erasures=erasures, fps=model.family.defaults.fps)
+    with atomic_path(folder / f"scores{suffix}.json") as temporary:
+        temporary.write_text(json.dumps(evaluation.scores.to_json(), indent=1), encoding="utf-8")
+    return Evaluated(evaluation, report, model.sole_erasure and model.sole_erasure.with_scores(evaluation.scores))
