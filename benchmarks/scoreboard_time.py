@@ -9,8 +9,8 @@ from benchmarks.methods import GUARD_TITLES, Method
 from t2vu_core.evaluation import EvaluationSettings
 from t2vu_core.evaluation.attacks.run import NOTHING, attack_seconds
 from t2vu_core.evaluation.cases import ERASED_REGISTERS
-from t2vu_core.evaluation.session import attack_budget
 from t2vu_core.evaluation.maker import Maker
+from t2vu_core.evaluation.session import attack_budget
 from t2vu_core.formatting import duration
 from t2vu_core.model import T2VModel
 

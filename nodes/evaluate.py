@@ -28,9 +28,7 @@ class EvaluateErasure(io.ComfyNode):
             ),
             search_aliases=["measure", "score", "report", "benchmark"],
             inputs=[
-                Model.Input(
-                    "model", tooltip="The model with its erasers or its guard. It is compared with itself without them."
-                ),
+                Model.Input("model", tooltip="The model with its erasers or guard. It is compared with itself without them."),
                 io.String.Input(
                     "concept", default="", placeholder="ghost", tooltip="The erased concept, as the eraser names it."
                 ),

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         choices=[*ATTACKS, "all"],
-        help="attack that tries to bring the concept back; repeatable",,
+        help="attack that tries to bring the concept back; repeatable",
     )
     parser.add_argument(
         "--never-knew", metavar="M", help="a model that was trained without the concept, measured for comparison"

@@ -18,6 +18,7 @@ from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embedd
 from t2vu_core.evaluation.attacks.regrowth import fine_tuned, with_fresh_lora
 from t2vu_core.evaluation.cases import parse_prompt_set
 from t2vu_core.evaluation.clip_store import weights_hash
+from t2vu_core.evaluation.session import attack_budget
 from t2vu_core.evaluation.settings import EVALUATION_PRESETS, EvaluationSettings
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.model import load_model

@@ -15,7 +15,7 @@ from t2vu_core.evaluation.detectors.count_miniature_errors import count_errors
 from t2vu_core.evaluation.measures import l1_distance, ssim
 from t2vu_core.evaluation.records import Record, look
 from t2vu_core.evaluation.report.wording import sentences, text_table
-from t2vu_core.evaluation.scores import score
+from t2vu_core.evaluation.scoring import score
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.miniature.world import BACKGROUNDS, MOTIONS, NOBODY, STYLES, SUBJECTS, render
 from t2vu_core.model import load_model

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from t2vu_core.evaluation.report import charts, sections
-from t2vu_core.evaluation.scores import score
+from t2vu_core.evaluation.scoring import score
 from t2vu_core.evaluation.statistics import before_after, compare, paired_ratio
 
 NEVER_TRIED = {"probe": None, "prompt_attack": None, "regrowth": None}
