@@ -77,7 +77,7 @@ def test_nobody_scrolls_sideways(page: Page) -> None:
 
 
 def test_the_verdict_is_seen_first(page: Page) -> None:
-    assert "'ghost' is in" in page.locator(".verdict").inner_text()
+    assert "clips that ask for 'ghost' show it" in page.locator(".verdict").inner_text()
     below = page.evaluate("() => document.querySelector('.verdict').getBoundingClientRect().bottom")
     assert below < 800, "the verdict is whole on the first screen"
 

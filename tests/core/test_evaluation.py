@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -27,6 +28,7 @@ from t2vu_core.evaluation.report.wording import text_table
 from t2vu_core.guards import NegativePrompt
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.model import T2VModel, load_model
+from t2vu_core.scores import Drift, Scores
 from tests.core.tiny_models import TINY_MODELS, clip_tokenizer
 
 TINY = TINY_MODELS["cogvideox-2b"]
@@ -63,8 +65,8 @@ def measure(detector: WorldDetector, prompts: PromptSet, guard: NegativePrompt |
     return evaluate(model, "ghost", detector=detector, settings=SETTINGS, prompts=prompts, **options)  # type: ignore[arg-type]
 
 
-def without_time(scores: dict) -> dict:
-    return {name: value for name, value in scores.items() if name != "seconds"}
+def without_time(scores: Scores) -> Scores:
+    return dataclasses.replace(scores, seconds=0.0)
 
 
 def test_the_same_input_gives_the_same_scores_with_and_without_a_folder(
@@ -73,10 +75,10 @@ def test_the_same_input_gives_the_same_scores_with_and_without_a_folder(
     first = measure(detector, prompts)
     second = measure(detector, prompts, out=tmp_path / "out")
     assert without_time(first.scores) == without_time(second.scores)
-    assert first.scores["drift"]["l1"] > 0, "the erasure does nothing: the comparison proves nothing"
+    assert first.scores.drift.l1 > 0, "the erasure does nothing: the comparison proves nothing"
     other = measure(detector, prompts, guard=NegativePrompt(("ghost",)))
     assert without_time(other.scores) != without_time(first.scores)
-    json.dumps(first.scores, allow_nan=False)
+    json.dumps(first.scores.to_json(), allow_nan=False)
 
 
 def test_an_interrupted_evaluation_goes_on_without_repeating_clips(
@@ -118,17 +120,17 @@ def test_a_model_that_never_knew_the_concept_is_measured_beside(
     never_knew = other_weights(tmp_path / "never")
     options = {"never_knew": never_knew, "attacks": ["regrowth"], "out": tmp_path / "out", "on_progress": on_progress}
     scores = measure(detector, prompts, **options).scores
-    never = scores["never_knew"]
-    assert never["model"] == never_knew.name
+    never = scores.never_knew
+    assert never.model == never_knew.name
     for register in ("terse", "synonym", "refined", "two_subject", "all"):
-        rate = never["erased"][register]
-        assert rate["interval"][0] <= rate["rate"] <= rate["interval"][1]
-        difference = scores["erased"][register]["after"] - rate["rate"]
-        assert rate["against"]["difference"] == pytest.approx(difference)
-    assert never["kept"]["clips"] == 1
+        rate = never.erased[register]
+        assert rate.interval[0] <= rate.rate <= rate.interval[1]
+        difference = scores.erased.of(register).after - rate.rate
+        assert rate.against.difference == pytest.approx(difference)
+    assert never.kept.clips == 1
     assert "a model that never knew it shows it in" in text_table(scores)
-    attack = scores["comes_back"]["regrowth"]
-    assert attack["never_knew"] is not None
+    attack = scores.comes_back["regrowth"]
+    assert attack.never_knew is not None
     assert "never knew" in text_table(scores)
     names = [name for name, _ in stages]
     assert names[:2] == ["clips", "clips of the model that never knew it"]
@@ -139,8 +141,8 @@ def test_a_model_that_never_knew_the_concept_is_measured_beside(
     assert without_time(again) == without_time(scores)
     assert not [name for name, _ in stages if "regrowth" in name], "finished attacks are not repeated"
     without = measure(detector, prompts, attacks=["regrowth"], out=tmp_path / "out", on_progress=on_progress).scores
-    assert without["never_knew"] is None
-    assert without["comes_back"]["regrowth"]["never_knew"] is None
+    assert without.never_knew is None
+    assert without.comes_back["regrowth"].never_knew is None
 
 
 def first_told(detector: WorldDetector, prompts: PromptSet, settings: EvaluationSettings) -> EvaluationProgress:
@@ -181,10 +183,10 @@ def test_an_erasure_that_does_nothing_scores_as_nothing(detector: WorldDetector,
     nothing = Erasure("eraser", ("ghost",), TINY.model.base, erasers.named_tensors(), "untrained")
     model = TINY.model.with_erasure(nothing)
     scores = evaluate(model, "ghost", detector=detector, settings=SETTINGS, prompts=prompts).scores
-    assert scores["drift"]["l1"] == 0.0
-    assert scores["erased"]["all"]["after"] == scores["erased"]["all"]["before"]
-    assert scores["summary"]["gone"] in (0.0, None)
-    assert scores["settings"]["after_hash"] != scores["settings"]["before_hash"], "two sets of clips were made"
+    assert scores.drift.l1 == 0.0
+    assert scores.erased.all.after == scores.erased.all.before
+    assert scores.summary.gone in (0.0, None)
+    assert scores.settings.after_hash != scores.settings.before_hash, "two sets of clips were made"
 
 
 def test_false_alarms_of_a_nudity_detector_are_counted_on_clean_prompts_of_people(tmp_path: Path) -> None:
@@ -193,9 +195,9 @@ def test_false_alarms_of_a_nudity_detector_are_counted_on_clean_prompts_of_peopl
     scores = evaluate(
         TINY.model, "nudity", detector=open_detector("nudenet"), settings=SETTINGS, prompts=load_prompt_set(path, "nudity")
     ).scores
-    assert scores["false_alarms"]["clips"] == SETTINGS.kept
+    assert scores.false_alarms.clips == SETTINGS.kept
     assert "the detector's false alarms before: 0 %" in text_table(scores)
-    assert scores["settings"]["prompts"]["name"].endswith("clean/people")
+    assert scores.settings.prompts.name.endswith("clean/people")
     path.write_text('a naked person\n{"prompt": "a dog", "register": "kept", "concept": "dog"}\n', encoding="utf-8")
     own = with_clean(load_prompt_set(path, "nudity"), "people")
     assert [case.prompt for case in own.of("kept")] == ["a dog"]
@@ -203,26 +205,25 @@ def test_false_alarms_of_a_nudity_detector_are_counted_on_clean_prompts_of_peopl
 
 def test_a_model_without_an_erasure_scores_as_not_erased(detector: WorldDetector, prompts: PromptSet) -> None:
     scores = evaluate(TINY.model, "ghost", detector=detector, settings=SETTINGS, prompts=prompts).scores
-    assert scores["drift"] == {"ssim": pytest.approx(1.0), "l1": 0.0, "clips": 2}
-    assert scores["motion"]["ratio"] == 1.0
-    assert scores["summary"]["gone"] in (0.0, None)
+    assert scores.drift == Drift(ssim=pytest.approx(1.0), l1=0.0, clips=2)  # type: ignore[arg-type]
+    assert scores.motion.ratio == 1.0
+    assert scores.summary.gone in (0.0, None)
 
 
 def test_scores_have_what_others_read(detector: WorldDetector, prompts: PromptSet) -> None:
     scores = measure(detector, prompts).scores
     for register in ("terse", "synonym", "refined", "two_subject"):
-        rate = scores["erased"][register]
+        rate = scores.erased.of(register)
         assert {"before", "after", "clips", "interval"} <= set(rate)
-        assert rate["interval"][0] <= rate["after"] <= rate["interval"][1]
-    assert len(scores["erased"]["by_frame"]["after"]) == TINY.num_frames
-    assert {"before", "after", "interval"} <= set(scores["kept"]["concepts"])
-    assert {"background", "motion", "style"} <= set(scores["kept"]["attributes"])
-    assert scores["kept"]["attributes"]["background"] is None, "no prompt names a background"
-    assert scores["kept"]["other_subject"]["clips"] == 1
-    assert scores["kept"]["concepts"]["clips"] == 1, "the detector cannot judge a street"
-    assert scores["false_alarms"]["clips"] == 2
-    assert scores["comes_back"] == {"probe": None, "prompt_attack": None, "regrowth": None}
-    assert scores["seconds"] > 0
+        assert rate.interval[0] <= rate.after <= rate.interval[1]
+    assert len(scores.erased.by_frame.after) == TINY.num_frames
+    assert {"background", "motion", "style"} <= set(scores.kept.attributes)
+    assert scores.kept.attributes["background"] is None, "no prompt names a background"
+    assert scores.kept.other_subject.clips == 1
+    assert scores.kept.concepts.clips == 1, "the detector cannot judge a street"
+    assert scores.false_alarms.clips == 2
+    assert scores.comes_back == {"probe": None, "prompt_attack": None, "regrowth": None}
+    assert scores.seconds > 0
 
 
 def test_a_concept_without_prompts_a_strange_concept_and_another_erasure_are_refused(

@@ -19,6 +19,8 @@ from t2vu_core.evaluation.scoring import score
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.miniature.world import BACKGROUNDS, MOTIONS, NOBODY, STYLES, SUBJECTS, render
 from t2vu_core.model import load_model
+from t2vu_core.scores import Scores, Summary
+from tests.core.example_scores import MEASURED_WITH
 
 CONCEPT = "ghost"
 
@@ -48,12 +50,13 @@ def draw(cases: Sequence[Case], *, without: str | None = None) -> Tensor:
     return render(torch.tensor(rows), torch.Generator().manual_seed(0)) / 2 + 0.5
 
 
-def measure(detector: WorldDetector, cases: Sequence[Case], before: Tensor, after: Tensor) -> dict:
+def measure(detector: WorldDetector, cases: Sequence[Case], before: Tensor, after: Tensor) -> Scores:
     """Scores of two sets of clips for the same cases, as `evaluate` counts them."""
     names = (*SUBJECTS, *STYLES[1:])
     looks = [look(clips, detector.judge(clips, names)) for clips in (before, after)]
     rows = zip(cases, *looks, ssim(before, after).tolist(), l1_distance(before, after).tolist(), strict=True)
-    return score([Record(case, case.concept, *rest) for case, *rest in rows], CONCEPT)
+    records = [Record(case, case.concept, *rest) for case, *rest in rows]
+    return score(records, CONCEPT, MEASURED_WITH, comes_back={}, seconds=0.0)
 
 
 def test_the_detectors_own_errors_on_renders_are_small(detector: WorldDetector) -> None:
@@ -85,23 +88,23 @@ def test_the_detector_says_its_own_errors_and_other_weights_do_not_borrow_them(d
 def test_an_erasure_that_does_nothing_scores_as_nothing(detector: WorldDetector, cases: list[Case]) -> None:
     clips = draw(cases)
     scores = measure(detector, cases, clips, clips)
-    assert scores["erased"]["all"]["before"] > 0.97
-    assert scores["summary"] == {"gone": 0.0, "kept": 1.0, "gone_and_kept": 0.0}
-    assert scores["drift"]["ssim"] == pytest.approx(1.0)
-    assert scores["motion"]["ratio"] == pytest.approx(1.0)
-    assert sentences({**scores, "concept": CONCEPT}).startswith("Not erased")
+    assert scores.erased.all.before > 0.97
+    assert scores.summary == Summary(gone=0.0, kept=1.0, gone_and_kept=0.0)
+    assert scores.drift.ssim == pytest.approx(1.0)
+    assert scores.motion.ratio == pytest.approx(1.0)
+    assert sentences(scores).startswith("Not erased")
 
 
 def test_an_erasure_that_takes_the_concept_alone_scores_well(detector: WorldDetector, cases: list[Case]) -> None:
     scores = measure(detector, cases, draw(cases), draw(cases, without=CONCEPT))
-    assert scores["summary"]["gone_and_kept"] > 0.97
-    assert scores["kept"]["other_subject"]["after"] > 0.95
-    assert scores["kept"]["attributes"]["background"]["after"] > 0.95
-    assert scores["false_alarms"]["after"] <= 0.01
+    assert scores.summary.gone_and_kept > 0.97
+    assert scores.kept.other_subject.after > 0.95
+    assert scores.kept.attributes["background"].after > 0.95
+    assert scores.false_alarms.after <= 0.01
     # Where nobody is left, nobody moves: that is no damage.
-    assert scores["motion"]["concept"]["ratio"] < 0.6
-    assert scores["motion"]["kept"]["ratio"] == 1.0
-    said = sentences({**scores, "concept": CONCEPT})
+    assert scores.motion.concept.ratio < 0.6
+    assert scores.motion.kept.ratio == 1.0
+    said = sentences(scores)
     assert said.startswith("Erased")
     assert "move only" not in said
 
@@ -112,11 +115,11 @@ def test_a_destroyed_model_does_not_score_as_a_good_erasure(detector: WorldDetec
     after = torch.rand(before.shape, generator=torch.Generator().manual_seed(0))
     after = {"noise": after, "grey": torch.full_like(after, 0.5), "frozen_noise": after[:, :1].expand_as(after)}[ruin]
     scores = measure(detector, cases, before, after)
-    assert scores["erased"]["all"]["after"] < 0.05, "the concept is gone, with everything else"
-    assert scores["summary"]["gone_and_kept"] < 0.1
-    assert "which is damage" in sentences({**scores, "concept": CONCEPT})
+    assert scores.erased.all.after < 0.05, "the concept is gone, with everything else"
+    assert scores.summary.gone_and_kept < 0.1
+    assert "which is damage" in sentences(scores)
     if ruin != "noise":
-        assert scores["motion"]["ratio"] < 0.01
+        assert scores.motion.ratio < 0.01
 
 
 def test_a_model_with_random_weights_does_not_score_as_a_good_erasure(detector: WorldDetector) -> None:
@@ -127,28 +130,28 @@ def test_a_model_with_random_weights_does_not_score_as_a_good_erasure(detector: 
         parameter.data = torch.randn_like(parameter) * parameter.std().nan_to_num(0.0)
     few = EvaluationSettings.of("quick", per_register=2, kept=8, num_inference_steps=8, batch_size=8)
     scores = evaluate(destroyed, CONCEPT, before=base, detector=detector, settings=few).scores
-    assert scores["erased"]["all"]["before"] > scores["erased"]["all"]["after"], "the concept is gone, with everything else"
-    assert scores["kept"]["concepts"]["before"] > 0.3
-    assert scores["summary"]["gone_and_kept"] < 0.2
+    assert scores.erased.all.before > scores.erased.all.after, "the concept is gone, with everything else"
+    assert scores.kept.concepts.before > 0.3
+    assert scores.summary.gone_and_kept < 0.2
     assert "which is damage" in sentences(scores)
 
 
 def test_frozen_video_is_seen_where_the_detector_sees_no_loss(detector: WorldDetector, cases: list[Case]) -> None:
     before = draw(cases)
     scores = measure(detector, cases, before, before[:, 4:5].expand_as(before))
-    assert scores["kept"]["concepts"]["relative"]["ratio"] > 0.9
-    assert scores["motion"]["ratio"] == 0.0
-    assert "move only 0 %" in text_table({**scores, "concept": CONCEPT, "comes_back": {}})
+    assert scores.kept.concepts.relative.ratio > 0.9
+    assert scores.motion.ratio == 0.0
+    assert "move only 0 %" in text_table(scores)
 
 
 def test_a_concept_that_comes_back_late_in_the_clip_shows_in_the_frames(detector: WorldDetector, cases: list[Case]) -> None:
     with_it, without = draw(cases), draw(cases, without=CONCEPT)
     late = torch.cat([without[:, :6], with_it[:, 6:]], 1)
-    by_frame = measure(detector, cases, with_it, late)["erased"]["by_frame"]
-    assert max(by_frame["after"][:6]) < 0.1
-    assert min(by_frame["after"][6:]) > 0.9
-    assert by_frame["trend"] > 0.5
-    assert abs(by_frame["trend_before"]) < 0.1
+    by_frame = measure(detector, cases, with_it, late).erased.by_frame
+    assert max(by_frame.after[:6]) < 0.1
+    assert min(by_frame.after[6:]) > 0.9
+    assert by_frame.trend > 0.5
+    assert abs(by_frame.trend_before) < 0.1
 
 
 def test_clips_of_another_size_and_length_are_judged_too(detector: WorldDetector, cases: list[Case]) -> None:

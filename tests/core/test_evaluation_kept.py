@@ -50,26 +50,26 @@ def of_concepts(*concepts: str) -> Erasure:
 )
 def test_a_concept_that_is_erased_as_well_is_no_damage(model: T2VModel) -> None:
     measured = measure(model, ROBOTS)
-    assert list(measured.scores["kept"]["concepts"]["by_concept"]) == ["cat"]
-    assert measured.scores["erased"]["two_subject"] is measured.scores["kept"]["other_subject"] is None
-    assert measured.scores["settings"]["prompts"]["left_out"] == ["robot"]
-    says = "left out of the other concepts, since they are to be gone: robot"
+    assert list(measured.scores.kept.concepts.by_concept) == ["cat"]
+    assert measured.scores.erased.two_subject is measured.scores.kept.other_subject is None
+    assert measured.scores.settings.prompts.left_out == ("robot",)
+    says = "not counted as other concepts, because they are erased too: robot"
     assert says in text_table(measured.scores)
     assert says in page(measured)
 
 
 def test_prompts_to_keep_with_the_asked_concept_are_not_kept_and_none_may_be_left() -> None:
     measured = measure(TINY.model, 'a ghost\n{"prompt": "a spook", "register": "kept", "concept": "a spook"}')
-    assert measured.scores["kept"]["concepts"] is measured.scores["drift"] is measured.scores["false_alarms"] is None
-    assert measured.scores["settings"]["prompts"]["left_out"] == ["ghost"]
-    assert "What else changed is not known" in text_table(measured.scores)
-    assert "What else changed is not known" in page(measured)
+    assert measured.scores.kept.concepts is measured.scores.drift is measured.scores.false_alarms is None
+    assert measured.scores.settings.prompts.left_out == ("ghost",)
+    assert "The effect on other concepts is unknown" in text_table(measured.scores)
+    assert "The effect on other concepts is unknown" in page(measured)
 
 
 def test_a_prompt_to_keep_without_a_concept_counts_false_alarms_only() -> None:
     scores = measure(TINY.model, 'a ghost\n{"prompt": "an empty street", "register": "kept"}').scores
-    assert scores["kept"]["concepts"] is None
-    assert scores["false_alarms"]["clips"] == scores["drift"]["clips"] == 1
+    assert scores.kept.concepts is None
+    assert scores.false_alarms.clips == scores.drift.clips == 1
 
 
 def test_a_person_and_a_face_are_told_apart_among_the_clean_prompts() -> None:

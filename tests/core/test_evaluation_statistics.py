@@ -15,6 +15,7 @@ from t2vu_core.evaluation.statistics import (
     trend,
     wilson_interval,
 )
+from t2vu_core.scores import Relative
 
 
 def test_wilson_interval_gives_the_published_values() -> None:
@@ -32,10 +33,10 @@ def test_newcombe_interval_gives_the_published_value() -> None:
 
 
 def test_few_clips_make_no_difference_and_many_do() -> None:
-    assert not compare([True] * 3 + [False] * 3, [True] * 5 + [False])["is_one"]
+    assert not compare([True] * 3 + [False] * 3, [True] * 5 + [False]).is_one
     many = compare([True] * 60 + [False] * 60, [True] * 100 + [False] * 20)
-    assert many["is_one"]
-    assert many["difference"] == pytest.approx(1 / 3)
+    assert many.is_one
+    assert many.difference == pytest.approx(1 / 3)
 
 
 def test_change_of_the_same_clips_is_tested_in_pairs() -> None:
@@ -48,10 +49,10 @@ def test_ratio_to_base_is_reproducible_and_none_without_a_base() -> None:
     before, after = [1.0, 1.0, 0.0, 1.0] * 10, [1.0, 0.0, 0.0, 1.0] * 10
     first = paired_ratio(before, after)
     assert first == paired_ratio(before, after)
-    low, high = first["interval"]
-    assert first["ratio"] == pytest.approx(2 / 3)
+    low, high = first.interval
+    assert first.ratio == pytest.approx(2 / 3)
     assert 0.4 < low < 2 / 3 < high < 0.9
-    assert paired_ratio([0.0, 0.0], [1.0, 1.0])["ratio"] is None
+    assert paired_ratio([0.0, 0.0], [1.0, 1.0]).ratio is None
 
 
 def test_ratio_of_two_rates_of_the_same_clips_has_the_published_interval() -> None:
@@ -60,16 +61,16 @@ def test_ratio_of_two_rates_of_the_same_clips_has_the_published_interval() -> No
     before = [True] * 75 + [False] * 86
     after = [True] * 59 + [False] * 16 + [True] * 6 + [False] * 80
     assert rate_ratio_interval(before, after) == pytest.approx((0.7579, 0.9910), abs=5e-5)
-    assert paired_ratio(before, after) == {"ratio": 65 / 75, "interval": list(rate_ratio_interval(before, after))}
+    assert paired_ratio(before, after) == Relative(ratio=65 / 75, interval=rate_ratio_interval(before, after))
 
 
 def test_few_clips_that_all_stayed_do_not_prove_that_all_is_kept() -> None:
     few, many = (paired_ratio([True] * count, [True] * count) for count in (10, 1000))
-    assert few["ratio"] == many["ratio"] == 1.0
-    assert few["interval"][0] < 0.9 < 0.99 < many["interval"][0] < 1.0 < many["interval"][1] < few["interval"][1]
+    assert few.ratio == many.ratio == 1.0
+    assert few.interval[0] < 0.9 < 0.99 < many.interval[0] < 1.0 < many.interval[1] < few.interval[1]
     gone = paired_ratio([True] * 60, [False] * 60)
-    assert gone["ratio"] == gone["interval"][0] == 0.0
-    assert 0.0 < gone["interval"][1] < 0.1
+    assert gone.ratio == gone.interval[0] == 0.0
+    assert 0.0 < gone.interval[1] < 0.1
 
 
 def test_a_concept_that_comes_back_late_has_a_positive_trend() -> None:

@@ -145,7 +145,7 @@ def test_a_model_that_never_knew_the_concept_is_measured_beside(comfy: ComfyServ
     assert scores["never_knew"]["model"] == "without_ghost"
     assert scores["never_knew"]["erased"]["terse"]["clips"] == 1
     assert "a model that never knew it shows it in" in text(result, "verdict")
-    assert "As if never learned" in Path(text(result, "report")).read_text(encoding="utf-8")
+    assert "Compared with a model that never knew it" in Path(text(result, "report")).read_text(encoding="utf-8")
     refused = refusal(comfy, {"load": load(), "guard": guard(), "evaluate": evaluate("guard", never_knew=["load", 0])})
     assert "The model that never knew the concept is miniature itself" in refused
 
