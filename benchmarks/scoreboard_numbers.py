@@ -1,51 +1,81 @@
-"""What a row of the scoreboard says of an evaluation: rates with their intervals, and the clips behind them."""
+"""The numbers that a row of the scoreboard takes from an evaluation."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from t2vu_core.evaluation import Evaluation, EvaluationSettings
 from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT
 from t2vu_core.evaluation.statistics import wilson_interval
 from t2vu_core.model import T2VModel
+from t2vu_core.scores import Interval, Rate
+from t2vu_core.typed_json import to_json
+
+
+class Counted(Protocol):
+    """A rate after erasing, of so many clips."""
+
+    @property
+    def after(self) -> float | None: ...
+
+    @property
+    def clips(self) -> int: ...
+
+    @property
+    def interval(self) -> Interval: ...
+
+
+@dataclass(frozen=True)
+class MeanRate:
+    """The mean of several rates of the same clips."""
+
+    after: float
+    clips: int
+    interval: Interval
 
 
 def numbers(evaluation: Evaluation) -> dict[str, Any]:
-    """Rates and intervals; under `counts` their successes and clips, so that rows can be pooled; and clip by clip."""
+    """Rates and intervals; `counts` has their successes and clips, so that rows can be pooled; and the results per clip."""
     scores = evaluation.scores
-    rates = {f"erased_{register}": scores["erased"][register] for register in ("terse", "synonym", "refined")}
-    rates |= {"attributes": _together(scores["kept"]["attributes"]), "other_subject": scores["kept"]["other_subject"]}
-    rates |= {"probe": scores["comes_back"]["probe"]}
-    counts = {name: rate and [round(rate["after"] * rate["clips"]), rate["clips"]] for name, rate in rates.items()}
-    kept = scores["kept"]["concepts"]
+    rates: dict[str, Counted | None] = {
+        f"erased_{register}": scores.erased.of(register) for register in ("terse", "synonym", "refined")
+    }
+    rates |= {"attributes": _together(scores.kept.attributes), "other_subject": scores.kept.other_subject}
+    rates |= {"probe": scores.comes_back["probe"]}
+    kept = scores.kept.concepts and scores.kept.concepts.relative
     about = [record for record in evaluation.records if record.case.register in ERASED_REGISTERS]
     others = [record for record in evaluation.records if record.case.register == KEPT and record.concept]
     return {
-        **{name: rate and rate["after"] for name, rate in rates.items()},
-        **{f"{name}_interval": rate and rate["interval"] for name, rate in rates.items()},
-        "kept": kept and kept["relative"]["ratio"],
-        "kept_interval": kept and kept["relative"]["interval"],
-        "motion": scores["motion"]["ratio"],
-        "counts": counts,
+        **{name: rate and rate.after for name, rate in rates.items()},
+        **{f"{name}_interval": rate and list(rate.interval) for name, rate in rates.items()},
+        "kept": kept and kept.ratio,
+        "kept_interval": kept and to_json(kept.interval),
+        "motion": scores.motion.ratio,
+        "counts": {name: _counts(rate) for name, rate in rates.items()},
         "shown": [record.after.judgement.shown[record.concept] for record in about],
         "kept_shown": [record.after.judgement.shown[record.concept] for record in others],
         "kept_before": [record.before.judgement.shown[record.concept] for record in others],
     }
 
 
-def _together(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The attributes' mean rate. Those of one clip go together, so that its interval counts clips, not attributes."""
+def _counts(rate: Counted | None) -> list[int] | None:
+    return None if rate is None or rate.after is None else [round(rate.after * rate.clips), rate.clips]
+
+
+def _together(attributes: Mapping[str, Rate | None]) -> MeanRate | None:
+    """The mean rate of the attributes. Its interval counts clips: the attributes of one clip are not independent."""
     rates = [rate for rate in attributes.values() if rate]
     if not rates:
         return None
-    share, clips = sum(rate["after"] for rate in rates) / len(rates), max(rate["clips"] for rate in rates)
-    return {"after": share, "clips": clips, "interval": list(wilson_interval(round(share * clips), clips))}
+    share, clips = sum(rate.after for rate in rates) / len(rates), max(rate.clips for rate in rates)
+    return MeanRate(share, clips, wilson_interval(round(share * clips), clips))
 
 
 def clip_seconds(model: T2VModel, settings: EvaluationSettings) -> float:
-    """Seconds of one clip in a batch as it is measured."""
+    """Seconds per clip, in a batch as in an evaluation."""
     start = time.monotonic()
     model.sample(["a video"] * settings.batch_size, seeds=0, **settings.sampling())
     return round((time.monotonic() - start) / settings.batch_size, 2)

@@ -1,4 +1,4 @@
-"""The scoreboard as a table for a terminal or a README, and as a picture."""
+"""The scoreboard as a Markdown table and as a picture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.methods import METHODS, Method
-from t2vu_core.evaluation.report.wording import difference, with_interval
+from t2vu_core.evaluation.report.wording import with_interval
 from t2vu_core.evaluation.statistics import Interval, compare, paired_ratio, wilson_interval
 
 HEAD = (
@@ -15,15 +15,17 @@ HEAD = (
     "clip s",
 )  # fmt: skip
 OURS = "velocity"
+MARK = "*"
+"""Of rates that differ significantly."""
 SHARES = ("kept", "attributes", "probe")
 SECONDS = ("train_seconds", "clip_seconds")
 NUMBERS = ("erased_terse", "erased_refined", *SHARES, *SECONDS)
 OUTCOMES = ("shown", "kept_shown", "kept_before")
-"""Clip by clip: does it show the concept, and does it show, after and before, the other concept that it should."""
+"""Per clip: whether it shows the concept, and whether it shows the other concept it should, after and before."""
 
 
 def pooled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry a method: its clips over all concepts and seeds taken together."""
+    """One entry per method, with its clips over all concepts and seeds pooled."""
     entries = []
     for name in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == name]
@@ -32,13 +34,13 @@ def pooled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         entry = {"method": name, "runs": len(own), **{key: _mean(own, key) for key in NUMBERS}, **intervals, **outcomes}
         if len(outcomes["kept_before"]) == len(outcomes["kept_shown"]) > 0:
             ratio = paired_ratio(outcomes["kept_before"], outcomes["kept_shown"])
-            entry |= {"kept": ratio["ratio"], "kept_interval": ratio["interval"]}
+            entry |= {"kept": ratio.ratio, "kept_interval": ratio.interval}
         entries.append({**entry, "concepts": {row.get("concept") for row in own}})
     return entries
 
 
 def _interval(rows: Sequence[Mapping[str, Any]], key: str) -> Interval | None:
-    """Over all clips that the rows count for a rate; None where a row does not count them."""
+    """Interval over all clips that the rows count for a rate; None if a row does not count them."""
     counts = [row.get("counts", {}).get(key) for row in rows if row[key] is not None]
     if not counts or not all(counts):
         return None
@@ -46,34 +48,36 @@ def _interval(rows: Sequence[Mapping[str, Any]], key: str) -> Interval | None:
 
 
 def markdown(rows: Sequence[dict[str, Any]], methods: Mapping[str, Method] = METHODS, ours_name: str = OURS) -> str:
-    """The table, and for every other method whether its difference from ours is one; without ours, from the first."""
+    """The table; a mark shows which methods differ significantly from ours, or from the first one if ours is missing."""
     entries = pooled(rows)
     every = set().union(*(entry["concepts"] for entry in entries))
-    lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
-    lines += [f"| {' | '.join(_cells(entry, methods, every))} |" for entry in entries]
     names = [entry["method"] for entry in entries]
     ours = ours_name if ours_name in names else next(iter(names), "")
-    against = [_against(rows, name, ours, methods) for name in names if name != ours]
-    return "\n".join([*lines, "", *(f"- {line}" for line in against if line)]).rstrip()
+    lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
+    lines += [f"| {' | '.join(_cells(entry, methods, every, _differing(rows, entry['method'], ours)))} |" for entry in entries]
+    if len(names) < 2:
+        return "\n".join(lines)
+    note = f"{MARK} differs significantly from {methods[ours].title}, over the concepts that both were measured on."
+    return "\n".join([*lines, "", note])
 
 
 def document(board: Mapping[str, Any]) -> str:
-    """The table under a line that says what was measured."""
+    """The table with a line about what was measured."""
     meter, machine, training = board["meter"], board["machine"], board["training"]
     concepts = ", ".join(dict.fromkeys(row["concept"] for row in board["rows"]))
-    clips = f"{meter['per_register'] * meter['rounds']} clips of each register and {meter['kept'] * meter['rounds']} of others"
+    clips = f"{meter['per_register'] * meter['rounds']} clips per register and {meter['kept'] * meter['rounds']} of others"
     cut = training["cut_to_steps"]
-    trial = "" if cut is None else f" A trial: every training was cut to {cut} steps."
+    trial = "" if cut is None else f" A trial: every training run was cut to {cut} steps."
     head = (
-        f"On {board['model']} ({board['base_hash'][:12]}), against {concepts}; {clips} a training, ours with the preset "
-        f"{training['preset']}; seconds on {machine['cores']} cores ({machine['processor']}, torch {machine['torch']}). "
-        f"In brackets 95 % intervals; they count clips, and say nothing of how trainings differ.{trial}"
+        f"Model {board['model']} ({board['base_hash'][:12]}); concepts {concepts}; {clips} per training run; our methods with "
+        f"the preset {training['preset']}; seconds on {machine['cores']} cores ({machine['processor']}, torch "
+        f"{machine['torch']}). In brackets 95 % intervals over clips, not over training seeds.{trial}"
     )
     return f"{head}\n\n{markdown(board['rows'])}"
 
 
 def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Method] = METHODS) -> Path:
-    """Still shown against kept, one point a method with its intervals; the best place is the upper left corner."""
+    """Still shown against kept, one point per method with its intervals; the best place is the upper left corner."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -101,19 +105,20 @@ MARKERS = "osD^v<>Ph*"
 
 
 def _whiskers(value: float, bounds: Sequence[float] | None) -> list[list[float]] | None:
-    """How far an interval reaches below and above a value, as matplotlib takes it."""
+    """The distances of an interval's bounds from a value, as matplotlib takes them."""
     return None if bounds is None else [[max(0.0, value - bounds[0])], [max(0.0, bounds[1] - value)]]
 
 
-def _cells(entry: Mapping[str, Any], methods: Mapping[str, Method], concepts: set[str]) -> list[str]:
-    """A method that was not measured against all concepts of the board says against which."""
+def _cells(entry: Mapping[str, Any], methods: Mapping[str, Method], concepts: set[str], differing: set[str]) -> list[str]:
+    """The cells of a row; a method that was not measured on all concepts of the board names its own."""
     title, shown = methods[entry["method"]].title, entry["shown"]
     if entry["concepts"] != concepts:
         title += f", {', '.join(sorted(entry['concepts']))} only"
-    cells = [title, *(with_interval(entry[key], entry[f"{key}_interval"]) for key in ("erased_terse", "erased_refined"))]
-    cells.append(with_interval(sum(shown) / len(shown), wilson_interval(sum(shown), len(shown))))
-    cells += [with_interval(entry[key], entry[f"{key}_interval"]) for key in SHARES]
-    return cells + ["-" if entry[key] is None else f"{entry[key]:.1f}" for key in SECONDS]
+    rates = {key: (entry[key], entry[f"{key}_interval"]) for key in ("erased_terse", "erased_refined", *SHARES)}
+    rates["shown"] = sum(shown) / len(shown), wilson_interval(sum(shown), len(shown))
+    columns = ("erased_terse", "erased_refined", "shown", *SHARES)
+    marked = [with_interval(*rates[key]) + (f" {MARK}" if key in differing else "") for key in columns]
+    return [title, *marked, *("-" if entry[key] is None else f"{entry[key]:.1f}" for key in SECONDS)]
 
 
 def _mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
@@ -121,15 +126,12 @@ def _mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _against(rows: Sequence[dict[str, Any]], name: str, ours_name: str, methods: Mapping[str, Method]) -> str | None:
-    """Whether two methods differ, over the concepts that both were measured against; None where there is none."""
+def _differing(rows: Sequence[dict[str, Any]], name: str, ours_name: str) -> set[str]:
+    """Which of the rates "shown" and "kept" differ significantly from ours, over the concepts that both were measured on."""
     of = {each: [row for row in rows if row["method"] == each] for each in (name, ours_name)}
     shared = set.intersection(*({row.get("concept") for row in own} for own in of.values()))
-    if not shared:
-        return None
+    if name == ours_name or not shared:
+        return set()
     entry, ours = (pooled([row for row in own if row.get("concept") in shared])[0] for own in of.values())
-    found = difference(compare(ours["shown"], entry["shown"]), " still shown")
-    text = f"{methods[entry['method']].title} against {methods[ours['method']].title}: {found}"
-    if entry["kept_shown"] and ours["kept_shown"]:
-        text += f"; {difference(compare(ours['kept_shown'], entry['kept_shown']), ' of other concepts shown')}"
-    return f"{text}."
+    compared = {"shown": "shown", "kept": "kept_shown"}
+    return {key for key, own in compared.items() if entry[own] and ours[own] and compare(ours[own], entry[own]).is_one}

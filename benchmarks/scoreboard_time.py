@@ -1,4 +1,4 @@
-"""How long the rows of a scoreboard take here, said before they are made."""
+"""Estimates how long the rows of a scoreboard take on this machine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from t2vu_core.evaluation.session import attack_budget
 from t2vu_core.formatting import duration
 from t2vu_core.model import T2VModel
 
-# VideoEraser asks the model three times a step instead of twice.
+# VideoEraser calls the model three times a step instead of twice.
 SLOWER = {"video_eraser": 1.5}
 
 
 class RowTimes:
-    """Seconds of sampling and attacking from a few steps of the model, of training from rows that are there."""
+    """Seconds of sampling and attacking, from a few steps of the model, and of training, from finished rows."""
 
     def __init__(self, model: T2VModel, settings: EvaluationSettings, *, probe: bool) -> None:
         self.settings, self.probe = settings, probe
@@ -28,7 +28,7 @@ class RowTimes:
         self.seconds_a_step = Maker(model, "", settings).seconds_a_step()
 
     def say(self, names: Sequence[str], methods: Mapping[str, Method], rows: Sequence[Mapping[str, Any]]) -> str:
-        """In words, for rows of these methods: "about 12 minutes, and the training of esd"."""
+        """The estimate for rows of these methods: "about 12 minutes here, and the training of esd"."""
         known = {row["method"]: row["train_seconds"] for row in rows}
         unknown = sorted({name for name in names if methods[name].trained and name not in known})
         seconds = sum(self.without_training(name) + known.get(name, 0.0) for name in names)
@@ -36,7 +36,7 @@ class RowTimes:
         return f"about {duration(seconds)} here{training}"
 
     def without_training(self, name: str) -> float:
-        """Clips of base are not counted: they are made once for all rows of a concept."""
+        """Seconds of a row without its training; base's clips are not included, since all rows of a concept share them."""
         settings = self.settings
         clips = (len(ERASED_REGISTERS) * settings.per_register + settings.kept) * settings.rounds + settings.batch_size
         sampled = SLOWER.get(name, 1.0) * self.steps * clips / settings.batch_size
@@ -44,5 +44,5 @@ class RowTimes:
         return self.seconds_a_step * sampled + attacked
 
     def _attack(self) -> float:
-        """The attack on the row's model, and its clips without one; base's are made once."""
+        """Seconds of the attack on the row's model, and of its clips without one; base's attack is shared."""
         return sum(attack_seconds(name, self.budget, self.seconds_a_step) for name in (NOTHING, "probe"))
