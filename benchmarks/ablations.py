@@ -1,7 +1,7 @@
-"""What every part of velocity erasing does, one setting changed at a time: `python -m benchmarks.ablations --out ablations`.
+"""Ablations of velocity erasing, one setting changed at a time: `python -m benchmarks.ablations --out ablations`.
 
-Resumable: a row belongs to its recipe, the model's weights and the meter's settings, and is trained and judged once. After
-every row ablations.json and ablations.md in the folder hold all that is there so far.
+Resumable: a row belongs to its recipe, the model's weights and the evaluation settings, and is made once. After every row
+ablations.json and ablations.md in the folder hold all rows so far.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from t2vu_core.training.checkpoint import fingerprint_of
 
 RESULTS = Path(__file__).parent / "results"
 REFERENCE = "reference"
-"""The row without a change, against which the others are compared."""
+"""The row without a change, with which the others are compared."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A row: how it is called, and what it changes of the preset."""
+    """A row: its title, and the settings that differ from the preset."""
 
     title: str
     settings: Mapping[str, Any]
@@ -45,31 +45,31 @@ class Change:
 
 CHANGES: dict[str, Change] = {
     REFERENCE: Change("the preset", {}),
-    "preset_quick": Change("what quick changes", PRESETS["quick"].velocity),
-    "preset_thorough": Change("what thorough changes", PRESETS["thorough"].velocity),
+    "preset_quick": Change("preset quick", PRESETS["quick"].velocity),
+    "preset_thorough": Change("preset thorough", PRESETS["thorough"].velocity),
     "no_augmentation": Change("without augmentation", {"augmentation": "none"}),
-    "grammar": Change("augmentation by the grammar", {"augmentation": "grammar"}),
+    "grammar": Change("augmentation by grammar", {"augmentation": "grammar"}),
     "localized": Change("with localisation", {"localization_weight": 1.0}),
     "localized_attention": Change(
-        "with localisation, a mask after the paper's", {"localization_weight": 1.0, "mask_source": "attention"}
+        "with localisation, mask as in the paper", {"localization_weight": 1.0, "mask_source": "attention"}
     ),
     "no_preservation": Change("without preservation", {"preserve_weight": 0.0}),
     **{f"eta_{eta}": Change(f"eta {eta}", {"eta": float(eta)}) for eta in (1, 2, 3, 5, 7, 10)},
     **{
-        f"neutral_share_{percent}": Change(f"{percent} % of the trajectories the neutral way", {"neutral_share": percent / 100})
+        f"neutral_share_{percent}": Change(f"{percent} % neutral trajectories", {"neutral_share": percent / 100})
         for percent in (0, 100)
     },
     **{
         f"mixed_share_{percent}": Change(
-            f"{percent} % of the texts mixed with the neutral one's", {"mixed_share": percent / 100}
+            f"{percent} % of the text embeddings mixed with the neutral ones", {"mixed_share": percent / 100}
         )
         for percent in (0, 50, 100)
     },
-    "published_way": Change("the frozen model's way alone, eta 3", {"neutral_share": 0.0, "mixed_share": 0.0, "eta": 3.0}),
+    "published_way": Change("as published, eta 3", {"neutral_share": 0.0, "mixed_share": 0.0, "eta": 3.0}),
     **{f"rank_{rank}": Change(f"erasers of rank {rank}", {"rank": rank}) for rank in (4, 16, 32, 128)},
     "lora": Change("LoRA", {"kind": "lora"}),
-    "guided": Change("judged after guidance", {"guided_objective": True}),
-    "on_policy": Change("on-policy: trajectories refreshed every 60 steps", {"refresh_every": 60}),
+    "guided": Change("objective after guidance", {"guided_objective": True}),
+    "on_policy": Change("on-policy, trajectories refreshed every 60 steps", {"refresh_every": 60}),
     "adversarial": Change("4 steps of adversarial soft tokens", {"adversarial_steps": 4}),
     "two_subjects": Change("16 trajectories with two subjects", {"two_subject_trajectories": 16}),
     **{
@@ -80,7 +80,7 @@ CHANGES: dict[str, Change] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train and judge what is missing; print the table, or all rows as JSON."""
+    """Make the missing rows; print the table, or all rows as JSON."""
     options = _parser().parse_args(arguments)
     try:
         board = run(options)
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """All rows, in the order of `CHANGES`; the files are written after each of them."""
     base = parse_options(options.method_option)
     if "seed" in base:
-        raise UserError("Every row is trained with the seeds 0, 1 and so on: --seeds says how many.")
+        raise UserError("Rows are trained with the seeds 0, 1, ...; set their number with --seeds.")
     chosen = [name for name in CHANGES if name in options.rows]
     unknown = sorted(set(options.rows) - set(CHANGES))
     if unknown:
@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if not path.is_file() and time.monotonic() > end:
             continue
         make = partial(measure, methods[name], model, detector, cell, settings, probe=options.probe, out=out)
-        # Where a change is the preset's own value, its row is the reference's.
+        # A change to the preset's own value has the same file as the reference.
         board["rows"].append({**finished(path, make), "method": name, "settings": dict(CHANGES[name].settings)})
         _write(board, out)
     if options.save:
@@ -125,15 +125,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def document(board: Mapping[str, Any]) -> str:
-    """The table as Markdown, under a line that says what was measured."""
+    """The table as Markdown, below a line about what was measured."""
     rows = board["rows"]
     methods = {name: _method(name, board["preset"], board["options"]) for name in CHANGES}
     concepts = ", ".join(dict.fromkeys(row["concept"] for row in rows))
     trainings = len({row["seed"] for row in rows})
     changed = "".join(f", {name}={value}" for name, value in board["options"].items())
     head = (
-        f"Preset {board['preset']}{changed} on {board['model']} ({board['base_hash'][:12]}), against {concepts}, {trainings} "
-        f"training(s) a row, judged by the meter's {board['meter']} preset. `python -m benchmarks.ablations` prints it."
+        f"Preset {board['preset']}{changed}; model {board['model']} ({board['base_hash'][:12]}); concepts {concepts}; training "
+        f"runs per row: {trainings}; evaluation preset {board['meter']}. Printed by `python -m benchmarks.ablations`."
     )
     return f"{head}\n\n{markdown(rows, methods, REFERENCE)}"
 
@@ -149,13 +149,13 @@ def _settings(options: argparse.Namespace) -> EvaluationSettings:
 
 
 def _digest(recipe: VelocityRecipe, cell: Cell, model: T2VModel, judge: Mapping[str, Any]) -> str:
-    """What decides a row: where any of it changes, the row is made anew."""
+    """Hash of everything that decides a row; the name of its file."""
     _, concept, seed = cell
     return fingerprint_of({**recipe.describe(), "seed": seed}, concept, model.base.hash, dict(judge))[:16]
 
 
 def _cells(names: list[str], options: argparse.Namespace) -> Iterator[Cell]:
-    """Row by row, so that an interrupted run has whole rows."""
+    """Row by row, so that an interrupted run has complete rows."""
     for name in names:
         for concept in options.concepts:
             for seed in range(options.seeds):
@@ -178,18 +178,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="miniature", help="a bundled name or a diffusers folder")
     parser.add_argument("--concepts", nargs="+", default=["ghost"], metavar="C")
     parser.add_argument("--rows", nargs="+", default=list(CHANGES), metavar="R", help=f"of {', '.join(CHANGES)}")
-    parser.add_argument("--preset", choices=PRESETS, default="balanced", help="the recipe that the rows change")
-    parser.add_argument("--seeds", type=int, default=1, help="trainings of every row")
+    parser.add_argument("--preset", choices=PRESETS, default="balanced", help="the preset that the rows change")
+    parser.add_argument("--seeds", type=int, default=1, help="training runs per row")
     parser.add_argument(
         "--method-option", action="append", default=[], metavar="KEY=VALUE", help="change the preset for all rows"
     )
-    parser.add_argument("--evaluation", choices=("quick", "full"), default="quick", help="the meter's preset")
+    parser.add_argument("--evaluation", choices=("quick", "full"), default="quick", help="the evaluation preset")
     parser.add_argument(
-        "--clips", type=int, metavar="N", help="clips a register and of other concepts, instead of the preset's"
+        "--clips", type=int, metavar="N", help="clips per register and of other concepts; default: from the preset"
     )
     parser.add_argument("--probe", action="store_true", help="also try to bring the concept back")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="start no new row after so long")
-    parser.add_argument("--out", default="ablations", help="a folder for rows, clips, ablations.json and ablations.md")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no new row after this time")
+    parser.add_argument("--out", default="ablations", help="folder for rows, clips, ablations.json and ablations.md")
     parser.add_argument("--save", action="store_true", help="also write the results into benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     return parser

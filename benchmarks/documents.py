@@ -1,7 +1,7 @@
-"""Puts what was measured into the documents: `python -m benchmarks.documents`.
+"""Writes the measured tables into the documents: `python -m benchmarks.documents`.
 
-Between the marker comments of a table stands what a file in benchmarks/results says, and nothing else. The benchmarks write
-those files where they are called with `--save`. `--check` only says whether the documents still are what the files say.
+The text between the marker comments of a table is generated from a file in benchmarks/results, which the benchmarks write when
+called with `--save`. `--check` only reports whether the documents match the files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Board = dict[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """What stands between the markers of `name` in a document, made from a file of results."""
+    """The text between the markers of `name` in a document, generated from a file of results."""
 
     name: str
     document: Path
@@ -73,7 +73,7 @@ TABLES = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write all tables, or check them: 0 if the documents hold what the files say."""
+    """Write all tables, or check them; returns 0 if the documents match the files."""
     options = _parser().parse_args(arguments)
     root = Path(options.root)
     try:
@@ -84,9 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     stale = [path for path, text in wanted.items() if (root / path).read_text(encoding="utf-8") != text]
     for path in stale:
         if options.check:
-            print(
-                f"documents: {path} is not what the results say; `python -m benchmarks.documents` writes it.", file=sys.stderr
-            )
+            print(f"documents: {path} does not match the results; run `python -m benchmarks.documents`.", file=sys.stderr)
             continue
         with atomic_path(root / path) as temporary:
             temporary.write_text(wanted[path], encoding="utf-8")
@@ -94,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def with_tables(text: str, tables: Mapping[str, str]) -> str:
-    """The text with each table between its markers; UserError where they are missing."""
+    """The text with each table between its markers. Raises UserError if markers are missing."""
     for name, table in tables.items():
         begin, end = (f"<!-- {name}: {edge} -->" for edge in ("begin", "end"))
         before, found, rest = text.partition(begin)
@@ -120,8 +118,8 @@ def _text(table: Table, results: Path) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="documents", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--root", default=str(ROOT), help="the folder of the documents and of benchmarks/results")
-    parser.add_argument("--check", action="store_true", help="change nothing; the exit code is 1 where a table is another")
+    parser.add_argument("--root", default=str(ROOT), help="folder of the documents and of benchmarks/results")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a table is out of date")
     return parser
 
 

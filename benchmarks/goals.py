@@ -1,8 +1,8 @@
-"""What our methods are to reach on the miniature, and what a scoreboard measured: `python -m benchmarks.goals scoreboard`.
+"""The goals of our methods on the miniature, and the measured values: `python -m benchmarks.goals scoreboard`.
 
-Each number is the mean over concepts (seeds of one concept first), beside the unerased model's. Measure with
-`python -m benchmarks.scoreboard --probe --methods base,velocity --concepts A,B,...`, eight concepts or more. It reads the
-ablations' JSON as well, with `--method` naming a row.
+Each number is the mean over concepts, after the mean over the seeds of each concept. Measure with
+`python -m benchmarks.scoreboard --probe --methods base,velocity --concepts A,B,...`, eight concepts or more. The JSON of
+the ablations works too; `--method` then names a row.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Goal:
-    """A number of the board's rows, and where it has to be: at the most, or at the least."""
+    """A number in the board's rows and its limit: an upper or a lower one."""
 
     key: str
     title: str
@@ -35,15 +35,15 @@ class Goal:
     unit: str = "%"
 
     def met(self, value: float) -> bool:
-        """Whether the number is on the right side."""
+        """Whether a value is within the limit."""
         return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
 
     def limited_to(self, limit: float) -> Goal:
-        """The same number with another limit, on the same side."""
+        """The same number with another limit of the same kind."""
         return replace(self, least=limit) if self.most is None else replace(self, most=limit)
 
     def limit(self) -> str:
-        """In words."""
+        """The limit as text."""
         return f"<= {self.say(self.most)}" if self.most is not None else f">= {self.say(self.least)}"
 
     def say(self, value: float | None) -> str:
@@ -56,11 +56,11 @@ VELOCITY = (
     Goal("erased_terse", "still shown, short prompts", most=0.02),
     Goal("erased_synonym", "still shown, other names", most=0.03),
     Goal("erased_refined", "still shown, refined prompts", most=0.03),
-    Goal("shown", "still shown, all prompts, two subjects among them", most=0.03),
-    Goal("kept", "other concepts, of the unerased model's", least=0.98),
-    Goal("attributes", "other attributes of the same prompt", least=0.95),
+    Goal("shown", "still shown, all prompts including two subjects", most=0.03),
+    Goal("kept", "other concepts kept, relative to base", least=0.98),
+    Goal("attributes", "other attributes of the same prompts", least=0.95),
     Goal("other_subject", "the other subject of two", least=0.90),
-    Goal("probe", "brought back by PROBE", most=0.10),
+    Goal("probe", "shown under PROBE", most=0.10),
     Goal("train_seconds", "training", most=120.0, unit="s"),
 )
 ENCODER_LIMITS = {
@@ -71,7 +71,7 @@ ENCODER = tuple(goal.limited_to(ENCODER_LIMITS[goal.key]) for goal in VELOCITY i
 
 
 def goals_of(method: str) -> Sequence[Goal]:
-    """Few-shot unlearning of the encoder has goals of its own; every other method is held against velocity erasing's."""
+    """Few-shot unlearning has its own goals; every other method is compared with those of velocity erasing."""
     return ENCODER if method == "encoder" else VELOCITY
 
 
@@ -89,14 +89,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def read_rows(board: Path) -> list[dict[str, Any]]:
-    """The rows of a board's folder, or of its JSON."""
+    """The rows in a board's folder or JSON file. Raises UserError if there are none."""
     files = [board] if board.is_file() else [board / name for name in FILES if (board / name).is_file()]
     if not files:
         raise UserError(f"{board} holds no {' or '.join(FILES)}; measure first with `python -m benchmarks.scoreboard`.")
     try:
         rows: list[dict[str, Any]] = json.loads(files[0].read_text(encoding="utf-8"))["rows"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{files[0]} is no scoreboard ({error!r}).") from error
+        raise UserError(f"{files[0]} is not a scoreboard ({error!r}).") from error
     return rows
 
 
@@ -105,7 +105,7 @@ def compared(rows: Sequence[Row], method: str) -> dict[str, Any]:
     own = [row for row in rows if row["method"] == method]
     if not own:
         names = ", ".join(dict.fromkeys(row["method"] for row in rows))
-        raise UserError(f"The board has no row of {method!r}; it has {names or 'none at all'}.")
+        raise UserError(f"The board has no row of {method!r}; it has {names or 'no rows'}.")
     concepts = list(dict.fromkeys(row["concept"] for row in own))
     base = [row for row in rows if row["method"] == "base" and row["concept"] in concepts]
     goals = [{"goal": goal.key, **measured(goal, own), "base": mean(by_concept(goal, base))} for goal in goals_of(method)]
@@ -113,7 +113,7 @@ def compared(rows: Sequence[Row], method: str) -> dict[str, Any]:
 
 
 def measured(goal: Goal, rows: Sequence[Row]) -> dict[str, Any]:
-    """The mean over the concepts that have the number, with its 95 % interval; None where none has."""
+    """The mean over the concepts that have the number, with its 95 % interval; None if none has it."""
     single = by_concept(goal, rows)
     value = mean(single)
     if value is None:
@@ -134,13 +134,13 @@ def by_concept(goal: Goal, rows: Sequence[Row]) -> dict[str, float]:
 
 
 def number(goal: Goal, row: Row) -> float | None:
-    """The row's; where it has one answer a clip, their share."""
+    """The row's number; of a list with one result per clip, the share."""
     value = row.get(goal.key)
     return sum(value) / len(value) if isinstance(value, list) else value
 
 
 def counted(goal: Goal, row: Row) -> Sequence[int] | None:
-    """In how many clips it is so, and how many there are; None where the row does not count them."""
+    """Successes and clips; None if the row does not count them."""
     value = row.get(goal.key)
     return (sum(value), len(value)) if isinstance(value, list) else row.get("counts", {}).get(goal.key)
 
@@ -150,9 +150,9 @@ def mean(single: Mapping[str, float]) -> float | None:
 
 
 def between(goal: Goal, rows: Sequence[Row], single: Mapping[str, float], *, resamples: int = 2000) -> Interval:
-    """The wider of two: a bootstrap over concepts (Efron 1979), and Wilson's over all clips where the rows count them.
+    """The wider of two: a bootstrap over concepts (Efron 1979), and Wilson's over all clips if the rows count them.
 
-    The first knows that concepts differ, the second that a rate of 0 in few clips is no proof of 0.
+    The first covers differences between concepts, the second that 0 of few clips does not prove a rate of 0.
     """
     values = np.array(list(single.values()))
     draws = np.random.default_rng(0).integers(0, len(values), (resamples, len(values)))
@@ -165,10 +165,10 @@ def between(goal: Goal, rows: Sequence[Row], single: Mapping[str, float], *, res
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """As Markdown, under a line that says what was measured."""
+    """As Markdown, below a line about what was measured."""
     concepts, verdicts = found["concepts"], {None: "not measured", True: "yes", False: "no"}
     lines = [
-        f"{found['method']}, mean over {len(concepts)} concepts ({', '.join(concepts)}), {found['runs']} trainings.",
+        f"{found['method']}, mean over {len(concepts)} concepts ({', '.join(concepts)}), {found['runs']} training runs.",
         "",
         "| | goal | measured (95 %) | worst concept | base | met |",
         f"|{'---|' * 6}",

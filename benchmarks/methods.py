@@ -1,6 +1,6 @@
-"""The methods on the scoreboard: ours, the guards, and what others publish, each as it is described.
+"""The methods on the scoreboard: ours, the guards, and published ones, each as its authors describe it.
 
-A method gives a model without the concept, from a base model that knows it, and says how long that took.
+A method takes a base model that knows the concept and returns a model without it, and the time that took.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from t2vu_core.training.velocity.trajectories import sample_trajectories
 
 @dataclass(frozen=True)
 class Erased:
-    """What a method gives."""
+    """The result of a method."""
 
     model: T2VModel
     train_seconds: float = 0.0
@@ -48,21 +48,21 @@ class Method:
     apply: Callable[[T2VModel, str, int], Erased]
     trained: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """All that decides the row besides the model: where it changes, the row is measured anew."""
+    """Everything that decides the row apart from the model; the row is made again if it changes."""
 
 
 def base(model: T2VModel, concept: str, seed: int) -> Erased:
-    """Nothing."""
+    """The model as it is."""
     return Erased(model)
 
 
 def guarded(name: str) -> Callable[[T2VModel, str, int], Erased]:
-    """A guard with its paper's settings."""
+    """A guard with the settings of its paper."""
     return lambda model, concept, seed: Erased(model.with_guard(make_guard(name, [concept])))
 
 
 def velocity(preset: str, **changes: Any) -> Callable[[T2VModel, str, int], Erased]:
-    """Our velocity erasing, with single settings changed."""
+    """Our velocity erasing, with changes to the preset."""
 
     def apply(model: T2VModel, concept: str, seed: int) -> Erased:
         erasure = erase_velocity(model, concept, VelocityRecipe.preset(preset, seed=seed, **changes))
@@ -72,7 +72,7 @@ def velocity(preset: str, **changes: Any) -> Callable[[T2VModel, str, int], Eras
 
 
 def encoder(preset: str, **changes: Any) -> Callable[[T2VModel, str, int], Erased]:
-    """Our few-shot unlearning of the text encoder, through the video model itself."""
+    """Our few-shot unlearning of the text encoder, with the gradient from the video model itself."""
 
     def apply(model: T2VModel, concept: str, seed: int) -> Erased:
         erasure = unlearn_encoder(model, concept, FewShotRecipe.preset(preset, seed=seed, **changes))
@@ -147,7 +147,7 @@ def public_port(model: T2VModel, concept: str, seed: int, *, steps: int = 500, e
 
 
 def _never_advancing(family: Any, size: Any, steps: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The port's rollout: new noise for every pass over the timesteps, and no step in between."""
+    """The port's rollout: new noise for every pass over the timesteps, without scheduler steps in between."""
     timesteps = family.make_scheduler(50, size).timesteps
     for step in range(steps):
         if step % len(timesteps) == 0:
@@ -162,7 +162,7 @@ def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
 
 
 def methods(preset: str = "balanced", steps: int | None = None) -> dict[str, Method]:
-    """All rows by name. `preset` is that of our recipes; `steps`, for trying things out, cuts every training short."""
+    """All methods by name. `preset` is for our recipes; `steps` cuts every training run short, to try things out."""
     fewer = {} if steps is None else {"steps": steps}
     return {
         "base": Method("base", base),
@@ -184,7 +184,7 @@ def _guard(name: str, title: str) -> Method:
 
 
 def _published(title: str, method: Callable[..., Erased], fewer: Mapping[str, Any]) -> Method:
-    """With the settings that its signature has."""
+    """A published method, with the settings in its signature."""
     parameters = inspect.signature(method).parameters.values()
     settings = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
     return Method(title, partial(method, **fewer), trained=True, settings={**settings, **fewer})

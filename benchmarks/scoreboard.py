@@ -1,9 +1,9 @@
-"""Methods x concepts x seeds on one meter: `python -m benchmarks.scoreboard --out scoreboard`.
+"""Methods x concepts x seeds under one evaluation: `python -m benchmarks.scoreboard --out scoreboard`.
 
-Resumable, and made in parts: a finished row is kept in the folder, and every call adds its rows to scoreboard.json, the
-table and the picture there. A row counts as long as the model's weights, the method's settings and the meter's are the
-same. Clips of the base, and attacks on it, are made once for all methods. How long a row takes is said before it. One that
-fails is left out, and the exit code is 1. `--save` puts the JSON and the picture into benchmarks/results.
+Resumable: finished rows are kept in the folder, and every call adds its rows to scoreboard.json, the table and the picture
+there. A row is valid as long as the model's weights, the method's settings and the evaluation settings are the same. Clips of
+the base and attacks on it are made once for all methods. A row that fails is left out, and the exit code is 1. `--save` also
+writes the JSON and the picture into benchmarks/results.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from t2vu_core.training.checkpoint import fingerprint_of
 
 RESULTS = Path(__file__).parent / "results"
 Cell = tuple[str, str, int]
-# Rows of another format are made anew.
+# Rows of another format are made again.
 ROW_FORMAT = 3
 NOT_PRINTED = ("counts", "shown", "kept_shown", "kept_before")
-"""What is behind a row's rates, clip by clip; scoreboard.json has it."""
+"""Results per clip, which only scoreboard.json holds."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what is missing; print the table, or all rows as JSON."""
+    """Make the missing rows; print the table, or all rows as JSON."""
     options = _parser().parse_args(arguments)
     try:
         board = run(options)
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure what is asked and not there yet; all rows that the folder then holds for this model and meter."""
+    """Make the requested rows that are missing; returns all valid rows in the folder."""
     rows_of = _methods(options)
     out, model, detector = Path(options.out), load_model(options.model), WorldDetector.bundled()
     for concept in options.concepts:
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     times = RowTimes(model, settings, probe=options.probe) if missing else None
     for place, cell in enumerate(bar := tqdm(missing, desc="scoreboard", unit="row")):
         if options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
-            _say("The time is up: call again to go on.")
+            _say("Time is up; call again to continue.")
             break
         bar.set_postfix_str(" ".join(map(str, cell)))
         assert times is not None
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _attempt(path: Path, make: Callable[[], dict[str, Any]], cell: Cell) -> str | None:
-    """Make a row; says why it could not be made, so that one training that fails does not end an hour's run."""
+    """Make a row; returns the reason if that fails, so that the other rows are still made."""
     try:
         finished(path, make)
     except Exception as error:
@@ -109,7 +109,7 @@ def _say(text: str) -> None:
 
 
 def collect(out: Path, key: Callable[..., str]) -> list[dict[str, Any]]:
-    """The rows in the folder that are still true, in the order of the methods; one with the attack before one without."""
+    """The valid rows in the folder, in the order of the methods; a row with the attack replaces one without."""
     found: dict[Cell, dict[str, Any]] = {}
     for path in sorted((out / "rows").glob("*.json")):
         row = json.loads(path.read_text(encoding="utf-8"))
@@ -122,7 +122,7 @@ def collect(out: Path, key: Callable[..., str]) -> list[dict[str, Any]]:
 
 
 def write(board: dict[str, Any], out: Path) -> dict[str, Any]:
-    """scoreboard.json, scoreboard.md and scoreboard.png, each whole; gives the board back."""
+    """Write scoreboard.json, scoreboard.md and scoreboard.png; returns the board."""
     save(board, out)
     with atomic_path(out / "scoreboard.md") as temporary:
         temporary.write_text(markdown(board["rows"]) + "\n", encoding="utf-8")
@@ -130,8 +130,8 @@ def write(board: dict[str, Any], out: Path) -> dict[str, Any]:
 
 
 def save(board: Mapping[str, Any], folder: Path) -> None:
-    """scoreboard.json, and scoreboard.png where there are rows."""
-    # Why rows failed is for who called: it may name folders of the machine, and the file is kept.
+    """Write scoreboard.json, and scoreboard.png if there are rows."""
+    # The reasons for failures may name folders of this machine, so they are printed and not saved.
     kept = {name: value for name, value in board.items() if name != "failed"}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "scoreboard.json") as temporary:
@@ -141,7 +141,7 @@ def save(board: Mapping[str, Any], folder: Path) -> None:
 
 
 def _head(model: T2VModel, settings: EvaluationSettings, options: argparse.Namespace) -> dict[str, Any]:
-    """What all rows of a board have in common."""
+    """The facts that all rows of a board share."""
     return {
         "model": model.name,
         "base_hash": model.base.hash,
@@ -165,10 +165,10 @@ def _digest(
     probe: bool,
     measured: str | None = None,
 ) -> str:
-    """The name of a row's file; another method's settings, weights, detector, prompts or meter give another.
+    """The name of a row's file, which depends on everything that decides the row.
 
-    `measured` is the hash of the model that a row was measured on: a model that never knew the concept need not be
-    named again for its row to count.
+    `measured` is the hash of the model that a row was measured on, so that the row of a model that never knew the concept stays
+    valid when that model is not named again.
     """
     name, concept, seed = cell
     own: Any = rows_of[name].settings if name in rows_of else None
@@ -181,7 +181,7 @@ def _digest(
 
 
 def _methods(options: argparse.Namespace) -> dict[str, Method]:
-    """The rows by name, with the folders of models that never knew a concept."""
+    """The methods by name, including models that never knew a concept."""
     found = methods(options.training, options.train_steps)
     folders = dict(_concept_and_folder(text) for text in options.never_knew)
     if folders:
@@ -211,7 +211,7 @@ def _settings(options: argparse.Namespace) -> EvaluationSettings:
 
 
 def finished(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The row of this file; where there is none yet, it is made and kept."""
+    """The row in this file; made and stored if it is missing."""
     if not path.is_file():
         row = make()
         with atomic_path(path) as temporary:
@@ -230,7 +230,7 @@ def measure(
     out: Path,
     on_progress: EvaluationCallback | None = None,
 ) -> dict[str, Any]:
-    """Apply one method to one concept and measure it; base's clips are kept under `out` for all rows."""
+    """Apply one method to one concept and evaluate it; clips are kept under `out`, where all rows share base's."""
     name, concept, seed = cell
     start = time.monotonic()
     erased = method.apply(model, concept, seed)
@@ -248,7 +248,7 @@ def measure(
 
 
 def _cells(rows_of: Mapping[str, Method], options: argparse.Namespace) -> Iterator[Cell]:
-    """Concept by concept, so that an interrupted run has whole comparisons."""
+    """Concept by concept, so that an interrupted run has complete comparisons."""
     for concept in options.concepts:
         for name in options.methods:
             if name == NEVER_KNEW and concept not in rows_of[name].settings:
@@ -262,21 +262,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="miniature", help="a bundled name or a diffusers folder")
     parser.add_argument("--methods", type=_words, default=list(METHODS), metavar="M,M", help=f"of {', '.join(METHODS)}")
     parser.add_argument("--concepts", type=_words, default=["ghost", "robot", "in noir style"], metavar="C,C")
-    parser.add_argument("--seeds", type=int, default=2, help="trainings of every trained method (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=2, help="training runs per trained method (default: %(default)s)")
     parser.add_argument("--training", choices=PRESETS, default="balanced", help="the preset of our recipes")
     parser.add_argument("--preset", choices=("quick", "full"), default="quick", help="how much is measured")
-    parser.add_argument("--clips", type=int, metavar="N", help="clips of each register, instead of the preset's")
-    parser.add_argument("--kept-clips", type=int, metavar="N", help="clips of other concepts, instead of the preset's")
-    parser.add_argument("--steps", type=int, metavar="N", help="denoising steps of a measured clip, instead of the preset's")
+    parser.add_argument("--clips", type=int, metavar="N", help="clips per register; default: from the preset")
+    parser.add_argument("--kept-clips", type=int, metavar="N", help="clips of other concepts; default: from the preset")
+    parser.add_argument("--steps", type=int, metavar="N", help="denoising steps of a measured clip; default: from the preset")
     parser.add_argument("--probe", action="store_true", help="also try to bring the concept back")
-    parser.add_argument("--attack-steps", type=int, metavar="N", help="steps of that attack, instead of the preset's")
-    parser.add_argument("--train-steps", type=int, metavar="N", help="cut every training short, to try the command out")
+    parser.add_argument("--attack-steps", type=int, metavar="N", help="steps of that attack; default: from the preset")
+    parser.add_argument("--train-steps", type=int, metavar="N", help="cut every training run to N steps, to try the command")
     parser.add_argument(
         "--never-knew", action="append", default=[], metavar="C=DIR",
-        help="a model that never knew concept C, as `t2vu miniature build --without C` makes it; may be given again",
+        help="a model that never knew concept C, made by `t2vu miniature build --without C`; repeatable",
     )  # fmt: skip
-    parser.add_argument("--minutes", type=float, metavar="M", help="start no further row after M minutes; call again to go on")
-    parser.add_argument("--out", default="scoreboard", help="a folder for rows, clips, the table and the picture")
+    parser.add_argument("--minutes", type=float, metavar="M", help="start no row after M minutes; call again to continue")
+    parser.add_argument("--out", default="scoreboard", help="folder for rows, clips, the table and the picture")
     parser.add_argument("--save", action="store_true", help="also write the results into benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     return parser

@@ -15,7 +15,7 @@ HEAD = (
     "clip s",
 )  # fmt: skip
 OURS = "velocity"
-MARK = "*"
+MARK = "≠"
 """Of rates that differ significantly."""
 SHARES = ("kept", "attributes", "probe")
 SECONDS = ("train_seconds", "clip_seconds")
@@ -57,7 +57,10 @@ def markdown(rows: Sequence[dict[str, Any]], methods: Mapping[str, Method] = MET
     lines += [f"| {' | '.join(_cells(entry, methods, every, _differing(rows, entry['method'], ours)))} |" for entry in entries]
     if len(names) < 2:
         return "\n".join(lines)
-    note = f"{MARK} differs significantly from {methods[ours].title}, over the concepts that both were measured on."
+    note = (
+        f"In the columns *{HEAD[3]}* and *{HEAD[4]}* {MARK} marks a significant difference from {methods[ours].title}, over "
+        "the concepts that both were measured on."
+    )
     return "\n".join([*lines, "", note])
 
 

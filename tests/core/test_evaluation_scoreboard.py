@@ -37,11 +37,12 @@ def test_rows_of_a_method_are_pooled_and_compared_with_ours(tmp_path: Path) -> N
     assert ours["erased_terse"] == 0.25
     assert ours["probe"] == 0.25
     text = markdown(rows)
-    assert "base against velocity (ours): +97 points" in text
-    assert "which is a difference;" in text
-    assert "SAFREE against velocity (ours): +3 points" in text
-    assert "no clear difference" in text
-    assert "+0 points of other concepts shown" in text
+    cells = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in text.splitlines()}
+    assert cells["base"][3] == "100 % (91 to 100 %) ≠"
+    assert cells["SAFREE"][3] == "6 % (2 to 15 %)", "not significant"
+    assert cells["base"][4].endswith("%)"), "all methods keep the same"
+    assert cells["velocity (ours)"][3] == "3 % (1 to 11 %)", "ours is not compared with itself"
+    assert "≠ marks a significant difference from velocity (ours)" in text
     assert "| 50 % (28 to 72 %) |" in text
     assert "| 90 % (" in text, "what is kept has its interval"
     assert picture(rows, tmp_path / "board.png").stat().st_size > 5000
@@ -51,11 +52,15 @@ def test_methods_are_compared_over_the_concepts_that_both_were_measured_against(
     rows = [row("base", [True] * 20), row("base", [False] * 20, concept="cat"), row("velocity", [False] * 20)]
     text = markdown(rows)
     assert "| velocity (ours), ghost only |" in text
-    assert "base against velocity (ours): +100 points still shown" in text
+    assert "| base | 50 % (28 to 72 %) | 50 % | 50 % (35 to 65 %) ≠ |" in text, "only the ghost is compared"
     apart = [row("base", [True] * 20, concept="cat"), row("velocity", [False] * 20)]
-    assert "against velocity" not in markdown(apart), "nothing was measured for both"
+    assert "%) ≠ |" not in markdown(apart), "nothing was measured for both"
     without_ours = [row("base", [True] * 20), row("safree", [False] * 20)]
-    assert "SAFREE against base: -100 points" in markdown(without_ours)
+    assert "| SAFREE | 50 % (28 to 72 %) | 50 % | 0 % (0 to 16 %) ≠ |" in markdown(without_ours)
+    assert "significant difference from base" in markdown(without_ours)
+    kept_less = row("safree", [False] * 20, kept_shown=[False] * 30)
+    assert "0 % (0 to 13 %) ≠ | 80 %" in markdown([row("velocity", [False] * 20), kept_less])
+    assert "significant" not in markdown([row("velocity", [False] * 20)]), "there is nothing to compare with"
 
 
 def test_the_public_ports_latents_never_advance() -> None:
@@ -145,7 +150,7 @@ def test_a_row_belongs_to_its_methods_settings() -> None:
         (["--methods", "magic"], "no method 'magic'; there are base"),
         (["--concepts", "unicorn", "--methods", "base"], "does not know the concept 'unicorn'"),
         (["--never-knew", "ghost"], "takes CONCEPT=FOLDER"),
-        (["--clips", "0", "--methods", "base"], "per_register must be at least 1"),
+        (["--clips", "0", "--methods", "base"], "per_register must be >= 1"),
     ],
 )
 def test_wrong_input_of_the_board_is_one_sentence(
