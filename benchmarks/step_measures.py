@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.step_shapes import shaped_model
+from benchmarks.step_shapes import shaped_model, store_in_fp8
 from t2vu_core.erasers import EraserSet
 from t2vu_core.families import Family
 from t2vu_core.model import T2VModel, load_model
@@ -28,8 +28,8 @@ from t2vu_core.training.velocity.train import erase_velocity
 PORT = "port"
 RECIPES = {"ours": "ours", "ours_with_preservation": "ours with preservation", PORT: "public port"}
 CONCEPT, KEPT = "ghost", "a dog running on a beach"
-WARM_UP, MEASURED = 2, 2
-"""Steps at the start that are not timed, and steps at the end whose memory (or arithmetic) is measured instead."""
+WARM_UP, MEASURED = 2, 1
+"""Steps at the start that are not timed, and steps at the end whose memory and arithmetic are measured instead."""
 COPIES = 4
 """Of the erasers' size: weights, gradients, and Adam's two moments."""
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
@@ -49,6 +49,15 @@ class Job:
     steps: int
     dtype: str | None = None
     checkpointing: bool = False
+    fp8: bool = False
+    """Whether the frozen denoiser is stored in 8 bits."""
+    tiny: bool = False
+    """Whether a shape is made tiny, to try things out."""
+
+    @property
+    def rows(self) -> int:
+        """Points in a step of ours."""
+        return 2 * self.batch if self.recipe == "ours_with_preservation" else self.batch
 
 
 class Meter:
@@ -67,7 +76,7 @@ class Meter:
         """`step` steps are done."""
         if self._device.type == "cuda":
             torch.cuda.synchronize()
-        if self._then is not None and step <= self._steps - MEASURED:
+        if self._then is not None and WARM_UP < step <= self._steps - MEASURED:
             self.seconds.append(time.perf_counter() - self._then)
         if step == self._steps - MEASURED:
             self._begin()
@@ -113,11 +122,13 @@ def measure(job: Job) -> dict[str, Any]:
     meter = Meter(job.steps, device)
     weights = weight_bytes(_modules(model.family))
     kept = (_port if job.recipe == PORT else _ours)(job, model, meter)
+    if not meter.peak:
+        raise RuntimeError("The training ended before its last step: the loss was no number.")
     on_cpu = device.type == "cpu"
-    seconds = statistics.median(meter.seconds[WARM_UP:] or meter.seconds)
+    seconds = statistics.median(meter.seconds)
     return {
         "seconds_per_step": seconds,
-        "steps_timed": len(meter.seconds[WARM_UP:]),
+        "steps_timed": len(meter.seconds),
         "peak_bytes": meter.peak + ((weights + kept["bytes"]) if on_cpu else 0),
         "weight_bytes": weights + kept.get("copy_bytes", 0),
         "trajectory_bytes": kept.get("trajectory_bytes", 0),
@@ -129,6 +140,7 @@ def measure(job: Job) -> dict[str, Any]:
         "device": "CPU" if on_cpu else torch.cuda.get_device_name(device),
         "threads": torch.get_num_threads(),
         "dtype": str(model.family.dtype).removeprefix("torch."),
+        "fp8": job.fp8,
         "step_flops": meter.flops,
         "mfu": _utilisation(job, model.family, meter.flops, seconds, device),
     }
@@ -137,8 +149,12 @@ def measure(job: Job) -> dict[str, Any]:
 def _model(job: Job, device: torch.device) -> T2VModel:
     dtype = torch.float32 if (job.dtype or ("fp32" if device.type == "cpu" else "bf16")) == "fp32" else torch.bfloat16
     if job.model.startswith("shape:"):
-        return shaped_model(job.model.removeprefix("shape:"), dtype=dtype, device=device)
-    return load_model(job.model, dtype=dtype, device=device)
+        model = shaped_model(job.model.removeprefix("shape:"), dtype=dtype, device=device, tiny=job.tiny)
+    else:
+        model = load_model(job.model, dtype=dtype, device=device)
+    if job.fp8:
+        store_in_fp8(model.family)
+    return model
 
 
 def _ours(job: Job, model: T2VModel, meter: Meter) -> dict[str, int]:
@@ -216,7 +232,7 @@ def _utilisation(job: Job, family: Family, flops: int | None, seconds: float, de
     peak = None if flops is None else _peak_flops(torch.cuda.get_device_name(device))
     if flops is None or peak is None:
         return None
-    again = _forward_flops(family, job.batch) if job.checkpointing else 0
+    again = _forward_flops(family, job.rows) if job.checkpointing else 0
     return (flops - again) / seconds / peak
 
 

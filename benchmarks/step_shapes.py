@@ -31,18 +31,21 @@ class Shape:
     size: ClipSize
     settings: dict[str, Any]
 
+    @property
+    def tiny(self) -> Shape:
+        """The same architecture with hardly any weights, on a small clip: to try a benchmark out."""
+        return Shape(self.build, TINY_SIZE, {**self.settings, **TINY[self.build]})
 
-def shaped_model(
-    name: str, *, dtype: torch.dtype, device: torch.device, size: ClipSize | None = None, **changes: Any
-) -> T2VModel:
-    """A model with random weights; `size` is its clip's, `changes` are settings of its denoiser, to make it smaller."""
-    shape = SHAPES[name]
+
+def shaped_model(name: str, *, dtype: torch.dtype, device: torch.device, tiny: bool = False) -> T2VModel:
+    """A model with random weights."""
+    shape = SHAPES[name].tiny if tiny else SHAPES[name]
     torch.manual_seed(0)
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            pipeline = shape.build(**{**shape.settings, **changes})
+            pipeline = shape.build(**shape.settings)
     finally:
         torch.set_default_dtype(default)
     for part in pipeline.components.values():
@@ -50,17 +53,23 @@ def shaped_model(
             part.to(device, dtype).eval().requires_grad_(False)
     family = family_for(type(pipeline).__name__)
     assert family is not None
-    return T2VModel(name, of_size(family, size or shape.size)(pipeline))
+    return T2VModel(name, of_size(family, shape.size)(pipeline))
+
+
+def store_in_fp8(family: Family) -> None:
+    """Keep the denoisers' linear layers in 8 bits; each is cast to bf16 while it computes."""
+    for denoiser in family.denoisers.values():
+        denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
 
 
 def of_size(family: type[Family], size: ClipSize) -> type[Family]:
-    """The family whose own clip is of that size."""
+    """The family whose own clip is of that size, and which does not hash its weights: random ones are no base."""
 
     def defaults(self: Family) -> SamplingDefaults:
         own: SamplingDefaults = family.defaults.fget(self)  # type: ignore[attr-defined]
         return dataclasses.replace(own, size=size)
 
-    return type(family.__name__, (family,), {"defaults": property(defaults)})
+    return type(family.__name__, (family,), {"defaults": property(defaults), "base_hash": "random weights"})
 
 
 def _tokenizer() -> Any:
@@ -102,9 +111,16 @@ def wan(**settings: Any) -> d.DiffusionPipeline:
 COGVIDEOX_2B = {"num_attention_heads": 30, "num_layers": 30, "sample_width": 90, "sample_height": 60, "sample_frames": 49}
 COGVIDEOX_5B = {**COGVIDEOX_2B, "num_attention_heads": 48, "num_layers": 42, "use_rotary_positional_embeddings": True}
 WAN_1_3B = {"num_attention_heads": 12, "num_layers": 30, "ffn_dim": 8960}
+WAN_14B = {"num_attention_heads": 40, "num_layers": 40, "ffn_dim": 13824}
 SHAPES = {
     "cogvideox-2b": Shape(cogvideox, ClipSize(17, 480, 720), COGVIDEOX_2B),
     "cogvideox-2b-49f": Shape(cogvideox, ClipSize(49, 480, 720), COGVIDEOX_2B),
     "cogvideox-5b": Shape(cogvideox, ClipSize(17, 480, 720), COGVIDEOX_5B),
     "wan-1.3b": Shape(wan, ClipSize(17, 480, 832), WAN_1_3B),
+    "wan-14b": Shape(wan, ClipSize(17, 480, 832), WAN_14B),
+}
+TINY_SIZE = ClipSize(5, 32, 48)
+TINY = {
+    cogvideox: {"num_attention_heads": 2, "num_layers": 1, "text_embed_dim": 32, "sample_width": 6, "sample_height": 4},
+    wan: {"num_attention_heads": 1, "num_layers": 1, "text_dim": 32, "ffn_dim": 32},
 }
