@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for name in options.shapes:
         rows[name] = {**sizes(shaped(name, torch.device("meta"))), "trainings": []}
         if gpu:
-            rows[name]["trainings"] = [training(name, torch.device("cuda"), steps) for steps in STEPS]
+            rows[name]["trainings"] = [training(name, torch.device("cuda"), steps) for steps in options.steps]
     return {"device": torch.cuda.get_device_name() if gpu else "no GPU", "shots": SHOTS, "rows": rows}
 
 
@@ -140,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--shapes", nargs="*", choices=SHAPES, default=list(SHAPES), metavar="S", help=f"of {', '.join(SHAPES)}"
     )
+    parser.add_argument("--steps", nargs="+", type=int, default=list(STEPS), metavar="N", help="with a GPU, of each training")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save", action="store_true", help="write the result into benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
