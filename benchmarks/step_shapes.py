@@ -91,9 +91,10 @@ def cogvideox(**settings: Any) -> d.DiffusionPipeline:
     tokenizer = _tokenizer()
     settings = {"text_embed_dim": TEXT_WIDTH, **settings}
     transformer = d.CogVideoXTransformer3DModel(**settings)
-    scheduler = d.CogVideoXDDIMScheduler(
-        prediction_type="v_prediction", timestep_spacing="trailing", rescale_betas_zero_snr=True
-    )
+    with torch.device("cpu"):
+        scheduler = d.CogVideoXDDIMScheduler(
+            prediction_type="v_prediction", timestep_spacing="trailing", rescale_betas_zero_snr=True
+        )
     encoder = _encoder(t.T5EncoderModel, t.T5Config, tokenizer, settings["text_embed_dim"])
     return d.CogVideoXPipeline(tokenizer, encoder, vae, transformer, scheduler)
 
@@ -103,7 +104,8 @@ def wan(**settings: Any) -> d.DiffusionPipeline:
     tokenizer = _tokenizer()
     settings = {"text_dim": TEXT_WIDTH, **settings}
     vae = d.AutoencoderKLWan(base_dim=4, z_dim=16, num_res_blocks=1)
-    scheduler = d.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    with torch.device("cpu"):
+        scheduler = d.UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
     encoder = _encoder(t.UMT5EncoderModel, t.UMT5Config, tokenizer, settings["text_dim"])
     return d.WanPipeline(tokenizer, encoder, vae, scheduler, d.WanTransformer3DModel(**settings))
 
