@@ -62,6 +62,7 @@ TABLES = (
     Table("goals of velocity erasing", MEASURED, "scoreboard.json", partial(_goals, "velocity")),
     Table("ablations", MEASURED, "ablations.json", ablations.document),
     Table("a step of velocity erasing", MEASURED, "velocity_step-cpu.json", velocity_step.table),
+    Table("a step on a GPU", MEASURED, "velocity_step-nvidia_h100_80gb_hbm3.json", velocity_step.table),
     Table("goals of the few-shot encoder", MEASURED, "scoreboard.json", partial(_goals, "encoder")),
     Table("objectives on miniature", MEASURED, "encoder_objectives-miniature.json", _objectives),
     Table("objectives on miniature-unet", MEASURED, "encoder_objectives-miniature-unet.json", _objectives),

@@ -22,14 +22,12 @@ class FreshProcesses:
     """Calls a module with `--job`, which reads its job as JSON from standard input and prints the result as JSON.
 
     `ahead`: the next process imports its libraries while the present one measures. That saves time with a GPU, and would
-    disturb a measurement of the CPU. `started` and `budget` are in seconds, the former of `time.monotonic`.
+    disturb a measurement of the CPU. `budget` and `timeout` are in seconds, of all measurements and of each one.
     """
 
-    def __init__(
-        self, module: str, *, ahead: bool, started: float, budget: float | None = None, timeout: float | None = None
-    ) -> None:
+    def __init__(self, module: str, *, ahead: bool, budget: float | None = None, timeout: float | None = None) -> None:
         self._module, self._ahead, self._timeout = module, ahead, timeout
-        self._end = None if budget is None else started + budget
+        self._end = None if budget is None else time.monotonic() + budget
         self._next: subprocess.Popen[str] | None = None
 
     @property
