@@ -78,6 +78,8 @@ def run(
             continue
         _measure(result, group, name, job, measure_one)
         keep(result)
+    if result["left_out"]:
+        keep(result)
     return result
 
 

@@ -140,11 +140,12 @@ def row(job: Job) -> dict[str, Any]:
     return {**common, "seconds_per_step": 0.5, "peak_bytes": 2**30, "weight_bytes": 2**29, "memory_measure": "the allocator's"}
 
 
-def test_what_fails_or_finds_no_time_is_said_and_the_rest_is_kept(tmp_path: Path) -> None:
+def test_what_fails_or_finds_no_time_is_said_and_the_rest_is_kept() -> None:
     options = parser().parse_args(["--shapes", "wan-1.3b:fp8", "wan-14b", "cogvideox-2b", "--rows", "ours"])
-    kept: list[list[str]] = []
-    result = run(options, row, lambda result: kept.append(list(result["shapes"])), lambda: len(kept) == 2)
-    assert kept == [["wan-1.3b:fp8"], ["wan-1.3b:fp8"]]
+    kept: list[int] = []
+    result = run(options, row, lambda result: kept.append(len(result["left_out"])), lambda: len(kept) == 2)
+    assert list(result["shapes"]) == ["wan-1.3b:fp8"]
+    assert kept == [0, 0, 2], "after every measurement, and what was left out"
     text = table(result)
     assert "| wan-1.3b | 17 x 480 x 832 | fp8 | 0.500 | 1.0 | 0.5 | 40 % |" in text
     assert "Failed: shapes: wan-14b: CUDA out of memory" in text
