@@ -1,16 +1,16 @@
-"""What goes wrong because of the user's input: one sentence that says what it was and what to do."""
+"""Errors that users see: one sentence that says what is wrong and what to do."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Input that cannot be used. The command line exits with 2 and prints the sentence; a node shows it."""
+    """Invalid input. The command line prints the message and exits with code 2; a node shows it."""
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, in its first line; all of it where that only announces a list.
+    """The first line of another library's error message, or the whole message if its first line ends with a colon.
 
-    The error's name where it says nothing.
+    The name of the error's class if the message is empty.
     """
     lines = [line.strip() for line in str(error).strip().splitlines()]
     if lines and lines[0].endswith(":"):
@@ -19,4 +19,4 @@ def first_line(error: BaseException) -> str:
 
 
 class Cancelled(Exception):
-    """The user stopped the work; nothing is wrong."""
+    """The user cancelled; this is not a failure."""

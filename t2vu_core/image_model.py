@@ -1,4 +1,4 @@
-"""ImageModel: a loaded text-to-image model of Stable Diffusion's classes, whose text encoder a video model shares.
+"""ImageModel: a loaded text-to-image model with Stable Diffusion's classes, which shares its text encoder with a video model.
 
 Shapes: B images, S text tokens, D width; images are (B, 3, H, W) in [0, 1], latents (B, C, h, w).
 """
@@ -30,11 +30,11 @@ from t2vu_core.sampling import Guided, SamplingRequest, denoise, seeded_noise
 
 @dataclass(frozen=True)
 class ImageModel:
-    """A text-to-image model, frozen. Never changed: what trains its encoder attaches for the time of a computation."""
+    """A frozen text-to-image model. Immutable: training attaches to its encoder only while it computes."""
 
     name: str
     pipeline: StableDiffusionPipeline
-    # Whoever attaches to the shared modules holds it meanwhile.
+    # Held while something is attached to the shared modules.
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
@@ -51,27 +51,27 @@ class ImageModel:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels that the model was made for."""
+        """Height and width in pixels that the model was trained for."""
         return own_pixels(self.pipeline)
 
     @property
     def guidance_scale(self) -> float:
-        """What it is sampled with where nothing is asked."""
+        """The default guidance scale."""
         return 4.0 if small(self.pipeline) else 7.5
 
     @property
     def num_inference_steps(self) -> int:
-        """What it is sampled with where nothing is asked."""
+        """The default number of steps."""
         return 25 if small(self.pipeline) else 50
 
     @cached_property
     def encoder_hash(self) -> str:
-        """Hash of the text encoder's weights; equal to that of a video model that shares it."""
+        """Hash of the text encoder's weights; equal for a video model that shares it."""
         return hash_tensors(self.text_encoder.state_dict().items())
 
     @quiet_libraries()
     def encode(self, prompts: Sequence[str]) -> TextCondition:
-        """Encode prompts as the stock pipeline does, (B, S, D); gradients reach encoder weights that ask for them."""
+        """Encode prompts as the stock pipeline does, (B, S, D); gradients reach encoder weights that require them."""
         embeds, _ = self.pipeline.encode_prompt(
             list(prompts), self.text_encoder.device, num_images_per_prompt=1, do_classifier_free_guidance=False
         )
@@ -91,7 +91,7 @@ class ImageModel:
         return self.pipeline.scheduler.add_noise(latents, noise, timesteps_B)
 
     def target(self, latents: Tensor, noise: Tensor, timesteps_B: Tensor) -> Tensor:
-        """What the denoiser was trained to predict: the noise, or v = alpha_t noise - sigma_t x_0 (arXiv 2202.00512)."""
+        """The denoiser's training target: the noise, or v = alpha_t noise - sigma_t x_0 (arXiv 2202.00512)."""
         scheduler = self.pipeline.scheduler
         if scheduler.config.prediction_type == "epsilon":
             return noise
@@ -121,9 +121,10 @@ class ImageModel:
         width: int | None = None,
         on_step: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        """Generate one image per prompt: (B, 3, H, W) in [0, 1], float32 on the CPU; every image has a seed of its own.
+        """Generate one image per prompt: (B, 3, H, W) in [0, 1], float32 on the CPU. Each image has its own seed.
 
-        `on_step(step, total)` follows every denoising step; what it raises stops the sampling.
+        `on_step(step, total)` is called after every step; an exception that it raises stops sampling. Raises UserError if
+        a value is invalid.
         """
         asked = SamplingRequest.checked(prompts, seeds, num_inference_steps, guidance_scale, usual=self)
         steps, guidance = asked.num_inference_steps, asked.guidance_scale
@@ -140,7 +141,7 @@ class ImageModel:
             return decode_or_tile(vae, lambda: to_pixels(vae, latents)).cpu()
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise UserError unless the pixels are multiples of 8, as the stock pipeline asks."""
+        """Raise UserError unless height and width are multiples of 8, as the stock pipeline requires."""
         if height % PIPELINE_UNIT or width % PIPELINE_UNIT:
             raise UserError(
                 f"{self.name} cannot take {width} x {height} pixels: width and height must be multiples of "
@@ -158,8 +159,8 @@ def load_image_model(
 ) -> ImageModel:
     """Load a bundled image model by name, or a diffusers folder of Stable Diffusion's classes by path.
 
-    An AnimateDiff folder is taken too where it holds the image UNet by itself: it is an image model with a
-    motion adapter beside it. Raises UserError for an unknown name, and for a folder that is no such model.
+    An AnimateDiff folder is accepted if it contains the image UNet separately: it is an image model plus a motion adapter.
+    Raises UserError for an unknown name, and for a folder that is not such a model.
     """
     check_built(str(source))
     folder = bundled_image_folder(str(source)) or Path(source)

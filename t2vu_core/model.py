@@ -1,4 +1,4 @@
-"""T2VModel: a loaded text-to-video model as a value, with the erasures applied to it."""
+"""T2VModel: a loaded text-to-video model as an immutable value, with the erasures applied to it."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ MAX_CLIP_PIXELS = 121 * 1280 * 720
 
 @dataclass(frozen=True)
 class SampleStep:
-    """What a callback sees after each denoising step."""
+    """Passed to a callback after each denoising step."""
 
     step: int
     total: int
     preview: Callable[[], Tensor]
-    """Decodes the half-made clips, (B, F, 3, H, W) in [0, 1]; costs a decode, so call it seldom."""
+    """Decodes the unfinished clips, (B, F, 3, H, W) in [0, 1]. Each call costs a decode: call it rarely."""
 
 
 @dataclass(frozen=True)
 class AppliedErasure:
-    """An erasure on a model, with its strength: 0 is none of it, 1 is as trained."""
+    """An erasure on a model, with its strength: 0 has no effect, 1 is as trained."""
 
     erasure: Erasure
     strength: float
 
     @cached_property
     def erasers(self) -> EraserSet:
-        # A ComfyUI node runs under inference_mode; tensors made there could not serve a later training.
+        # A ComfyUI node runs under inference_mode; tensors made there could not be used in a later training run.
         with torch.inference_mode(False):
             return EraserSet.from_tensors(self.erasure.tensors).eval().requires_grad_(False)
 
     def sites(self, family: Family) -> dict[str, EraserSite]:
-        """Where it can sit in a model: in the text encoders, or in the denoiser."""
+        """The sites that it can be attached to: in the text encoders, or in the denoiser."""
         if self.erasure.kind == "unlearned_encoder":
             return encoder_sites(family.pipeline)
         return family.sites()
 
     @contextlib.contextmanager
     def attached(self, sites: Mapping[str, EraserSite]) -> Iterator[None]:
-        """Within, the modules of these sites compute with it."""
+        """Inside this context, the modules of these sites compute with it."""
         own = self.erasers.fit(sites)
         erasers = self.erasers.to(next(own[0].module.parameters()).device)
         with erasers.attached(own, strength=self.strength):
@@ -66,26 +66,26 @@ class AppliedErasure:
 
 @dataclass(frozen=True)
 class T2VModel:
-    """A loaded model and the erasures on it. Never changed: `with_erasure` gives another that shares the weights."""
+    """A loaded model and its erasures. Immutable: `with_erasure` returns another model that shares the weights."""
 
     name: str
     family: Family
     erasures: tuple[AppliedErasure, ...] = ()
     guard: Guard | None = None
-    """Takes the place of plain guidance wherever this model is sampled; trainings do not see it."""
-    # Hooks sit on shared modules while a model computes: models that share weights take turns.
+    """Replaces plain guidance when this model is sampled; training ignores it."""
+    # Hooks are on shared modules while a model computes: models that share weights take turns.
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
     def base(self) -> Base:
-        """Name, family and hash of the weights that erasers stand on."""
+        """Name, family and hash of the weights that erasers depend on."""
         return Base(self.name, self.family.name, self.family.base_hash)
 
     def with_erasure(self, erasure: Erasure, strength: float = 1.0, *, allow_other_base: bool = False) -> T2VModel:
-        """This model with one more erasure on it.
+        """This model with one more erasure.
 
-        Raises UserError if the strength is no finite number, or if the erasure was trained against other
-        weights than these (`allow_other_base` overrides that, for fine-tunes of the same base).
+        Raises UserError if the strength is not a finite number, or if the erasure was trained on other weights
+        (`allow_other_base` overrides the latter, for fine-tunes of the same base).
         """
         if not isinstance(strength, int | float) or not math.isfinite(strength):
             raise UserError(f"The strength must be a number such as 1.0, not {strength!r}.")
@@ -113,7 +113,7 @@ class T2VModel:
 
     @property
     def sole_erasure(self) -> Erasure | None:
-        """The erasure that this model's scores belong to: the only one, as trained, on its own base, without a guard."""
+        """The model's only erasure if it is as trained: at strength 1, on its own base, without a guard. Scores belong to it."""
         if len(self.erasures) != 1 or self.erasures[0].strength != 1 or self.guard is not None:
             return None
         erasure = self.erasures[0].erasure
@@ -124,16 +124,16 @@ class T2VModel:
         return erasure
 
     def with_guard(self, guard: Guard | None) -> T2VModel:
-        """This model with a training-free guard (see `t2vu_core.guards`) in place of the one it has."""
+        """This model with a training-free guard (see `t2vu_core.guards`), which replaces its current one."""
         return dataclasses.replace(self, guard=guard)
 
     def without_erasures(self) -> T2VModel:
-        """The model as it was loaded."""
+        """The model as loaded, without erasures and guard."""
         return dataclasses.replace(self, erasures=(), guard=None)
 
     @contextlib.contextmanager
     def active(self) -> Iterator[Family]:
-        """Within, the family's denoiser and text encoders compute with the erasures on; afterwards they are as they were."""
+        """Inside this context, the family's denoiser and text encoders compute with the erasures."""
         with self.lock, contextlib.ExitStack() as stack:
             for applied in self.erasures:
                 if applied.strength == 0:
@@ -157,8 +157,8 @@ class T2VModel:
     ) -> Tensor:
         """Generate one clip per prompt: (B, F, 3, H, W) in [0, 1], float32 on the CPU.
 
-        Every clip has a seed of its own, so that it does not depend on what else is in the batch.
-        `on_step` sees every step; what it raises stops the sampling.
+        Each clip has its own seed and does not depend on the rest of the batch. `on_step` is called after every step;
+        an exception that it raises stops sampling. Raises UserError if a value is invalid.
         """
         asked = SamplingRequest.checked(prompts, seeds, num_inference_steps, guidance_scale, usual=self.family.defaults)
         steps, guidance = asked.num_inference_steps, asked.guidance_scale
@@ -175,7 +175,7 @@ class T2VModel:
             return family.decode_or_tile(latents, size).cpu()
 
     def clip_size(self, num_frames: int | None = None, height: int | None = None, width: int | None = None) -> ClipSize:
-        """The size asked for, with the model's own where nothing is asked; UserError where it is impossible."""
+        """The requested size, completed with the model's own. Raises UserError if the model cannot make it."""
         own = self.family.defaults.size
         size = ClipSize(num_frames or own.num_frames, height or own.height, width or own.width)
         if size.num_frames * size.height * size.width > MAX_CLIP_PIXELS:
@@ -194,8 +194,7 @@ def _tell(on_step: Callable[[SampleStep], None], family: Family, size: ClipSize)
 def load_model(source: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None) -> T2VModel:
     """Load a bundled miniature by name, or a diffusers folder by path.
 
-    Raises UserError for an unknown name, a folder that is no model (naming what is missing), or an
-    architecture that no family knows.
+    Raises UserError for an unknown name, an incomplete folder (naming what is missing), or an unsupported pipeline.
     """
     check_built(str(source))
     folder = bundled_folder(str(source)) or Path(source)

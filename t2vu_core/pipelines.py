@@ -1,4 +1,4 @@
-"""Opening a diffusers folder: from this disk only, silently, frozen, and without running code that lies in it."""
+"""Loading a diffusers folder: offline, quietly, frozen, and without running code from the folder."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from t2vu_core.quiet import quiet_libraries
 log = logging.getLogger(__name__)
 
 DTYPE = "dtype" if Version(diffusers.__version__) >= Version("0.40") else "torch_dtype"
-"""How `from_pretrained` calls the precision: diffusers ignores the other name without a word."""
+"""The name of `from_pretrained`'s precision argument; diffusers silently ignores the other name."""
 LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
-"""What diffusers and transformers raise for damaged settings, weights of other sizes and classes that they do not have."""
+"""Raised by diffusers and transformers for damaged settings, weights of other sizes, and unknown classes."""
 
 TOKENIZER = "tokenizer.json"
 NOT_LOADED = "newly initialized"
-"""What both libraries write, in all versions, of weights that no file gave."""
+"""Part of both libraries' warning about missing weights, in all versions."""
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def open_pipeline(pipeline_class: Any, folder: Path, failure: str, *, dtype: torch.dtype, **options: Any) -> Any:
-    """The folder's pipeline, its networks in evaluation mode without gradients; `options` go to `from_pretrained`.
+    """The folder's pipeline, in evaluation mode and without gradients; `options` are passed to `from_pretrained`.
 
-    Raises UserError, `failure` with the reason behind it, if a component cannot be loaded or brings its own code.
+    Raises UserError (`failure`, followed by the reason) if a component cannot be loaded or needs its own code.
     """
     try:
         code = _own_code(folder)
         if code is not None:
-            raise UserError(f"{failure}: it wants to run its own code ({code}), which we never do.")
+            raise UserError(f"{failure}: it needs to run its own code ({code}), which is never allowed.")
         lack = _lack(folder)
         if lack is not None:
-            raise UserError(f"{failure}: {lack}. Get these files anew.")
+            raise UserError(f"{failure}: {lack}. Download these files again.")
         with quiet_libraries() as held_back:
             pipeline = pipeline_class.from_pretrained(folder, local_files_only=True, **{DTYPE: dtype}, **options)
     except UserError:
@@ -54,7 +54,7 @@ def open_pipeline(pipeline_class: Any, folder: Path, failure: str, *, dtype: tor
         if isinstance(component, nn.Module):
             unfilled = next((key for key, value in component.state_dict().items() if value.is_meta), None)
             if unfilled is not None:
-                raise UserError(f"{failure}: the files of its {name} lack weights ({unfilled}). Get these files anew.")
+                raise UserError(f"{failure}: the files of its {name} lack weights ({unfilled}). Download these files again.")
             component.eval().requires_grad_(False)
     pipeline.set_progress_bar_config(disable=True)
     _tell_random(pipeline, folder, held_back)
@@ -62,26 +62,26 @@ def open_pipeline(pipeline_class: Any, folder: Path, failure: str, *, dtype: tor
 
 
 def _tell_random(pipeline: Any, folder: Path, warnings: Sequence[str]) -> None:
-    """transformers fills weights that the files lack with random numbers, and says so in a warning only."""
+    """transformers initialises missing weights at random and only warns: log which component is affected."""
     random = [COLOUR.sub("", text) for text in warnings if NOT_LOADED in text]
     for name, component in pipeline.components.items():
         if any(re.search(rf"\b{type(component).__name__}\b", text) for text in random):
             log.warning(
-                "Files of the %s in %s lack some of its weights: they are random now, and what is drawn may be noise. "
-                "Get these files anew.",
+                "Files of the %s in %s lack some of its weights: they are random now, and clips may be noise. "
+                "Download these files again.",
                 name,
                 folder,
             )
 
 
 def _components(folder: Path) -> dict[str, list[Any]]:
-    """Library and class of every component that model_index.json names."""
+    """Library and class of each component in model_index.json."""
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     return {name: entry for name, entry in index.items() if isinstance(entry, list) and entry}
 
 
 def _own_code(folder: Path) -> str | None:
-    """The component's file that older versions of diffusers would import: named in place of a library."""
+    """The file that older versions of diffusers would import as a component's library."""
     for name, entry in _components(folder).items():
         if (folder / name / f"{entry[0]}.py").is_file():
             return f"{name}/{entry[0]}.py"
@@ -89,7 +89,7 @@ def _own_code(folder: Path) -> str | None:
 
 
 def _lack(folder: Path) -> str | None:
-    """The text encoder or tokenizer without its files, in words: transformers makes one of defaults, or names neither."""
+    """Missing files of a text encoder or tokenizer, in words: transformers would use defaults, or not name them."""
     for name, entry in _components(folder).items():
         here, kind = folder / name, getattr(transformers, str(entry[-1]), None)
         if name.startswith("text_encoder") and kind is not None and not (here / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""Silence around our own calls of libraries: a host such as ComfyUI keeps its log, and its settings."""
+"""Keeps diffusers and transformers quiet during our own calls, without changing the settings of a host such as ComfyUI."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from transformers.utils import logging as transformers_logging
 
 LIBRARIES = ("diffusers", "transformers")
 LOADERS = ("diffusers.models.modeling_utils", "transformers.modeling_utils")
-"""Loggers that say which weights a model's files lack."""
+"""Loggers that report missing weights."""
 
 
 class _HoldBack(logging.Filter):
-    """Lets no warning through, and keeps it for who asked for silence in the thread that it comes from."""
+    """Holds back warnings, and collects them for the callers of `quiet_libraries` in the same thread."""
 
     def __init__(self) -> None:
         super().__init__()
         self._own = threading.local()
 
     def listening(self) -> list[list[str]]:
-        """Of this thread: one list for each silence that it is in."""
+        """This thread's lists, one per active `quiet_libraries` context."""
         if not hasattr(self._own, "lists"):
             self._own.lists = []
         lists: list[list[str]] = self._own.lists
@@ -39,7 +39,7 @@ _hold_back = _HoldBack()
 
 
 class _Silence:
-    """What the libraries were set to; threads that are silent at the same time share it, and the last one puts it back."""
+    """The libraries' previous settings, shared by all threads in the context; the last one to leave restores them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,9 +76,9 @@ _silence = _Silence()
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[list[str]]:
-    """Within, diffusers and transformers draw no loading bars and log errors only; afterwards they do as before.
+    """Inside this context, diffusers and transformers show no loading bars and log errors only.
 
-    Gives what this thread's loaders would have warned of. Also a decorator.
+    Yields the warnings that this thread's loaders would have logged. Can be used as a decorator.
     """
     _silence.begin()
     held: list[str] = []

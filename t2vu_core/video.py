@@ -1,4 +1,4 @@
-"""Clips to files: mp4 for players, WebP for pages, sheets of frames for a glance."""
+"""Writing clips to files: mp4, WebP and GIF."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def to_uint8(clip_FCHW: Tensor) -> np.ndarray:
 
 
 def enlarge(clip_FCHW: Tensor, factor: int) -> Tensor:
-    """Whole-number enlargement without blur, so that a small clip can be looked at."""
+    """Enlarge by a whole number without blur, so that a small clip can be viewed."""
     return F.interpolate(clip_FCHW, scale_factor=factor, mode="nearest") if factor > 1 else clip_FCHW
 
 
 def save_video(clip_FCHW: Tensor, path: str | Path, *, fps: int, loops: int = 1, crf: int = 14) -> Path:
-    """Write a clip (F, 3, H, W) in [0, 1] as .mp4 (h264), .webp or .gif; whole or not at all.
+    """Write a clip (F, 3, H, W) in [0, 1] as .mp4 (h264), .webp or .gif; the file appears complete or not at all.
 
-    `loops` repeats a short clip in an mp4, which has no loop of its own. Odd sizes are padded by one pixel,
-    because h264 needs even ones.
+    `loops` repeats a short clip in an mp4, which cannot loop by itself. Odd sizes are padded by one pixel because h264
+    needs even ones. Raises UserError for any other suffix.
     """
     target = Path(path)
     if target.suffix.lower() not in VIDEO_SUFFIXES:
-        raise UserError(f"{target.name!r} is no video name: end it in {', '.join(VIDEO_SUFFIXES)}.")
+        raise UserError(f"{target.name!r} is not a video file name: end it in {', '.join(VIDEO_SUFFIXES)}.")
     frames = to_uint8(clip_FCHW)
     with atomic_path(target) as temporary:
         if target.suffix.lower() == ".mp4":

@@ -1,4 +1,4 @@
-"""The modules that are trained to erase, and how they are attached: by hooks, never inside the model."""
+"""The trained modules of an erasure. Forward hooks attach them; the model itself is not changed."""
 
 from t2vu_core.erasers.base import Eraser, EraserSet
 from t2vu_core.erasers.bottleneck import BottleneckEraser

@@ -1,4 +1,4 @@
-"""A set of erasers, one for each site of a model, and its attachment by forward hooks."""
+"""A set of erasers, one per site of a model, attached by forward hooks."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Eraser = BottleneckEraser | LoraEraser | DeltaEraser | TableEraser
 
 
 class EraserSet(nn.Module):
-    """Erasers of any kind by site name. Attached, the model computes with them; detached, it is bit for bit what it was."""
+    """Erasers of any kind by site name. After `attached`, the model computes bit for bit what it computed before."""
 
     def __init__(self, erasers: Mapping[str, Eraser]) -> None:
         super().__init__()
-        # ModuleDict keys cannot hold dots, site names do.
+        # Keys of a ModuleDict cannot contain dots, but site names do.
         self.erasers = nn.ModuleDict({name.replace(".", "/"): eraser for name, eraser in erasers.items()})
         self._on = True
 
     @classmethod
     def create(cls, sites: Sequence[EraserSite], *, rank: int, seed: int) -> EraserSet:
-        """New erasers of the sites' kinds that change nothing yet; the same seed gives the same weights."""
+        """New erasers for these sites, initialised to no effect; the same seed gives the same weights."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return cls({site.name: _new_eraser(site, rank) for site in sites})
@@ -54,7 +54,7 @@ class EraserSet(nn.Module):
         return erasers
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """`<site>.down.weight` and so on, as an erasure file holds them."""
+        """The weights as an erasure file stores them: `<site>.down.weight` and so on."""
         return {
             f"{site}.{name}": tensor.detach() for site, eraser in self.items() for name, tensor in eraser.state_dict().items()
         }
@@ -65,7 +65,7 @@ class EraserSet(nn.Module):
             yield key.replace("/", "."), cast(Eraser, eraser)
 
     def fit(self, sites: Mapping[str, EraserSite]) -> list[EraserSite]:
-        """The sites that these erasers belong to; UserError if one of them has none, or another width."""
+        """The site of each eraser. Raises UserError if an eraser has no site, or one of another width."""
         own = []
         for name, eraser in self.items():
             site = sites.get(name)
@@ -82,10 +82,10 @@ class EraserSet(nn.Module):
         strength: float = 1.0,
         record: Callable[[str, Tensor], None] | None = None,
     ) -> Iterator[None]:
-        """Within, the sites' video tokens are `hidden + strength * eraser(hidden)`.
+        """Inside this context, the video tokens at each site become `hidden + strength * eraser(hidden)`.
 
-        A LoRA or a delta reads the layer's input instead, and changes all of its output. `record(site name, eraser
-        output (B, N, width))` sees every output of a bottleneck, for the localisation loss.
+        A LoRA or a delta reads the layer's input instead and changes the whole output. `record(site name, eraser output
+        (B, N, width))` is called with every output of a bottleneck, for the localisation loss.
         """
         erasers, handles = dict(self.items()), []
         try:
@@ -99,7 +99,7 @@ class EraserSet(nn.Module):
 
     @contextlib.contextmanager
     def switched_off(self) -> Iterator[None]:
-        """Within, the model computes as if these erasers were not attached."""
+        """Inside this context, the model computes as if these erasers were not attached."""
         self._on = False
         try:
             yield
@@ -119,7 +119,7 @@ def _new_eraser(site: EraserSite, rank: int) -> Eraser:
 
 
 def _empty_eraser(tensors: Mapping[str, Tensor], name: str) -> Eraser:
-    """An eraser of the kind and shape of the tensors under a site's name."""
+    """An eraser of the kind and shape that a site's tensors have."""
     if f"{name}.lora_A.weight" in tensors:
         rank, in_width = tensors[f"{name}.lora_A.weight"].shape
         return LoraEraser(in_width, tensors[f"{name}.lora_B.weight"].shape[0], rank)
@@ -147,7 +147,7 @@ def _hook(
             removed = eraser(args[0] if eraser.reads_input else hidden)
             if record is not None and not eraser.reads_input:
                 record(site.name, removed)
-            # Under autocast a projection's input and output differ in precision; what follows expects the output's.
+            # Under autocast, a projection's input and output differ in precision; the next layer expects the output's.
             return hidden + (strength * removed).to(hidden.dtype)
 
         return site.edit(output, change)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class BottleneckEraser(nn.Module):
-    """`down -> GELU -> up`, (..., width) -> (..., width). `up` starts at zero: a new eraser changes nothing."""
+    """`down -> GELU -> up`, (..., width) -> (..., width). `up` starts at zero: a new eraser has no effect."""
 
     reads_input: ClassVar[bool] = False
 
@@ -22,10 +22,10 @@ class BottleneckEraser(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def fits(self, module: nn.Module, width: int) -> bool:
-        """Whether it can change the output, `width` wide, of this module."""
+        """Whether it fits a module with outputs of this width."""
         return width == self.down.in_features
 
     def forward(self, hidden: Tensor) -> Tensor:
-        # The erasers are kept in float32 beside a bf16 base: small updates survive, and the cost is small.
+        # Erasers stay in float32 even if the base is bf16: small updates are not rounded away, and the cost is low.
         with torch.autocast(hidden.device.type, enabled=False):
             return self.up(F.gelu(self.down(hidden.to(self.down.weight.dtype)))).to(hidden.dtype)

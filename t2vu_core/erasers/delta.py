@@ -1,7 +1,7 @@
-"""A change of every weight of one layer: what few-shot unlearning trains in a text encoder (arXiv 2405.07288).
+"""A change of every weight of one layer: few-shot unlearning trains these in a text encoder (arXiv 2405.07288).
 
-The change is computed beside the layer and added to its output, in float32: the layer's own weights stay as they
-are, and steps far below the precision of a bf16 weight are not lost.
+The change's output is computed separately in float32 and added to the layer's output. The layer's own weights are not
+modified, and steps far below the precision of a bf16 weight are not lost.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class DeltaEraser(nn.Module):
-    """`input @ delta.weight^T + delta.bias`, (..., in) -> (..., out); zero at the start, so it changes nothing."""
+    """`input @ delta.weight^T + delta.bias`, (..., in) -> (..., out). It starts at zero: a new eraser has no effect."""
 
     reads_input: ClassVar[bool] = True
 
@@ -26,17 +26,17 @@ class DeltaEraser(nn.Module):
             nn.init.zeros_(parameter)
 
     def fits(self, module: nn.Module, width: int) -> bool:
-        """Whether it can change the output, `width` wide, of this layer."""
+        """Whether it fits this linear layer."""
         return isinstance(module, nn.Linear) and module.weight.shape == self.delta.weight.shape
 
     def forward(self, hidden: Tensor) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
-            # An encoder may have moved to host memory since this was attached.
+            # The encoder may have been offloaded to host memory after this was attached.
             return (self.scale * self.delta(hidden.to(self.delta.weight))).to(hidden)
 
 
 class TableEraser(nn.Module):
-    """The same for an embedding table: ids (...) -> (..., width)."""
+    """A change of every row of an embedding table: ids (...) -> (..., width)."""
 
     reads_input: ClassVar[bool] = True
 
@@ -46,7 +46,7 @@ class TableEraser(nn.Module):
         self.scale = 1.0
 
     def fits(self, module: nn.Module, width: int) -> bool:
-        """Whether it can change the output, `width` wide, of this table."""
+        """Whether it fits this embedding table."""
         return isinstance(module, nn.Embedding) and module.weight.shape == self.table.weight.shape
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A low-rank change of one projection (LoRA, arXiv 2106.09685): the kind of eraser that other programs can load."""
+"""A low-rank change of one projection (LoRA, arXiv 2106.09685), which other programs can load."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class LoraEraser(nn.Module):
-    """`scale * lora_B(lora_A(input))`, (..., in) -> (..., out). `lora_B` starts at zero: a new eraser changes nothing.
+    """`scale * lora_B(lora_A(input))`, (..., in) -> (..., out). `lora_B` starts at zero: a new eraser has no effect.
 
-    The names are peft's, so that an export only renames the projections; `scale` is 1 in every file.
+    Tensor names follow peft, so an export only renames the projections. `scale` is 1 in every file.
     """
 
     reads_input: ClassVar[bool] = True
@@ -26,10 +26,10 @@ class LoraEraser(nn.Module):
         nn.init.zeros_(self.lora_B.weight)
 
     def fits(self, module: nn.Module, width: int) -> bool:
-        """Whether it can change the output, `width` wide, of this projection."""
+        """Whether it fits this projection."""
         return getattr(module, "in_features", None) == self.lora_A.in_features and width == self.lora_B.out_features
 
     def forward(self, hidden: Tensor) -> Tensor:
-        # Kept in float32 beside a bf16 base, like every eraser: small updates survive.
+        # Like every eraser, it stays in float32: small updates are not rounded away.
         with torch.autocast(hidden.device.type, enabled=False):
             return (self.scale * self.lora_B(self.lora_A(hidden.to(self.lora_A.weight)))).to(hidden)

@@ -1,4 +1,4 @@
-"""Which tokens of a prompt spell a concept, and whether a tokenizer can read it at all."""
+"""Which tokens of a prompt spell a concept, and whether a tokenizer knows the concept at all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from t2vu_core.pipelines import LOAD_ERRORS
 def concept_tokens(
     tokenizer: Any, text: str, concept: str, *, max_length: int, span: tuple[int, int] | None = None
 ) -> list[int]:
-    """Positions of the tokens that spell the concept in an encoded text, wherever `text[span]` says it.
+    """Positions of the tokens that spell the concept in an encoded text, wherever `text[span]` mentions it.
 
-    Found by the characters that each token covers: how a tokenizer cuts a word depends on what stands
-    around it. Upper and lower case, the space between words, and a plural ending do not matter.
+    They are found by the characters that each token covers, because the tokenization of a word depends on its
+    neighbours. Case, the space between words, and a plural ending do not matter.
     """
     encoded = _with_offsets(tokenizer)(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
     said = [match.span() for match in mentions(concept).finditer(text, *(span or (0, len(text))))]
@@ -29,7 +29,7 @@ def concept_tokens(
 
 
 def _with_offsets(tokenizer: Any) -> Any:
-    """The tokenizer, or its fast form where transformers 4 has loaded the slow one, which knows no characters."""
+    """The tokenizer, or its fast form if transformers 4 loaded the slow one, which has no character offsets."""
     return tokenizer if tokenizer.is_fast else _fast_tokenizer(tokenizer.name_or_path)
 
 
@@ -41,17 +41,17 @@ def _fast_tokenizer(folder: str) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
     except LOAD_ERRORS as error:
         raise UserError(
-            f"The tokenizer in {folder} has no fast form here ({first_line(error)}): install transformers 5, or sentencepiece "
-            "and protobuf beside the one that you have."
+            f"The tokenizer in {folder} has no fast form here ({first_line(error)}): install transformers 5, or add "
+            "sentencepiece and protobuf to the installed version."
         ) from error
 
 
 def check_visible(tokenizer: Any, concepts: Sequence[str]) -> None:
-    """Raise UserError if the tokenizer knows no piece of one of the concepts."""
+    """Raise UserError if the tokenizer knows no piece of a concept."""
     for concept in concepts:
         ids = tokenizer(concept, add_special_tokens=False).input_ids
         known = [i for i in ids if i != tokenizer.unk_token_id]
-        # Markers of a word's start stand alone before a piece that is unknown.
+        # Word-start markers are tokens of their own before an unknown piece.
         if not "".join(tokenizer.convert_ids_to_tokens(known)).strip("\u2581\u0120 "):
             raise UserError(
                 f"The model's tokenizer cannot read {concept!r}: every piece of it is unknown. "

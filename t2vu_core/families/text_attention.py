@@ -1,8 +1,8 @@
-"""What video tokens attend to in the text, watched while a frozen model computes.
+"""Records the attention from video tokens to text tokens while a frozen model computes.
 
-The queries, keys and masks are those that the architecture's own attention hands to
-`scaled_dot_product_attention`: after normalisation and rotary positions, whatever processor computes them.
-Only the columns of the wanted text tokens are kept. Shapes: B clips, H heads, N video tokens, K keys.
+The queries, keys and masks are the ones that the architecture's own attention passes to
+`scaled_dot_product_attention`, after normalisation and rotary embeddings, whichever processor computes them. Only the
+columns of the requested text tokens are kept. Shapes: B clips, H heads, N video tokens, K keys.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 TextKeys = Literal["before_video", "after_video", "alone"]
-"""Where an attention's text keys stand: before or after the video tokens, or without any (cross-attention)."""
+"""Position of an attention's text keys: before or after the video tokens, or alone (cross-attention)."""
 
 SCORES_BYTES = 64 * 2**20
-"""Queries go in blocks, so that even an attention without a fused kernel never holds more scores than this."""
+"""Queries are processed in blocks, so that even an attention without a fused kernel holds at most this many bytes."""
 
 
 def text_columns(
@@ -32,11 +32,11 @@ def text_columns(
     mask: Tensor | None = None,
     scale: float | None = None,
 ) -> Tensor:
-    """The exact softmax attention over all K keys that each query gives to its row's `columns`: their sum, mean over heads.
+    """The exact softmax attention of each query to its row's `columns`: the sum over the columns, the mean over heads.
 
-    (B, H, N, D), (B, H, K, D), B lists of key positions -> (B, N) float32. The attention is read out with a value that
-    is 1 at the wanted keys and 0 elsewhere, so that memory is linear in N. `mask` is what the attention itself was
-    given, (B or 1, H or 1, N or 1, K).
+    (B, H, N, D), (B, H, K, D), B lists of key positions -> (B, N) float32. The attention is read with a value that is 1
+    at the requested keys and 0 elsewhere, so that memory is linear in N. `mask` is the attention's own mask,
+    (B or 1, H or 1, N or 1, K).
     """
     rows, heads, num_queries, width = query_BHND.shape
     value = key_BHKD.new_zeros(rows, 1, key_BHKD.shape[2], width)
@@ -54,14 +54,14 @@ def text_columns(
 
 
 Grid = tuple[int, int, int]
-"""How video tokens lie in a clip: frames, rows, columns."""
+"""Layout of a clip's video tokens: frames, rows, columns."""
 
 
 class TextAttention(TorchFunctionMode):
-    """Sees the attention of chosen layers, and sums what the first clips of each batch give to their text positions.
+    """Records the attention of chosen layers: for the first clips of each batch, the sum over their text positions.
 
-    `grids` has the layers' own token grids: inside a UNet they are coarser than `grid`, the clip's, and its frames
-    are rows of the batch.
+    `grids` holds the layers' own token grids. Inside a UNet these are coarser than `grid`, the clip's, and the frames are
+    rows of the batch.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class TextAttention(TorchFunctionMode):
         return self._sum / self._layers
 
     def enter(self, layer: nn.Module, *_: object) -> None:
-        """A chosen layer begins."""
+        """Called before a chosen layer computes."""
         self._layer, self._row, self._seen = layer, 0, []
 
     def leave(self, layer: nn.Module, *_: object) -> None:
-        """A chosen layer is done."""
+        """Called after a chosen layer has computed."""
         if not self._seen:
             raise RuntimeError(
                 f"{type(layer).__name__} computes its attention without PyTorch's scaled_dot_product_attention: "
@@ -111,7 +111,7 @@ class TextAttention(TorchFunctionMode):
         self, layer: nn.Module, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
         dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
     ) -> None:  # fmt: skip
-        """One call for some rows of the batch; Mochi computes its rows one by one."""
+        """Handles one attention call for some rows of the batch; Mochi computes its rows one by one."""
         tokens = math.prod(self._grids[layer])
         rows_a_clip = tokens // query.shape[2] if self._text_keys == "alone" else 1
         first, self._row = self._row, self._row + len(query)
@@ -134,7 +134,7 @@ class TextAttention(TorchFunctionMode):
 def watched_text(
     grids: Mapping[nn.Module, Grid], positions: Sequence[Sequence[int]], grid: Grid, text_keys: TextKeys
 ) -> Iterator[TextAttention]:
-    """Within, the layers of `grids` are watched; they compute as ever."""
+    """Inside this context, the attention of the layers in `grids` is recorded; their results do not change."""
     watch, handles = TextAttention(grids, positions, grid, text_keys), []
     try:
         for layer in grids:
@@ -147,11 +147,11 @@ def watched_text(
 
 
 def mask_bytes(*, num_video: int, num_text: int, heads: int, head_dim: int, clips: int = 1, bytes_per_value: int = 4) -> int:
-    """The most memory that reading the masks of `clips` clips takes beside the model's own pass: linear in `num_video`.
+    """Upper bound of the extra memory for the masks of `clips` clips, in bytes: linear in `num_video`.
 
-    Counted as if no kernel were fused: one block of attention scores and their softmax, the block's queries and
-    outputs, the keys and the values that read the columns once per head, and the (B, N) sums. `num_text` counts the
-    text keys of a joint attention; a cross-attention has only these, which is less.
+    It assumes that no kernel is fused: one block of attention scores and their softmax, the block's queries and outputs,
+    keys and values once per head, and the (B, N) sums. `num_text` counts the text keys of a joint attention; a
+    cross-attention has only these and needs less.
     """
     keys, rows = num_video + num_text, clips * heads
     block = min(num_video, max(1, SCORES_BYTES // (4 * rows * keys)))

@@ -1,6 +1,6 @@
 """Objectives of velocity erasing, in the model's own output space (epsilon, v or flow velocity).
 
-Shapes: predictions are latents-shaped with the batch first, written `v`; a dash marks the student's.
+Shapes: predictions `v` have the shape of the latents, with the batch first; a prime marks the student's.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ def negative_guidance_target(v_concept: Tensor, v_without: Tensor, eta: float) -
 
 
 def unlearning_loss(v_student: Tensor, v_target: Tensor) -> Tensor:
-    """Mean squared error of the student at the concept's prompt to the target."""
+    """Mean squared error between the student's prediction for the concept prompt and the target."""
     return F.mse_loss(v_student, v_target)
 
 
 def preservation_loss(v_student: Tensor, v_frozen: Tensor) -> Tensor:
-    """Mean squared error of the student to the frozen model where nothing must change (L_pre of the paper)."""
+    """Mean squared error between the student and the frozen model for preserve prompts (L_pre in the paper)."""
     return F.mse_loss(v_student, v_frozen)
 
 
@@ -35,12 +35,12 @@ def guide(v_prompt: Tensor, v_empty: Tensor, guidance_scale: float) -> Tensor:
 def guided_unlearning_loss(
     v_student: Tensor, v_student_empty: Tensor, v_target: Tensor, v_empty: Tensor, guidance_scale: float
 ) -> Tensor:
-    """`|g(v'(x, c), v'(x, 0)) - g(v_target, v(x, 0))|^2 / g^2` with g(a, b) = b + g (a - b): judged after guidance.
+    """`|g(v'(x, c), v'(x, 0)) - g(v_target, v(x, 0))|^2 / g^2` with g(a, b) = b + g (a - b): loss after guidance.
 
-    Sampling shows the guided prediction, which amplifies g times what an eraser leaves of the concept, and
-    takes (g - 1) times what it changed of the empty prompt's away. This compares what sampling shows with the guided
-    target: with the neutral prompt's prediction as `v_target` (eta = 0), the clip of the neutral prompt. Divided by
-    g^2 it equals `unlearning_loss` where the empty prompt's prediction stayed, so that weights keep their meaning.
+    Sampling uses the guided prediction. Guidance amplifies the remaining effect of the concept by g and subtracts (g - 1)
+    times the change at the empty prompt. This loss therefore compares guided predictions: with the neutral prompt's
+    prediction as `v_target` (eta = 0), the target is the clip of the neutral prompt. The division by g^2 makes it equal to
+    `unlearning_loss` if the prediction for the empty prompt is unchanged, so that loss weights keep their meaning.
     """
     shown = guide(v_student, v_student_empty, guidance_scale)
     wanted = guide(v_target, v_empty, guidance_scale)
