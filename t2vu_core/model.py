@@ -15,13 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from t2vu_core.encoder_identity import check_pipeline
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.families import FAMILIES, ClipSize, EraserSite, Family, family_for
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names, check_built
 from t2vu_core.sampling import Guard, OnLatents, Predictor, SamplingRequest, denoise, guided, noise
-from t2vu_core.text_encoders import check_pipeline, encoder_sites
+from t2vu_core.text_encoders import encoder_sites
 
 MAX_CLIP_PIXELS = 121 * 1280 * 720
 
@@ -113,7 +114,7 @@ class T2VModel:
 
     @property
     def sole_erasure(self) -> Erasure | None:
-        """The model's only erasure if it is as trained: at strength 1, on its own base, without a guard. Scores belong to it."""
+        """The model's only erasure if it is as trained: strength 1, its own base, no guard. Scores belong to it."""
         if len(self.erasures) != 1 or self.erasures[0].strength != 1 or self.guard is not None:
             return None
         erasure = self.erasures[0].erasure

@@ -1,4 +1,4 @@
-"""The architectures: one file each, behind the protocol in `base`."""
+"""The supported architectures, one file each; `base` defines their interface."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ __all__ = [
 
 
 def family_for(pipeline_class: str) -> type[Family] | None:
-    """The family that knows a diffusers pipeline class by its name, or None."""
+    """The family of a diffusers pipeline class, by name, or None."""
     return next((family for family in FAMILIES if pipeline_class in family.pipeline_classes), None)

@@ -1,6 +1,6 @@
-"""AnimateDiff (arXiv 2307.04725): an image UNet with a motion adapter between its layers, epsilon or v-prediction, CLIP.
+"""AnimateDiff (arXiv 2307.04725): an image UNet with a motion adapter, epsilon or v-prediction, CLIP.
 
-Frames pass the image UNet as a batch of images; the motion modules alone see time, and read no text.
+The image UNet processes frames as a batch of images. Only the motion modules connect frames, and they read no text.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from t2vu_core.families.base import ClipSize, SamplingDefaults, check_grid
 from t2vu_core.families.unet import PIPELINE_UNIT, UNetFamily, checkpointed, own_pixels, small
 
 ADAPTER_FRAMES = 16
-"""How many frames the released motion adapters were trained on, though they take more."""
+"""The released motion adapters were trained on this many frames, though they accept more."""
 
 
 class AnimateDiff(UNetFamily):
-    """The erasers stand in the image UNet: an erasure serves every motion adapter on it."""
+    """The erasers are in the image UNet: an erasure works with every motion adapter."""
 
     name: ClassVar[str] = "animatediff"
     pipeline_classes: ClassVar[tuple[str, ...]] = ("AnimateDiffPipeline",)
@@ -39,7 +39,7 @@ class AnimateDiff(UNetFamily):
         check_grid("AnimateDiff", size, self.defaults.size, unit=PIPELINE_UNIT, ratio=1)
         if size.num_frames > self._longest:
             raise UserError(
-                f"This motion adapter makes clips of up to {self._longest} frames; {size.num_frames} are more. Ask for fewer."
+                f"This motion adapter makes clips of up to {self._longest} frames; {size.num_frames} are more. Choose fewer."
             )
 
     def text_rows(self, embeds_BSD: Tensor, num_frames: int) -> Tensor:
@@ -47,7 +47,7 @@ class AnimateDiff(UNetFamily):
 
     @contextlib.contextmanager
     def gradient_checkpointing(self) -> Iterator[None]:
-        # diffusers leaves the motion modules out.
+        # diffusers leaves out the motion modules.
         motion = (module for module in self.pipeline.unet.modules() if isinstance(module, AnimateDiffTransformer3D))
         with super().gradient_checkpointing(), checkpointed(motion):
             yield

@@ -1,8 +1,7 @@
-"""What every architecture answers: the protocol between the methods and a text-to-video model.
+"""Family: the interface between the unlearning methods and one text-to-video architecture.
 
-Shapes: B clips, S text tokens, N video tokens, D width. Latents have the batch first and the layout of the
-architecture's own noise, so that a seed gives the noise that the stock pipeline would draw. Decoded clips
-are (B, F, 3, H, W) in [0, 1].
+Shapes: B clips, S text tokens, N video tokens, D width. Latents have the batch first and otherwise the architecture's
+own layout, so that a seed gives the same noise as in the stock pipeline. Decoded clips are (B, F, 3, H, W) in [0, 1].
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from t2vu_core.quiet import quiet_libraries
 
 @dataclass(frozen=True)
 class ClipSize:
-    """How large a clip is: frames, and pixels."""
+    """Size of a clip in frames and pixels."""
 
     num_frames: int
     height: int
@@ -41,21 +40,21 @@ class ClipSize:
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """What the architecture's own pipeline is used with."""
+    """The architecture's usual sampling settings."""
 
     size: ClipSize
     num_inference_steps: int
     guidance_scale: float
     fps: int
     embedded_guidance: float | None = None
-    """Guidance that a distilled model takes as an input beside the prompt; None where it takes none."""
+    """Guidance that a distilled model takes as an input; None if it takes none."""
 
 
 @dataclass(frozen=True)
 class TextCondition:
-    """Encoded prompts: embeddings (B, S, D) and, where the architecture uses them, a mask (B, S) and a pooled (B, D).
+    """Encoded prompts: embeddings (B, S, D) and, if the architecture uses them, a mask (B, S) and a pooled (B, D).
 
-    HunyuanVideo 1.5 also has the letters that a prompt puts in quotation marks, (B, G, D) with their mask (B, G).
+    HunyuanVideo 1.5 also encodes text in quotation marks as glyphs, (B, G, D), with a mask (B, G).
     """
 
     embeds_BSD: Tensor
@@ -74,7 +73,7 @@ class TextCondition:
         return self._map(lambda tensor: tensor.to(device))
 
     def expand(self, count: int) -> TextCondition:
-        """Repeat the single encoded prompt `count` times."""
+        """Repeat a single encoded prompt `count` times."""
         return self[torch.zeros(count, dtype=torch.long)]
 
     @staticmethod
@@ -99,8 +98,8 @@ EraserKind = Literal["bottleneck", "lora", "delta"]
 class EraserSite:
     """A module whose output an eraser edits.
 
-    `edit(output, change)` returns the module's output with `change` applied to it: for a bottleneck to its
-    video tokens (B, N, width) and nothing else, for a LoRA or a delta to all that the layer gives.
+    `edit(output, change)` returns the module's output with `change` applied: for a bottleneck only to its video tokens
+    (B, N, width), for a LoRA or a delta to the whole output.
     """
 
     name: str
@@ -111,31 +110,31 @@ class EraserSite:
 
 
 def edit_whole(output: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """For a module that gives nothing but what is to be changed."""
+    """For a module whose whole output is changed."""
     return change(output)
 
 
 def edit_video(output: tuple[Tensor, Tensor], change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """For a joint attention that gives (video, text)."""
+    """For a joint attention that returns (video, text)."""
     video, text = output
     return change(video), text
 
 
 MaskLayers = Literal["all", "middle"]
-"""Whose attention makes a mask: that of every layer with an eraser, or of the middle half of them."""
+"""The layers whose attention forms a mask: all layers with an eraser, or the middle half of them."""
 
 LORA_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 class Family(abc.ABC):
-    """One architecture, bound to a loaded diffusers pipeline that is never changed."""
+    """One architecture, bound to a loaded diffusers pipeline. The pipeline is never changed."""
 
     name: ClassVar[str]
     pipeline_classes: ClassVar[tuple[str, ...]]
     text_keys: ClassVar[TextKeys] = "alone"
-    """Where the text stands in the attentions of `eraser_sites`."""
+    """Position of the text in the attentions of `eraser_sites`."""
     channel_axis: ClassVar[int] = 1
-    """Of a batch of latents; the others are frames, rows and columns."""
+    """The channel axis of a batch of latents; the others are frames, rows and columns."""
 
     def __init__(self, pipeline: DiffusionPipeline, folder: Path | None = None) -> None:
         self.pipeline = pipeline
@@ -145,7 +144,7 @@ class Family(abc.ABC):
 
     @classmethod
     def from_folder(cls, folder: Path, *, dtype: torch.dtype, device: torch.device) -> Self:
-        """Load a diffusers folder; UserError names the component that cannot be loaded."""
+        """Load a diffusers folder. Raises UserError with the name of a component that cannot be loaded."""
         failure = f"The model folder {folder} cannot be loaded"
         pipeline = open_pipeline(DiffusionPipeline, folder, failure, dtype=dtype)
         return cls(pipeline.to(device), folder)
@@ -162,15 +161,15 @@ class Family(abc.ABC):
         return {"transformer": self.pipeline.transformer}
 
     def prefixed_denoisers(self) -> Iterator[tuple[str, Any]]:
-        """The denoisers with what the names of their sites start with: nothing for the first of them."""
+        """The denoisers with the prefix of their sites' names: empty for the first one."""
         for index, (name, denoiser) in enumerate(self.denoisers.items()):
             yield f"{name}." if index else "", denoiser
 
     @contextlib.contextmanager
     def gradient_checkpointing(self) -> Iterator[None]:
-        """Within, the denoisers keep no activations and compute them again in the backward pass.
+        """Inside this context, the denoisers recompute their activations in the backward pass instead of storing them.
 
-        The backward pass belongs inside too, and inside the erasers' attachment: it runs the hooks again.
+        The backward pass must be inside it too, while the erasers are attached: it runs the hooks again.
         """
         denoisers = [denoiser for denoiser in self.denoisers.values() if not denoiser.is_gradient_checkpointing]
         try:
@@ -183,9 +182,9 @@ class Family(abc.ABC):
 
     @contextlib.contextmanager
     def offload_encoder(self) -> Iterator[None]:
-        """Within, the text encoders lie in host memory and leave the accelerator to the denoiser; on a CPU nothing moves.
+        """Inside this context, the text encoders are in host memory and leave the accelerator to the denoiser.
 
-        `encode` still works there, on the CPU and therefore slowly.
+        `encode` still works, slowly, on the CPU. If the model is on the CPU, nothing moves.
         """
         parts = self.pipeline.components.items()
         encoders = [part for name, part in parts if name.startswith("text_encoder") and isinstance(part, nn.Module)]
@@ -211,18 +210,18 @@ class Family(abc.ABC):
     @property
     @abc.abstractmethod
     def defaults(self) -> SamplingDefaults:
-        """Clip size, steps and guidance that the model was made for."""
+        """Clip size, steps and guidance scale that the model was trained for."""
 
     @abc.abstractmethod
     def check_size(self, size: ClipSize) -> None:
-        """Raise UserError, naming the sizes that are possible, if the architecture cannot make this clip."""
+        """Raise UserError, with possible sizes, if the architecture cannot make this clip."""
 
     @abc.abstractmethod
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         """Encode prompts as the stock pipeline does."""
 
     def encode_with_gradients(self, prompts: Sequence[str]) -> TextCondition:
-        """`encode` outside its no_grad: gradients reach what is trained on the text encoder."""
+        """`encode` without its no_grad: gradients reach modules that are trained on the text encoder."""
         with quiet_libraries():
             condition: TextCondition = inspect.unwrap(type(self).encode)(self, prompts)
         return condition
@@ -233,15 +232,15 @@ class Family(abc.ABC):
 
     @abc.abstractmethod
     def token_grid(self, size: ClipSize) -> tuple[int, int, int]:
-        """How the N video tokens lie in the clip: (frames, rows, columns), the columns fastest."""
+        """Layout of the N video tokens in the clip: (frames, rows, columns); columns vary fastest."""
 
     def site_grid(self, site: EraserSite, size: ClipSize) -> tuple[int, int, int]:
-        """The token grid at a site: a UNet has fewer rows and columns inside."""
+        """The token grid at a site; inside a UNet it has fewer rows and columns."""
         return self.token_grid(size)
 
     @abc.abstractmethod
     def make_scheduler(self, num_inference_steps: int, size: ClipSize) -> Any:
-        """A fresh scheduler with its timesteps set, as the stock pipeline sets them."""
+        """A new scheduler with its timesteps set as in the stock pipeline."""
 
     @abc.abstractmethod
     def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
@@ -257,20 +256,20 @@ class Family(abc.ABC):
 
     @abc.abstractmethod
     def eraser_sites(self) -> list[EraserSite]:
-        """Where the paper's erasers sit: the video tokens of the attention outputs."""
+        """The sites of the paper's erasers: the video tokens of the attention outputs."""
 
     @abc.abstractmethod
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
-        """Positions of the concept's tokens among the S text tokens; empty if the prompt does not say it."""
+        """Positions of the concept's tokens among the S text tokens; empty if the prompt does not mention it."""
 
     @contextlib.contextmanager
     def text_attention(
         self, positions: Sequence[Sequence[int]], size: ClipSize, layers: MaskLayers = "all"
     ) -> Iterator[TextAttention]:
-        """Within, every pass is watched: what video tokens give to the text `positions` of the batch's first rows.
+        """Inside this context, the attention from video tokens to text `positions` is recorded in every pass.
 
-        One list of positions for each of those rows, as `concept_positions` gives them. The layers are those of
-        `eraser_sites`, all or the middle half of each denoiser's; what is computed does not change.
+        There is one list of positions, as from `concept_positions`, for each of the batch's first rows. The layers are
+        those of `eraser_sites`, all of them or the middle half in each denoiser. Results do not change.
         """
         sites = self.eraser_sites()
         if layers == "middle":
@@ -282,11 +281,11 @@ class Family(abc.ABC):
             yield watch
 
     def passes(self, site_name: str, timesteps_B: Tensor) -> Tensor:
-        """Which rows of a batch pass a site, (B,) bool: all of them, where one denoiser serves the whole way."""
+        """Which rows of a batch pass through a site, (B,) bool: all of them if there is one denoiser for all timesteps."""
         return torch.ones_like(timesteps_B, dtype=torch.bool)
 
     def lora_sites(self) -> list[EraserSite]:
-        """Where LoRA erasers sit: the projections of the same attentions that the video tokens go through."""
+        """The sites of LoRA erasers: the projections of the same attentions that video tokens pass through."""
         return [
             EraserSite(f"{site.name}.{name}", linear, linear.out_features, edit_whole, "lora")
             for site in self.eraser_sites()
@@ -295,15 +294,15 @@ class Family(abc.ABC):
         ]
 
     def sites(self) -> dict[str, EraserSite]:
-        """Every place that an eraser of either kind can have, by name."""
+        """All sites of erasers of both kinds, by name."""
         return {site.name: site for site in [*self.eraser_sites(), *self.lora_sites()]}
 
     def step(self, scheduler: Any, prediction: Tensor, timestep: Tensor, latents: Tensor) -> Tensor:
-        """One step from noise to clip."""
+        """One scheduler step from noise to clip."""
         return scheduler.step(prediction, timestep, latents, return_dict=False)[0]
 
     def preview(self, latents: Tensor, size: ClipSize) -> Tensor:
-        """A cheap look at half-made latents; by default they are decoded."""
+        """A cheap preview of unfinished latents; by default they are decoded."""
         return self.decode_or_tile(latents, size)
 
     def decode_or_tile(self, latents: Tensor, size: ClipSize) -> Tensor:
@@ -312,18 +311,18 @@ class Family(abc.ABC):
 
     @cached_property
     def base_hash(self) -> str:
-        """Hash of the weights that an eraser of this family stands on."""
+        """Hash of the weights that an eraser of this family depends on."""
         return hash_tensors(self.named_base_tensors())
 
     def named_base_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """The weights that an eraser of this family stands on, in a fixed order: those of the erased modules."""
+        """The weights that an eraser of this family depends on, in a fixed order: those of the erased modules."""
         for site in self.eraser_sites():
             for name, tensor in site.module.state_dict().items():
                 yield f"{site.name}.{name}", tensor
 
 
 def channel_statistics(vae: Any, latents_BCFHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each latent channel, as the VAE's configuration says them; for these latents."""
+    """Mean and standard deviation of each latent channel from the VAE's configuration, broadcastable to these latents."""
     mean, std = (
         torch.tensor(values).to(latents_BCFHW).view(1, -1, 1, 1, 1)
         for values in (vae.config.latents_mean, vae.config.latents_std)

@@ -1,9 +1,9 @@
 """CogVideoX 2B, 5B and 1.5, and the miniature (arXiv 2408.06072): joint text-video transformer, v-prediction, T5.
 
-2B has fixed sinusoidal positions and therefore a largest clip; 5B rotates queries and keys; 1.5 folds two
-latent frames into one token and drops the padding before decoding. One attention a block sees text and video
-at once through shared projections: the paper's erasers (arXiv 2505.17550) sit behind it, in every block, and
-change its video half only. A LoRA on those projections changes what text tokens compute as well.
+2B has fixed sinusoidal positions and therefore a maximum clip size; 5B uses rotary embeddings; 1.5 combines two latent
+frames into one token and drops the padding before decoding. Each block has one joint attention over text and video with
+shared projections. The paper's erasers (arXiv 2505.17550) follow it in every block and change only its video half. A LoRA
+on those projections also changes the text tokens.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from t2vu_core.quiet import quiet_libraries
 
 
 class CogVideoX(Family):
-    """Latents are (B, F, C, H, W). Text tokens come first in the joint sequence; erasers see only video."""
+    """Latents are (B, F, C, H, W). Text tokens come first in the joint sequence; erasers get only video tokens."""
 
     name: ClassVar[str] = "cogvideox"
     pipeline_classes: ClassVar[tuple[str, ...]] = ("CogVideoXPipeline",)
@@ -62,14 +62,14 @@ class CogVideoX(Family):
 
     def check_size(self, size: ClipSize) -> None:
         own = self.defaults.size
-        # CogVideoX's own VAE decodes latent frames in twos behind the first: other counts give extra frames.
+        # CogVideoX's own VAE decodes latent frames in pairs after the first: other counts give extra frames.
         ratio = self._temporal_ratio * getattr(self.pipeline.vae, "num_latent_frames_batch_size", 1)
         check_grid("CogVideoX", size, own, unit=self._spatial_ratio * self._config.patch_size, ratio=ratio)
         fixed_positions = not self._config.use_rotary_positional_embeddings
         if fixed_positions and (size.height > own.height or size.width > own.width or size.num_frames > own.num_frames):
             raise UserError(
                 f"This model was trained for clips up to {own.width} x {own.height} pixels and {own.num_frames} frames; "
-                f"{size.width} x {size.height} x {size.num_frames} is larger. Ask for that size or less."
+                f"{size.width} x {size.height} x {size.num_frames} is larger. Choose that size or a smaller one."
             )
 
     @quiet_libraries()
@@ -95,7 +95,7 @@ class CogVideoX(Family):
 
     def make_scheduler(self, num_inference_steps: int, size: ClipSize) -> Any:
         kind = type(self.pipeline.scheduler)
-        # The DPM scheduler draws fresh noise in every step; DDIM on the same schedule makes a seed mean one clip.
+        # The DPM scheduler draws new noise in every step; with DDIM on the same schedule, a seed determines the clip.
         kind = CogVideoXDDIMScheduler if kind is CogVideoXDPMScheduler else kind
         scheduler = kind.from_config(self.pipeline.scheduler.config)
         scheduler.set_timesteps(num_inference_steps, device=self.device)

@@ -1,12 +1,11 @@
-"""HunyuanVideo (arXiv 2412.03603): joint transformer, flow velocity, a Llama encoder and a pooled CLIP one.
+"""HunyuanVideo (arXiv 2412.03603): joint transformer, flow velocity, a Llama encoder and a pooled CLIP encoder.
 
-The model is distilled from classifier-free guidance: how strongly it follows the prompt is an input
-(`embedded_guidance`, 6 as in the stock pipeline), and `guidance_scale` above 1 is classifier-free guidance
-on top of that, with a negative prompt, the stock pipeline's `true_cfg_scale`. The prompt stands inside a
-chat template whose first 95 tokens are cut off after encoding.
+The model is guidance-distilled: the guidance strength is an input (`embedded_guidance`, 6 as in the stock pipeline). A
+`guidance_scale` above 1 adds classifier-free guidance with a negative prompt, the stock pipeline's `true_cfg_scale`. The
+prompt is inserted into a chat template, whose first 95 tokens are removed after encoding.
 
-The paper's erasers (arXiv 2505.17550) sit behind the attention of the single-stream blocks, on its video
-half, before the projection that joins it with the feed-forward half; the dual-stream blocks have none.
+The paper's erasers (arXiv 2505.17550) follow the attention of the single-stream blocks and change its video half, before
+the projection that joins it with the feed-forward half; the dual-stream blocks have none.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from t2vu_core.quiet import quiet_libraries
 MAX_TEXT_TOKENS = 256
 EMBEDDED_GUIDANCE = 6.0
 PIPELINE_UNIT = 16
-"""The stock pipeline takes multiples of 16 pixels, whatever the patches are."""
+"""The stock pipeline requires multiples of 16 pixels for every patch size."""
 
 
 class HunyuanVideo(Family):

@@ -1,12 +1,10 @@
-"""HunyuanVideo 1.5 (arXiv 2511.18870): two-stream blocks only, flow velocity, Qwen2.5-VL, and ByT5 for quoted letters.
+"""HunyuanVideo 1.5 (arXiv 2511.18870): dual-stream blocks only, flow velocity, Qwen2.5-VL, and ByT5 for quoted text.
 
-Guidance is classifier-free, as strong as the folder's guider says; a distilled model's guider says none. The prompt
-stands inside a chat template, whose first tokens are cut off after encoding. What a prompt puts in quotation marks
-is encoded once more, letter by letter, and goes before the prompt in the joint sequence. Places of an image and of its
-features stay empty in text-to-video.
+Guidance is classifier-free, at the scale of the folder's guider; a distilled model's guider is disabled. The prompt is
+inserted into a chat template, whose first tokens are removed after encoding. Text in quotation marks is also encoded
+letter by letter and precedes the prompt in the joint sequence. The inputs for an image stay empty in text-to-video.
 
-The erasers sit behind the attention of every block, on its video half, as the paper's do in CogVideoX
-(arXiv 2505.17550).
+As in the paper's CogVideoX (arXiv 2505.17550), the erasers follow the attention of every block and change its video half.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ FPS = 24
 
 
 class HunyuanVideo15(HunyuanVideo):
-    """Latents are (B, C, F, H, W). In the joint sequence video comes first, then quoted letters, the prompt, and padding."""
+    """Latents are (B, C, F, H, W). The joint sequence is video, quoted text, prompt, padding."""
 
     name: ClassVar[str] = "hunyuan_video_15"
     pipeline_classes: ClassVar[tuple[str, ...]] = ("HunyuanVideo15Pipeline",)
@@ -66,7 +64,7 @@ class HunyuanVideo15(HunyuanVideo):
         assert condition.mask_BS is not None
         assert condition.glyphs_BGD is not None
         assert condition.glyph_mask_BG is not None
-        # The latents of a first frame, and where it is: nowhere.
+        # Latents of a first frame and their mask: there is none in text-to-video.
         unseen = latents.new_zeros(len(latents), latents.shape[1] + 1, *latents.shape[2:])
         image = latents.new_zeros(
             len(latents), self.pipeline.vision_num_semantic_tokens, self._config.image_embed_dim, dtype=self.dtype
@@ -82,7 +80,7 @@ class HunyuanVideo15(HunyuanVideo):
             return_dict=False,
         )[0].float()
 
-    # The VAE's attention takes one clip at a time (its mask has no place for heads), unless it slices batches itself.
+    # The VAE's attention takes one clip at a time (its mask has no axis for heads), unless it slices batches itself.
 
     @torch.no_grad()
     def decode(self, latents: Tensor, size: ClipSize) -> Tensor:
@@ -106,7 +104,7 @@ class HunyuanVideo15(HunyuanVideo):
         with super().text_attention(positions, size, layers) as watch:
 
             def after_glyphs(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-                """Letters in quotation marks stand before the prompt, in each clip as many as there are."""
+                """Shift the positions by the number of quoted letters, which precede the prompt and differ between clips."""
                 counts = kwargs["encoder_attention_mask_2"].bool().sum(1).tolist()
                 watch.positions = [[place + count for place in row] for row, count in zip(positions, counts, strict=False)]
 
@@ -129,7 +127,7 @@ class HunyuanVideo15(HunyuanVideo):
         return [position - crop for position in positions if position >= crop]
 
     def _chat(self, prompt: str) -> str:
-        """The prompt as the text encoder reads it."""
+        """The prompt in its chat template, as the text encoder gets it."""
         messages = [
             {"role": "system", "content": self.pipeline.system_message},
             {"role": "user", "content": prompt or " "},

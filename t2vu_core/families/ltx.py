@@ -1,8 +1,8 @@
-"""LTX-Video (arXiv 2501.00103): one token a latent pixel, text by cross-attention, flow velocity, T5.
+"""LTX-Video (arXiv 2501.00103): one token per latent pixel, text by cross-attention, flow velocity, T5.
 
-The denoiser takes latents packed into a token sequence, and positions measured in seconds and pixels. The
-erasers sit behind the cross-attention (`attn2`) of every block, as in Wan: its output is what the text says
-to each video token, and text tokens never pass it.
+The denoiser takes latents packed into a token sequence, with positions in seconds and pixels. As in Wan, the erasers
+follow the cross-attention (`attn2`) of every block: its output is the text's effect on each video token, and text tokens
+do not pass through it.
 """
 
 from __future__ import annotations

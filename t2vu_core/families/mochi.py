@@ -1,9 +1,8 @@
 """Mochi 1 (Genmo, 2024): asymmetric joint transformer, flow velocity, T5.
 
-Text and video meet in one attention a block, each with projections of its own; text tokens that are only
-padding take no part. Time runs from 0 to 1000 towards the clip (the scheduler's `invert_sigmas`). The
-erasers sit behind the attention (`attn1`) of every block, on its video half, as the paper's do in
-CogVideoX (arXiv 2505.17550).
+Each block has one joint attention with separate projections for text and video; padding tokens of the text are left
+out. Time runs from 0 to 1000 towards the clip (the scheduler's `invert_sigmas`). As in the paper's CogVideoX
+(arXiv 2505.17550), the erasers follow the attention (`attn1`) of every block and change its video half.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Mochi(Family):
     @quiet_libraries()
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextCondition:
-        # The stock pipeline blanks the whole batch where it blanks an empty prompt: each prompt goes alone.
+        # If one prompt is empty, the stock pipeline blanks the whole batch: each prompt is encoded alone.
         return TextCondition.cat([self._encode(prompt) for prompt in prompts])
 
     def _encode(self, prompt: str) -> TextCondition:

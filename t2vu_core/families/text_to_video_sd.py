@@ -1,6 +1,6 @@
-"""ModelScope and ZeroScope (arXiv 2308.06571): a UNet of images inflated in time, epsilon-prediction, CLIP.
+"""ModelScope and ZeroScope (arXiv 2308.06571): an image UNet extended in time, epsilon-prediction, CLIP.
 
-Convolutions and attentions along time alternate with those of the image UNet that it started from, and read no text.
+Temporal convolutions and attentions alternate with the layers of the image UNet; they read no text.
 """
 
 from __future__ import annotations
@@ -34,6 +34,6 @@ class TextToVideoSD(UNetFamily):
 
     @contextlib.contextmanager
     def gradient_checkpointing(self) -> Iterator[None]:
-        # diffusers offers none for this UNet.
+        # diffusers has no gradient checkpointing for this UNet.
         with checkpointed(module for module in self.pipeline.unet.modules() if isinstance(module, PARTS)):
             yield

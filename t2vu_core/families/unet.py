@@ -1,7 +1,7 @@
-"""What the UNets have in common, of images and of clips: schedulers, cross-attentions, decoding, checkpointing.
+"""Shared by UNets for images and clips: schedulers, cross-attentions, decoding, gradient checkpointing.
 
-Shapes: B clips, F frames, C channels, H and W rows and columns of latents. A UNet sees frames as images:
-inside, (B, F) are rows of one batch, frame by frame, and every resolution has its own number of tokens.
+Shapes: B clips, F frames, C channels, H and W rows and columns of latents. A UNet processes frames as images: inside,
+(B, F) are the rows of one batch, and each resolution has its own number of tokens.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ KEPT_SCHEDULERS = (
     PNDMScheduler,
     UniPCMultistepScheduler,
 )
-"""These start from plain noise, take latents as they are and draw nothing on the way: a seed means one clip."""
+"""These start from unscaled noise, do not scale latents and draw no noise in a step: a seed determines the clip."""
 
 PIPELINE_UNIT = 8
-"""The stock pipelines take multiples of 8 pixels, whatever the VAE's ratio is."""
+"""The stock pipelines require multiples of 8 pixels for every VAE."""
 
 SMALL_PIXELS = 128
 
 
 class UNetFamily(Family):
-    """A UNet that sees frames as images. Latents are (B, C, F, H, W).
+    """A UNet that processes frames as images. Latents are (B, C, F, H, W).
 
-    The erasers sit behind the cross-attention (`attn2`) of every spatial transformer block, the place that
-    Receler (arXiv 2311.17717) chose for image UNets: its output is what the text says to each image token.
-    They see (B * F, N, width): the frames of a clip are rows of the batch.
+    The erasers follow the cross-attention (`attn2`) of every spatial transformer block, as in Receler (arXiv 2311.17717)
+    for image UNets: its output is the text's effect on each image token. They get (B * F, N, width): the frames of a clip
+    are rows of the batch.
     """
 
     @property
@@ -82,7 +82,7 @@ class UNetFamily(Family):
         return self.pipeline.unet(latents.to(self.dtype), timesteps_B, encoder_hidden_states=text, return_dict=False)[0].float()
 
     def text_rows(self, embeds_BSD: Tensor, num_frames: int) -> Tensor:
-        """The text as the UNet takes it: once a clip, or once a frame."""
+        """The text as the UNet takes it: once per clip, or once per frame."""
         return embeds_BSD
 
     @torch.no_grad()
@@ -107,7 +107,7 @@ class UNetFamily(Family):
 
 
 def _level(name: str, num_blocks: int) -> int:
-    """How often the frames were halved where a module of a UNet stands."""
+    """How often the resolution was halved before a module of a UNet."""
     part, index = name.split(".")[:2]
     if part == "mid_block":
         return num_blocks - 1
@@ -115,9 +115,9 @@ def _level(name: str, num_blocks: int) -> int:
 
 
 def make_unet_scheduler(scheduler: Any, num_inference_steps: int, device: torch.device) -> Any:
-    """A fresh scheduler with its timesteps set; DDIM on the same noise schedule in place of one that is not kept.
+    """A new scheduler with its timesteps set; DDIM on the same noise schedule if the model's own is not kept.
 
-    DDIM's own default clips latents to [-1, 1], which fits pixels alone: it clips only where the settings say so.
+    DDIM's default clips latents to [-1, 1], which suits only pixels: here it clips only if the settings say so.
     """
     algorithm = str(scheduler.config.get("algorithm_type", ""))
     if type(scheduler) in KEPT_SCHEDULERS and not algorithm.startswith("sde"):
@@ -129,21 +129,21 @@ def make_unet_scheduler(scheduler: Any, num_inference_steps: int, device: torch.
 
 
 def own_pixels(pipeline: Any) -> tuple[int, int]:
-    """Height and width that the UNet was made for."""
+    """Height and width in pixels that the UNet was trained for."""
     sample_size, ratio = pipeline.unet.config.sample_size, pipeline.vae_scale_factor
     height, width = (sample_size, sample_size) if isinstance(sample_size, int) else sample_size
     return height * ratio, width * ratio
 
 
 def small(pipeline: Any) -> bool:
-    """Whether this is a model of thumbnails, as the miniature is."""
+    """Whether the model makes thumbnails only, as the miniature does."""
     return max(own_pixels(pipeline)) < SMALL_PIXELS
 
 
 def spatial_blocks(unet: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The transformer blocks in which image tokens attend to each other and to the text, with their names.
+    """The transformer blocks in which image tokens attend to each other and to the text, by name.
 
-    Those that look along time (`motion_modules`, `temp_attentions`, `transformer_in`) see no text.
+    Temporal blocks (`motion_modules`, `temp_attentions`, `transformer_in`) read no text.
     """
     for name, module in unet.named_modules():
         if isinstance(module, BasicTransformerBlock) and "attentions" in name.split("."):
@@ -166,10 +166,9 @@ def to_latents(vae: Any, images_BCHW: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def checkpointed(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Within, these modules keep no activations of their inside and compute it again in the backward pass.
+    """Inside this context, these modules recompute their activations in the backward pass instead of storing them.
 
-    For UNets whose own gradient checkpointing covers a part of them or nothing at all. Hooks inside the
-    modules run again as well.
+    For UNets whose own gradient checkpointing is partial or missing. Hooks inside the modules run again too.
     """
     changed = [module for module in modules if "forward" not in vars(module)]
     try:

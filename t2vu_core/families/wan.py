@@ -1,10 +1,9 @@
-"""Wan 2.1 and 2.2 (arXiv 2503.20314): video tokens that read the text by cross-attention, flow velocity, UMT5.
+"""Wan 2.1 and 2.2 (arXiv 2503.20314): text by cross-attention, flow velocity, UMT5.
 
-The erasers sit behind the cross-attention of every block, the place that PROBE's port of T2VUnlearning
-(arXiv 2603.21547) chose: its output is what the text says to each video token, and text tokens never pass
-it. Wan 2.2 A14B has two denoisers that share the way from noise to clip, `transformer` down to
-`boundary_ratio` and `transformer_2` from there; both carry erasers, the second one's names start with
-`transformer_2.`. Wan 2.2 TI2V 5B gives every token a timestep of its own (`expand_timesteps`).
+As in PROBE's port of T2VUnlearning (arXiv 2603.21547), the erasers follow the cross-attention of every block: its output
+is the text's effect on each video token, and text tokens do not pass through it. Wan 2.2 A14B has two denoisers,
+`transformer` for timesteps down to `boundary_ratio` and `transformer_2` for the rest; both have erasers, and the sites of
+the second start with `transformer_2.`. Wan 2.2 TI2V 5B has one timestep per token (`expand_timesteps`).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from t2vu_core.quiet import quiet_libraries
 
 MAX_TEXT_TOKENS = 512
 PIPELINE_UNIT = 16
-"""The stock pipeline takes multiples of 16 pixels, whatever the patches are."""
+"""The stock pipeline requires multiples of 16 pixels for every patch size."""
 
 
 class Wan(Family):
@@ -91,14 +90,14 @@ class Wan(Family):
     def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
         if self.pipeline.config.boundary_ratio is None:
             return self._predict(next(iter(self.denoisers.values())), latents, timesteps_B, condition, size)
-        # Training draws points from anywhere on the way: each row goes to the denoiser of its stretch.
+        # Training batches mix timesteps: each row goes to the denoiser of its timestep.
         noisy = self._noisy(timesteps_B)
         prediction = torch.empty(latents.shape, dtype=torch.float32, device=latents.device)
         for name, rows in (("transformer", noisy), ("transformer_2", ~noisy)):
             if not self.any_rank(bool(rows.any())):
                 continue
             own = rows.nonzero().flatten()
-            # A sharded denoiser computes only where all processes do: one without rows of its own computes one for nothing.
+            # A sharded denoiser computes only in all processes at once: one without rows computes a row and discards it.
             asked = own if len(own) else own.new_zeros(1)
             part = self._predict(self.denoisers[name], latents[asked], timesteps_B[asked], condition[asked], size)
             prediction = prediction.index_put((own,), part[: len(own)])
@@ -111,7 +110,7 @@ class Wan(Family):
         return ~noisy if site_name.startswith("transformer_2.") else noisy
 
     def _noisy(self, timesteps_B: Tensor) -> Tensor:
-        """Which rows lie on the first denoiser's stretch of the way."""
+        """Which rows belong to the first denoiser."""
         boundary: float = self.pipeline.config.boundary_ratio * self.pipeline.scheduler.config.num_train_timesteps
         return timesteps_B >= boundary
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from t2vu_core.encoder_identity import same_weights, site_names
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.interchange.encoder_files import check_tensors, clip_names, comfyui_layer, comfyui_tensors, components
-from t2vu_core.text_encoders import EncoderFacts, same_weights, site_names
+from t2vu_core.text_encoders import EncoderFacts
 
 INSIDE = ".transformer."
 

@@ -16,11 +16,12 @@ import torch
 import transformers as t
 from safetensors.torch import load_file, save_file
 
+from t2vu_core.encoder_identity import base_of, describe_encoder, touched_weights
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.interchange import export_encoder
 from t2vu_core.interchange.encoder_files import comfyui_layer
-from t2vu_core.text_encoders import base_of, describe_encoder, encoder_facts, encoder_sites, touched_weights
+from t2vu_core.text_encoders import encoder_facts, encoder_sites
 from tests.core.test_interchange_export import COMFYUI, REPOSITORY
 from tests.core.tiny_models import clip_tokenizer, llama_tokenizer, t5_encoder, t5_tokenizer
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from t2vu_core.encoder_identity import base_of, check_encoder, describe_encoder
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.model import load_model
 from t2vu_core.recipes import FewShotRecipe
-from t2vu_core.text_encoders import EncoderFacts, base_of, check_encoder, describe_encoder, kind_of
+from t2vu_core.text_encoders import EncoderFacts, kind_of
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from tests.core.tiny_few_shot import TINY, ghostless, recipe, twin
 from tests.core.tiny_models import TINY_MODELS

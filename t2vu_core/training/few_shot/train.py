@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from t2vu_core.encoder_identity import base_of, check_shared, describe_encoder, touched_weights
 from t2vu_core.erasers import BottleneckEraser, DeltaEraser, EraserSet, LoraEraser, TableEraser
 from t2vu_core.erasure import Erasure, hash_tensors
 from t2vu_core.families.base import EraserSite
@@ -26,15 +27,7 @@ from t2vu_core.model import T2VModel
 from t2vu_core.prompts.plan import warn_unused
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import FewShotRecipe
-from t2vu_core.text_encoders import (
-    base_of,
-    check_shared,
-    describe_encoder,
-    encoder_facts,
-    encoder_sites,
-    touched_weights,
-    trained_sites,
-)
+from t2vu_core.text_encoders import encoder_facts, encoder_sites, trained_sites
 from t2vu_core.training.checkpoint import Checkpoint
 from t2vu_core.training.few_shot.material import Material, collect, few_shot_loss, has_said_enough, measure, pushed
 from t2vu_core.training.few_shot.plan import EncoderPlan, plan_encoder
