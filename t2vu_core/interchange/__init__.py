@@ -1,4 +1,4 @@
-"""Files of other programs: LoRA layouts out, the paper's released erasers in."""
+"""Export to other programs' files, and import of the paper's released erasers."""
 
 from t2vu_core.interchange.encoder_files import export_encoder
 from t2vu_core.interchange.lora_files import LAYOUTS, Layout, export_lora

@@ -1,4 +1,4 @@
-"""An unlearned text encoder for a CLIP that ComfyUI has loaded: found in its weights, checked, and named as they are."""
+"""Applying an unlearned text encoder to a CLIP that ComfyUI has loaded: finds the encoder in its weights and checks it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ INSIDE = ".transformer."
 
 
 def clip_tensors(erasure: Erasure, weights: Mapping[str, Tensor], *, allow_other_base: bool) -> dict[str, Tensor]:
-    """What Load LoRA would read for a CLIP with these weights (ComfyUI's `cond_stage_model.state_dict()`).
+    """The tensors for Load LoRA, for a CLIP with these weights (ComfyUI's `cond_stage_model.state_dict()`).
 
-    Raises UserError unless the CLIP holds the encoders that the erasure was trained on: at least their layers, of their sizes,
-    and, but for the rounding of a number format, values. `allow_other_base` lets other values pass.
+    Raises UserError unless the CLIP holds the encoders that the erasure was trained on: at least their layers, with equal
+    sizes and, up to rounding to a number format, equal values. `allow_other_base` accepts other values.
     """
     check_tensors(erasure)
     clips = {component: _find(erasure, component, weights) for component in components(erasure)}
@@ -34,9 +34,9 @@ def clip_tensors(erasure: Erasure, weights: Mapping[str, Tensor], *, allow_other
 
 
 def _find(erasure: Erasure, component: str, weights: Mapping[str, Tensor]) -> str:
-    """The name of an encoder inside the CLIP that has every layer in its size; ComfyUI's usual one is tried first.
+    """The name of the encoder inside the CLIP that has all layers in their sizes; ComfyUI's usual name is tried first.
 
-    It may have more: diffusers leaves out the last layer of Stable Diffusion 2's encoder, ComfyUI has it and does not read it.
+    It may have more: diffusers omits the last layer of Stable Diffusion 2's encoder; ComfyUI keeps it and does not use it.
     """
     inside = sorted({key.split(INSIDE)[0] for key in weights if INSIDE in key})
     usual = clip_names(erasure)[component]
@@ -44,7 +44,7 @@ def _find(erasure: Erasure, component: str, weights: Mapping[str, Tensor]) -> st
         if _fits(erasure, component, clip, weights):
             return clip
     raise UserError(
-        f"{_trained_on(erasure)}; this CLIP holds {', '.join(inside) or 'no text encoder that is known here'}, which has other "
+        f"{_trained_on(erasure)}; this CLIP holds {', '.join(inside) or 'no supported text encoder'}, which has other "
         "layers. Load the text encoder of the model that it was trained for."
     )
 
@@ -61,7 +61,7 @@ def _fits(erasure: Erasure, component: str, clip: str, weights: Mapping[str, Ten
 
 
 def _sizes(erasure: Erasure) -> dict[str, tuple[int, int]]:
-    """The size of the weight that belongs to each place."""
+    """The shape of each site's weight."""
     sizes = {}
     for site in site_names(erasure):
         down, up = (erasure.tensors.get(f"{site}.lora_{letter}.weight") for letter in "AB")
@@ -80,7 +80,7 @@ def _num_layers(clip: str, weights: Mapping[str, Tensor]) -> int:
 
 
 def _touched(erasure: Erasure, clips: Mapping[str, str], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights and biases that the erasure stands on, by its own names."""
+    """The weights and biases that the erasure changes, by their names in the erasure."""
     found = {}
     for site in site_names(erasure):
         component, layer = site.split(".", 1)

@@ -1,8 +1,8 @@
-"""ComfyUI's own names for the projections that diffusers' models have, and the fused ones among them.
+"""ComfyUI's names for the projections of diffusers' models, including fused projections.
 
-Read from ComfyUI's model classes (comfy/ldm/wan, lightricks, hunyuan_video, genmo; CogVideoX since 0.21) and
-tested by loading into them. Where ComfyUI has one matrix for q, k and v, three LoRAs of rank r become one of
-rank 3 r whose blocks do not mix: the change of the weights is the same, not an approximation.
+They follow ComfyUI's model classes (comfy/ldm/wan, lightricks, hunyuan_video, genmo; CogVideoX since 0.21) and are tested
+by loading into them. If ComfyUI has one matrix for q, k and v, three LoRAs of rank r become one block-diagonal LoRA of
+rank 3 r: an exact equivalent, not an approximation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class _Place:
-    """A projection in ComfyUI: its module and, where it is part of a fused one, which of how many equal parts."""
+    """A projection in ComfyUI: its module and, for a fused one, the index of this part and the number of equal parts."""
 
     module: str
     part: int = 0
@@ -58,7 +58,7 @@ def _hunyuan_video(block: str, projection: str) -> _Place:
 
 
 HUNYUAN_MLP_RATIO = 4
-"""`linear1` gives q, k, v and the feed-forward half, which is this many times as wide as one of them."""
+"""`linear1` outputs q, k, v and the feed-forward half, which is this many times as wide as q."""
 
 _SHORT = {"to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "o"}
 _TABLES: dict[str, tuple[str, Callable[[str, str], _Place]]] = {
@@ -70,11 +70,11 @@ _TABLES: dict[str, tuple[str, Callable[[str, str], _Place]]] = {
     "wan": (r"blocks\.(\d+)\.attn2\.(to_[qkv]|to_out\.0)", _wan),
 }
 FIRST_VERSION = {"cogvideox": "0.21"}
-"""Where it is not all versions: the first ComfyUI that has the architecture."""
+"""The first version of ComfyUI with the architecture, unless all supported versions have it."""
 
 
 def to_comfyui(family: str, pairs: Mapping[str, Pair]) -> dict[str, Pair]:
-    """LoRA pairs by diffusers module -> by `diffusion_model.<ComfyUI module>`."""
+    """Rename LoRA pairs from diffusers modules to `diffusion_model.<ComfyUI module>`. Raises UserError for unknown names."""
     if family not in _TABLES:
         raise UserError(f"ComfyUI's names are not known for {family}; they are for {', '.join(sorted(_TABLES))}.")
     pattern, place_of = _TABLES[family]
@@ -89,7 +89,7 @@ def to_comfyui(family: str, pairs: Mapping[str, Pair]) -> dict[str, Pair]:
 
 
 def _fuse(members: list[tuple[_Place, Pair]]) -> Pair:
-    """LoRAs of parts of one matrix as one LoRA of it: rows of A below each other, columns of B in their part's rows."""
+    """LoRAs of parts of a matrix as one LoRA: the As are stacked, each B is placed in the rows of its part."""
     if members[0][0].parts == 1:
         return members[0][1]
     columns = []

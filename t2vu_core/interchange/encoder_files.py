@@ -1,8 +1,7 @@
-"""An unlearned text encoder as a file that ComfyUI's stock Load LoRA applies to a CLIP.
+"""Export of an unlearned text encoder for ComfyUI's Load LoRA, which applies it to a CLIP.
 
-`text_encoders.<clip>.transformer.<layer>.diff` is a change of a weight and `.diff_b` one of a bias;
-`.lora_A.weight` and `.lora_B.weight` are low-rank factors of a change. The layers have the names of
-transformers, so only what stands around them differs.
+`text_encoders.<clip>.transformer.<layer>.diff` is the change of a weight and `.diff_b` that of a bias; `.lora_A.weight`
+and `.lora_B.weight` are low-rank factors of a change. Layer names are those of transformers; only the prefixes differ.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from torch import Tensor
 from t2vu_core.erasers import BottleneckEraser, EraserSet
 from t2vu_core.erasure import Erasure, atomic_path, safetensors_path
 from t2vu_core.errors import UserError
-from t2vu_core.interchange.lora_files import _metadata
+from t2vu_core.interchange.lora_files import file_metadata
 
 CLIP_BY_WIDTH = {1024: "clip_h", 1280: "clip_g"}
 CLIPS = {"clip": "clip_l", "t5": "t5xxl", "umt5": "umt5xxl", "llama": "llama"}
-"""What ComfyUI calls the encoders inside its CLIP objects."""
+"""ComfyUI's names of the encoders inside its CLIP objects."""
 
 
 @dataclass(frozen=True)
 class EncoderExport:
-    """What was written, and the share of the change (by norm, 0 to 1) that low-rank factors leave out."""
+    """The written file, and the relative error (by norm, 0 to 1) of the low-rank approximation."""
 
     file: Path
     num_bytes: int
@@ -36,10 +35,10 @@ class EncoderExport:
 
 
 def export_encoder(erasure: Erasure, path: str | os.PathLike[str], *, rank: int | None = None) -> EncoderExport:
-    """Write an unlearned encoder for Load LoRA: every value, or with `rank` the best factors of that rank.
+    """Write an unlearned encoder for Load LoRA: exactly, or with `rank` as the best factors of that rank.
 
-    Raises UserError for another kind of erasure, for tensors that are no change of an encoder, for a rank below one, and for
-    an encoder that ComfyUI has no known name for.
+    Raises UserError for another kind of erasure, for tensors that do not belong to an encoder, for a rank below one, and for
+    an encoder without a known name in ComfyUI.
     """
     target = safetensors_path(path)
     if rank is not None and rank < 1:
@@ -47,12 +46,12 @@ def export_encoder(erasure: Erasure, path: str | os.PathLike[str], *, rank: int 
     check_tensors(erasure)
     tensors, error = comfyui_tensors(erasure, clip_names(erasure), rank=rank)
     with atomic_path(target) as temporary:
-        save_file(tensors, str(temporary), _metadata(erasure, "comfyui"))
+        save_file(tensors, str(temporary), file_metadata(erasure, "comfyui"))
     return EncoderExport(target, target.stat().st_size, error)
 
 
 def clip_names(erasure: Erasure) -> dict[str, str]:
-    """Component of the pipeline -> name of the encoder inside ComfyUI's CLIP."""
+    """The name inside ComfyUI's CLIP of each text encoder of the pipeline."""
     names = {}
     for component, fact in components(erasure).items():
         if fact["kind"] not in CLIPS:
@@ -63,7 +62,7 @@ def clip_names(erasure: Erasure) -> dict[str, str]:
 
 
 def components(erasure: Erasure) -> Mapping[str, Mapping]:
-    """What the erasure says of its encoders; UserError if it is not of one."""
+    """The erasure's description of its encoders. Raises UserError if it is an eraser of a denoiser."""
     if erasure.kind != "unlearned_encoder" or erasure.encoder is None:
         raise UserError("This erasure is an eraser of a denoiser; here an unlearned text encoder is needed.")
     found: Mapping[str, Mapping] = erasure.encoder["components"]
@@ -71,25 +70,27 @@ def components(erasure: Erasure) -> Mapping[str, Mapping]:
 
 
 def check_tensors(erasure: Erasure) -> None:
-    """Raise UserError unless the tensors change layers of the encoders that the erasure names, whole or by low-rank factors."""
+    """Raise UserError unless all tensors are changes, full or low-rank, of layers of the erasure's encoders."""
     known = components(erasure)
     for fact in known.values():
         if not isinstance(fact["kind"], str) or not all(isinstance(fact[number], int) for number in ("width", "layers")):
             raise UserError(
-                "The unlearned encoder does not say of which kind and size its text encoders are. Get the file anew."
+                "The unlearned encoder does not state the kind and size of its text encoders. Download the file again."
             )
     for site, eraser in EraserSet.from_tensors(erasure.tensors).items():
         component, _, layer = site.partition(".")
         if component not in known or not layer:
             raise UserError(
-                f"The unlearned encoder changes {site}, which is no layer of {' or '.join(known)}. Get the file anew."
+                f"The unlearned encoder changes {site}, which is no layer of {' or '.join(known)}. Download the file again."
             )
         if isinstance(eraser, BottleneckEraser):
-            raise UserError(f"The unlearned encoder changes {site} by a bottleneck, which no weights of an encoder can hold.")
+            raise UserError(
+                f"The unlearned encoder changes {site} by a bottleneck, which cannot be written as a change of weights."
+            )
 
 
 def comfyui_tensors(erasure: Erasure, clips: Mapping[str, str], *, rank: int | None = None) -> tuple[dict[str, Tensor], float]:
-    """The file's tensors by ComfyUI's names, and the error that a rank costs."""
+    """The file's tensors by ComfyUI's names, and the relative error of the low-rank approximation."""
     kinds = {component: fact["kind"] for component, fact in components(erasure).items()}
     tensors: dict[str, Tensor] = {}
     lost = whole = 0.0
@@ -112,14 +113,14 @@ def comfyui_tensors(erasure: Erasure, clips: Mapping[str, str], *, rank: int | N
 
 
 def low_rank(change: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The best factors `(rank, in)` and `(out, rank)` of a change (out, in), by singular values."""
+    """The best factors (rank, in) and (out, rank) of a change (out, in), by singular value decomposition."""
     left, values, right = torch.linalg.svd(change, full_matrices=False)
     root = values[:rank].sqrt()
     return root[:, None] * right[:rank], left[:, :rank] * root
 
 
 def comfyui_layer(kind: str, layer: str) -> str:
-    """A layer's name inside ComfyUI's copy of the encoder."""
+    """A layer's name in ComfyUI's encoder."""
     if kind == "clip":
         return f"text_model.{layer}"
     if kind in ("t5", "umt5"):

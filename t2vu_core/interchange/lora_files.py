@@ -1,9 +1,9 @@
-"""LoRA files for other programs, made from an erasure of the LoRA kind.
+"""Export of an eraser of the LoRA kind as LoRA files for other programs.
 
-`diffusers`: `transformer.<module>.lora_A.weight` (`unet.` for AnimateDiff), what `pipeline.load_lora_weights` reads, and for
+`diffusers`: `transformer.<module>.lora_A.weight` (`unet.` for AnimateDiff), for `pipeline.load_lora_weights`, or for
 HunyuanVideo 1.5, whose pipeline has no such method, `pipeline.transformer.load_lora_adapter`.
-`comfyui`: `diffusion_model.<ComfyUI's own name>.lora_A.weight`, what Load LoRA applies to native models.
-Neither holds an alpha: both readers then scale by 1, as the erasers do.
+`comfyui`: `diffusion_model.<ComfyUI's name>.lora_A.weight`, for Load LoRA with ComfyUI's own models.
+Neither contains an alpha: both programs then scale by 1, as the erasers do.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Layout = Literal["comfyui", "diffusers"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 SECOND_DENOISER = "transformer_2."
 STRETCHES = {"": "high_noise", SECOND_DENOISER: "low_noise"}
-"""What the world calls the files of Wan 2.2's two denoisers, which every program loads one by one."""
+"""Common names of Wan 2.2's two denoisers, which other programs load separately."""
 
 
 def export_lora(erasure: Erasure, path: str | os.PathLike[str], *, layout: Layout) -> list[Path]:
-    """Write a LoRA erasure for another program; returns the files, two where the model has two denoisers.
+    """Write a LoRA erasure for another program; returns the files, two if the model has two denoisers.
 
-    Raises UserError for an erasure that no LoRA can say, and for a family whose names are not known.
+    Raises UserError for an erasure that cannot be written as a LoRA, and for a family without known names.
     """
     pairs = lora_pairs(erasure)
     target = safetensors_path(path)
@@ -44,28 +44,28 @@ def export_lora(erasure: Erasure, path: str | os.PathLike[str], *, layout: Layou
             for letter, tensor in zip("AB", pair, strict=True)
         }
         with atomic_path(file) as temporary:
-            save_file(tensors, str(temporary), _metadata(erasure, layout))
+            save_file(tensors, str(temporary), file_metadata(erasure, layout))
         files.append(file)
     return files
 
 
 def file_endings(erasure: Erasure) -> list[str]:
-    """What the names of an export's files end in, before the suffix: nothing where there is one file."""
+    """The endings of an export's file names before the suffix; empty if there is one file."""
     parts = by_denoiser(lora_pairs(erasure))
     return [""] if len(parts) == 1 else [f"_{STRETCHES[prefix]}" for prefix in parts]
 
 
 def lora_pairs(erasure: Erasure) -> dict[str, Pair]:
-    """The low-rank factors by site; UserError for every other kind of erasure."""
+    """The low-rank factors by site. Raises UserError for other kinds of erasures."""
     if erasure.kind != "eraser":
-        raise UserError("An unlearned text encoder is no LoRA of the denoiser; only erasers of the LoRA kind are exported.")
+        raise UserError("An unlearned text encoder is no LoRA of the denoiser; export an eraser of the LoRA kind.")
     sites = sorted({key.rsplit(".", 2)[0] for key in erasure.tensors})
     pairs = {}
     for site in sites:
         down, up = (erasure.tensors.get(f"{site}.lora_{letter}.weight") for letter in "AB")
         if down is None or up is None:
             raise UserError(
-                "This erasure is a bottleneck with a nonlinearity between its layers, which no LoRA file can say. "
+                "This erasure is a bottleneck with a nonlinearity, which cannot be written as a LoRA file. "
                 "Train one of the LoRA kind to export it, or apply this one with Apply Eraser or `t2vu sample --erasure`."
             )
         pairs[site] = (down, up)
@@ -73,7 +73,7 @@ def lora_pairs(erasure: Erasure) -> dict[str, Pair]:
 
 
 def by_denoiser(pairs: Mapping[str, Pair]) -> dict[str, dict[str, Pair]]:
-    """The pairs of each denoiser, named as if there were only one."""
+    """The pairs of each denoiser, without the denoiser's prefix."""
     parts: dict[str, dict[str, Pair]] = {}
     for site, pair in pairs.items():
         prefix = SECOND_DENOISER if site.startswith(SECOND_DENOISER) else ""
@@ -83,13 +83,15 @@ def by_denoiser(pairs: Mapping[str, Pair]) -> dict[str, dict[str, Pair]]:
 
 def _to_diffusers(family: str, pairs: Mapping[str, Pair]) -> dict[str, Pair]:
     if family == "text_to_video_sd":
-        raise UserError("diffusers loads no LoRA into ModelScope's and ZeroScope's UNet; apply this erasure with t2vu instead.")
+        raise UserError(
+            "diffusers loads no LoRA into the UNet of ModelScope and ZeroScope; apply this erasure with t2vu instead."
+        )
     denoiser = "unet" if family == "animatediff" else "transformer"
     return {f"{denoiser}.{site}": pair for site, pair in pairs.items()}
 
 
-def _metadata(erasure: Erasure, layout: Layout) -> dict[str, str]:
-    """ModelSpec for model managers, and where the file comes from."""
+def file_metadata(erasure: Erasure, layout: Layout) -> dict[str, str]:
+    """ModelSpec metadata for model managers, and the description of the exported erasure."""
     return {
         "format": "pt",
         "modelspec.sai_model_spec": "1.0.1",

@@ -1,8 +1,8 @@
 """The paper's released erasers (T2VUnlearning, arXiv 2505.17550): `eraser_weights.pt` and `eraser_config.json`.
 
-The weights are `{"<attention>.adapter": {"down.weight", "down.bias", "up.weight", "up.bias"}}`, pickled by
-torch; the attentions are `transformer_blocks.N.attn1` in CogVideoX and `single_transformer_blocks.N.attn` in
-HunyuanVideo. They are the bottlenecks of `erasers.bottleneck`, so only the names change.
+The weights are `{"<attention>.adapter": {"down.weight", "down.bias", "up.weight", "up.bias"}}`, pickled by torch. The
+attentions are `transformer_blocks.N.attn1` in CogVideoX and `single_transformer_blocks.N.attn` in HunyuanVideo. The
+modules equal those of `erasers.bottleneck`, so only the names change.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _FAMILIES = {("transformer_blocks", "attn1"): "cogvideox", ("single_transformer_
 def import_released(path: str | os.PathLike[str], *, concepts: tuple[str, ...] = (), model: T2VModel | None = None) -> Erasure:
     """Read a folder of the paper's release, or its weights file, as an erasure.
 
-    The release does not say what it erases or which weights it was trained against. Without `concepts` the
-    folder's name stands for them; without `model` the base is unknown, and applying the erasure needs the
-    explicit permission for another base. Raises UserError for anything that is not such a release.
+    The release does not state what it erases or which weights it was trained on. Without `concepts`, the folder's name
+    is used; without `model`, the base is unknown, and applying the erasure requires `allow_other_base`. Raises UserError
+    for anything that is not such a release.
     """
     weights = Path(path)
     weights = weights / WEIGHTS if weights.is_dir() else weights
     if not weights.is_file():
-        raise UserError(f"There is no {WEIGHTS} at {path}; name the file or the folder that holds it.")
+        raise UserError(f"There is no {WEIGHTS} at {path}; give the file or the folder that contains it.")
     tensors, family = _rename(_flatten(_load(weights), weights.name), weights.name)
     erasers = EraserSet.from_tensors(tensors)
     rank = _check_shapes(tensors, weights)
@@ -66,7 +66,7 @@ def import_released(path: str | os.PathLike[str], *, concepts: tuple[str, ...] =
 
 
 def _load(path: Path) -> Any:
-    """Unpickle tensors and plain containers only."""
+    """Load tensors and plain containers; anything else in the pickle is refused."""
     size = path.stat().st_size
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -84,7 +84,7 @@ def _load(path: Path) -> Any:
 
 
 def _flatten(content: Any, name: str) -> dict[str, Tensor]:
-    """Tensors by dotted name, from the release's dictionaries of dictionaries or from one flat dictionary."""
+    """Tensors by dotted name, from the release's nested dictionaries or from a flat dictionary."""
     flat = {}
     if isinstance(content, Mapping):
         for key, value in content.items():
@@ -96,7 +96,7 @@ def _flatten(content: Any, name: str) -> dict[str, Tensor]:
 
 
 def _rename(flat: Mapping[str, Tensor], file_name: str) -> tuple[dict[str, Tensor], str]:
-    """Our names and the family; every value checked."""
+    """Rename the tensors, check every value, and determine the family."""
     families, tensors = set(), {}
     for key, tensor in flat.items():
         match = _KEY.fullmatch(key)
@@ -106,7 +106,7 @@ def _rename(flat: Mapping[str, Tensor], file_name: str) -> tuple[dict[str, Tenso
                 f"{file_name} is not a release of T2VUnlearning for CogVideoX or HunyuanVideo: it holds {key[:80]!r}."
             )
         families.add(family)
-        # A view can claim any shape over a few stored numbers: only what is really there is copied.
+        # A view can claim any shape over a few stored numbers: only contiguous tensors are copied.
         if not tensor.is_contiguous() or not tensor.is_floating_point() or not torch.isfinite(tensor).all():
             raise UserError(f"{file_name} holds values in {key} that are no plain finite numbers.")
         tensors[f"{match['site']}.{match['parameter']}"] = tensor.detach().float()
@@ -116,7 +116,7 @@ def _rename(flat: Mapping[str, Tensor], file_name: str) -> tuple[dict[str, Tenso
 
 
 def _check_shapes(tensors: Mapping[str, Tensor], weights: Path) -> int:
-    """The rank; UserError unless all erasers have one rank and width, the ones in the configuration beside the file."""
+    """The rank. Raises UserError unless all erasers have the same rank and width, and the configuration file agrees."""
     shapes = {tuple(tensor.shape) for key, tensor in tensors.items() if key.endswith("down.weight")}
     if len(shapes) != 1:
         raise UserError(f"{weights.name} holds erasers of different sizes: {sorted(shapes)}.")
@@ -124,12 +124,12 @@ def _check_shapes(tensors: Mapping[str, Tensor], weights: Path) -> int:
     for setting, expected in (("eraser_type", "adapter"), ("eraser_rank", rank)):
         for value in _settings(weights.with_name(CONFIG), setting):
             if value != expected:
-                raise UserError(f"{CONFIG} says {setting} {value!r}, but the weights beside it are of {expected!r}.")
+                raise UserError(f"{CONFIG} says {setting} {value!r}, but the weights have {expected!r}.")
     return rank
 
 
 def _settings(path: Path, name: str) -> Iterator[Any]:
-    """The setting's value, if there is a configuration."""
+    """The setting's value, if there is a configuration file."""
     if not path.is_file():
         return
     try:

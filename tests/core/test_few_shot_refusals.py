@@ -22,7 +22,7 @@ from tests.core.tiny_models import TINY_MODELS
 
 
 def test_an_encoder_of_an_unknown_kind_is_refused_by_its_class() -> None:
-    with pytest.raises(UserError, match="is a Sequential, which is not known"):
+    with pytest.raises(UserError, match="is a Sequential, which is not supported"):
         kind_of(nn.Sequential(nn.Linear(2, 2)))
 
 

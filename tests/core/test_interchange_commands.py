@@ -82,7 +82,7 @@ def test_an_encoder_file_that_does_not_say_its_kind_is_refused(tmp_path: Path, c
     told["components"] = {"text_encoder": {**told["components"]["text_encoder"], "kind": ["t5"]}}
     file = dataclasses.replace(ghostless(), encoder=told).save(tmp_path / "odd")
     assert main(["export", str(file), "--format", "comfyui", "--out", str(tmp_path / "out")]) == 2
-    assert "of which kind and size" in capsys.readouterr().err
+    assert "does not state the kind and size" in capsys.readouterr().err
 
 
 def test_a_folder_is_no_file_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
