@@ -44,11 +44,13 @@ def free_port() -> int:
 class ComfyServer:
     """A ComfyUI process with a base folder (models, input, output, user) of its own.
 
-    `base` is made where it is missing; the ComfyUI folder itself is not written to.
+    `base` is made where it is missing; the ComfyUI folder itself is not written to. `pack` is the folder that is linked
+    into custom_nodes.
     """
 
-    def __init__(self, base: Path, *, port: int | None = None, flags: tuple[str, ...] = ()) -> None:
+    def __init__(self, base: Path, *, port: int | None = None, flags: tuple[str, ...] = (), pack: Path = REPOSITORY) -> None:
         self.base = base
+        self.pack = pack
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = base / "comfyui.log"
@@ -61,11 +63,11 @@ class ComfyServer:
         for name in ("custom_nodes", "models", "input", "output", "temp", "user/default"):
             (self.base / name).mkdir(parents=True, exist_ok=True)
         link = self.base / "custom_nodes" / PACK
-        if link.is_symlink() and link.resolve() != REPOSITORY:
+        if link.is_symlink() and link.resolve() != self.pack:
             # This checkout was moved, or another one made the folder.
             link.unlink()
         if not link.exists():
-            link.symlink_to(REPOSITORY, target_is_directory=True)
+            link.symlink_to(self.pack, target_is_directory=True)
         settings = self.base / "user" / "default" / "comfy.settings.json"
         if not settings.exists():
             settings.write_text(json.dumps(SETTINGS), encoding="utf-8")
