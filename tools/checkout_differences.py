@@ -16,13 +16,13 @@ COMPARED = ("erasures", "clips", "commands", "graphs")
 """Folders of the outputs that both checkouts write."""
 PASSING = frozenset(
     {
-        "bytes", "created", "file", "mask_overlay", "modelspec.date", "out", "report", "scores_written_to", "seconds",
-        "shot_seconds", "trajectory_seconds", "version", "versions",
+        "bytes", "created", "file", "folder", "mask_overlay", "modelspec.date", "out", "report", "scores_written_to",
+        "seconds", "shot_seconds", "trajectory_seconds", "version", "versions",
     }
 )  # fmt: skip
 """Keys of values that two runs of one program do not share: times, dates, places, and file sizes that depend on them."""
-WORDING = frozenset({"ended", "method", "warning"})
-"""Keys of sentences for people: whether there is one is compared, and another wording is told but is no difference."""
+WORDING = frozenset({"budget", "ended", "method", "note", "warning"})
+"""Keys of sentences for people: a sentence that comes or goes is a difference, another wording is only a note."""
 SHOWN = 3
 """Differences of one file that are printed."""
 
@@ -100,17 +100,19 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def _judge(what: str, compared: int, found: list[str], before: Any, after: Any) -> Row:
-    """The row of a file whose tensors were compared, with the differences of two JSON documents."""
+    """The row of a file whose tensors were compared, with the differences of two JSON documents; new keys are notes."""
     old, new = dict(leaves(before)), dict(leaves(after))
     notes = []
     for path in [*old, *(path for path in new if path not in old)]:
         name = ".".join(path)
-        if path not in new or path not in old:
-            found.append(f"{name}: only {'before' if path in old else 'after'}")
+        if path not in new:
+            found.append(f"{name}: only before")
+        elif path not in old:
+            notes.append(f"new: {name}")
         elif _same(old[path], new[path]):
             continue
-        elif path[-1] in WORDING and isinstance(old[path], str) and isinstance(new[path], str):
-            notes.append(f"other words: {name}")
+        elif path[-1] in WORDING and old[path] and new[path]:
+            notes.append(f"other words: {name}: {old[path]!r} -> {new[path]!r}")
         else:
             found.append(f"{name}: {old[path]!r} -> {new[path]!r}")
     return Row(what, compared + len(old), tuple(found), tuple(notes))

@@ -137,18 +137,22 @@ class Outputs:
             self.eraser(TRANSFORMER, STATE, log_folder=folder, on_progress=cancel)
 
     def old(self, before: Path) -> None:
-        """Open, apply and save again the erasure files of another checkout, and resume its training run."""
+        """What this checkout makes of the files of another one."""
+        self.old_files(before)
+        state = self.out / "old" / "state"
+        shutil.copytree(before / "states" / STATE, state)
+        with told(self.out / "old" / "errors" / "state.json"):
+            erasure = self.eraser(TRANSFORMER, STATE, log_folder=state)
+            erasure.save(self.out / "old" / "resumed")
+
+    def old_files(self, before: Path) -> None:
+        """Open, apply and save again the erasure files of another checkout."""
         for name, model in self.models.items():
             for file in sorted((before / "erasures" / name).glob("*.safetensors")):
                 with told(self.out / "old" / "errors" / f"{name}-{file.stem}.json"):
                     erasure = Erasure.load(file)
                     erasure.save(self.out / "old" / "erasures" / name / file.name)
                     self.clips(model.with_erasure(erasure), f"old/clips/{name}/{file.stem}")
-        state = self.out / "old" / "state"
-        shutil.copytree(before / "states" / STATE, state)
-        with told(self.out / "old" / "errors" / "state.json"):
-            erasure = self.eraser(TRANSFORMER, STATE, log_folder=state)
-            erasure.save(self.out / "old" / "resumed")
 
     def commands(self) -> None:
         """The command line: what it prints as JSON, and the files that it writes."""

@@ -30,8 +30,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 WORKER = Path(__file__).with_name("checkout_outputs.py")
 ABOUT = "about.json"
 MACHINE = """
-import diffusers, platform, torch, transformers
-print(platform.machine(), *(f"{library.__name__} {library.__version__}" for library in (torch, diffusers, transformers)))
+import importlib.metadata, platform
+libraries = "torch", "diffusers", "transformers"
+print(platform.machine(), *(f"{name} {importlib.metadata.version(name)}" for name in libraries))
 """
 """Prints what else decides the last bits of a result."""
 
@@ -125,12 +126,13 @@ def _git(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """One line per output, and the verdict."""
+def report(rows: Sequence[Row]) -> int:
+    """Print a line per output, and the verdict; 1 if anything differs."""
     width = max((len(row.what) for row in rows), default=0)
     different = sum(bool(row.differences) for row in rows)
     verdict = f"{different} of {len(rows)} outputs differ." if different else f"All {len(rows)} outputs are equal."
-    return "\n".join([*(f"{row.what:<{width}}  {row}" for row in rows), "", verdict])
+    say("\n".join([*(f"{row.what:<{width}}  {row}" for row in rows), "", verdict]))
+    return int(different > 0)
 
 
 def compare_checkouts(before: str, after: str, terms: Terms, keep: Path | None) -> list[Row]:
@@ -175,8 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CannotCompare as error:
         print(f"compare_checkouts: {error}", file=sys.stderr)
         return 2
-    print(table(rows))
-    return int(any(row.differences for row in rows))
+    return report(rows)
 
 
 if __name__ == "__main__":
