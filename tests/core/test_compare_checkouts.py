@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,15 @@ from tools.checkout_differences import Row, compare, compare_files
 from tools.checkout_graphs import shortened
 from tools.checkout_outputs import UNET, Outputs, write
 from tools.comfyui.server import REPOSITORY
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the comparison runs: on models so small, more threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def computed(out: Path, seed: int) -> Path:
