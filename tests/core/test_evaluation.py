@@ -29,7 +29,8 @@ from t2vu_core.guards import NegativePrompt
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.scores import Drift, Scores
-from tests.core.tiny_models import TINY_MODELS, clip_tokenizer
+from tests.core.tiny_models import TINY_MODELS
+from tests.core.tiny_tokenizers import clip_tokenizer
 
 TINY = TINY_MODELS["cogvideox-2b"]
 SETTINGS = EvaluationSettings.of(

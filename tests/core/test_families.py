@@ -207,7 +207,7 @@ def encoded_ids(family: Family, prompt: str) -> Tensor:
 
 def test_chinese_concepts_are_found_between_other_letters() -> None:
     from t2vu_core.families.spelling import concept_tokens
-    from tests.core.tiny_models import llama_tokenizer
+    from tests.core.tiny_tokenizers import llama_tokenizer
 
     tokenizer = llama_tokenizer()
     text = "一只猫在跑"

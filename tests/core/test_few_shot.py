@@ -22,7 +22,8 @@ from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.loop import TrainingDiverged, train
 from t2vu_core.training.progress import TrainProgress
 from tests.core.tiny_few_shot import TINY, VIDEO, encoder_state, ghostless, recipe, sample, small, stopped_at, twin
-from tests.core.tiny_models import TINY_MODELS, TinyModel, llama_tokenizer
+from tests.core.tiny_models import TINY_MODELS, TinyModel
+from tests.core.tiny_tokenizers import llama_tokenizer
 
 
 @pytest.mark.parametrize("tiny", TINY_MODELS.values(), ids=lambda tiny: tiny.name)

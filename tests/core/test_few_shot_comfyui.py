@@ -23,7 +23,8 @@ from t2vu_core.interchange import export_encoder
 from t2vu_core.interchange.encoder_files import comfyui_layer
 from t2vu_core.text_encoders import encoder_facts, encoder_sites
 from tests.core.test_interchange_export import COMFYUI, REPOSITORY
-from tests.core.tiny_models import clip_tokenizer, llama_tokenizer, t5_encoder, t5_tokenizer
+from tests.core.tiny_models import t5_encoder
+from tests.core.tiny_tokenizers import clip_tokenizer, llama_tokenizer, t5_tokenizer
 
 STRENGTH = 0.7
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 37, "num_layers": 2, "num_heads": 4}

@@ -18,7 +18,8 @@ from t2vu_core.errors import UserError
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from tests.core.tiny_few_shot import VIDEO, recipe, twin
-from tests.core.tiny_models import TINY_MODELS, clip_tokenizer
+from tests.core.tiny_models import TINY_MODELS
+from tests.core.tiny_tokenizers import clip_tokenizer
 
 ZEROSCOPE = TINY_MODELS["modelscope"]
 PROMPTS = ["a ghost", "a red ghost over a hill", "a dog"]
@@ -63,7 +64,7 @@ def other_pieces() -> Any:
     """As many pieces, two of which have changed places."""
     pieces = clip_tokenizer().get_vocab()
     pieces["g</w>"], pieces["t</w>"] = pieces["t</w>"], pieces["g</w>"]
-    return t.CLIPTokenizer(vocab=pieces, merges=[], model_max_length=77)
+    return clip_tokenizer(pieces)
 
 
 def test_one_encoder_serves_animatediff_and_zeroscope_alike(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import string
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,26 +13,14 @@ import diffusers as d
 import torch
 import transformers as t
 from diffusers import DiffusionPipeline
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.families import ClipSize, EraserSite
 from t2vu_core.families.base import EraserKind
 from t2vu_core.model import T2VModel, load_model
+from tests.core.tiny_tokenizers import clip_tokenizer, llama_tokenizer, qwen_tokenizer, t5_tokenizer
 
-CORPUS = [
-    " ".join(string.ascii_letters + string.digits + string.punctuation),
-    "a red ghost floats over a quiet green hill at night",
-    "two ghosts and a clown dance slowly in the rain, seen from far away",
-    "a street in pixel art style, with an old clown and a small dog",
-    "the portrait of a robot, in pixel art style",
-    "a polar bear plays drums on a square; the camera moves closer",
-    "Describe the video by detailing the following aspects: 1. The main content and theme of the video.",
-    "The color, shape, size, texture, quantity, text, and spatial relationships of the objects.",
-    "Actions, events, behaviors temporal relationships, physical movement changes of the objects.",
-    "background environment, light, style and atmosphere. camera angles, movements, and transitions used in the video:",
-]
 TEXT_WIDTH = 32
 
 
@@ -152,45 +138,8 @@ _KEPT: list[tempfile.TemporaryDirectory] = []
 """Folders that live until the tests end."""
 
 
-@cache
-def t5_tokenizer() -> Any:
-    """A Unigram tokenizer of T5's class, learned from the corpus."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=160, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    pieces = sorted(tokenizer.get_vocab().items(), key=lambda piece: piece[1])
-    scores = [(piece, 0.0 if rank < 3 else -2.0 - rank / 50) for rank, (piece, _) in enumerate(pieces)]
-    return t.T5Tokenizer(vocab=scores, extra_ids=0, model_max_length=128)
-
-
 def t5_encoder(kind: type = t.T5EncoderModel, config: type = t.T5Config) -> Any:
     return kind(config(vocab_size=len(t5_tokenizer()), d_model=TEXT_WIDTH, d_kv=8, d_ff=37, num_layers=2, num_heads=4))
-
-
-def llama_tokenizer() -> Any:
-    """Byte pairs as in Llama 3, whose tokenizer is of this generic class; the template's markers are single tokens."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    markers = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|pad|>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=520, special_tokens=markers, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", 0)]
-    )
-    return t.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=markers[0], pad_token=markers[4], padding_side="right"
-    )
-
-
-def clip_tokenizer() -> Any:
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + list("0123456789.,;:'-")
-    pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
-    return t.CLIPTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, merges=[], model_max_length=77)
 
 
 def cogvideox(**changes: Any) -> DiffusionPipeline:
@@ -246,23 +195,6 @@ def hunyuan_video() -> DiffusionPipeline:
     return d.HunyuanVideoPipeline(
         t.LlamaModel(llama_config), llama, transformer, vae, scheduler, t.CLIPTextModel(clip_config), clip
     )
-
-
-QWEN_CHAT = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def qwen_tokenizer() -> Any:
-    """The byte pairs of `llama_tokenizer` in Qwen's class, with the markers and the template of its chats."""
-    model = json.loads(llama_tokenizer().backend_tokenizer.to_str())["model"]
-    markers = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    vocabulary = dict(zip([*markers, *[piece for piece in model["vocab"] if piece[:2] != "<|"]], range(1000), strict=False))
-    merges = [tuple(pair) for pair in model["merges"]]
-    tokenizer = t.Qwen2Tokenizer(vocab=vocabulary, merges=merges, additional_special_tokens=markers[1:])
-    tokenizer.chat_template = QWEN_CHAT
-    return tokenizer
 
 
 def hunyuan_video_15() -> DiffusionPipeline:
