@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
+import diffusers
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from torch import Tensor
 
+from t2vu_core.errors import UserError
 from t2vu_core.families.base import (
     ClipSize,
     EraserSite,
@@ -39,6 +43,10 @@ class Wan(Family):
 
     name: ClassVar[str] = "wan"
     pipeline_classes: ClassVar[tuple[str, ...]] = ("WanPipeline",)
+
+    def __init__(self, pipeline: DiffusionPipeline, folder: Path | None = None) -> None:
+        _check_prompts_can_be_cleaned()
+        super().__init__(pipeline, folder)
 
     @property
     def denoisers(self) -> dict[str, Any]:
@@ -149,3 +157,13 @@ class Wan(Family):
 
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
         return concept_tokens(self.pipeline.tokenizer, prompt_clean(prompt), concept, max_length=MAX_TEXT_TOKENS)
+
+
+def _check_prompts_can_be_cleaned() -> None:
+    """Older diffusers call ftfy for every prompt, whether it is installed or not."""
+    try:
+        prompt_clean("")
+    except NameError as error:
+        raise UserError(
+            f"diffusers {diffusers.__version__} needs the package ftfy for Wan: pip install ftfy, or install a newer diffusers."
+        ) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers as d
+import pytest
 import torch
 import transformers as t
 from diffusers import DiffusionPipeline
@@ -42,10 +43,14 @@ class TinyModel:
     """Tokens in the joint sequence that are neither video nor the prompt."""
     any_frames: bool = False
     """Whether a clip may have any number of frames."""
+    needs: str = "DiffusionPipeline"
+    """A class of diffusers that older releases lack; tests of the model are skipped there."""
 
     @cached_property
     def folder(self) -> Path:
         """The saved pipeline."""
+        if not hasattr(d, self.needs):
+            pytest.skip(f"diffusers {d.__version__} has no {self.needs}")
         torch.manual_seed(0)
         folder = _folder() / self.name
         self.build().save_pretrained(folder)
@@ -314,7 +319,14 @@ TINY_MODELS = {
         TinyModel("cogvideox-5b", "cogvideox", lambda: cogvideox(**ROTARY), num_frames=9),
         TinyModel("cogvideox-1.5", "cogvideox", lambda: cogvideox(**ROTARY, patch_size_t=2), num_frames=9),
         TinyModel("hunyuan-video", "hunyuan_video", hunyuan_video, stock_guidance="true_cfg_scale"),
-        TinyModel("hunyuan-video-1.5", "hunyuan_video_15", hunyuan_video_15, stock_guidance="guider", beside_text=729 + 256),
+        TinyModel(
+            "hunyuan-video-1.5",
+            "hunyuan_video_15",
+            hunyuan_video_15,
+            stock_guidance="guider",
+            beside_text=729 + 256,
+            needs="HunyuanVideo15Pipeline",
+        ),
         TinyModel("ltx-video", "ltx", ltx, num_frames=9, height=64, width=96),
         TinyModel("mochi", "mochi", mochi, num_frames=7),
         TinyModel("wan-2.1", "wan", wan),
