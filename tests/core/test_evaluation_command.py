@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,34 @@ def test_scores_are_printed_kept_and_put_into_the_file(evaluate: Callable, erasu
     assert code == 0
     assert "clips that ask for 'ghost' show it" in out
     assert "report.html" in out
+
+
+class Scripts(HTMLParser):
+    """The content of every script of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag == "script":
+            self.found.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "script":
+            self.found[-1] += data
+
+
+def test_a_strangers_erasure_puts_no_script_into_the_report(evaluate: Callable, tmp_path: Path) -> None:
+    """The report is opened in a browser, and the concepts in a file are whatever its author wrote."""
+    hostile = "</script><script>alert(1)</script><!--<script>"
+    foreign = dataclasses.replace(TINY.random_erasure("bottleneck"), concepts=("ghost", hostile)).save(tmp_path / "ghost")
+    code, out, _ = evaluate("--concept", "ghost", "--erasure", foreign, "--json")
+    assert code == 0
+    (data,) = Scripts(Path(json.loads(out)["report"]).read_text(encoding="utf-8")).found
+    assert "<" not in data, "a browser ends or nests a script at some tags, whatever stands around them"
+    assert hostile in str(json.loads(data)["settings"])
 
 
 def test_scores_of_a_guarded_or_weakened_erasure_are_not_the_files(evaluate: Callable, erasure: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,18 @@ def test_ctrl_c_inside_an_update_leaves_no_half_of_it_to_resume_from(tmp_path: P
     whole, whole_losses = trained(tmp_path / "whole")
     assert losses == whole_losses
     assert torch.equal(parameter, whole)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_a_twentieth() -> None:
+    """On a constant gradient, Adam's update is the learning rate itself."""
+    parameter, places = nn.Parameter(torch.zeros((), dtype=torch.float64)), [0.0]
+    train(
+        {"parameter": parameter}, lambda step: -parameter, steps=100, learning_rate=0.5,
+        on_step=lambda step, loss: places.append(parameter.item()),
+    )  # fmt: skip
+    rates = [later - earlier for earlier, later in pairwise(places)]
+    assert rates[0] == pytest.approx(0.05, rel=1e-4), "a tenth of it, as one of ten steps of warm-up"
+    assert rates[9] == pytest.approx(0.5, rel=1e-4) == max(rates)
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0.025, rel=0.05)
