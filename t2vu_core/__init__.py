@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from t2vu_core.training.few_shot.train import unlearn_encoder
     from t2vu_core.training.velocity.train import erase_velocity
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Cancelled",
     "ConceptRequest",

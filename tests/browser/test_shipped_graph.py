@@ -70,9 +70,9 @@ def _open(page: Page, url: str) -> None:
     raise AssertionError("The frontend stays behind its startup mask.")
 
 
-def _drop(page: Page, name: str) -> None:
+def _drop(page: Page, name: str, folder: Path = REPOSITORY / "workflows") -> None:
     page.evaluate("() => app.graph.clear()")
-    page.evaluate(DROP, (REPOSITORY / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    page.evaluate(DROP, (folder / f"{name}.json").read_text(encoding="utf-8"))
     page.wait_for_function("() => app.graph._nodes.some((node) => node.type === 'T2VUSampleVideo')")
 
 
@@ -87,6 +87,20 @@ def test_the_api_graph_is_the_drawn_graph(page: Page, name: str) -> None:
         # ComfyUI's own nodes have other inputs in other versions.
         if node["class_type"].startswith("T2VU"):
             assert drawn[key] == node
+
+
+@pytest.mark.parametrize("name", ["erase_a_concept", "both_methods_side_by_side"])
+def test_a_graph_saved_by_0_1_opens_with_its_values(page: Page, name: str) -> None:
+    """Inputs that came later have their defaults."""
+    folder = REPOSITORY / "tests" / "data" / "v0_1" / "workflows"
+    _drop(page, name, folder)
+    drawn: dict[str, Any] = page.evaluate("async () => (await app.graphToPrompt()).output")
+    saved = json.loads((folder / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    assert set(drawn) == set(saved)
+    for key, node in saved.items():
+        if node["class_type"].startswith("T2VU"):
+            assert drawn[key]["class_type"] == node["class_type"]
+            assert {name: drawn[key]["inputs"].get(name) for name in node["inputs"]} == node["inputs"]
 
 
 @pytest.mark.slow
