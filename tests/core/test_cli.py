@@ -30,6 +30,7 @@ def erase(t2vu: Callable, out: Path, *more: object) -> tuple[int, str, str]:
     return t2vu("erase", *model_options(), "--concept", "ghost", "--out", out, "--preset", "quick", *options, *more)
 
 
+@pytest.mark.smoke
 def test_erase_then_inspect_then_sample(t2vu: Callable, tmp_path: Path) -> None:
     code, out, _ = erase(t2vu, tmp_path / "ghost.safetensors", "--json")
     assert code == 0
@@ -47,6 +48,7 @@ def test_erase_then_inspect_then_sample(t2vu: Callable, tmp_path: Path) -> None:
     assert (len(frames), frames[0].width, frames[0].height) == (9, 48, 32)
 
 
+@pytest.mark.smoke
 def test_a_lora_is_erased_with_and_the_log_shows_the_mask(t2vu: Callable, tmp_path: Path) -> None:
     log = tmp_path / "log"
     code, out, _ = erase(t2vu, tmp_path / "ghost", "--method-option", "kind=lora", "--log", log, "--json")

@@ -34,6 +34,7 @@ def erasure(tmp_path: Path) -> Path:
     return TINY.random_erasure("bottleneck").save(tmp_path / "ghost")
 
 
+@pytest.mark.smoke
 def test_scores_are_printed_kept_and_put_into_the_file(evaluate: Callable, erasure: Path, tmp_path: Path) -> None:
     code, out, _ = evaluate("--concept", "ghost", "--erasure", erasure, "--json")
     assert code == 0

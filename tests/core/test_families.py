@@ -32,6 +32,7 @@ def point(tiny: TinyModel, family: Family) -> tuple[Tensor, Tensor, TextConditio
     return latents, timesteps[[0, -1]], family.encode(PROMPTS), tiny.size
 
 
+@pytest.mark.smoke
 def test_sampling_gives_the_stock_pipelines_clips_for_the_same_seeds(tiny: TinyModel) -> None:
     ours = tiny.sample_ours(tiny.model, PROMPTS, [5, 6], tiny.guidance_scale)
     stock = tiny.sample_stock(tiny.stock(), PROMPTS, [5, 6], tiny.guidance_scale)
@@ -172,6 +173,7 @@ def first_pixels(family: Family, point: Any) -> Tensor:
     return seen[0].flatten(2).transpose(1, 2).reshape(len(point[0]), -1, seen[0].shape[1])[:1]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("prompt", "concept", "said"),
     [

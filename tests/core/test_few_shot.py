@@ -26,6 +26,7 @@ from tests.core.tiny_models import TINY_MODELS, TinyModel
 from tests.core.tiny_tokenizers import llama_tokenizer
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("tiny", TINY_MODELS.values(), ids=lambda tiny: tiny.name)
 def test_every_family_trains_its_encoder_through_itself_on_one_frame(tiny: TinyModel) -> None:
     pipeline = tiny.model.family.pipeline

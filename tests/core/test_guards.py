@@ -95,6 +95,7 @@ def test_a_negative_prompt_guard_is_the_stock_negative_prompt(model: T2VModel) -
     assert (guarded - sample(model)).abs().max() > 1e-4
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", GUARDS)
 def test_a_guard_changes_its_own_clip_and_no_other(model: T2VModel, name: str) -> None:
     free = sample(model)

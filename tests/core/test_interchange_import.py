@@ -40,6 +40,7 @@ def release(tiny: TinyModel, folder: Path, **changes: Any) -> Path:
     return folder
 
 
+@pytest.mark.smoke
 def test_a_release_does_what_it_did_where_it_was_trained(tiny: TinyModel, tmp_path: Path) -> None:
     folder = release(tiny, tmp_path / "nudity")
     for path in (folder, folder / "eraser_weights.pt"):

@@ -44,7 +44,7 @@ def test_a_manner_leaves_the_sentence_whole_when_it_goes() -> None:
 def test_a_word_that_goes_from_inside_a_sentence_leaves_no_gap() -> None:
     manners = ("a street {} at night", "a hill, {}, seen from afar")
     contexts = PromptSet(things=("a {} by the sea",), manners=manners, preserve=("a cat",), names={})
-    pairs = plan_prompts("in noir style", contexts, num_pairs=2, num_preserve=0, seed=0).pairs
+    pairs = plan("in noir style", prompts=contexts, num_pairs=2, num_preserve=0).pairs
     assert {pair.neutral for pair in pairs} == {"a street at night", "a hill, seen from afar"}
     (own,) = plan("in noir style", num_pairs=1, concept_prompts=["a  street in noir style\n at night"]).pairs
     assert own.neutral == "a street at night"

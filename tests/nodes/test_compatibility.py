@@ -52,8 +52,9 @@ def test_the_widgets_and_outputs_of_0_1_stand_where_they_stood(comfy: ComfyServe
     assert declared["output"][: len(kinds)] == kinds, WHAT_TO_DO
 
 
+@pytest.mark.slow
 def test_a_graph_of_0_1_trains_with_the_settings_that_it_had(comfy: ComfyServer) -> None:
-    """All but the number of steps: 0 stood for the preset's own in version 0.1."""
+    """Every 0 in the graph stood for the preset's own. Slow, because it computes the preset's own trajectories."""
     graph = json.loads((DATA / "workflows" / "api" / "erase_a_concept.json").read_text(encoding="utf-8"))
     saved = {key: node for key, node in graph.items() if key in ("2", "3", "5")}
     saved["3"]["inputs"]["steps"] = 1
