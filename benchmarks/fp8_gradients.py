@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.step_measures import CONCEPT, KEPT, Job
 from benchmarks.step_shapes import shaped_model, store_in_fp8
-from t2vu_core.erasers import EraserSet
+from t2vu_core.erasers import BottleneckEraser, EraserSet
 from t2vu_core.families import Family
 from t2vu_core.model import noise
 
@@ -51,6 +51,7 @@ def _gradient(family: Family, job: Job) -> Tensor:
     erasers = EraserSet.create(sites, rank=job.rank, seed=0)
     generator = torch.Generator().manual_seed(0)
     for _, eraser in erasers.items():
+        assert isinstance(eraser, BottleneckEraser)
         eraser.up.weight.data.normal_(0, SCALE, generator=generator)
     erasers.to(family.device)
     latents, condition = noise(family, size, range(2)), family.encode([CONCEPT, KEPT])
