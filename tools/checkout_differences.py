@@ -17,10 +17,11 @@ COMPARED = ("erasures", "clips", "commands", "graphs")
 PASSING = frozenset(
     {
         "bytes", "created", "file", "folder", "mask_overlay", "modelspec.date", "out", "report", "scores_written_to",
-        "seconds", "shot_seconds", "trajectory_seconds", "version", "versions",
+        "seconds", "shot_seconds", "trajectory_bytes", "trajectory_seconds", "version", "versions",
     }
 )  # fmt: skip
-"""Keys of values that two runs of one program do not share: times, dates, places, and file sizes that depend on them."""
+"""Keys of values that two runs of one program do not share: times, dates, places, file sizes that depend on them, and the
+size of trajectories, which a resumed run counts after sampling them again."""
 WORDING = frozenset({"budget", "ended", "method", "note", "warning"})
 """Keys of sentences for people: a sentence that comes or goes is a difference, another wording is only a note."""
 SHOWN = 3
@@ -55,12 +56,10 @@ def compare(before: Path, after: Path) -> list[Row]:
     rows += [compare_files(f"old file saved again: {name}", before / name, old / name) for name in _files(before, ["erasures"])]
     clips = [f"clips/{Path(name).relative_to('erasures')}" for name in _files(before, ["erasures"])]
     rows += [compare_files(f"old file applied: {name}", before / name, old / name) for name in clips]
-    resumed = [compare_files(f"old state resumed: {name}", before / "erasures" / name, old / "resumed" / name)
-               for name in _files(old / "resumed", ["."])]  # fmt: skip
-    errors = [
-        Row(f"old file: {Path(name).stem}", 0, (_error(old / "errors" / name),)) for name in _files(old / "errors", ["."])
-    ]
-    return [*rows, *resumed, *errors]
+    trained = next((before / "erasures").rglob("on_policy.safetensors"), before)
+    rows.append(compare_files("old state resumed", trained, old / "resumed.safetensors"))
+    errors = [Row(f"old file refused: {Path(name).stem}", 0, (_error(old / name),)) for name in _files(old, ["errors"])]
+    return [*rows, *errors]
 
 
 def compare_files(what: str, before: Path, after: Path) -> Row:
