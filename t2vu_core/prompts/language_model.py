@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from packaging.version import Version
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from t2vu_core.errors import UserError, first_line
@@ -47,6 +49,8 @@ BATCH = 4
 ROUNDS = 4
 MAX_NEW_TOKENS = 160
 MIN_WORDS = 8
+DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
+"""What transformers calls the precision of a model's weights."""
 SAMPLING = {"do_sample": True, "temperature": 0.9, "top_p": 0.95}
 
 
@@ -126,9 +130,8 @@ def _open(folder: Path, device: torch.device) -> tuple[Any, Any]:
         raise UserError(f"{folder} is not a folder with a language model: it has no config.json.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32 if device.type == "cpu" else "auto"
-        )
+        dtype = torch.float32 if device.type == "cpu" else "auto"
+        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, **{DTYPE: dtype})
     except (ImportError, *LOAD_ERRORS) as error:
         raise UserError(f"The language model in {folder} cannot be loaded: {first_line(error)}") from error
     if tokenizer.pad_token_id is None:

@@ -26,6 +26,7 @@ from tests.core.test_interchange_export import COMFYUI, REPOSITORY
 from tests.core.tiny_models import t5_encoder
 from tests.core.tiny_tokenizers import clip_tokenizer, llama_tokenizer, t5_tokenizer
 
+pytestmark = pytest.mark.comfy
 STRENGTH = 0.7
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 37, "num_layers": 2, "num_heads": 4}
 FEED_FORWARD = {
