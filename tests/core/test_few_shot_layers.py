@@ -12,6 +12,7 @@ from t2vu_core.text_encoders import encoder_sites, trained_sites
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from tests.core.tiny_few_shot import recipe, small
 from tests.core.tiny_models import TINY_MODELS
+from tests.core.tiny_tokenizers import T5_TABLE
 
 CLIP_MLP, CLIP_ATTENTION = ("mlp.fc1", "mlp.fc2"), ("q_proj", "k_proj", "v_proj", "out_proj")
 LLAMA_MLP, LLAMA_ATTENTION = ("gate_proj", "up_proj", "down_proj"), ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -44,11 +45,11 @@ LAYERS = {
 BESIDE_MATRICES = {
     "animatediff": {"text_encoder.embeddings.token_embedding", "text_encoder.embeddings.position_embedding"},
     "cogvideox-2b": {
-        "text_encoder.encoder.embed_tokens",
+        f"text_encoder.{T5_TABLE}",
         "text_encoder.encoder.block.0.layer.0.SelfAttention.relative_attention_bias",
     },
     "wan-2.1": {
-        "text_encoder.encoder.embed_tokens",
+        f"text_encoder.{T5_TABLE}",
         *(f"text_encoder.encoder.block.{block}.layer.0.SelfAttention.relative_attention_bias" for block in range(2)),
     },
     "hunyuan-video": {

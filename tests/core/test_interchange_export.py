@@ -27,7 +27,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 COMFYUI = Path(os.environ.get("COMFYUI_DIR") or REPOSITORY / ".comfy" / "ComfyUI")
 
 
-@pytest.mark.smoke
 def test_the_stock_pipeline_with_the_export_makes_our_clips(tiny: TinyModel, tmp_path: Path) -> None:
     erasure = tiny.random_erasure("lora", scale=0.2)
     if tiny.name == "modelscope":

@@ -29,6 +29,8 @@ CORPUS = [
 ]
 FROM_FILES = int(t.__version__.split(".")[0]) < 5
 """Whether tokenizers are built from files: transformers 4."""
+T5_TABLE = "shared" if FROM_FILES else "encoder.embed_tokens"
+"""What T5's table of tokens is called first among its modules."""
 
 
 @cache
