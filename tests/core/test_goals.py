@@ -56,7 +56,7 @@ def test_a_mean_over_some_concepts_says_over_how_many(tmp_path: Path, capsys: py
     assert main([str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "mean over 2 concepts (ghost, cat)" in printed
-    assert "| brought back by PROBE | <= 10.0 % | 20.0 %" in printed
+    assert "| shown under PROBE | <= 10.0 % | 20.0 %" in printed
     assert ", 1 of 2 concepts | ghost | - | no |" in printed
     assert "| training | <= 120 s | - | - | - | not measured |" in printed
 

@@ -38,11 +38,11 @@ def test_another_result_changes_its_table_and_nothing_else(root: Path, capsys: p
     board["training"]["cut_to_steps"] = 3
     path.write_text(json.dumps(board), encoding="utf-8")
     assert documents.main(["--root", str(root), "--check"]) == 1
-    assert "README.md is not what the results say" in capsys.readouterr().err
+    assert "README.md does not match the results" in capsys.readouterr().err
     before = (root / "README.md").read_text(encoding="utf-8")
     assert documents.main(["--root", str(root)]) == 0
     after = (root / "README.md").read_text(encoding="utf-8")
-    assert "A trial: every training was cut to 3 steps." in after
+    assert "A trial: every training run was cut to 3 steps." in after
     begin, end = "<!-- scoreboard: begin -->", "<!-- scoreboard: end -->"
     outside = [text.partition(begin)[0] + text.partition(end)[2] for text in (before, after)]
     assert outside[0] == outside[1]
