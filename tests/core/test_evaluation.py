@@ -215,7 +215,7 @@ def test_scores_have_what_others_read(detector: WorldDetector, prompts: PromptSe
     scores = measure(detector, prompts).scores
     for register in ("terse", "synonym", "refined", "two_subject"):
         rate = scores.erased.of(register)
-        assert {"before", "after", "clips", "interval"} <= set(rate)
+        assert rate.clips > 0
         assert rate.interval[0] <= rate.after <= rate.interval[1]
     assert len(scores.erased.by_frame.after) == TINY.num_frames
     assert {"background", "motion", "style"} <= set(scores.kept.attributes)
