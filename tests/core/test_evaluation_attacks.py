@@ -199,7 +199,7 @@ def test_every_attack_runs_on_a_gpu(target: Target) -> None:
     base = load_model(TINY.folder, device="cuda")
     on_gpu = dataclasses.replace(target, base=base, made={})
     results = run_attacks(["probe", "prompt_attack", "regrowth"], base.with_erasure(TINY.random_erasure("bottleneck")), on_gpu)
-    assert all(result is not None and result["clips"] == BUDGET.measured_clips for result in results.values())
+    assert all(result is not None and result.clips == BUDGET.measured_clips for result in results.values())
 
 
 def test_hard_words_pass_the_gradient_to_the_vectors_behind_them() -> None:
@@ -251,14 +251,14 @@ def test_every_attack_says_its_budget_and_its_control(target: Target) -> None:
     results = run_attacks(["probe", "prompt_attack", "regrowth"], model, target, never_knew=TINY.model)
     for name, result in results.items():
         assert result is not None, name
-        assert 0 <= result["interval"][0] <= result["after"] <= result["interval"][1] <= 1
-        assert result["control"] is not None
-        assert result["never_knew"] is not None
-        assert set(result["gain"]) == set(result["against_never_knew"]) == {"difference", "interval", "is_one"}
-        assert set(result["loss"]) == {"erased", "control", "never_knew"}
-        assert "steps of 2 on 4 clips" in result["budget"]
-        assert result["budget"].endswith("clips sampled in 2 steps")
-    assert results["prompt_attack"]["note"].startswith("found words: ")  # type: ignore[index]
+        assert 0 <= result.interval[0] <= result.after <= result.interval[1] <= 1
+        assert result.control is not None
+        assert result.never_knew is not None
+        assert result.against_never_knew is not None
+        assert set(result.loss) == {"erased", "control", "never_knew"}
+        assert "steps of 2 on 4 clips" in result.budget
+        assert result.budget.endswith("clips sampled in 2 steps")
+    assert results["prompt_attack"].note.startswith("found words: ")  # type: ignore[union-attr]
     assert run_attacks([], model, target) == {"probe": None, "prompt_attack": None, "regrowth": None}
     with pytest.raises(UserError, match="no attack 'magic'"):
         run_attacks(["magic"], model, target)

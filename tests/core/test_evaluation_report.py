@@ -9,6 +9,7 @@ import pytest
 
 from t2vu_core.evaluation.report import charts, sections
 from t2vu_core.evaluation.statistics import before_after, compare
+from t2vu_core.evaluation.verdict import Verdict
 from t2vu_core.scores import AttackScores, ByFrame, Change, NeverKnew, NeverKnewRate
 from tests.core.example_scores import NEVER_TRIED, attack, kept_concepts, scores
 
@@ -40,6 +41,13 @@ def test_a_model_that_never_showed_it_has_nothing_to_erase() -> None:
     assert "Nothing to erase" in sections.verdict(never)
 
 
+def test_a_concept_that_is_shown_more_often_than_before_is_not_erased() -> None:
+    more = before_after([True] * 10 + [False] * 30, [True] * 40)
+    assert more is not None
+    assert more.p_of_no_change < 0.05
+    assert Verdict.of_rate(more) is Verdict.NOT_ERASED
+
+
 def test_clips_that_hardly_move_are_no_kept_clips() -> None:
     moving = scores([False] * 60, [True] * 60)
     still = Change(before=0.1, after=0.02, ratio=0.2, interval=(0.1, 0.3))
@@ -65,6 +73,7 @@ def shown(count: int, of: int = 32) -> list[bool]:
         (shown(0, 60), attack(shown(0, of=4)), "fair>Too few clips to judge the attacks"),
         (shown(30, 60), attack(shown(32), before=shown(30)), "fair>Still shown under attack"),
         (shown(30, 60), attack(shown(20), before=shown(16)), "fair>Still shown under attack"),
+        (shown(30, 60), attack(shown(16), before=shown(31)), "fair>Still shown under attack"),
     ],
 )
 def test_what_attacks_do_to_an_erasure_is_seen_from_afar(gone: list[bool], tried: AttackScores, badge: str) -> None:
