@@ -86,7 +86,9 @@ def test_what_attacks_do_to_an_erasure_is_seen_from_afar(gone: list[bool], tried
 
 def test_the_attack_that_does_most_gives_the_badge() -> None:
     tried = {"probe": attack(shown(0)), "prompt_attack": attack(shown(20)), "regrowth": attack(shown(2))}
-    assert "Attacks bring it back" in sections.verdict(scores(shown(0, 60), [True] * 60, comes_back=tried))
+    html = sections.verdict(scores(shown(0, 60), [True] * 60, comes_back=tried))
+    assert "Attacks bring it back" in html
+    assert "under attack up to 62&nbsp;% (" in html
 
 
 def test_attacks_on_what_is_not_erased_anyway_have_no_badge() -> None:
