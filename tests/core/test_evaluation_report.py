@@ -132,6 +132,12 @@ def test_a_loss_curve_stays_in_its_picture_for_gradient_ascent_too(losses: list[
     assert heights == sorted(heights), "a falling loss falls in the picture"
 
 
+def test_the_loss_of_a_long_training_run_stays_small_on_the_page() -> None:
+    curve = charts.loss_curve([1.0 / (step + 1) for step in range(10_000)])
+    assert len(curve) < 10_000
+    assert ">10000</text>" in curve, "the axis ends at the last step"
+
+
 def test_a_concept_that_comes_back_late_in_the_clip_is_said() -> None:
     rate = ByFrame(before=(1.0, 1.0), after=(0.0, 0.5), interval=((0.0, 0.3), (0.2, 0.8)), trend_before=0.0, trend=0.5)
     base = scores([False], [True])
