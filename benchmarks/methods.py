@@ -28,8 +28,8 @@ from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
 from t2vu_core.sampling import noise
 from t2vu_core.training.few_shot.train import unlearn_encoder
+from t2vu_core.training.velocity.rollout import Route, TrajectoryPrompts, sample_trajectories
 from t2vu_core.training.velocity.train import erase_velocity
-from t2vu_core.training.velocity.trajectories import sample_trajectories
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,8 @@ def esd(model: T2VModel, concept: str, seed: int, *, steps: int = 200, rate: flo
     size, generator = family.defaults.size, torch.Generator().manual_seed(seed)
     pairs = plan_request(ConceptRequest((concept,)), prompt_set_for(family.folder), PlanSize(16, 0, seed)).pairs
     condition, empty = family.encode([pair.prompt for pair in pairs]), family.encode([""])
-    points = sample_trajectories(
-        family, condition, empty, size, seeds=[1_000_000 * (seed + 1) + i for i in range(len(pairs))], num_steps=10,
-        guidance_scale=3.0,
-    )  # fmt: skip
+    seeds = [1_000_000 * (seed + 1) + i for i in range(len(pairs))]
+    points = sample_trajectories(family, TrajectoryPrompts(condition, empty, seeds), Route(size, 10, 3.0))
     student = load_model(family.folder or model.name, device=family.device)
     trained = [p for site in student.family.lora_sites() for p in site.module.parameters()]
     optimizer = torch.optim.Adam([parameter.requires_grad_() for parameter in trained], rate)

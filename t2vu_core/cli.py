@@ -24,7 +24,7 @@ COMMANDS = {
     "import": "import_",
 }
 """Command name -> module in `t2vu_core.commands` with HELP, add_arguments, run and show."""
-ANSWERED = "t2vu_core.training.velocity.effect"
+ANSWERED = "t2vu_core.training.outcome"
 """Its warnings are a part of the command's answer."""
 
 

@@ -1,102 +1,97 @@
-"""The training loop of every method: Adam, a warm start, a smooth end, and no step on a broken loss."""
+"""The training loop of every method: Adam on a schedule, saved and resumed, and no step on a loss that is not finite."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from t2vu_core.training.checkpoint import Checkpoint
+from t2vu_core.training.checkpoint import TrainingState
+from t2vu_core.training.schedule import Schedule
 from t2vu_core.training.workers import Workers
+
+OnStep = Callable[[int, float], None]
+"""Called after every step with the number of steps done and the loss."""
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss stopped being a number; the state before that step was kept, and `losses` are those of the steps before."""
+    """A loss or gradient is not finite. The state before that step is kept; `losses` are those of the steps before it."""
 
     losses: Sequence[float] = ()
 
 
 class StopEarly(Exception):
-    """Raised by a progress callback: end the training now and use what was trained so far."""
+    """Raised by a progress callback: end the run now and use what was trained so far."""
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one step: they depend on seed and step only, so that a resumed training draws the same."""
+    """The random numbers of one step: they depend only on seed and step, so that a resumed run draws the same."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-
-
-def learning_rate_factor(step: int, steps: int) -> float:
-    """Linear warm-up over the first tenth (at most 20 steps), then a cosine to a twentieth."""
-    warm = max(1, min(20, steps // 10))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 def train(
     parameters: Mapping[str, nn.Parameter],
     loss_at: Callable[[int], Tensor],
+    schedule: Schedule,
     *,
-    steps: int,
-    learning_rate: float,
-    checkpoint: Checkpoint | None = None,
-    on_step: Callable[[int, float], None] | None = None,
+    state: TrainingState | None = None,
+    on_step: OnStep | None = None,
     workers: Workers | None = None,
 ) -> list[float]:
-    """Minimise `loss_at(step)` over `steps` steps; returns the losses.
+    """Minimise `loss_at(step)` over the schedule's steps; returns the losses.
 
-    With a checkpoint it goes on where a saved state ends, and saves one every few steps, at the end, and
-    when anything stops it. `on_step(step, loss)` and `loss_at` may raise StopEarly to end the training and keep
-    it. With several `workers`, `loss_at` gives this one's part of the loss, and only the first of them saves.
-    Raises TrainingDiverged, naming the step, on a loss that is NaN or infinite.
+    A state with a checkpoint resumes where the saved one ends; it is saved every few steps, at the end, and when an
+    exception ends the run. `on_step` and `loss_at` may raise StopEarly to end the run and keep it. With several
+    `workers`, `loss_at` gives this process's part of the loss, and only the first process saves. Raises
+    TrainingDiverged, naming the step, if the loss or the gradient is not finite.
     """
-    optimizer = torch.optim.Adam(parameters.values(), lr=learning_rate)
-    workers = workers or Workers()
-    losses = checkpoint.load(parameters, optimizer) if checkpoint else []
-    saved = checkpoint if workers.first else None
+    optimizer = torch.optim.Adam(parameters.values(), lr=schedule.peak)
+    workers, state = workers or Workers(), state or TrainingState()
+    state.restore(parameters, optimizer)
+    losses, saves = state.losses, state.checkpoint if workers.first else None
     stop, whole = False, True
     try:
-        while len(losses) < steps and not workers.any(stop):
-            loss = _gradients(parameters, optimizer, loss_at, len(losses), steps, learning_rate, workers)
+        while len(losses) < schedule.steps and not workers.any(stop):
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.learning_rate(len(losses))
+            loss = _backward(loss_at, parameters.values(), workers, len(losses))
             whole = False
             optimizer.step()
             losses.append(loss)
             whole = True
-            if saved and len(losses) % saved.every == 0:
-                saved.save(parameters, optimizer, losses)
-            stop = _stops(on_step, losses)
+            if saves and len(losses) % saves.every == 0:
+                state.save(parameters, optimizer)
+            stop = _wants_to_stop(on_step, losses)
     except StopEarly:
         pass
     except TrainingDiverged as error:
         error.losses = losses
         raise
     finally:
-        # Ctrl-C inside an update leaves parameters that belong to no step: then the last saved state is the good one.
-        if saved and losses and whole:
-            saved.save(parameters, optimizer, losses)
+        # Ctrl-C inside an update leaves parameters of no step; then the last saved state is the valid one.
+        if saves and losses and whole:
+            state.save(parameters, optimizer)
     return losses
 
 
 def train_while_finite(
-    parameters: Mapping[str, nn.Parameter], loss_at: Callable[[int], Tensor], **options: Any
+    parameters: Mapping[str, nn.Parameter], loss_at: Callable[[int], Tensor], schedule: Schedule, **options: Any
 ) -> tuple[list[float], str | None]:
-    """`train`, which a broken loss ends as a stop does: the losses before it, and what happened (None if nothing).
+    """`train`, but a loss that is not finite ends the run early: returns the losses before it, and the error message.
 
-    Raises TrainingDiverged where not one step was good.
+    Raises TrainingDiverged if the first step already fails.
     """
     try:
-        return train(parameters, loss_at, **options), None
+        return train(parameters, loss_at, schedule, **options), None
     except TrainingDiverged as error:
         if not error.losses:
             raise
         return list(error.losses), str(error)
 
 
-def _stops(on_step: Callable[[int, float], None] | None, losses: list[float]) -> bool:
-    """Tell how far it is; whether the caller has enough."""
+def _wants_to_stop(on_step: OnStep | None, losses: list[float]) -> bool:
     try:
         if on_step is not None:
             on_step(len(losses), losses[-1])
@@ -105,27 +100,19 @@ def _stops(on_step: Callable[[int, float], None] | None, losses: list[float]) ->
     return False
 
 
-def _gradients(
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    loss_at: Callable[[int], Tensor],
-    step: int,
-    steps: int,
-    learning_rate: float,
-    workers: Workers,
-) -> float:
-    """Learning rate and gradients of a step; returns the loss."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate * learning_rate_factor(step, steps)
+def _backward(loss_at: Callable[[int], Tensor], parameters: Iterable[nn.Parameter], workers: Workers, step: int) -> float:
+    """Compute the gradients of a step, clipped to norm 1; returns the loss."""
+    parameters = list(parameters)
     part = loss_at(step)
     loss = workers.total(part.detach())
     if not torch.isfinite(loss):
         raise TrainingDiverged(f"The loss became {loss.item()} at step {step}. Lower the learning rate or eta.")
-    optimizer.zero_grad(set_to_none=True)
+    for parameter in parameters:
+        parameter.grad = None
     if workers.count == 1 or part.requires_grad:
         part.backward()
-    workers.add_up_gradients(parameters.values())
-    norm = nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+    workers.add_up_gradients(parameters)
+    norm = nn.utils.clip_grad_norm_(parameters, 1.0)
     if not torch.isfinite(norm):
         raise TrainingDiverged(f"The gradient became {norm.item()} at step {step}. Lower the learning rate or eta.")
     return loss.item()

@@ -1,4 +1,4 @@
-"""From a clean latent to a noisy one, on the way that a scheduler goes back."""
+"""Adding noise to clean latents as a scheduler removes it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 def noised(scheduler: Any, clean: Tensor, eps: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-    """x_t and what the model should predict there, for places (B,) among the scheduler's timesteps.
+    """x_t and the prediction that is correct there, for indices `place` (B,) into the scheduler's timesteps.
 
     Diffusion (Ho et al., arXiv 2006.11239; v: Salimans & Ho, arXiv 2202.00512) or flow matching (Lipman et al.,
     arXiv 2210.02747), in the model's own output space.
     """
     place = place.cpu()
-    # Some schedulers that also do flow matching keep the betas of diffusion.
+    # Some schedulers that can do flow matching also keep the betas of diffusion.
     if hasattr(scheduler, "alphas_cumprod") and scheduler.config.get("prediction_type") != "flow_prediction":
         alpha = scheduler.alphas_cumprod.cpu()[scheduler.timesteps.cpu().long()[place]]
         signal, spread = (_like(root, clean) for root in (alpha.sqrt(), (1 - alpha).sqrt()))

@@ -1,4 +1,4 @@
-"""What a training tells while it works."""
+"""What a training run reports while it works."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ Stage = Literal["prompts", "shots", "trajectories", "mask", "training"]
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """One step of one stage. A callback that raises stops the training."""
+    """One step of one stage. An exception from the callback stops the run."""
 
     stage: Stage
     step: int
     total: int
     loss: float | None = None
     preview: Callable[[], Tensor] | None = None
-    """Clips (B, F, 3, H, W) in [0, 1] of the state so far; costs a decode, so call it seldom."""
+    """Clips (B, F, 3, H, W) in [0, 1] of the state so far; costs a decode, so call it seldom.
+
+    At the stage "mask" it is one clip under the concept's mask: bright where the concept was found.
+    """
     note: str = ""
-    """What else there is to say of the stage, such as the size of what it makes."""
+    """A short remark about the stage, such as the size of what it produces."""
 
 
 ProgressCallback = Callable[[TrainProgress], None]

@@ -1,7 +1,7 @@
-"""A frozen denoiser spread over processes: each holds a part of every block, for models larger than one GPU's memory.
+"""Sharding the frozen denoiser over processes, for models larger than the memory of one GPU.
 
-PyTorch's fully sharded data parallel (FSDP2): a block's weights come together just before it computes, and part again
-afterwards. Erasers stay whole in every process. All processes must compute at the same time, and the same blocks.
+PyTorch's fully sharded data parallel (FSDP2): a block's weights are gathered just before it computes and freed
+afterwards. Erasers stay whole in every process. All processes must compute the same blocks at the same time.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ log = logging.getLogger(__name__)
 
 
 def shard_base(family: Family, workers: Workers) -> Family:
-    """Shard the denoisers of a model that was just loaded into host memory; the other parts go to the worker's device."""
+    """Shard the denoisers of a family that was just loaded into host memory, and move its other parts to the device.
+
+    Returns the family to use from now on: it decides together with the other processes which denoiser computes. The
+    modules themselves are changed in place, so the given family cannot be used any more.
+    """
     try:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
     except ImportError as error:
         raise UserError("Sharding needs torch 2.6 or newer; start without --use_fsdp, or update torch.") from error
-    # What the weights hash to is asked for later, when no process has them all.
+    # The hash is needed later, when no process holds all weights: compute and cache it now.
     hashed = family.base_hash
     mesh = init_device_mesh(workers.device.type, (workers.count,))
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
@@ -40,13 +44,13 @@ def shard_base(family: Family, workers: Workers) -> Family:
     for part in family.pipeline.components.values():
         if isinstance(part, nn.Module) and part not in denoisers:
             part.to(workers.device)
-    log.info("The denoiser (%s) is spread over %d processes; this one holds %d weights of it.", hashed[:12], workers.count,
+    log.info("The denoiser (%s) is sharded over %d processes; this one holds %d of its weights.", hashed[:12], workers.count,
              sum(map(held, denoisers)))  # fmt: skip
     return family.with_any_rank(workers.any)
 
 
 def held(denoiser: nn.Module) -> int:
-    """How many weights this process keeps while nothing computes."""
+    """Number of weights that this process holds while nothing computes."""
     from torch.distributed.tensor import DTensor
 
     parts = [p.to_local() if isinstance(p, DTensor) else p for p in denoiser.parameters()]
@@ -54,7 +58,7 @@ def held(denoiser: nn.Module) -> int:
 
 
 def check_batches(recipe: VelocityRecipe, workers: Workers) -> None:
-    """Raise UserError where a worker would have no points in a step: the others could not compute without it."""
+    """Raise UserError if a process would have no points in a step: the others could not compute without it."""
     if workers.sharded and recipe.concept_batch < workers.count:
         raise UserError(
             f"With a sharded model each of the {workers.count} processes needs a point in every step: set concept_batch "

@@ -1,7 +1,7 @@
-"""The processes that train one erasure together (`accelerate launch`): who does what, and how they agree.
+"""The processes that train one erasure together (`accelerate launch`): how they divide the work, and how they agree.
 
-Every worker draws the same random numbers, computes its share of the rows, and adds up gradients with the
-others: the steps are those of one process, within rounding.
+Every process draws the same random numbers, computes its share of the rows, and sums its gradients with the others:
+the steps are those of a single process, within rounding.
 """
 
 from __future__ import annotations
@@ -9,28 +9,25 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from t2vu_core.training.velocity.trajectories import Trajectories
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Workers:
-    """This process among `count` that train together. One alone is the usual case, and costs nothing."""
+    """This process, of rank `rank` among `count`. A single process is the usual case and has no overhead."""
 
     rank: int = 0
     count: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     sharded: bool = False
-    """Whether the frozen denoiser is spread over them (`accelerate launch --use_fsdp`): then all compute in step."""
+    """Whether the frozen denoiser is sharded (`accelerate launch --use_fsdp`): then all processes compute together."""
 
     @classmethod
     def join(cls, device: str | None = None) -> Workers:
@@ -38,7 +35,7 @@ class Workers:
         on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true" or not torch.cuda.is_available()
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             if "ACCELERATE_USE_CPU" in os.environ and "MASTER_ADDR" in os.environ:
-                log.warning("accelerate launch --cpu starts one process; say --multi_gpu for several, on CPUs too.")
+                log.warning("accelerate launch --cpu starts one process; pass --multi_gpu to start several, on CPUs too.")
             return cls()
         from accelerate import PartialState
 
@@ -46,7 +43,7 @@ class Workers:
 
     @classmethod
     def current(cls) -> Workers:
-        """Those that were joined; this process alone otherwise."""
+        """The processes that were joined; otherwise this process alone."""
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             return cls()
         from accelerate import PartialState
@@ -55,7 +52,7 @@ class Workers:
 
     @staticmethod
     def leave() -> None:
-        """Wait for the others, then close what connects them: its threads may abort a process that just ends."""
+        """Wait for the others, then close the process group: its threads may abort a process that exits without that."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.barrier()
             torch.distributed.destroy_process_group()
@@ -67,15 +64,15 @@ class Workers:
 
     @property
     def first(self) -> bool:
-        """Whether this one speaks and writes for all."""
+        """Whether this process logs and writes files for all."""
         return self.rank == 0
 
     def rows(self, count: int) -> slice:
-        """This worker's rows of a batch of `count`."""
+        """This process's rows of a batch of `count`."""
         return slice(self.rank * count // self.count, (self.rank + 1) * count // self.count)
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over all workers."""
+        """The sum over all processes."""
         if self.count == 1:
             return values
         from accelerate.utils import reduce
@@ -84,7 +81,7 @@ class Workers:
         return summed.to(values.device)
 
     def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give every worker the sum of all workers' gradients."""
+        """Give every process the sum of all gradients."""
         if self.count == 1:
             return
         parameters = list(parameters)
@@ -93,28 +90,27 @@ class Workers:
             parameter.grad = part.view_as(parameter).clone()
 
     def any(self, own: bool) -> bool:
-        """Whether any worker says so."""
+        """Logical OR over all processes."""
         return bool(self.total(torch.tensor(float(own))) > 0)
 
-    def hand_round(self, part: Trajectories | None, owner: int) -> Trajectories:
-        """The trajectories that `owner` has, at every worker."""
-        from t2vu_core.training.velocity.trajectories import Trajectories
-
+    def hand_round(self, tensors: Mapping[str, Tensor] | None, owner: int) -> dict[str, Tensor]:
+        """The tensors of the process `owner`, at every process; the others pass None."""
         if self.count == 1:
-            assert part is not None
-            return part
-        tensors = part.tensors() if part is not None else {}
-        layout = {name: [list(value.shape), str(value.dtype).removeprefix("torch.")] for name, value in tensors.items()}
-        said = torch.tensor(list(json.dumps(layout).encode()), dtype=torch.uint8)
-        length = self._from(owner, torch.tensor([len(said)]))
-        said = self._from(owner, said if part is not None else torch.empty(int(length), dtype=torch.uint8))
-        for name, (shape, dtype) in json.loads(bytes(said.tolist())).items():
-            own = tensors.get(name)
-            tensors[name] = self._from(owner, torch.empty(shape, dtype=getattr(torch, dtype)) if own is None else own)
-        return part if part is not None else Trajectories.from_tensors(tensors)
+            assert tensors is not None
+            return dict(tensors)
+        own = dict(tensors or {})
+        layout = {name: [list(value.shape), str(value.dtype).removeprefix("torch.")] for name, value in own.items()}
+        encoded = torch.tensor(list(json.dumps(layout).encode()), dtype=torch.uint8)
+        length = self._from(owner, torch.tensor([len(encoded)]))
+        encoded = self._from(owner, encoded if tensors is not None else torch.empty(int(length), dtype=torch.uint8))
+        received = {}
+        for name, (shape, dtype) in json.loads(bytes(encoded.tolist())).items():
+            value = own.get(name)
+            received[name] = self._from(owner, torch.empty(shape, dtype=getattr(torch, dtype)) if value is None else value)
+        return received if tensors is None else own
 
     def _from(self, owner: int, tensor: Tensor) -> Tensor:
-        """The owner's values; sent as bytes, because not every backend knows every type."""
+        """The owner's values; sent as bytes, because not every backend supports every dtype."""
         from accelerate.utils import broadcast
 
         raw = broadcast(tensor.contiguous().view(-1).view(torch.uint8).to(self.device, copy=True), owner)

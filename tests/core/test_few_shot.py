@@ -16,11 +16,12 @@ from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.two_subjects import both_orders
 from t2vu_core.text_encoders import kind_of, text_encoders, trained_sites
-from t2vu_core.training.checkpoint import Checkpoint
+from t2vu_core.training.checkpoint import Checkpoint, TrainingState
 from t2vu_core.training.few_shot.plan import plan_encoder
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.loop import TrainingDiverged, train
 from t2vu_core.training.progress import TrainProgress
+from t2vu_core.training.schedule import Schedule
 from tests.core.tiny_few_shot import TINY, VIDEO, encoder_state, ghostless, recipe, sample, small, stopped_at, twin
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 from tests.core.tiny_tokenizers import T5_TABLE, llama_tokenizer
@@ -305,11 +306,11 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path: Path) -> N
     checkpoint = Checkpoint(tmp_path / "state.safetensors", "x")
     with pytest.raises(TrainingDiverged, match="step 3"):
         train(
-            {"weight": weight}, lambda step: weight.sum() * (float("inf") if step == 3 else 1.0), steps=9, learning_rate=0.1,
-            checkpoint=checkpoint,
+            {"weight": weight}, lambda step: weight.sum() * (float("inf") if step == 3 else 1.0), Schedule(9, 0.1),
+            state=TrainingState(checkpoint),
         )  # fmt: skip
-    kept = nn.Parameter(torch.zeros(2))
-    losses = checkpoint.load({"weight": kept}, torch.optim.Adam([kept]))
-    assert len(losses) == 3
+    kept, state = nn.Parameter(torch.zeros(2)), TrainingState(checkpoint)
+    state.restore({"weight": kept}, torch.optim.Adam([kept]))
+    assert len(state.losses) == 3
     assert torch.equal(kept, weight)
     assert torch.isfinite(kept).all()

@@ -8,7 +8,8 @@ import pytest
 
 from t2vu_core.errors import Cancelled
 from t2vu_core.image_model import ImageModel
-from t2vu_core.training.few_shot.train import SHOT_BATCH, unlearn_encoder
+from t2vu_core.training.few_shot.shots import SHOT_BATCH
+from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.progress import TrainProgress
 from tests.core.tiny_few_shot import TINY, VIDEO, recipe, twin
 from tests.core.tiny_models import TinyModel

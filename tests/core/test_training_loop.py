@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from t2vu_core.training.checkpoint import Checkpoint
+from t2vu_core.training.checkpoint import Checkpoint, TrainingState
 from t2vu_core.training.loop import train
+from t2vu_core.training.schedule import Schedule
 
 STEPS = 10
 
@@ -25,7 +26,7 @@ def trained(folder: Path) -> tuple[Tensor, list[float]]:
         return (parameter - target).square().sum()
 
     checkpoint = Checkpoint(folder / "state.safetensors", "a training", every=4)
-    losses = train({"parameter": parameter}, loss_at, steps=STEPS, learning_rate=0.1, checkpoint=checkpoint)
+    losses = train({"parameter": parameter}, loss_at, Schedule(STEPS, 0.1), state=TrainingState(checkpoint))
     return parameter.detach(), losses
 
 

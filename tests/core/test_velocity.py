@@ -20,6 +20,7 @@ from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.loop import StopEarly, TrainingDiverged, train
 from t2vu_core.training.progress import TrainProgress
+from t2vu_core.training.schedule import Schedule
 from t2vu_core.training.velocity.train import erase_velocity
 from tests.core.tiny_models import TINY_MODELS
 
@@ -186,7 +187,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_break() -> None:
         return weight.sum() * (float("nan") if step == 3 else 1.0)
 
     with pytest.raises(TrainingDiverged, match="step 3"):
-        train({"weight": weight}, loss_at, steps=10, learning_rate=0.1)
+        train({"weight": weight}, loss_at, Schedule(10, 0.1))
     assert torch.isfinite(weight).all()
 
 

@@ -13,12 +13,11 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.errors import UserError
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import TrainProgress
-from t2vu_core.training.velocity.cache import TrajectoryCache
+from t2vu_core.training.run import Run
 from t2vu_core.training.velocity.localizing import OutsideMask
-from t2vu_core.training.velocity.points import Points, sample_points
+from t2vu_core.training.velocity.points import TrainingPoints, sample_points
 from t2vu_core.training.velocity.step import VelocityStep
 from t2vu_core.training.velocity.train import erase_velocity
-from t2vu_core.training.workers import Workers
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 from tests.core.tiny_training import points_of, recipe
 
@@ -30,7 +29,7 @@ def mask_source(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def loss_and_gradients(tiny: TinyModel, points: Points, recipe: VelocityRecipe) -> tuple[float, dict[str, Tensor]]:
+def loss_and_gradients(tiny: TinyModel, points: TrainingPoints, recipe: VelocityRecipe) -> tuple[float, dict[str, Tensor]]:
     """The first step's, with erasers that do something."""
     family = tiny.model.family
     erasers = tiny.random_erasers(recipe.kind, scale=0.1).requires_grad_(True)
@@ -38,7 +37,7 @@ def loss_and_gradients(tiny: TinyModel, points: Points, recipe: VelocityRecipe) 
     localizing = OutsideMask(family, sites, points.size)
     checkpointing = family.gradient_checkpointing() if recipe.gradient_checkpointing else contextlib.nullcontext()
     with checkpointing, erasers.attached(sites, record=localizing.record):
-        loss = VelocityStep(family, points, recipe, erasers, localizing).loss(0)
+        loss = VelocityStep(Run(family, recipe), points, erasers, localizing).loss(0)
         loss.backward()
     return loss.item(), {name: parameter.grad for name, parameter in erasers.named_parameters() if parameter.grad is not None}
 
@@ -77,8 +76,8 @@ def test_localised_training_adds_less_outside_the_mask() -> None:
         localizing = OutsideMask(family, family.eraser_sites(), points.size)
         with erasers.attached(family.eraser_sites(), record=localizing.record):
             asked = recipe(localization_weight=1.0, preserve_batch=0, eta=0.0)
-            total = VelocityStep(family, points, asked, erasers, localizing).loss(0)
-            plain = VelocityStep(family, points, recipe(preserve_batch=0, eta=0.0), erasers, localizing).loss(0)
+            total = VelocityStep(Run(family, asked), points, erasers, localizing).loss(0)
+            plain = VelocityStep(Run(family, recipe(preserve_batch=0, eta=0.0)), points, erasers, localizing).loss(0)
         added[weight] = float((total - plain).detach())
     assert added[100.0] < 0.5 * added[0.0]
 
@@ -89,7 +88,7 @@ def test_a_prompt_that_does_not_spell_the_concept_allows_every_place(mask_source
     family = TINY.model.family
     prompts = points.prompts
     prompts.positions["concept"][0] = []
-    unspoken = sample_points(family, prompts, asked, masks="all", cache=TrajectoryCache(), on_progress=None, workers=Workers())
+    unspoken = sample_points(Run(family, asked), prompts, masks="all")
     assert unspoken.concept.masks is not None
     assert (unspoken.concept.masks[0] == 255).all()
     assert not (unspoken.concept.masks[1] == 255).all()
@@ -106,9 +105,8 @@ def test_the_masks_of_on_policy_points_are_the_frozen_models() -> None:
     # With one step both set out from the same noise: only the student's own attention could tell the masks apart.
     asked = recipe(trajectory_steps=1, localization_weight=1.0, mask_source="attention")
     points, family = points_of(TINY, asked), TINY.model.family
-    common = {"number": 1, "cache": TrajectoryCache(), "on_progress": None, "workers": Workers()}
     new, student = EraserSet.create(family.eraser_sites(), rank=4, seed=0), TINY.random_erasers("bottleneck", scale=0.5)
-    own, led = (refreshed(points, family, asked, erasers, **common).concept for erasers in (new, student))
+    own, led = (refreshed(Run(family, asked), points, erasers, 1).concept for erasers in (new, student))
     assert not torch.equal(led.ends, own.ends)
     assert led.masks is not None
     assert torch.equal(led.masks, own.masks)

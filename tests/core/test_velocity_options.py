@@ -14,17 +14,17 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.families import HunyuanVideo15
+from t2vu_core.families.base import TextCondition
 from t2vu_core.objectives.velocity import guide, guided_unlearning_loss, unlearning_loss
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.two_subjects import two_subject_pairs
 from t2vu_core.training.loop import step_generator
 from t2vu_core.training.progress import TrainProgress
+from t2vu_core.training.run import Run
 from t2vu_core.training.velocity.batches import draw_batch
-from t2vu_core.training.velocity.cache import TrajectoryCache
 from t2vu_core.training.velocity.points import trajectory_guidance
-from t2vu_core.training.velocity.soft_tokens import attack
+from t2vu_core.training.velocity.soft_tokens import soft_token_attack
 from t2vu_core.training.velocity.train import erase_velocity
-from t2vu_core.training.workers import Workers
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 from tests.core.tiny_training import FEW, points_of, recipe
 
@@ -177,9 +177,8 @@ def test_the_neutral_way_stays_neutral_when_the_others_go_the_students() -> None
 
     asked = recipe(concept_trajectories=4, neutral_share=0.5)
     points, family = points_of(TINY, asked), TINY.model.family
-    common = {"number": 1, "cache": TrajectoryCache(), "on_progress": None, "workers": Workers()}
     new, student = EraserSet.create(family.eraser_sites(), rank=4, seed=0), TINY.random_erasers("bottleneck", scale=0.5)
-    own, led = (refreshed(points, family, asked, erasers, **common).concept for erasers in (new, student))
+    own, led = (refreshed(Run(family, asked), points, erasers, 1).concept for erasers in (new, student))
     assert [torch.equal(*ends) for ends in zip(own.ends, led.ends, strict=True)].count(True) == 2
 
 
@@ -199,10 +198,9 @@ def test_on_policy_points_lie_where_the_student_goes_and_targets_stay_the_frozen
     from t2vu_core.training.velocity.points import refreshed
 
     asked, points, family = recipe(), points_of(TINY, recipe()), TINY.model.family
-    common = {"number": 1, "cache": TrajectoryCache(), "on_progress": None, "workers": Workers()}
-    own = refreshed(points, family, asked, EraserSet.create(family.eraser_sites(), rank=4, seed=0), **common)
+    own = refreshed(Run(family, asked), points, EraserSet.create(family.eraser_sites(), rank=4, seed=0), 1)
     student = TINY.random_erasers("bottleneck", scale=0.5)
-    led = refreshed(points, family, asked, student, **common)
+    led = refreshed(Run(family, asked), points, student, 1)
     first, later = own.concept.progress == 0, own.concept.progress > 0
     assert torch.equal(led.concept.latents[first], own.concept.latents[first])
     assert not torch.equal(led.concept.latents[later], own.concept.latents[later])
@@ -254,17 +252,21 @@ def test_soft_tokens_bring_the_frozen_models_answer_closer_within_their_radius(t
     latents = torch.randn(1, *family.latent_shape(tiny.size), generator=torch.Generator().manual_seed(0))
     timesteps = family.make_scheduler(tiny.steps, tiny.size).timesteps[:1]
 
-    def distance(asked: Any) -> float:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            return float((family.predict(latents, timesteps, asked, tiny.size) - frozen).square().mean())
+    def predict(asked: TextCondition) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return family.predict(latents, timesteps, asked, tiny.size)
+
+    def distance(asked: TextCondition) -> float:
+        with torch.no_grad():
+            return float((predict(asked) - frozen).square().mean())
 
     with torch.no_grad():
         frozen = family.predict(latents, timesteps, condition, tiny.size)
     with tiny.random_erasers("bottleneck", scale=0.3).attached(family.eraser_sites()):
         plain = distance(condition)
-        everywhere = attack(family, latents, timesteps, condition, frozen, [[]], tiny.size, steps=6, radius=0.3)
+        everywhere = soft_token_attack(predict, condition, frozen, [[]], steps=6, radius=0.3)
         assert distance(everywhere) < plain
-        attacked = attack(family, latents, timesteps, condition, frozen, positions, tiny.size, steps=6, radius=0.5)
+        attacked = soft_token_attack(predict, condition, frozen, positions, steps=6, radius=0.5)
     moved = (attacked.embeds_BSD - condition.embeds_BSD).norm(dim=-1)[0]
     assert sorted(moved.nonzero().flatten().tolist()) == positions[0]
     assert (moved <= 0.5 * condition.embeds_BSD.norm(dim=-1)[0] * 1.001).all()

@@ -20,6 +20,7 @@ from t2vu_core.families import ClipSize, Family
 from t2vu_core.model import load_model
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.loop import TrainingDiverged, train
+from t2vu_core.training.schedule import Schedule
 from t2vu_core.training.sharding import check_batches, held, shard_base
 from t2vu_core.training.workers import Workers
 from tests.core.tiny_models import TINY_MODELS
@@ -96,7 +97,7 @@ def _train_until_one_breaks(rank: int, folder: str, port: int) -> None:
 
     stopped = -1
     try:
-        train({"weight": weight}, loss_at, steps=5, learning_rate=0.1, workers=workers)
+        train({"weight": weight}, loss_at, Schedule(5, 0.1), workers=workers)
     except TrainingDiverged as error:
         stopped = int(str(error).split("step ")[1].split(".")[0])
     Path(folder, f"{rank}.json").write_text(json.dumps([stopped, weight.tolist()]))
@@ -129,6 +130,7 @@ def _compute_sharded(rank: int, folders: list[str], folder: str, port: int) -> N
         whole, hashed = sum(map(held, denoisers)), family.base_hash
         before = _prediction_and_gradients(family, rank)
         family = shard_base(family, workers)
+        denoisers = family.denoisers.values()
         after = _prediction_and_gradients(family, rank)
         far = max(float((one - other).abs().max()) for one, other in zip(before, after, strict=True))
         moved = max(float(gradient.abs().max()) for gradient in after[1:])

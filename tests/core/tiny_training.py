@@ -10,9 +10,9 @@ from t2vu_core.prompts.plan import plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.velocity.cache import TrajectoryCache
-from t2vu_core.training.velocity.points import Points, encode_prompts, sample_points
-from t2vu_core.training.workers import Workers
+from t2vu_core.training.run import Run
+from t2vu_core.training.velocity.encoded_prompts import encode_prompts
+from t2vu_core.training.velocity.points import TrainingPoints, sample_points
 from tests.core.tiny_models import TinyModel
 
 FEW = {"concept_trajectories": 2, "preserve_trajectories": 2, "trajectory_steps": 2, "steps": 6, "rank": 4, "eta": 20.0}
@@ -36,10 +36,10 @@ def small_clips(tiny: TinyModel) -> Iterator[None]:
         kind.defaults = own  # type: ignore[method-assign]
 
 
-def points_of(tiny: TinyModel, recipe: VelocityRecipe, concept: str = "ghost") -> Points:
+def points_of(tiny: TinyModel, recipe: VelocityRecipe, concept: str = "ghost") -> TrainingPoints:
     family = tiny.model.family
     prompt_set = prompt_set_for(None)
     plan = plan_request(ConceptRequest((concept,)), prompt_set, PlanSize(recipe.concept_trajectories, 2, recipe.seed))
     prompts = encode_prompts(family, plan, prompt_set, recipe)
     with small_clips(tiny):
-        return sample_points(family, prompts, recipe, masks="all", cache=TrajectoryCache(), on_progress=None, workers=Workers())
+        return sample_points(Run(family, recipe), prompts, masks="all")

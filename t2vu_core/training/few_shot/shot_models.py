@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from t2vu_core.errors import UserError
 from t2vu_core.families.base import TextCondition
 from t2vu_core.families.unet import checkpointed, make_unet_scheduler
 from t2vu_core.image_model import ImageModel
@@ -21,8 +19,8 @@ from t2vu_core.model import T2VModel
 from t2vu_core.sampling import denoise, guided, noise
 from t2vu_core.text_encoders import encoder_layers, text_encoders
 
-PLACES = 50
-"""Denoising steps among which a shot's noise is drawn."""
+NOISE_LEVELS = 50
+"""Timesteps of the scheduler, from which a shot's noise level is drawn."""
 CHECKPOINT_FROM = 200_000_000
 """Denoisers and text encoders with more weights than this keep no activations of their inside."""
 OnStep = Callable[[int, int], None]
@@ -51,7 +49,7 @@ class ShotModel(Protocol):
     def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition) -> Tensor: ...
     def latents_of(self, shots: Tensor) -> Tensor: ...
     def scheduler(self) -> Any:
-        """With `PLACES` steps set."""
+        """With `NOISE_LEVELS` steps set."""
         ...
 
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:
@@ -91,7 +89,7 @@ class ImageShots:
         return torch.cat([self._model.latents_of(shot) for shot in shots])
 
     def scheduler(self) -> Any:
-        return make_unet_scheduler(self.pipeline.scheduler, PLACES, self.device)
+        return make_unet_scheduler(self.pipeline.scheduler, NOISE_LEVELS, self.device)
 
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:
         height, width = self._pixels
@@ -143,7 +141,7 @@ class VideoShots:
         return torch.cat([self._family.latents_of(shot[None], self._size) for shot in shots])
 
     def scheduler(self) -> Any:
-        return self._family.make_scheduler(PLACES, self._size)
+        return self._family.make_scheduler(NOISE_LEVELS, self._size)
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:
@@ -162,17 +160,6 @@ class VideoShots:
         denoising = self._family.gradient_checkpointing() if large else contextlib.nullcontext()
         with self._model.lock, denoising, _large_encoders_checkpointed(self.pipeline):
             yield
-
-
-def fitted(images: Tensor, model: ShotModel) -> Tensor:
-    """The user's images (B, 3, H, W) in [0, 1] as shots of the model's size: resized, not cropped, as in arXiv 2405.07288.
-
-    Raises UserError for anything that is no such images.
-    """
-    if images.ndim != 4 or images.shape[1] != 3 or not len(images) or not torch.isfinite(images).all():
-        raise UserError(f"Shots must be images (B, 3, H, W) of finite numbers in [0, 1], not {tuple(images.shape)}.")
-    sized = F.interpolate(images.float(), model.pixels, mode="bicubic", antialias=True).clamp(0, 1)
-    return sized[:, None].repeat(1, model.num_frames, 1, 1, 1)
 
 
 @contextlib.contextmanager

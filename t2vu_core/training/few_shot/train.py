@@ -1,7 +1,7 @@
 """Few-shot encoder unlearning (arXiv 2407.14209, on 2405.07288): a text encoder forgets a concept from a few images.
 
-The gradient goes through a frozen denoiser into the text encoder: that of an image model which shares the
-encoder, or the video model's own on clips of one frame.
+The gradient goes through a frozen denoiser into the text encoder: the denoiser of an image model that shares the encoder,
+or the video model's own on clips of one frame.
 """
 
 from __future__ import annotations
@@ -28,22 +28,26 @@ from t2vu_core.prompts.plan import warn_unused
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.text_encoders import encoder_facts, encoder_sites, trained_sites
-from t2vu_core.training.checkpoint import Checkpoint
-from t2vu_core.training.few_shot.material import Material, collect, few_shot_loss, has_said_enough, measure, pushed
+from t2vu_core.training.checkpoint import Checkpoint, TrainingState
+from t2vu_core.training.few_shot.material import Material, collect
+from t2vu_core.training.few_shot.measure import measure, measure_baseline, measure_push, should_stop
 from t2vu_core.training.few_shot.plan import EncoderPlan, plan_encoder
-from t2vu_core.training.few_shot.shot_models import ImageShots, ShotModel, VideoShots, fitted
+from t2vu_core.training.few_shot.shot_models import ImageShots, ShotModel, VideoShots
+from t2vu_core.training.few_shot.shots import generated_shots, given_shots
+from t2vu_core.training.few_shot.step import EncoderStep
 from t2vu_core.training.loop import StopEarly, train_while_finite
+from t2vu_core.training.outcome import Push, warn_outcome
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
-from t2vu_core.training.velocity.effect import warn
+from t2vu_core.training.run import Run
 
 METHOD = "few-shot encoder unlearning (arXiv 2407.14209)"
 GONE, STOPPED, WHOLE, BROKE = "the concept is gone", "stopped", "after its steps", "a loss that is no number"
-"""What ended a training."""
-PLACES = "prompts", "preserve_prompts"
-"""Settings that say how many prompts a training has room for."""
-SHOT_SEEDS, SHOTS_A_SEED = 20_000_000, 10_000
-SHOT_BATCH = 4
+"""What ended a run; stored in the erasure file."""
+PROMPT_SETTINGS = "prompts", "preserve_prompts"
+"""Settings that limit the number of prompts."""
+
+FewShotRun = Run[FewShotRecipe]
 
 
 def unlearn_encoder(
@@ -59,49 +63,51 @@ def unlearn_encoder(
 ) -> Erasure:
     """Train a change of the model's text encoder that makes it forget a concept, or several at once.
 
-    `image_model` shares the text encoder with the model and gives the gradient; without it the model does, on clips of
-    `recipe.num_frames` frames. `images` (B, 3, H, W) in [0, 1] are the shots; without them they are generated. The models,
-    with the erasures they carry, are frozen and not changed. `log_folder`, `unfinished_folder` and `on_progress`, which may
-    raise StopEarly to keep what was trained, and a loss that stops being a number are as in `erase_velocity`. Raises
-    UserError for a concept that is empty or that the tokenizer cannot read, for images that are none, and for an image model
-    with another encoder.
+    The gradient comes from `image_model`, which shares the text encoder with the model; without it from the model itself,
+    on clips of `recipe.num_frames` frames. `images` (B, 3, H, W) in [0, 1] are the shots; without them shots are generated.
+    The models, with the erasures they carry, are frozen and not changed. `log_folder`, `unfinished_folder`, `on_progress`
+    and a loss that is not finite are as in `erase_velocity`. Raises UserError if a concept is empty or the tokenizer cannot
+    represent it, if `images` are not images, or if the image model has another encoder.
     """
     request, recipe, start = ConceptRequest.of(concept), recipe or FewShotRecipe(), time.monotonic()
     with torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
         plan = plan_encoder(model, request, recipe)
         check_visible(shot_model.pipeline.tokenizer, plan.concepts)
-        unused = warn_unused(plan, request, PLACES)
+        unused = warn_unused(plan, request, PROMPT_SETTINGS)
         sites = trained_sites(shot_model.pipeline, recipe.trained, lambda: shot_model.encode([plan.pairs[0].prompt]))
         facts, weights = _trained_encoder(shot_model, sites)
         if image_model is not None:
             check_shared(facts, weights, image_model.name, model.family.pipeline, model.name)
         base = base_of(shot_model.name, weights, facts)
         given = None if images is None else hash_tensors([("images", images)])
-        checkpoint = Checkpoint.in_folder(
-            log_folder, model, recipe.describe(), plan.describe(), dataclasses.asdict(base), given, unfinished=unfinished_folder
-        )
-        shots = _shots(shot_model, plan, recipe, images, on_progress)
-        shown = None if images is not None else plan.shots_of_pairs(len(shots))
-        material = collect(shot_model, shots, plan.pairs, plan.preserve, recipe, shown)
+        parts = recipe.describe(), plan.describe(), dataclasses.asdict(base), given
+        state = TrainingState(Checkpoint.in_folder(log_folder, model, *parts, unfinished=unfinished_folder))
+        run = Run(model.family, recipe, state, on_progress=on_progress)
+        material = _material(run, shot_model, plan, images)
         shot_seconds = time.monotonic() - start
-        tensors, losses, measured = _fit(material, sites, recipe, checkpoint, on_progress)
-        said = warn(", ".join(plan.concepts), measured.pop("pushed"), broke=measured["diverged"])
-        said = " ".join(filter(None, (said, unused))) or None
-    seen = {
-        "shot_seconds": round(shot_seconds, 1),
-        "shots": "given" if images is not None else "generated",
-        "through": shot_model.name,
-        "parameters": sum(tensor.numel() for tensor in tensors.values()),
-    }
+        tensors, measured, push = _train(run, material, sites)
+        warning = warn_outcome(request.title, push, measured["diverged"])
+    record = training_record(
+        start, state, shot_seconds=round(shot_seconds, 1), shots="generated" if images is None else "given",
+        through=shot_model.name, parameters=sum(tensor.numel() for tensor in tensors.values()), **measured,
+        warning=" ".join(filter(None, (warning, unused))) or None,
+    )  # fmt: skip
     return Erasure(
-        "unlearned_encoder", plan.concepts, base, tensors, METHOD, recipe.describe(), plan.describe(),
-        training=training_record(start, checkpoint, losses, **seen, **measured, warning=said),
+        "unlearned_encoder", plan.concepts, base, tensors, METHOD, recipe.describe(), plan.describe(), training=record,
         encoder=describe_encoder(facts, weights),
     )  # fmt: skip
 
 
+def _material(run: FewShotRun, shot_model: ShotModel, plan: EncoderPlan, images: Tensor | None) -> Material:
+    """The encoded prompts and shots; every given image is taken to show every concept."""
+    if images is not None:
+        return collect(shot_model, given_shots(images, shot_model, run.on_progress), plan, run.recipe)
+    shots = generated_shots(shot_model, plan, run.recipe, run.on_progress)
+    return collect(shot_model, shots, plan, run.recipe, plan.shots_of_pairs(len(shots)))
+
+
 def _trained_encoder(shot_model: ShotModel, sites: Sequence[EraserSite]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Facts and weights of the text encoders that the sites are in."""
+    """Facts and weights of the text encoders that contain the sites."""
     by_name = {site.name: site for site in sites}
     touched = {name.split(".")[0] for name in by_name}
     facts = {name: fact for name, fact in encoder_facts(shot_model.pipeline).items() if name in touched}
@@ -110,7 +116,7 @@ def _trained_encoder(shot_model: ShotModel, sites: Sequence[EraserSite]) -> tupl
 
 @contextlib.contextmanager
 def _shot_model(model: T2VModel, image_model: ImageModel | None, recipe: FewShotRecipe) -> Iterator[ShotModel]:
-    """The denoiser to train through, held, with the erasures that the model carries."""
+    """The denoiser that gives the gradient, locked, with the erasures that the model carries."""
     with model.active(), contextlib.ExitStack() as stack:
         shot_model: ShotModel = (
             VideoShots(model, recipe.num_frames, recipe.height, recipe.width)
@@ -125,87 +131,41 @@ def _shot_model(model: T2VModel, image_model: ImageModel | None, recipe: FewShot
         yield shot_model
 
 
-def _shots(
-    shot_model: ShotModel,
-    plan: EncoderPlan,
-    recipe: FewShotRecipe,
-    images: Tensor | None,
-    on_progress: ProgressCallback | None,
-) -> Tensor:
-    """(B, F, 3, H, W) in [0, 1]: the user's images, or what the frozen model makes of the concept's prompts."""
-    if images is not None:
-        shots = fitted(images, shot_model)
-        _report(on_progress, [shots], len(shots), len(shots), len(shots))
-        return shots
-    prompts = [plan.pairs[index % len(plan.pairs)].prompt for index in range(recipe.shots)]
-    seeds = [SHOT_SEEDS + SHOTS_A_SEED * recipe.seed + index for index in range(recipe.shots)]
-    made: list[Tensor] = []
-    steps = 0
-
-    def on_step(step: int, total: int) -> None:
-        nonlocal steps
-        steps = total * math.ceil(recipe.shots / SHOT_BATCH)
-        _report(on_progress, made, recipe.shots, total * len(made) + step, steps)
-
-    for first in range(0, recipe.shots, SHOT_BATCH):
-        rows = slice(first, first + SHOT_BATCH)
-        made.append(shot_model.sample(prompts[rows], seeds[rows], recipe.shot_steps, on_step))
-    _report(on_progress, made, recipe.shots, steps, steps)
-    return torch.cat(made)
-
-
-def _report(on_progress: ProgressCallback | None, made: Sequence[Tensor], count: int, step: int, total: int) -> None:
-    """Say how far `count` shots are, in denoising steps of their batches, and show those that are finished."""
-    if on_progress is not None:
-        note = f"{sum(map(len, made))} of {count} made"
-        preview = (lambda: torch.cat(list(made))) if made else None
-        on_progress(TrainProgress("shots", step, total, preview=preview, note=note))
-
-
-def _fit(
-    material: Material,
-    sites: list[EraserSite],
-    recipe: FewShotRecipe,
-    checkpoint: Checkpoint | None,
-    on_progress: ProgressCallback | None,
-) -> tuple[dict[str, Tensor], list[float], dict[str, Any]]:
-    """The trained tensors as a file holds them, the losses, and what the encoder does at the end."""
+def _train(
+    run: FewShotRun, material: Material, sites: list[EraserSite]
+) -> tuple[dict[str, Tensor], dict[str, Any], Push | None]:
+    """The trained tensors as a file holds them, what was measured at the end, and how far the predictions moved."""
+    recipe, baseline = run.recipe, measure_baseline(material, run.recipe)
     erasers = _scaled(EraserSet.create(sites, rank=recipe.rank, seed=recipe.seed), sites).to(material.model.device)
-    enough = False
+    step, erased = EncoderStep(material, baseline, recipe), False
 
-    def loss_at(step: int) -> Tensor:
-        nonlocal enough
-        # Asked before the step and of the state alone, so that a resumed training ends where an uninterrupted one does.
-        enough = has_said_enough(material, recipe, step)
-        if enough:
+    def loss_at(number: int) -> Tensor:
+        nonlocal erased
+        # Checked before the step and from the state alone, so that a resumed run ends where an uninterrupted one does.
+        erased = should_stop(material, baseline, recipe, number)
+        if erased:
             raise StopEarly
-        return few_shot_loss(material, recipe, step)
+        return step.loss(number)
 
-    def on_step(step: int, loss: float) -> None:
-        if on_progress is not None:
-            on_progress(TrainProgress("training", step, recipe.steps, loss, lambda: _preview(material)))
+    def on_step(done: int, loss: float) -> None:
+        run.report(TrainProgress("training", done, recipe.steps, loss, lambda: _preview(material)))
 
     with torch.enable_grad(), erasers.attached(sites):
-        losses, broke = train_while_finite(
-            dict(erasers.named_parameters()),
-            loss_at,
-            steps=recipe.steps,
-            learning_rate=recipe.learning_rate,
-            checkpoint=checkpoint,
-            on_step=on_step,
+        losses, diverged = train_while_finite(
+            dict(erasers.named_parameters()), loss_at, run.schedule, state=run.state, on_step=on_step
         )
-        ended = GONE if enough else BROKE if broke else STOPPED if len(losses) < recipe.steps else WHOLE
-        measured = {**measure(material), "ended": ended, "pushed": pushed(material, recipe), "diverged": broke}
-    if checkpoint and ended in (GONE, WHOLE):
-        checkpoint.finish()
-    return _finished(erasers), losses, measured
+        measured, push = measure(material, baseline), measure_push(material, baseline, recipe)
+    ended = GONE if erased else BROKE if diverged else STOPPED if len(losses) < recipe.steps else WHOLE
+    if ended in (GONE, WHOLE):
+        run.finish()
+    return _finished(erasers), {**measured, "ended": ended, "diverged": diverged}, push
 
 
 def _scaled(erasers: EraserSet, sites: Sequence[EraserSite]) -> EraserSet:
-    """Make a step of the learning rate a share of each layer's own weights, whatever the encoder's scale is.
+    """Scale the change of each layer to the size of its weights, so that one learning rate suits every encoder.
 
-    Of low-rank factors, `lora_A` starts with entries of size 1, so that its own steps are shares too; the rank's root keeps
-    their product as large as a change of the weights themselves.
+    `lora_A` starts with entries of size 1, so that its steps are relative too; the square root of the rank keeps the
+    product of the factors as large as a change of the weights themselves.
     """
     modules = {site.name: site.module for site in sites}
     for name, eraser in erasers.items():
@@ -221,7 +181,7 @@ def _scaled(erasers: EraserSet, sites: Sequence[EraserSite]) -> EraserSet:
 
 
 def _finished(erasers: EraserSet) -> dict[str, Tensor]:
-    """The change itself in bf16: half the size, and what is applied now is what a loaded file applies."""
+    """The scaled change in bf16, as a file holds it: applying it now is the same as applying the loaded file."""
     scales = {name: eraser.scale for name, eraser in erasers.items() if not isinstance(eraser, BottleneckEraser)}
     finished = {}
     for key, tensor in erasers.named_tensors().items():
@@ -233,5 +193,5 @@ def _finished(erasers: EraserSet) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _preview(material: Material) -> Tensor:
-    """The first concept prompt as it is drawn now; the trained change is attached while training calls this."""
+    """The first concept prompt as it is drawn now; the trained change is attached while this is called."""
     return material.model.sample([material.pairs[0].prompt], [0], 8)

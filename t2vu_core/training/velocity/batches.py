@@ -1,4 +1,4 @@
-"""What one training step of velocity erasing asks the student, and what it should say."""
+"""Drawing the batch of a velocity training step: inputs for the student, and its targets."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from t2vu_core.families.base import TextCondition
 from t2vu_core.objectives.localization import outside_mask
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.velocity.points import Points
+from t2vu_core.training.velocity.points import TrainingPoints
 from t2vu_core.training.velocity.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a batch: where the student is asked, with which prompt, and what it should say."""
+    """Some rows of a batch: the student's inputs and the target of its prediction."""
 
     latents: Tensor
     timesteps: Tensor
     condition: TextCondition
     target: Tensor
     concept: Tensor | None = None
-    """The frozen prediction with the concept, where there is one."""
+    """The frozen prediction with the concept, for rows with the concept."""
     empty: Tensor | None = None
     """The frozen prediction without a prompt."""
     outside: Tensor | None = None
-    """1 - M, (R, N), where a mask is wanted."""
+    """1 - M, (R, N), if the recipe localises."""
     prompt: Tensor | None = None
-    """Which of the concept's prompts each row has."""
+    """Index of each row's concept prompt."""
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -45,7 +45,7 @@ class Rows:
 
     @staticmethod
     def cat(parts: list[Rows]) -> Rows:
-        """Rows one behind the other; what only concerns the concept is left out."""
+        """All rows in order, without the fields that only rows with the concept have."""
         return Rows(
             torch.cat([part.latents for part in parts]),
             torch.cat([part.timesteps for part in parts]),
@@ -56,21 +56,21 @@ class Rows:
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows of a step: `erase` with the concept, `beside` with it and another subject, `keep` without it."""
+    """The rows of a step: `erase` with the concept, `beside` with it and a second subject, `keep` without it."""
 
     erase: Rows
     beside: Rows | None
     keep: Rows | None
 
 
-def draw_batch(points: Points, recipe: VelocityRecipe, generator: torch.Generator) -> Batch:
-    """Draw a step's points; the same generator draws the same."""
+def draw_batch(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Generator) -> Batch:
+    """Draw the points of a step; the same generator state draws the same."""
     erase = _erase(points, recipe, generator)
     keep = _keep(points, recipe, generator) if recipe.preserves else []
     return Batch(erase, _beside(points, recipe, generator), Rows.cat(keep) if keep else None)
 
 
-def _erase(points: Points, recipe: VelocityRecipe, generator: torch.Generator) -> Rows:
+def _erase(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Generator) -> Rows:
     concept = points.concept
     rows = concept.draw(recipe.concept_batch, recipe.timestep_sampling, generator)
     v_concept, v_neutral = (concept.predictions[name][rows].float() for name in ("prompt", "neutral"))
@@ -88,10 +88,10 @@ def _erase(points: Points, recipe: VelocityRecipe, generator: torch.Generator) -
 
 
 def _mixed(conditions: Mapping[str, TextCondition], prompt: Tensor, share: float, generator: torch.Generator) -> TextCondition:
-    """The concept's prompts; in a share of the rows every token may come from the neutral one, by odds of the row's own.
+    """The concept's prompts; in a share of the rows tokens are replaced by the neutral prompt's, with a random rate per row.
 
-    What is left of the concept in a text is erased too: attacks look for texts that only say a part of it. After CutMix
-    (arXiv 1905.04899), with words in the place of patches. Tokens that only one of both texts has stay as they are.
+    Attacks look for prompts in which the concept's tokens are partly replaced, so those are trained too. After CutMix
+    (arXiv 1905.04899), with tokens instead of patches. Tokens that only one of the two prompts has are not replaced.
     """
     concept = conditions["concept"][prompt]
     mixed = round(share * len(prompt))
@@ -111,8 +111,8 @@ def _mixed(conditions: Mapping[str, TextCondition], prompt: Tensor, share: float
     return dataclasses.replace(concept, embeds_BSD=embeds_BSD, pooled_BD=pooled_BD)
 
 
-def _beside(points: Points, recipe: VelocityRecipe, generator: torch.Generator) -> Rows | None:
-    """A quarter as many as are kept: the prompt names both, the target shows the other one alone."""
+def _beside(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Generator) -> Rows | None:
+    """A quarter of the preserve batch: the prompt names both subjects, the target shows the second one alone."""
     both = points.two_subjects
     if both is None:
         return None
@@ -132,8 +132,8 @@ def _outside(trajectories: Trajectories, rows: Tensor, recipe: VelocityRecipe) -
     return outside_mask(trajectories.mask_of(rows), recipe.mask_threshold)
 
 
-def _keep(points: Points, recipe: VelocityRecipe, generator: torch.Generator) -> list[Rows]:
-    """Half with preserve prompts, a quarter with neutral ones where the concept was, a quarter with none."""
+def _keep(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Generator) -> list[Rows]:
+    """Half with preserve prompts, a quarter with neutral prompts at concept points, a quarter with the empty prompt."""
     conditions = points.prompts.conditions
 
     def draw(trajectories: Trajectories, prediction: str, count: int, with_prompts: TextCondition | None) -> list[Rows]:
@@ -153,7 +153,7 @@ def _keep(points: Points, recipe: VelocityRecipe, generator: torch.Generator) ->
 
 
 def _kept_counts(batch: int, generator: torch.Generator) -> tuple[int, int, int]:
-    """Rows with neutral prompts, with none and with preserve prompts; what four does not divide is drawn by lot."""
+    """Rows with neutral, empty and preserve prompts; the remainder of a division by four is drawn at random."""
     quarter, rest = divmod(batch, 4)
     lots = torch.randint(0, 4, (rest,), generator=generator).tolist() if rest else []
     return quarter + lots.count(0), quarter + lots.count(1), 2 * quarter + sum(lot > 1 for lot in lots)

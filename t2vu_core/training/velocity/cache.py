@@ -1,80 +1,65 @@
-"""Where trajectories lie while a training draws from them: in memory, or in safetensors files that are mapped into it.
+"""Where trajectories are kept while a run draws from them: in memory, or in safetensors files that are mapped into it.
 
-On disk the points of a batch are written as soon as they are sampled, so that memory never holds more than a few
-batches; a step then reads the rows that it draws. Both ways hold the same values, bit for bit.
+On disk every batch of trajectories is one file, written as soon as it is sampled, so that memory never holds more than
+a few batches; a step reads the rows that it draws. Both ways hold the same values, bit for bit.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from t2vu_core.erasure import SUFFIX, atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.checkpoint import Checkpoint
-from t2vu_core.training.velocity.trajectories import Trajectories
 from t2vu_core.training.workers import Workers
 
 FOLDER = "trajectories"
-TYPES = {torch.int64: "I64", torch.float32: "F32", torch.bfloat16: "BF16", torch.uint8: "U8"}
 
 
-class _Writer:
-    """Fills a safetensors file, whose layout the first part decides: it has room for the points of all `prompts`."""
+class MappedRows:
+    """The rows of several tensors as one, each read from its file when it is asked for."""
 
-    def __init__(self, file: BinaryIO, fingerprint: str, *, prompts: int, masks: int) -> None:
-        self._file, self._fingerprint, self._prompts, self._masks = file, fingerprint, prompts, masks
-        self._next: dict[str, int] = {}
-        """Where in the file the next rows of a tensor belong."""
+    def __init__(self, parts: Sequence[Tensor]) -> None:
+        self._parts = list(parts)
+        self._ends = torch.tensor([len(part) for part in parts]).cumsum(0)
 
-    def add(self, part: Trajectories) -> None:
-        tensors = part.tensors()
-        if not self._next:
-            self._lay_out(tensors, prompts=len(part.ends))
-        for name, tensor in tensors.items():
-            raw = tensor.contiguous().view(-1).view(torch.uint8).numpy()
-            self._file.seek(self._next[name])
-            self._file.write(raw.data)
-            self._next[name] += len(raw)
+    def __len__(self) -> int:
+        return int(self._ends[-1])
 
-    def _lay_out(self, tensors: dict[str, Tensor], *, prompts: int) -> None:
-        header: dict[str, object] = {"__metadata__": {"fingerprint": self._fingerprint}}
-        starts, end = {}, 0
-        # Wide types first: every tensor then begins at a multiple of its own width.
-        for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
-            rows = self._masks if name == "masks" else len(tensor) // prompts * self._prompts
-            shape = [rows, *tensor.shape[1:]]
-            starts[name], end = end, end + math.prod(shape) * tensor.element_size()
-            header[name] = {"dtype": TYPES[tensor.dtype], "shape": shape, "data_offsets": [starts[name], end]}
-        encoded = json.dumps(header).encode()
-        encoded += b" " * (-len(encoded) % 8)
-        first = 8 + len(encoded)
-        free = shutil.disk_usage(Path(self._file.name).parent).free
-        if free < first + end:
-            raise UserError(
-                f"The trajectories take {gigabytes(end)}, and {Path(self._file.name).parent} has {gigabytes(free)} left: make "
-                "room, or lower concept_trajectories, preserve_trajectories or trajectory_steps."
-            )
-        self._file.write(len(encoded).to_bytes(8, "little") + encoded)
-        self._file.truncate(first + end)
-        self._next = {name: first + start for name, start in starts.items()}
+    @property
+    def nbytes(self) -> int:
+        """Size of all rows."""
+        return sum(part.nbytes for part in self._parts)
+
+    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+        if isinstance(rows, int):
+            return self._row(rows)
+        indices = torch.arange(len(self))[rows].tolist()
+        return torch.stack([self._row(index) for index in indices])
+
+    def _row(self, index: int) -> Tensor:
+        number = int(torch.searchsorted(self._ends, index, right=True))
+        return self._parts[number][index - int(self._ends[number])]
+
+
+TensorRows = Tensor | MappedRows
+Part = Mapping[str, Tensor]
+"""The tensors of one batch of trajectories, by name."""
 
 
 @dataclass(frozen=True)
 class TrajectoryCache:
-    """A folder for them, or memory where there is none. `fingerprint` says which training they belong to."""
+    """A folder for trajectories, or memory if `folder` is None. `fingerprint` identifies the run that they belong to."""
 
     folder: Path | None = None
     fingerprint: str = ""
@@ -82,7 +67,7 @@ class TrajectoryCache:
     @classmethod
     @contextlib.contextmanager
     def open(cls, recipe: VelocityRecipe, checkpoint: Checkpoint | None, workers: Workers) -> Iterator[TrajectoryCache]:
-        """As the recipe says: a folder beside the checkpoint, or one that is removed at the end of this block."""
+        """As the recipe says: memory, a folder next to the checkpoint, or one that is removed at the end of this block."""
         if recipe.trajectory_cache == "memory":
             yield cls()
         elif checkpoint is None:
@@ -94,44 +79,59 @@ class TrajectoryCache:
 
     @property
     def medium(self) -> str:
-        """In words."""
+        """Where trajectories are kept, in words."""
         return "in memory" if self.folder is None else "on disk"
 
     @property
     def place(self) -> str:
-        """In words, with the folder."""
+        """The medium, with the folder."""
         return self.medium if self.folder is None else f"{self.medium} in {self.folder}"
 
-    def keep(
-        self, name: str, sample: Callable[[], Iterable[Trajectories]], *, prompts: int, masks: int, workers: Workers
-    ) -> Trajectories:
-        """The trajectories of `prompts` prompts, with masks of the first `masks` of them.
+    def keep(self, name: str, sample: Callable[[], Iterable[Part]], *, batches: int, workers: Workers) -> dict[str, TensorRows]:
+        """The trajectories that `sample` gives in `batches` parts, the first of which is the largest.
 
-        Where every worker still has those of an earlier run of this training, `sample` is not called.
+        If every process still has them on disk from an earlier start of this run, `sample` is not called.
         """
         if self.folder is None:
-            return Trajectories.cat(list(sample()))
-        path = self.folder / f"{name}{SUFFIX}"
-        found = _read(path, self.fingerprint)
+            return _joined_in_memory(list(sample()))
+        folder = self.folder / name
+        found = self._read(folder)
         if workers.any(found is None):
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                writer = _Writer(file, self.fingerprint, prompts=prompts, masks=masks)
-                for part in sample():
-                    writer.add(part)
-            found = _read(path, self.fingerprint)
+            with _whole_folder(folder) as partial:
+                self._write(partial, sample(), batches)
+            found = self._read(folder)
         assert found is not None
         return found
 
     def drop(self, name: str) -> None:
-        """Trajectories that nothing draws from any more; where they are still mapped, they go with the folder."""
+        """Remove trajectories that are not used any more; those that are still mapped are removed with the folder."""
         if self.folder is not None:
-            with contextlib.suppress(OSError):
-                (self.folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def clear(self) -> None:
-        """Nothing will go on from here."""
+        """Remove everything; nothing will resume from here."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, folder: Path, parts: Iterable[Part], batches: int) -> None:
+        for number, part in enumerate(parts):
+            if number == 0:
+                _check_room(folder, batches * sum(tensor.nbytes for tensor in part.values()))
+            whole = {name: tensor.contiguous() for name, tensor in part.items()}
+            save_file(whole, folder / f"{number:05d}.safetensors", {"fingerprint": self.fingerprint})
+
+    def _read(self, folder: Path) -> dict[str, TensorRows] | None:
+        """The trajectories in a folder, mapped and not read yet; None if there are none of this run."""
+        parts = []
+        try:
+            for path in sorted(folder.glob("*.safetensors")):
+                with safe_open(str(path), framework="pt") as file:
+                    if (file.metadata() or {}).get("fingerprint") != self.fingerprint:
+                        return None
+                    parts.append({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        except (SafetensorError, OSError):
+            return None
+        return _joined_on_disk(parts) if parts else None
 
 
 def gigabytes(count: int) -> str:
@@ -139,12 +139,41 @@ def gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
-def _read(path: Path, fingerprint: str) -> Trajectories | None:
-    """What a file holds, mapped into memory and not read yet; None for another training's, or none."""
+def _columns(parts: Sequence[Part]) -> dict[str, list[Tensor]]:
+    """By name, the tensors of all parts; only the first parts may have masks."""
+    return {name: [part[name] for part in parts if name in part] for name in parts[0]}
+
+
+def _joined_in_memory(parts: Sequence[Part]) -> dict[str, TensorRows]:
+    return {name: torch.cat(tensors) for name, tensors in _columns(parts).items()}
+
+
+def _joined_on_disk(parts: Sequence[Part]) -> dict[str, TensorRows]:
+    """One number a row is kept in memory; larger rows stay in their files."""
+    columns = _columns(parts)
+    return {name: torch.cat(each) if each[0].dim() == 1 else MappedRows(each) for name, each in columns.items()}
+
+
+def _check_room(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise UserError(
+            f"The trajectories take {gigabytes(size)}, and {folder.parent} has {gigabytes(free)} left: make room, or lower "
+            "concept_trajectories, preserve_trajectories or trajectory_steps."
+        )
+
+
+@contextlib.contextmanager
+def _whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary sibling that becomes `target` if the block succeeds, and is removed if it does not."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     try:
-        with safe_open(str(path), framework="pt") as file:
-            if (file.metadata() or {}).get("fingerprint") != fingerprint:
-                return None
-            return Trajectories.from_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError):
-        return None
+        partial.mkdir(parents=True)
+        yield partial
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"Cannot write {target}: {error}. Nothing was left there.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

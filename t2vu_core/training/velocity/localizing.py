@@ -1,4 +1,4 @@
-"""The localisation loss of a training: what the erasers add outside the masks, collected while the denoiser computes."""
+"""The localisation loss: what the erasers add outside the masks, collected while the denoiser computes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class OutsideMask:
         self._parts: list[Tensor] = []
 
     def begin(self, outside_BN: Tensor | None, timesteps_B: Tensor) -> None:
-        """A pass comes; `outside_BN`, 1 - M, belongs to the first rows of its batch. None: nothing is looked at."""
+        """Call before a pass. `outside_BN`, 1 - M, belongs to the first rows of its batch; with None nothing is recorded."""
         self._outside, self._timesteps, self._parts, self._open = outside_BN, timesteps_B, [], True
 
     def record(self, site_name: str, removed: Tensor) -> None:
-        """For `EraserSet.attached`. Under gradient checkpointing it comes again in the backward pass, and must do the same."""
+        """For `EraserSet.attached`. Gradient checkpointing calls it again in the backward pass, with the same result."""
         if self._outside is None or not torch.is_grad_enabled():
             return
         rows = self._family.passes(site_name, self._timesteps).nonzero().flatten()
@@ -38,14 +38,14 @@ class OutsideMask:
             self._parts.append(part)
 
     def loss(self) -> Tensor:
-        """Mean over layers, sum over the watched rows: Eq. 9 before its mean over clips."""
+        """Mean over layers, sum over the masked rows: Eq. 9 before its mean over clips."""
         self._open = False
         assert self._outside is not None
         layers = len(self._sites) // len(self._family.denoisers)
         return torch.stack(self._parts).sum() / layers
 
     def _at_site(self, outside_BN: Tensor, site: EraserSite, num_tokens: int) -> Tensor:
-        """The same masks on the tokens of a site: inside a UNet they are fewer, and frames are rows of the batch."""
+        """The same masks on the tokens of a site: a UNet has fewer of them inside, with frames as rows of the batch."""
         grid, own = self._family.token_grid(self._size), self._family.site_grid(site, self._size)
         if own != grid:
             outside_BN = F.interpolate(outside_BN.unflatten(1, grid), own[1:], mode="bilinear").flatten(1)

@@ -1,142 +1,163 @@
-"""The loss of one step of velocity erasing: one forward pass of one model (T2VUnlearning, arXiv 2505.17550).
+"""The loss of one velocity training step: one forward pass of one model (T2VUnlearning, arXiv 2505.17550).
 
-`L = L_unlearn + alpha L_loc + beta L_pre`. With several workers each one computes its share of the rows, so
-weighted that the shares add up to the loss of the whole batch.
+`L = L_unlearn + alpha L_loc + beta L_pre`. With several processes each one computes its share of the rows, weighted so
+that the shares add up to the loss of the whole batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
-from t2vu_core.families.base import Family, TextCondition
+from t2vu_core.families.base import TextCondition
 from t2vu_core.objectives.velocity import guided_unlearning_loss, preservation_loss, unlearning_loss
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.checkpoint import Checkpoint
 from t2vu_core.training.loop import step_generator
-from t2vu_core.training.progress import ProgressCallback
+from t2vu_core.training.run import Run
 from t2vu_core.training.velocity.batches import Batch, Rows, draw_batch
-from t2vu_core.training.velocity.cache import TrajectoryCache
 from t2vu_core.training.velocity.localizing import OutsideMask
-from t2vu_core.training.velocity.points import Points, refreshed
-from t2vu_core.training.velocity.soft_tokens import attack
+from t2vu_core.training.velocity.points import TrainingPoints, refreshed
+from t2vu_core.training.velocity.soft_tokens import soft_token_attack
 from t2vu_core.training.workers import Workers
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Of predictions and their targets."""
 
-@dataclass
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of the pass that share one loss."""
+
+    rows: tuple[str, ...]
+    """Names of row groups, in order."""
+    loss: Loss
+    weight: float
+
+    def weighted_loss(self, predictions: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
+        """The loss of these rows, with its weight."""
+        student, target = (torch.cat([by_name[name] for name in self.rows]) for by_name in (predictions, targets))
+        return self.loss(student, target) * self.weight
+
+
 class VelocityStep:
-    """Gives the loss of a step, with the erasers attached and `localizing.record` recording."""
+    """Gives the loss of a step, with the erasers attached and `localizing.record` recording.
 
-    family: Family
-    points: Points
-    recipe: VelocityRecipe
-    erasers: EraserSet
-    localizing: OutsideMask
-    checkpoint: Checkpoint | None = None
-    on_progress: ProgressCallback | None = None
-    workers: Workers = field(default_factory=Workers)
-    cache: TrajectoryCache = field(default_factory=TrajectoryCache)
-    _refreshes: int = 0
+    On-policy runs replace `points` while they train.
+    """
+
+    def __init__(self, run: Run[VelocityRecipe], points: TrainingPoints, erasers: EraserSet, localizing: OutsideMask) -> None:
+        self.points = points
+        self._run, self._erasers, self._localizing = run, erasers, localizing
+        self._refreshes = 0
 
     def loss(self, step: int) -> Tensor:
-        """This worker's part of the loss at a step."""
+        """This process's part of the loss at a step."""
         self._refresh(step)
-        batch = draw_batch(self.points, self.recipe, step_generator(self.recipe.seed, step))
-        share = _share(batch, self.workers)
-        loss = self._student_loss(share, batch)
-        # A worker without rows still takes part in the sum.
-        return torch.zeros((), device=self.family.device) if loss is None else loss
+        recipe = self._run.recipe
+        batch = draw_batch(self.points, recipe, step_generator(recipe.seed, step))
+        share = _share(batch, self._run.workers)
+        groups = self._row_groups(share)
+        if not groups:
+            # A process without rows still takes part in the sum.
+            return torch.zeros((), device=self._run.family.device)
+        return self._loss_of(groups, share, batch)
 
     def _refresh(self, step: int) -> None:
-        """On-policy: every so often the concept's trajectories are those of the model with the present erasers.
+        """On-policy: sample the concept's trajectories again with the current erasers every `refresh_every` steps.
 
-        The checkpoint keeps the erasers of the last refresh: a resumed training samples the same trajectories again.
+        The state keeps the erasers of the last refresh, so that a resumed run samples the same trajectories.
         """
-        every = self.recipe.refresh_every
+        run, every = self._run, self._run.recipe.refresh_every
         due = step // every if every else 0
         if due <= self._refreshes:
             return
-        if step % every == 0 or self.checkpoint is None:
-            tensors = {name: tensor.clone() for name, tensor in self.erasers.named_tensors().items()}
-        else:
-            tensors = dict(self.checkpoint.extra)
-        if self.checkpoint is not None:
-            self.checkpoint.extra.update(tensors)
-        student = EraserSet.from_tensors(tensors).eval().requires_grad_(False).to(self.family.device)
-        with self.erasers.switched_off():
-            self.points = refreshed(
-                self.points, self.family, self.recipe, student, number=due, cache=self.cache, on_progress=self.on_progress,
-                workers=self.workers,
-            )  # fmt: skip
+        if step % every == 0:
+            run.state.extra = {name: tensor.clone() for name, tensor in self._erasers.named_tensors().items()}
+        student = EraserSet.from_tensors(run.state.extra).eval().requires_grad_(False).to(run.family.device)
+        with self._erasers.switched_off():
+            self.points = refreshed(run, self.points, student, due)
         self._refreshes = due
 
-    def _student_loss(self, share: Batch, whole: Batch) -> Tensor | None:
-        family, recipe, erase = self.family, self.recipe, share.erase
-        parts = [part for part in (erase, share.beside, self._unprompted(erase), share.keep) if part is not None and len(part)]
-        if not parts:
-            return None
-        self.localizing.begin(None, torch.empty(0))
-        condition = self._harden(erase) if recipe.adversarial_steps and len(erase) else erase.condition
-        asked = Rows.cat(parts)
-        asked_with = TextCondition.cat([condition, asked.condition[len(erase) :]]) if len(asked) > len(erase) else condition
-        latents, timesteps = asked.latents.to(family.device, torch.float32), asked.timesteps.to(family.device)
-        self.localizing.begin(_outside(share, family.device), timesteps)
-        with torch.autocast(family.device.type, torch.bfloat16):
-            student = family.predict(latents, timesteps, asked_with, self.points.size)
-        target = asked.target.to(family.device, torch.float32)
-        return self._weigh(share, whole, student, target)
+    def _row_groups(self, share: Batch) -> dict[str, Rows]:
+        """The rows of the pass by name, in order; those with masks come first."""
+        erase = share.erase
+        groups = {"erase": erase, "beside": share.beside, "unprompted": self._unprompted(erase), "keep": share.keep}
+        present = {name: rows for name, rows in groups.items() if rows is not None and len(rows)}
+        if "erase" in present and self._run.recipe.adversarial_steps:
+            self._localizing.begin(None, torch.empty(0))
+            present["erase"] = dataclasses.replace(erase, condition=self._attacked(erase))
+        return present
 
-    def _weigh(self, share: Batch, whole: Batch, student: Tensor, target: Tensor) -> Tensor:
-        recipe, erase = self.recipe, share.erase
-        count, beside = len(erase), 0 if share.beside is None else len(share.beside)
-        unprompted = count if recipe.guided_objective else 0
-        first_kept = count + beside + unprompted
+    def _loss_of(self, groups: Mapping[str, Rows], share: Batch, whole: Batch) -> Tensor:
+        recipe, family, rows = self._run.recipe, self._run.family, Rows.cat(list(groups.values()))
+        latents, timesteps = rows.latents.to(family.device, torch.float32), rows.timesteps.to(family.device)
+        self._localizing.begin(_outside(share, family.device), timesteps)
+        student = self._predict(latents, timesteps, rows.condition)
+        counts = [len(each) for each in groups.values()]
+        target = rows.target.to(family.device, torch.float32)
+        predictions, targets = (dict(zip(groups, values.split(counts), strict=True)) for values in (student, target))
         loss = student.new_zeros(())
-        if count:
-            loss = loss + self._erasing(student, target, erase, count + beside) * (count / len(whole.erase))
-        kept = torch.cat([student[count : count + beside], student[first_kept:]])
-        if len(kept):
-            wanted = torch.cat([target[count : count + beside], target[first_kept:]])
-            of = sum(len(rows) for rows in (whole.beside, whole.keep) if rows is not None)
-            loss = loss + recipe.preserve_weight * preservation_loss(kept, wanted) * (len(kept) / of)
-        if recipe.localization_weight and count + beside:
-            rows = len(whole.erase) + (0 if whole.beside is None else len(whole.beside))
-            loss = loss + recipe.localization_weight * self.localizing.loss() / rows
+        for part in self._parts(groups, whole):
+            loss = loss + part.weighted_loss(predictions, targets)
+        if recipe.localization_weight and {"erase", "beside"} & set(groups):
+            masked = len(whole.erase) + (0 if whole.beside is None else len(whole.beside))
+            loss = loss + recipe.localization_weight * self._localizing.loss() / masked
         return loss
 
-    def _erasing(self, student: Tensor, target: Tensor, erase: Rows, first_unprompted: int) -> Tensor:
-        count = len(erase)
-        if not self.recipe.guided_objective:
-            return unlearning_loss(student[:count], target[:count])
-        unprompted = slice(first_unprompted, first_unprompted + count)
-        guidance_scale = self.family.defaults.guidance_scale
-        return guided_unlearning_loss(student[:count], student[unprompted], target[:count], target[unprompted], guidance_scale)
+    def _parts(self, groups: Mapping[str, Rows], whole: Batch) -> list[Part]:
+        """What is to be erased and what is to be kept, each weighted by this process's share of its rows."""
+        recipe, parts = self._run.recipe, []
+        if "erase" in groups:
+            share = len(groups["erase"]) / len(whole.erase)
+            erasing = ("erase", "unprompted") if recipe.guided_objective else ("erase",)
+            parts.append(Part(erasing, self._guided_loss if recipe.guided_objective else unlearning_loss, share))
+        kept = tuple(name for name in ("beside", "keep") if name in groups)
+        if kept:
+            of = sum(len(rows) for rows in (whole.beside, whole.keep) if rows is not None)
+            share = sum(len(groups[name]) for name in kept) / of
+            parts.append(Part(kept, preservation_loss, recipe.preserve_weight * share))
+        return parts
+
+    def _guided_loss(self, student: Tensor, target: Tensor) -> Tensor:
+        """For rows with the concept, followed by the same points without a prompt."""
+        (v_concept, v_empty), (goal, goal_empty) = student.chunk(2), target.chunk(2)
+        return guided_unlearning_loss(v_concept, v_empty, goal, goal_empty, self._run.family.defaults.guidance_scale)
 
     def _unprompted(self, erase: Rows) -> Rows | None:
-        """The same points without a prompt: guidance takes the student's answer there away."""
-        if not self.recipe.guided_objective:
+        """The same points with the empty prompt: guidance subtracts the student's prediction there."""
+        if not self._run.recipe.guided_objective:
             return None
         assert erase.empty is not None
         condition = self.points.prompts.conditions["empty"].expand(len(erase))
         return Rows(erase.latents, erase.timesteps, condition, erase.empty)
 
-    def _harden(self, erase: Rows) -> TextCondition:
-        """The prompts with soft tokens against the present erasers in the first half of the rows; the rest stays."""
+    def _attacked(self, erase: Rows) -> TextCondition:
+        """The prompts, with soft tokens against the current erasers in the first half of the rows."""
         half = erase[: -(-len(erase) // 2)]
         assert half.concept is not None
         assert half.prompt is not None
-        device = self.family.device
-        positions = self.points.prompts.positions["concept"]
-        attacked = attack(
-            self.family, half.latents.to(device, torch.float32), half.timesteps.to(device), half.condition,
-            half.concept.to(device, torch.float32), [positions[row] for row in half.prompt.tolist()], self.points.size,
-            steps=self.recipe.adversarial_steps, radius=self.recipe.adversarial_radius,
-        )  # fmt: skip
+        recipe, device, positions = self._run.recipe, self._run.family.device, self.points.prompts.positions["concept"]
+        latents, timesteps = half.latents.to(device, torch.float32), half.timesteps.to(device)
+        attacked = soft_token_attack(
+            lambda condition: self._predict(latents, timesteps, condition),
+            half.condition,
+            half.concept.to(device, torch.float32),
+            [positions[row] for row in half.prompt.tolist()],
+            steps=recipe.adversarial_steps,
+            radius=recipe.adversarial_radius,
+        )
         rest = erase.condition[slice(len(half), None)]
         return TextCondition.cat([attacked, rest]) if len(rest) else attacked
+
+    def _predict(self, latents: Tensor, timesteps: Tensor, condition: TextCondition) -> Tensor:
+        family = self._run.family
+        with torch.autocast(family.device.type, torch.bfloat16):
+            return family.predict(latents, timesteps, condition, self.points.size)
 
 
 def _share(batch: Batch, workers: Workers) -> Batch:
@@ -152,6 +173,6 @@ def _share(batch: Batch, workers: Workers) -> Batch:
 
 
 def _outside(batch: Batch, device: torch.device) -> Tensor | None:
-    """1 - M of the rows that come first."""
+    """1 - M of the rows with a mask, which come first."""
     parts = [rows.outside for rows in (batch.erase, batch.beside) if rows is not None and rows.outside is not None]
     return torch.cat(parts).to(device) if parts else None

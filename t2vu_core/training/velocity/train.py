@@ -18,31 +18,36 @@ from t2vu_core.families.spelling import check_visible
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.language_model import write_prompts
-from t2vu_core.prompts.plan import plan_request, warn_unused
+from t2vu_core.prompts.plan import PromptPlan, plan_request, warn_unused
 from t2vu_core.prompts.prompt_set import names_by_concept, prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.sampling import denoise, guided, noise
-from t2vu_core.training.checkpoint import Checkpoint
+from t2vu_core.training.checkpoint import Checkpoint, TrainingState
 from t2vu_core.training.loop import train_while_finite
+from t2vu_core.training.outcome import warn_outcome
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
+from t2vu_core.training.run import Run
 from t2vu_core.training.sharding import check_batches
 from t2vu_core.training.velocity.cache import TrajectoryCache
-from t2vu_core.training.velocity.effect import effect
+from t2vu_core.training.velocity.effect import measure_push
+from t2vu_core.training.velocity.encoded_prompts import encode_prompts
 from t2vu_core.training.velocity.localizing import OutsideMask
 from t2vu_core.training.velocity.mask_overlay import overlay
-from t2vu_core.training.velocity.points import Masks, Points, clip_size, encode_prompts, sample_points
+from t2vu_core.training.velocity.points import TrainingPoints, clip_size, sample_points
 from t2vu_core.training.velocity.step import VelocityStep
 from t2vu_core.training.workers import Workers
 from t2vu_core.video import enlarge, save_video
 
 METHOD = "velocity (T2VUnlearning, arXiv 2505.17550)"
 MASK_OVERLAY = "mask_overlay.mp4"
-PLACES = "concept_trajectories", "preserve_trajectories"
-"""Settings that say how many prompts a training has room for."""
+PROMPT_SETTINGS = "concept_trajectories", "preserve_trajectories"
+"""Settings that limit the number of prompts."""
 VISIBLE_HEIGHT = 256
 """Smaller clips are enlarged for the overlay."""
+
+VelocityRun = Run[VelocityRecipe]
 
 
 def erase_velocity(
@@ -60,8 +65,8 @@ def erase_velocity(
     The model, with the erasures it carries, is the frozen teacher and is not changed. A `ConceptRequest` adds synonyms, own
     prompts and a language model to the concepts; the remaining prompts come from the model's prompt set, as
     `recipe.augmentation` says. With a `log_folder` the state is saved there, and the same call resumes exactly where it
-    stopped; in `unfinished_folder` every training run has a subfolder until it has made all its steps. `on_progress` may
-    raise StopEarly to keep what was trained so far. With `show_mask` or a `log_folder` it gets one event of the stage "mask"
+    stopped; in `unfinished_folder` every run has a subfolder until it has made all its steps. `on_progress` may raise
+    StopEarly to keep what was trained so far. With `show_mask` or a `log_folder` it gets one event of the stage "mask"
     before the first step, whose preview is a clip (1, F, 3, H, W) under the concept's mask; a `log_folder` also gets
     mask_overlay.mp4. Under `accelerate launch` the processes train together, and each returns the same erasure. A loss that
     is not finite ends the run: the erasure is that of the steps before, and its `training["warning"]` says so. Raises
@@ -72,119 +77,91 @@ def erase_velocity(
     check_batches(recipe, workers)
     with torch.inference_mode(False), model.active() as family:
         clip_size(family, recipe)
-        prompt_set = prompt_set_for(family.folder)
         check_visible(family.pipeline.tokenizer, request.concepts)
-        written = _written_prompts(request, family, recipe, on_progress)
-        size = PlanSize(recipe.concept_trajectories, recipe.preserve_trajectories, recipe.seed, recipe.augmentation)
-        plan = plan_request(request, prompt_set, size, written)
-        unused = warn_unused(plan, request, PLACES)
-        checkpoint = Checkpoint.in_folder(log_folder, model, recipe.describe(), plan.describe(), unfinished=unfinished_folder)
-        prompts = encode_prompts(family, plan, prompt_set, recipe)
-        with family.offload_encoder(), TrajectoryCache.open(recipe, checkpoint, workers) as cache:
-            look = show_mask or log_folder is not None
-            masks: Masks = "all" if recipe.localization_weight else "one" if look else "none"
-            points = sample_points(family, prompts, recipe, masks, cache, on_progress, workers)
-            if look and workers.first:
-                _show_mask(family, points, recipe, log_folder, on_progress)
+        plan = _plan(request, family, recipe, on_progress)
+        unused = warn_unused(plan, request, PROMPT_SETTINGS)
+        parts = recipe.describe(), plan.describe()
+        state = TrainingState(Checkpoint.in_folder(log_folder, model, *parts, unfinished=unfinished_folder))
+        prompts = encode_prompts(family, plan, prompt_set_for(family.folder), recipe)
+        with family.offload_encoder(), TrajectoryCache.open(recipe, state.checkpoint, workers) as cache:
+            run = Run(family, recipe, state, workers, cache, on_progress)
+            show_mask = show_mask or log_folder is not None
+            points = sample_points(run, prompts, "all" if recipe.localization_weight else "one" if show_mask else "none")
+            if show_mask and workers.first:
+                _report_mask(run, points, log_folder)
             sampled = time.monotonic() - start
-            erasers, losses, broke = _fit(family, points, recipe, checkpoint, cache, on_progress, workers)
-            did = effect(family, points, erasers, _sites(family, recipe), recipe.eta, plan.concept, broke)
-            if len(losses) == recipe.steps:
-                _forget(cache, checkpoint)
-    did["warning"] = " ".join(filter(None, (did["warning"], unused))) or None
-    seen = {"trajectory_seconds": round(sampled, 1), "trajectory_bytes": points.num_bytes}
+            erasers, diverged = _train(run, points)
+            push = measure_push(run, points, erasers, _sites(family, recipe))
+            if len(state.losses) == recipe.steps:
+                run.finish()
+    warning = warn_outcome(request.title, push, diverged)
+    record = training_record(
+        start, state, trajectory_seconds=round(sampled, 1), trajectory_bytes=points.num_bytes,
+        pushed=push and round(push.share, 4), warning=" ".join(filter(None, (warning, unused))) or None, diverged=diverged,
+    )  # fmt: skip
+    writer = request.language_model.name if request.language_model else None
     return Erasure(
         "eraser", request.concepts, model.base, erasers.named_tensors(), METHOD, recipe.describe(),
-        prompts={**plan.describe(), "language_model": request.language_model.name if request.language_model else None},
-        training=training_record(start, checkpoint, losses, **seen, **did),
+        prompts={**plan.describe(), "language_model": writer}, training=record,
     )  # fmt: skip
 
 
-def _forget(cache: TrajectoryCache, checkpoint: Checkpoint | None) -> None:
-    """Nothing goes on from a training that has made all its steps."""
-    cache.clear()
-    if checkpoint:
-        checkpoint.finish()
+def _plan(request: ConceptRequest, family: Family, recipe: VelocityRecipe, on_progress: ProgressCallback | None) -> PromptPlan:
+    """The prompts of the run; a language model of the request writes half of the concept's, the other half are short."""
+    prompt_set, written = prompt_set_for(family.folder), {}
+    if request.language_model is not None:
+        names = names_by_concept(request, prompt_set)
+        count = max(1, recipe.concept_trajectories // (2 * len(names)))
+
+        def on_step(done: int, total: int) -> None:
+            if on_progress is not None:
+                on_progress(TrainProgress("prompts", done, total))
+
+        written = write_prompts(
+            request.language_model, names, count=count, seed=recipe.seed, device=family.device, on_step=on_step
+        )
+    size = PlanSize(recipe.concept_trajectories, recipe.preserve_trajectories, recipe.seed, recipe.augmentation)
+    return plan_request(request, prompt_set, size, written)
 
 
-def _show_mask(
-    family: Family,
-    points: Points,
-    recipe: VelocityRecipe,
-    log_folder: Path | None,
-    on_progress: ProgressCallback | None,
-) -> None:
+def _report_mask(run: VelocityRun, points: TrainingPoints, log_folder: Path | None) -> None:
     """Report a clip under the concept's mask, and save it in the log folder."""
-    clip = cache(partial(overlay, family, points, recipe.mask_threshold))
-    if on_progress is not None:
-        on_progress(TrainProgress("mask", 1, 1, preview=lambda: clip()[None]))
+    clip = cache(partial(overlay, run.family, points, run.recipe.mask_threshold))
+    run.report(TrainProgress("mask", 1, 1, preview=lambda: clip()[None]))
     if log_folder is not None:
         log_folder.mkdir(parents=True, exist_ok=True)
         factor = max(1, VISIBLE_HEIGHT // clip().shape[-2])
-        save_video(enlarge(clip(), factor), log_folder / MASK_OVERLAY, fps=family.defaults.fps, loops=3)
+        save_video(enlarge(clip(), factor), log_folder / MASK_OVERLAY, fps=run.family.defaults.fps, loops=3)
 
 
-def _written_prompts(
-    request: ConceptRequest, family: Family, recipe: VelocityRecipe, on_progress: ProgressCallback | None
-) -> dict[str, list[str]]:
-    """By concept, what the request's language model writes: half as many prompts in all as there are trajectories.
+def _train(run: VelocityRun, points: TrainingPoints) -> tuple[EraserSet, str | None]:
+    """The erasers, and the message of the error that ended the run early, if any."""
+    family, recipe, workers = run.family, run.recipe, run.workers
+    sites = _sites(family, recipe)
+    erasers = EraserSet.create(sites, rank=recipe.rank, seed=recipe.seed).to(family.device)
+    localizing = OutsideMask(family, sites, points.size)
+    step = VelocityStep(run, points, erasers, localizing)
 
-    The other half are short prompts.
-    """
-    if request.language_model is None:
-        return {}
-    names = names_by_concept(request, prompt_set_for(family.folder))
-    count = max(1, recipe.concept_trajectories // (2 * len(names)))
+    def on_step(done: int, loss: float) -> None:
+        # A sharded model can only draw a preview in all processes at once.
+        preview = None if workers.sharded else partial(_preview, family, step.points)
+        run.report(TrainProgress("training", done, recipe.steps, loss, preview))
 
-    def on_step(done: int, total: int) -> None:
-        if on_progress is not None:
-            on_progress(TrainProgress("prompts", done, total))
-
-    return write_prompts(request.language_model, names, count=count, seed=recipe.seed, device=family.device, on_step=on_step)
+    checkpointing = family.gradient_checkpointing() if recipe.gradient_checkpointing else contextlib.nullcontext()
+    with torch.enable_grad(), checkpointing, erasers.attached(sites, record=localizing.record):
+        _, diverged = train_while_finite(
+            dict(erasers.named_parameters()), step.loss, run.schedule, state=run.state, on_step=on_step, workers=workers
+        )
+    return erasers.eval().requires_grad_(False), diverged
 
 
 def _sites(family: Family, recipe: VelocityRecipe) -> list[EraserSite]:
     return family.eraser_sites() if recipe.kind == "bottleneck" else family.lora_sites()
 
 
-def _fit(
-    family: Family,
-    points: Points,
-    recipe: VelocityRecipe,
-    checkpoint: Checkpoint | None,
-    cache: TrajectoryCache,
-    on_progress: ProgressCallback | None,
-    workers: Workers,
-) -> tuple[EraserSet, list[float], str | None]:
-    """The erasers, the losses, and what broke the training, if anything did."""
-    sites = _sites(family, recipe)
-    erasers = EraserSet.create(sites, rank=recipe.rank, seed=recipe.seed).to(family.device)
-    localizing = OutsideMask(family, sites, points.size)
-    step = VelocityStep(family, points, recipe, erasers, localizing, checkpoint, on_progress, workers, cache)
-
-    def on_step(done: int, loss: float) -> None:
-        if on_progress is not None:
-            # Where the model is sharded, one worker alone can draw nothing.
-            preview = None if workers.sharded else partial(_preview, family, step.points)
-            on_progress(TrainProgress("training", done, recipe.steps, loss, preview))
-
-    checkpointing = family.gradient_checkpointing() if recipe.gradient_checkpointing else contextlib.nullcontext()
-    with torch.enable_grad(), checkpointing, erasers.attached(sites, record=localizing.record):
-        losses, broke = train_while_finite(
-            dict(erasers.named_parameters()),
-            step.loss,
-            steps=recipe.steps,
-            learning_rate=recipe.learning_rate,
-            checkpoint=checkpoint,
-            on_step=on_step,
-            workers=workers,
-        )
-    return erasers.eval().requires_grad_(False), losses, broke
-
-
 @torch.no_grad()
-def _preview(family: Family, points: Points) -> Tensor:
-    """The first concept prompt as the student draws it now; the erasers are attached while training calls this."""
+def _preview(family: Family, points: TrainingPoints) -> Tensor:
+    """The first concept prompt as the student draws it now; the erasers are attached while this is called."""
     size, conditions, guidance_scale = points.size, points.prompts.conditions, family.defaults.guidance_scale
     prompt, empty = conditions["concept"][:1], conditions["empty"] if guidance_scale > 1 else None
     latents, scheduler = noise(family, size, [0]), family.make_scheduler(8, size)

@@ -1,0 +1,45 @@
+"""What a training run holds, made once and handed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from t2vu_core.families.base import Family
+from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
+from t2vu_core.training.checkpoint import TrainingState
+from t2vu_core.training.progress import ProgressCallback, TrainProgress
+from t2vu_core.training.schedule import Schedule
+from t2vu_core.training.velocity.cache import TrajectoryCache
+from t2vu_core.training.workers import Workers
+
+Recipe = TypeVar("Recipe", VelocityRecipe, FewShotRecipe)
+
+
+@dataclass(frozen=True)
+class Run(Generic[Recipe]):
+    """One training run. Only its `state` changes while it trains."""
+
+    family: Family
+    """The frozen video model."""
+    recipe: Recipe
+    state: TrainingState = field(default_factory=TrainingState)
+    workers: Workers = field(default_factory=Workers)
+    cache: TrajectoryCache = field(default_factory=TrajectoryCache)
+    on_progress: ProgressCallback | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        """Steps and learning rates, as the recipe sets them."""
+        return Schedule(self.recipe.steps, self.recipe.learning_rate)
+
+    def report(self, progress: TrainProgress) -> None:
+        """Tell the callback, if there is one; what it raises stops the run."""
+        if self.on_progress is not None:
+            self.on_progress(progress)
+
+    def finish(self) -> None:
+        """All steps are done: remove what only a resume would need."""
+        self.cache.clear()
+        if self.state.checkpoint:
+            self.state.checkpoint.finish()

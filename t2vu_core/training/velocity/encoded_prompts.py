@@ -1,0 +1,78 @@
+"""The prompts of a velocity run, encoded once: one per trajectory, and where the concept's tokens are in them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from t2vu_core.families.base import Family, TextCondition
+from t2vu_core.prompts.pairs import PromptPair, concept_kind
+from t2vu_core.prompts.plan import PromptPlan
+from t2vu_core.prompts.prompt_set import PromptSet
+from t2vu_core.prompts.two_subjects import two_subject_pairs
+from t2vu_core.recipes import VelocityRecipe
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Positions = list[list[int]]
+NEUTRAL_OF = {"concept": "neutral", "two_subjects": "alone"}
+"""Conditions with the concept, and the ones that say the same without it."""
+
+
+@dataclass(frozen=True)
+class EncodedPrompts:
+    """Encoded prompts, repeated to one per trajectory; by name `concept`, `two_subjects`, `preserve`."""
+
+    conditions: dict[str, TextCondition]
+    """With `empty` (once), and `neutral` and `alone`: what `concept` and `two_subjects` say without the concept."""
+    positions: dict[str, Positions]
+    """Where the concept's tokens are in the text, for `concept` and `two_subjects`."""
+
+
+def encode_prompts(family: Family, plan: PromptPlan, prompt_set: PromptSet, recipe: VelocityRecipe) -> EncodedPrompts:
+    """Encode every prompt, so that the text encoder is not needed any more."""
+    pairs = repeated(plan.pairs, recipe.concept_trajectories)
+    texts = {"empty": [""], "concept": [pair.prompt for pair in pairs], "neutral": [pair.neutral for pair in pairs]}
+    both = _two_subjects(plan, prompt_set, recipe)
+    if both:
+        texts |= {"two_subjects": [pair.prompt for pair in both], "alone": [pair.neutral for pair in both]}
+    if plan.preserve and recipe.preserves:
+        texts["preserve"] = repeated(plan.preserve, recipe.preserve_trajectories)
+    positions: dict[str, Positions] = {
+        name: [_named_at(family, prompt, plan.names) for prompt in texts[name]] for name in NEUTRAL_OF if name in texts
+    }
+    return EncodedPrompts({name: family.encode(prompts) for name, prompts in texts.items()}, positions)
+
+
+def first_named(positions: Positions) -> int:
+    """The first prompt that names the concept, else the first prompt."""
+    return next((index for index, found in enumerate(positions) if found), 0)
+
+
+def repeated(items: Sequence[Item], count: int) -> list[Item]:
+    """The items in turn up to `count`; every repetition gets a seed of its own."""
+    return [items[index % len(items)] for index in range(count)]
+
+
+def _two_subjects(plan: PromptPlan, prompt_set: PromptSet, recipe: VelocityRecipe) -> list[PromptPair]:
+    wanted = recipe.two_subject_trajectories
+    if not wanted:
+        return []
+    if plan.kind == "manner":
+        log.warning(
+            "%r is a manner and cannot appear next to a second subject: two_subject_trajectories has no effect.", plan.concept
+        )
+        return []
+    things = [name for name in plan.names if concept_kind(name) == "thing"]
+    pairs = two_subject_pairs(things or plan.names, prompt_set.things, plan.preserve, count=wanted, seed=recipe.seed)
+    if not pairs:
+        log.warning("No prompt has a second subject next to %r: two_subject_trajectories has no effect.", plan.concept)
+    return repeated(pairs, wanted) if pairs else []
+
+
+def _named_at(family: Family, prompt: str, names: Sequence[str]) -> list[int]:
+    """Positions of the concept's tokens, whichever name the prompt uses."""
+    return sorted({position for name in names for position in family.concept_positions(prompt, name)})
