@@ -22,8 +22,8 @@ from t2vu_core.prompts.pairs import (
     PromptPair,
     as_manner,
     concept_kind,
+    contains_name,
     definite,
-    says,
     tidy,
     with_article,
 )
@@ -75,7 +75,7 @@ def candidate_pairs(
 
 def _template_pairs(texts: ConceptTexts, prompts: PromptSet, rng: random.Random) -> list[PromptPair]:
     kind, names = texts.kind, texts.names
-    contexts = [text for text in (prompts.manners if kind == "manner" else prompts.things) if not says(text, names)]
+    contexts = [text for text in (prompts.manners if kind == "manner" else prompts.things) if not contains_name(text, names)]
     fillings = [(context, name) for context in contexts for name in names]
     rng.shuffle(fillings)
     # The model usually knows the name that the user gave best: it gets half of the contexts.

@@ -1,8 +1,8 @@
-"""Paraphrases of any concept without a language model, from three words to the paragraph that one would write.
+"""Paraphrases of any concept without a language model, from three words to a paragraph.
 
-A generative grammar: sentence forms with places for the concept, a setting, light, camera and mood, each
-drawn from a list in `grammar.json`. No form depends on the concept's number or kind: it stands where
-"something" can stand, and "the ..." where "it" can, so that the neutral sentence is right as well.
+A generative grammar: sentence forms with slots for the concept, a setting, light, camera and mood, each drawn from a list
+in `grammar.json`. Every form is also grammatical with "something" in the concept's slot, and with "it" for later
+mentions, so that the neutral sentence is correct whatever the concept's number or kind.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from t2vu_core.prompts.pairs import (
     ConceptKind,
     PromptPair,
     as_manner,
+    contains_name,
     definite,
-    says,
     tidy,
     with_article,
 )
 
 Pieces = Mapping[str, Sequence[str]]
 TERSE, SENTENCE = 0.25, 0.5
-"""A quarter of the pairs is terse, up to here it is one sentence, the other half is two to five."""
-SPOKEN_OF_AGAIN = 0.6
+"""Cumulative shares: a quarter of the pairs is terse, a quarter one sentence, the other half two to five sentences."""
+MENTIONED_AGAIN = 0.6
+"""Probability that a long prompt mentions the concept a second time."""
 AROUND = ("surroundings", "light", "camera", "mood")
 TRIES = 20
-"""Draws for one pair, where the lists themselves say the concept and most must be drawn again."""
+"""Draws per pair at most; many are rejected if the lists themselves contain the concept."""
 
 
 def grammar_pairs(names: Sequence[str], kind: ConceptKind, *, count: int, seed: int) -> list[PromptPair]:
-    """`count` different pairs, half of them with the first name; the same seed gives the same.
+    """`count` different pairs, half of them with the first name; the same seed gives the same pairs.
 
-    Fewer where a concept is so common in the lists that hardly any sentence is neutral without it.
+    Fewer if the concept is so common in the lists that hardly any sentence is neutral without it.
     """
     rng = random.Random(seed)
     pairs: dict[PromptPair, None] = {}
@@ -46,15 +47,15 @@ def grammar_pairs(names: Sequence[str], kind: ConceptKind, *, count: int, seed: 
             break
         name = names[0] if len(pairs) % 2 == 0 else rng.choice(names)
         pair = _thing(name, rng) if kind == "thing" else _manner(name, rng)
-        if not says(pair.neutral, names):
+        if not contains_name(pair.neutral, names):
             pairs[pair] = None
     return list(pairs)
 
 
 def elaborate(prompt: str, names: Sequence[str], *, seed: int) -> str:
-    """The prompt as the first of several sentences, as a language model embroiders one; never with the names in it."""
+    """The prompt followed by sentences about its surroundings, as language models expand one; never with the names."""
     start = prompt[:1].upper() + prompt[1:].rstrip(". ") + "."
-    return " ".join([start, *_embroidery(random.Random(f"{seed} {prompt}"), names)])
+    return " ".join([start, *_surroundings(random.Random(f"{seed} {prompt}"), names)])
 
 
 def short_prompt(name: str, kind: ConceptKind, rng: random.Random) -> str:
@@ -74,7 +75,7 @@ def _thing(name: str, rng: random.Random) -> PromptPair:
 
 
 def _thing_form(rng: random.Random) -> str:
-    """A text with `{}` once, and `{the}` where the concept is spoken of again."""
+    """A text with `{}` once, and `{the}` where the concept is mentioned again."""
     pieces, register = _pieces(), rng.random()
     if register < TERSE:
         return rng.choice(pieces["terse"])
@@ -82,12 +83,12 @@ def _thing_form(rng: random.Random) -> str:
     if register < SENTENCE:
         return f"{rng.choice(pieces['shots'])} {{}} {place}, {detail}"
     opening = rng.choice(pieces["openings"]).replace("{place}", place).replace("{detail}", detail)
-    again = [rng.choice(pieces["subject"])] if rng.random() < SPOKEN_OF_AGAIN else []
-    return " ".join([opening, *again, *_embroidery(rng)])
+    again = [rng.choice(pieces["subject"])] if rng.random() < MENTIONED_AGAIN else []
+    return " ".join([opening, *again, *_surroundings(rng)])
 
 
 def _manner(name: str, rng: random.Random) -> PromptPair:
-    """The neutral form of several sentences leaves out the one that says nothing but the manner."""
+    """The neutral form of a long prompt leaves out the sentence that only states the manner."""
     pieces, spoken, register = _pieces(), as_manner(name), rng.random()
     scene, detail = f"{rng.choice(pieces['actors'])} {rng.choice(pieces['places'])}", rng.choice(pieces["details"])
     if register < SENTENCE:
@@ -100,15 +101,15 @@ def _manner(name: str, rng: random.Random) -> PromptPair:
         return PromptPair(form.replace("{}", spoken), tidy(form.replace("shown {}", "").replace("{}", "")))
     opening = rng.choice([form for form in pieces["openings"] if "{} {place}" in form])
     opening = opening.replace("{} {place}", scene).replace("{detail}", detail)
-    manner, rest = rng.choice(pieces["manner_sentences"]).replace("{}", spoken), _embroidery(rng)
+    manner, rest = rng.choice(pieces["manner_sentences"]).replace("{}", spoken), _surroundings(rng)
     place = rng.randint(0, len(rest))
     return PromptPair(" ".join([opening, *rest[:place], manner, *rest[place:]]), " ".join([opening, *rest]))
 
 
-def _embroidery(rng: random.Random, names: Sequence[str] = ()) -> list[str]:
-    """One to three sentences about what is around, without the names."""
+def _surroundings(rng: random.Random, names: Sequence[str] = ()) -> list[str]:
+    """One to three sentences about the surroundings, without the names."""
     pieces, kinds = _pieces(), sorted(rng.sample(range(len(AROUND)), rng.choice((1, 2, 2, 3))))
-    free = ([text for text in pieces[AROUND[kind]] if not says(text, names)] for kind in kinds)
+    free = ([text for text in pieces[AROUND[kind]] if not contains_name(text, names)] for kind in kinds)
     return [rng.choice(texts) for texts in free if texts]
 
 

@@ -1,8 +1,8 @@
-"""Prompts that a language model on this machine writes: the register that people's own prompt tools produce.
+"""Prompts written by a local language model, in the style of the prompt expansion tools that people use.
 
-A transformers folder, chat or plain, safetensors only; nothing is downloaded and no code of the folder runs. It is
-loaded, asked, and freed before anything else needs the memory. T2VUnlearning (arXiv 2505.17550) asks a chat model in
-the same way: few examples, sampling, and again until the answer says the concept.
+The model is a transformers folder, chat or plain, safetensors only; nothing is downloaded and no code of the folder runs.
+It is loaded, used, and freed before anything else needs the memory. T2VUnlearning (arXiv 2505.17550) prompts a chat model
+in the same way: a few examples, sampling, and again until the answer names the concept.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gc
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from t2vu_core.errors import UserError, first_line
 from t2vu_core.pipelines import LOAD_ERRORS
 from t2vu_core.prompts.grammar import short_prompt
-from t2vu_core.prompts.pairs import ConceptKind, concept_kind, says
+from t2vu_core.prompts.pairs import ConceptKind, concept_kind, contains_name
 from t2vu_core.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,9 @@ DTYPE = "dtype" if Version(transformers.__version__) >= Version("4.56") else "to
 """What transformers calls the precision of a model's weights."""
 SAMPLING = {"do_sample": True, "temperature": 0.9, "top_p": 0.95}
 
+OnStep = Callable[[int, int], None]
+"""Called with the number of prompts written so far and the number wanted."""
+
 
 def write_prompts(
     folder: Path,
@@ -61,68 +65,60 @@ def write_prompts(
     count: int,
     seed: int,
     device: torch.device,
-    on_step: Callable[[int, int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> dict[str, list[str]]:
-    """By concept, up to `count` different prompts that say one of its names; the same seed gives the same on one device.
+    """By concept, up to `count` different prompts that contain one of its names.
 
-    Every answer that does not say the name it was asked for is asked for again, a few times. `on_step(done, count)`
-    sees the progress with each concept; what it raises stops the writing. Raises UserError for a folder that holds no
-    language model, and for a model none of whose answers says one of the concepts.
+    The same seed gives the same prompts on one device. Answers that do not contain the requested name are requested again,
+    a few times. `on_step(done, count)` is called for the progress with each concept; an exception from it stops the
+    writing. Raises UserError if the folder holds no language model, or if no answer contains a name of a concept.
     """
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quiet_libraries():
-            return _written(folder, names, count, seed, device, on_step)
+            writer = _Writer(folder, partial(_answers, *_open(folder, device)), count, on_step)
+            # The model is opened once; the prompts of one concept do not depend on the others.
+            return {concept: writer.write(own, concept_kind(concept), seed) for concept, own in names.items()}
     finally:
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def _written(
-    folder: Path,
-    names: Mapping[str, Sequence[str]],
-    count: int,
-    seed: int,
-    device: torch.device,
-    on_step: Callable[[int, int], None] | None,
-) -> dict[str, list[str]]:
-    """The model is opened once for all concepts; what one of them gets does not depend on the others."""
-    ask = partial(_answers, *_open(folder, device))
-    written = {}
-    for concept, own in names.items():
+@dataclass(frozen=True)
+class _Writer:
+    """An opened language model, and how many prompts it writes for each concept."""
+
+    folder: Path
+    answers: Callable[[Sequence[str]], list[str]]
+    count: int
+    on_step: OnStep | None
+
+    def write(self, names: Sequence[str], kind: ConceptKind, seed: int) -> list[str]:
+        """Different prompts with one of the names, half of them requested with the first."""
         torch.manual_seed(seed)
-        written[concept] = _of_one(ask, folder, own, concept_kind(concept), count, random.Random(seed), on_step)
-    return written
+        rng, found = random.Random(seed), dict[str, None]()
+        tries = ROUNDS * -(-self.count // BATCH)
+        for _ in range(tries):
+            found.update(dict.fromkeys(self._usable(names, kind, rng)))
+            if self.on_step is not None:
+                self.on_step(min(len(found), self.count), self.count)
+            if len(found) >= self.count:
+                break
+        if not found:
+            raise UserError(
+                f"The language model in {self.folder} wrote no prompt that contains {names[0]!r} in {BATCH * tries} answers. "
+                "Use another one, or give prompts of your own."
+            )
+        if len(found) < self.count:
+            log.info("%s wrote %d of %d prompts; the others come from templates", self.folder, len(found), self.count)
+        return list(found)[: self.count]
 
-
-def _of_one(
-    ask: Callable[[Sequence[str]], list[str]],
-    folder: Path,
-    names: Sequence[str],
-    kind: ConceptKind,
-    count: int,
-    rng: random.Random,
-    on_step: Callable[[int, int], None] | None,
-) -> list[str]:
-    found: dict[str, None] = {}
-    tries = ROUNDS * -(-count // BATCH)
-    for _ in range(tries):
+    def _usable(self, names: Sequence[str], kind: ConceptKind, rng: random.Random) -> list[str]:
+        """The answers of one batch that contain their name and are long enough."""
         asked = [names[0] if index % 2 == 0 else rng.choice(names) for index in range(BATCH)]
-        answers = ask([short_prompt(name, kind, rng) for name in asked])
-        usable = (text for name, text in zip(asked, answers, strict=True) if says(text, [name]))
-        found.update(dict.fromkeys(text for text in usable if len(text.split()) >= MIN_WORDS))
-        if on_step is not None:
-            on_step(min(len(found), count), count)
-        if len(found) >= count:
-            break
-    if not found:
-        raise UserError(
-            f"The language model in {folder} wrote no prompt that says {names[0]!r} in {BATCH * tries} answers. "
-            "Use another one, or give prompts of your own."
-        )
-    if len(found) < count:
-        log.info("%s wrote %d of %d prompts; the others come from templates", folder, len(found), count)
-    return list(found)[:count]
+        answers = self.answers([short_prompt(name, kind, rng) for name in asked])
+        named = [text for name, text in zip(asked, answers, strict=True) if contains_name(text, [name])]
+        return [text for text in named if len(text.split()) >= MIN_WORDS]
 
 
 def _open(folder: Path, device: torch.device) -> tuple[Any, Any]:
@@ -142,7 +138,7 @@ def _open(folder: Path, device: torch.device) -> tuple[Any, Any]:
 @torch.no_grad()
 def _answers(tokenizer: Any, model: Any, requests: Sequence[str]) -> list[str]:
     texts = [_conversation(tokenizer, request) for request in requests]
-    # A chat template writes the markers of the text's start itself.
+    # A chat template adds the start-of-text token itself.
     plain = tokenizer.chat_template is None
     inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=plain, return_token_type_ids=False)
     tokens = model.generate(
@@ -153,7 +149,7 @@ def _answers(tokenizer: Any, model: Any, requests: Sequence[str]) -> list[str]:
 
 
 def _conversation(tokenizer: Any, request: str) -> str:
-    """Instruction, examples and request: in the model's chat form, or as a text to be continued."""
+    """Instruction, examples and request: in the model's chat template, or as a text to continue."""
     if tokenizer.chat_template is None:
         examples = "".join(f"Short prompt: {short}\nLong prompt: {long}\n\n" for short, long in EXAMPLES)
         return f"{INSTRUCTION}\n\n{examples}Short prompt: {request}\nLong prompt:"
@@ -173,6 +169,6 @@ def _paragraph(answer: str) -> str:
     lines = [line.strip() for line in answer.strip().splitlines()]
     text = " ".join(lines[: lines.index("")] if "" in lines else lines)
     text = text.split("Short prompt:")[0].removeprefix("Long prompt:").strip(" \"'*")
-    # A paragraph that ran into the limit ends in the middle of a sentence.
+    # A paragraph that reached the token limit ends in the middle of a sentence.
     end = max(text.rfind(mark) for mark in ".!?")
     return " ".join(text[: end + 1].split()) if end > 0 else " ".join(text.split())

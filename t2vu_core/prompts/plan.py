@@ -17,7 +17,7 @@ from typing import Any
 
 from t2vu_core.prompts.candidates import ConceptTexts, PlanSize, candidate_pairs
 from t2vu_core.prompts.grammar import elaborate
-from t2vu_core.prompts.pairs import ConceptKind, PromptPair, says
+from t2vu_core.prompts.pairs import ConceptKind, PromptPair, contains_name
 from t2vu_core.prompts.prompt_set import PromptSet, names_by_concept
 from t2vu_core.prompts.request import ConceptRequest
 
@@ -90,7 +90,11 @@ def _own_prompts(request: ConceptRequest, names: Mapping[str, Sequence[str]], co
         return list(request.concept_prompts)
     every = [name for own in names.values() for name in own]
     first = concept == request.concepts[0]
-    return [text for text in request.concept_prompts if says(text, names[concept]) or (first and not says(text, every))]
+    return [
+        text
+        for text in request.concept_prompts
+        if contains_name(text, names[concept]) or (first and not contains_name(text, every))
+    ]
 
 
 def _plan_concept(texts: ConceptTexts, request: ConceptRequest, prompts: PromptSet, size: PlanSize) -> PromptPlan:
@@ -104,7 +108,7 @@ def _plan_concept(texts: ConceptTexts, request: ConceptRequest, prompts: PromptS
 
 def _preserve(texts: ConceptTexts, prompts: PromptSet, size: PlanSize, rng: random.Random) -> list[str]:
     """The prompt set's preserve prompts that do not name the concept; with `grammar` every second one is long."""
-    kept = [text for text in prompts.preserve if not says(text, texts.names)]
+    kept = [text for text in prompts.preserve if not contains_name(text, texts.names)]
     rng.shuffle(kept)
     if size.augmentation != "grammar":
         return kept
@@ -116,7 +120,7 @@ def _joined(plans: Sequence[PromptPlan], request: ConceptRequest, size: PlanSize
     names = tuple(dict.fromkeys(name for plan in plans for name in plan.names))
     longest = max(len(plan.pairs) for plan in plans)
     pairs = [plan.pairs[index] for index in range(longest) for plan in plans if index < len(plan.pairs)]
-    kept = [text for text in plans[0].preserve if text in request.preserve_prompts or not says(text, names)]
+    kept = [text for text in plans[0].preserve if text in request.preserve_prompts or not contains_name(text, names)]
     kind: ConceptKind = "thing" if any(plan.kind == "thing" for plan in plans) else "manner"
     sources = sum((Counter(plan.sources) for plan in plans), Counter[str]())
     chosen = tuple(dict.fromkeys(pairs))[: size.num_pairs]

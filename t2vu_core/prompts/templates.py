@@ -1,8 +1,8 @@
-"""Sentences for images of a concept: what shots are generated with and trained on.
+"""Sentences for images of a concept, with which shots are generated and trained.
 
 The code of arXiv 2405.07288 draws from textual inversion's lists (27 sentences for things, 19 for styles); these are our
-own, fewer and less alike. One list for things, one for manners, each with one place. A model that brings its own prompt
-set uses that.
+own, fewer and more varied. One list for things and one for manners, each sentence with one slot. A model with a prompt
+set of its own uses that instead.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ STYLE_TEMPLATES = (
 
 
 def with_image_templates(prompts: PromptSet) -> PromptSet:
-    """A prompt set whose contexts are joined by those for images."""
+    """The prompt set with these sentences added to its contexts."""
     return dataclasses.replace(
         prompts,
         things=tuple(dict.fromkeys((*OBJECT_TEMPLATES, *prompts.things))),

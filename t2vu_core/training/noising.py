@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 
-def noised(scheduler: Any, clean: Tensor, eps: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+def add_noise(scheduler: Any, clean: Tensor, eps: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     """x_t and the prediction that is correct there, for indices `place` (B,) into the scheduler's timesteps.
 
     Diffusion (Ho et al., arXiv 2006.11239; v: Salimans & Ho, arXiv 2202.00512) or flow matching (Lipman et al.,

@@ -22,7 +22,7 @@ from t2vu_core.evaluation.session import attack_budget
 from t2vu_core.evaluation.settings import EVALUATION_PRESETS, EvaluationSettings
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.model import load_model
-from t2vu_core.training.noising import noised
+from t2vu_core.training.noising import add_noise
 from tests.core.tiny_few_shot import ghostless
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 
@@ -90,8 +90,8 @@ def test_noising_is_the_schedulers_own_way_back(tiny: TinyModel) -> None:
         scheduler = family.make_scheduler(NUM_TIMESTEPS, tiny.size)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(place)
-        latents, target = noised(scheduler, clean, eps, torch.tensor([place]))
-        following, _ = noised(scheduler, clean, eps, torch.tensor([place + 1]))
+        latents, target = add_noise(scheduler, clean, eps, torch.tensor([place]))
+        following, _ = add_noise(scheduler, clean, eps, torch.tensor([place + 1]))
         stepped = family.step(scheduler, target, scheduler.timesteps[place], latents)
         torch.testing.assert_close(stepped, following, atol=2e-3, rtol=1e-2)
         assert (stepped - latents).abs().max() > 5e-3

@@ -93,7 +93,7 @@ def test_cancel_takes_effect_between_answers(folder: Path) -> None:
 
 
 def test_a_model_that_never_says_the_concept_is_named(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"wrote no prompt that says 'clown' in 16 answers"):
+    with pytest.raises(UserError, match=r"wrote no prompt that contains 'clown' in 16 answers"):
         write(folder, "clown", count=4)
 
 

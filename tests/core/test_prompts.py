@@ -15,7 +15,7 @@ from t2vu_core.mentions import mentions
 from t2vu_core.miniature import captions
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.grammar import grammar_pairs
-from t2vu_core.prompts.pairs import concept_kind, says, with_article
+from t2vu_core.prompts.pairs import concept_kind, contains_name, with_article
 from t2vu_core.prompts.plan import PromptPlan, plan_request
 from t2vu_core.prompts.prompt_set import PromptSet, concept_names, prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
@@ -81,8 +81,8 @@ def test_a_blank_synonym_is_none() -> None:
 
 
 def test_a_name_in_a_language_without_spaces_is_found_in_a_sentence() -> None:
-    assert says("一只幽灵在飞", ["幽灵"])
-    assert not says("一只猫在飞", ["幽灵"])
+    assert contains_name("一只幽灵在飞", ["幽灵"])
+    assert not contains_name("一只猫在飞", ["幽灵"])
 
 
 def test_the_users_own_prompts_come_first_and_get_a_neutral_form() -> None:
@@ -133,7 +133,7 @@ def test_the_grammar_says_any_concept_in_short_and_in_long(concept: str) -> None
     spoken = concept.removesuffix(" style").lower()
     for pair in made.pairs:
         assert spoken in pair.prompt.lower()
-        assert not says(pair.neutral, [concept])
+        assert not contains_name(pair.neutral, [concept])
         assert not {"{", "}", "  ", " ,", " ."} & {pair.prompt[i : i + n] for n in (1, 2) for i in range(len(pair.prompt))}
     lengths = sorted(len(pair.prompt.split()) for pair in made.pairs)
     assert lengths[0] <= 8 + len(spoken.split())

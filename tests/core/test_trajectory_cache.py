@@ -75,7 +75,7 @@ def test_a_resumed_training_finds_its_trajectories_and_ends_as_if_never_stopped(
     with pytest.raises(Cancelled):
         erase_velocity(TINY.model, "ghost", asked, log_folder=tmp_path, on_progress=stages([], stop_at=3))
     resumed = erase_velocity(TINY.model, "ghost", asked, log_folder=tmp_path, on_progress=stages(seen))
-    assert set(seen) == {"training"}, "trajectories were sampled again"
+    assert "trajectories" not in seen, "trajectories were sampled again"
     assert whole.training["losses"] == resumed.training["losses"]
     assert all(torch.equal(whole.tensors[name], resumed.tensors[name]) for name in whole.tensors)
     assert not (tmp_path / "trajectories").exists(), "nothing goes on from a finished training"

@@ -13,7 +13,7 @@ from torch import Tensor
 from t2vu_core.families import ClipSize, Family, TextCondition
 from t2vu_core.model import T2VModel
 from t2vu_core.sampling import denoise, guided, noise
-from t2vu_core.training.noising import noised
+from t2vu_core.training.noising import add_noise
 
 NUM_TIMESTEPS = 50
 """Of the schedule that the random timesteps are drawn from."""
@@ -32,7 +32,7 @@ def denoising_loss(
     scheduler = family.make_scheduler(NUM_TIMESTEPS, size)
     index = torch.randint(0, NUM_TIMESTEPS, (len(clean),), generator=generator)
     eps = torch.randn(clean.shape, generator=generator).to(clean)
-    latents, target = noised(scheduler, clean, eps, index)
+    latents, target = add_noise(scheduler, clean, eps, index)
     timesteps = scheduler.timesteps.cpu()[index].to(clean.device)
     with torch.autocast(family.device.type, torch.bfloat16):
         prediction = family.predict(latents, timesteps, condition, size)

@@ -17,7 +17,7 @@ from t2vu_core.prompts.pairs import PromptPair
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.training.few_shot.plan import EncoderPlan
 from t2vu_core.training.few_shot.shot_models import ShotModel
-from t2vu_core.training.noising import noised
+from t2vu_core.training.noising import add_noise
 
 ENCODE_BATCH = 16
 
@@ -63,7 +63,7 @@ class Material:
         clean = self.latents[torch.multinomial(own.float(), 1, generator=generator)[:, 0]]
         place = torch.randint(0, len(scheduler.timesteps), (len(own),), generator=generator)
         eps = torch.randn(clean.shape, generator=generator)
-        noisy, true = noised(scheduler, clean, eps, place)
+        noisy, true = add_noise(scheduler, clean, eps, place)
         timesteps = scheduler.timesteps.cpu()[place]
         return NoisyShots(noisy.to(device), timesteps.to(device), true.to(device))
 

@@ -1,4 +1,4 @@
-"""The prompts of a few-shot encoder unlearning: what says the concept, the same without it, and what must keep working."""
+"""The prompts of a few-shot run: with the concept, the same without it, and what must keep working."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.candidates import PlanSize
-from t2vu_core.prompts.pairs import PromptPair, concept_kind, says
+from t2vu_core.prompts.pairs import PromptPair, concept_kind, contains_name
 from t2vu_core.prompts.plan import plan_request
 from t2vu_core.prompts.prompt_set import names_by_concept, prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
@@ -23,12 +23,13 @@ from t2vu_core.recipes import FewShotRecipe
 
 @dataclass(frozen=True)
 class EncoderPlan:
-    """The prompts of a training; they are stored in the erasure file."""
+    """The prompts of a run; they are stored in the erasure file."""
 
     concepts: tuple[str, ...]
     pairs: tuple[PromptPair, ...]
     preserve: tuple[str, ...]
     plans: Mapping[str, Any]
+    """Kind and names of each concept."""
 
     def describe(self) -> dict[str, Any]:
         """The prompts as JSON values."""
@@ -36,12 +37,12 @@ class EncoderPlan:
         return {"concepts": dict(self.plans), "pairs": pairs, "preserve": list(self.preserve)}
 
     def shots_of_pairs(self, count: int) -> Tensor:
-        """Which of `count` generated shots show what a pair says, bool (P, count): an image of a cat is none of a ghost.
+        """Which of `count` generated shots show the concept of a pair, bool (P, count).
 
-        What says none of the concepts by name goes with all, and so does a pair that no shot was made for.
+        Pairs that name no concept are trained on all shots, and so are pairs whose concept no shot shows.
         """
         names = [each["names"] for each in self.plans.values()]
-        said = torch.tensor([[says(pair.prompt, own) for own in names] for pair in self.pairs])
+        said = torch.tensor([[contains_name(pair.prompt, own) for own in names] for pair in self.pairs])
         said[~said.any(1)] = True
         shown = said[torch.arange(count) % len(said)]
         same = (said[:, None] & shown).any(2)
@@ -59,7 +60,9 @@ def plan_encoder(model: T2VModel, request: ConceptRequest, recipe: FewShotRecipe
         prompts = with_image_templates(prompts)
     names = names_by_concept(request, prompts)
     every = [name for own in names.values() for name in own]
-    things, manners = (tuple(text for text in texts if not says(text, every)) for texts in (prompts.things, prompts.manners))
+    things, manners = (
+        tuple(text for text in texts if not contains_name(text, every)) for texts in (prompts.things, prompts.manners)
+    )
     prompts = dataclasses.replace(prompts, things=both_orders(things), manners=manners)
     size = PlanSize(recipe.prompts, recipe.preserve_prompts, recipe.seed, recipe.augmentation)
     plan = plan_request(request, prompts, size)

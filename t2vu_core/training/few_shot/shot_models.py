@@ -1,4 +1,4 @@
-"""The denoiser that the gradient goes through into a text encoder: an image model, or the video model on one frame.
+"""The frozen denoiser that gives a text encoder its gradient: an image model, or the video model on one frame.
 
 Shapes: B shots, F frames; shots are clips (B, F, 3, H, W) in [0, 1], of one frame for an image model.
 """
@@ -22,13 +22,13 @@ from t2vu_core.text_encoders import encoder_layers, text_encoders
 NOISE_LEVELS = 50
 """Timesteps of the scheduler, from which a shot's noise level is drawn."""
 CHECKPOINT_FROM = 200_000_000
-"""Denoisers and text encoders with more weights than this keep no activations of their inside."""
+"""Denoisers and text encoders with more weights than this use gradient checkpointing."""
 OnStep = Callable[[int, int], None]
-"""Sees the number of every denoising step, from 1 on, and of how many."""
+"""Called after every denoising step with its number, from 1 on, and the total."""
 
 
 class ShotModel(Protocol):
-    """What few-shot unlearning asks of a denoiser. It is never changed."""
+    """What few-shot unlearning needs of a denoiser. It is never changed."""
 
     name: str
     pipeline: Any
@@ -43,21 +43,21 @@ class ShotModel(Protocol):
         ...
 
     def encode(self, prompts: Sequence[str]) -> TextCondition:
-        """Encoded prompts, with gradients where something on the encoder is trained."""
+        """Encoded prompts, with gradients if something on the encoder is trained."""
         ...
 
     def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition) -> Tensor: ...
     def latents_of(self, shots: Tensor) -> Tensor: ...
     def scheduler(self) -> Any:
-        """With `NOISE_LEVELS` steps set."""
+        """The model's scheduler with `NOISE_LEVELS` timesteps."""
         ...
 
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:
-        """Shots of the prompts; `steps` 0 is the model's own number. What `on_step` raises stops the sampling."""
+        """Shots of the prompts; `steps` 0 is the model's default. An exception from `on_step` stops the sampling."""
         ...
 
     def held(self) -> contextlib.AbstractContextManager[None]:
-        """Within, the model is ours: its lock is taken, and large parts keep no activations."""
+        """Within, the model is locked, and its large parts use gradient checkpointing."""
         ...
 
 
@@ -166,7 +166,7 @@ class VideoShots:
 def _large_encoders_checkpointed(pipeline: Any) -> Iterator[None]:
     """Within, each layer of a large text encoder is computed again in the backward pass.
 
-    Decoders that serve as encoders keep no cache meanwhile: the second pass would find the first one's in it.
+    The key-value cache of decoder-only encoders is off: the second pass would read the entries of the first.
     """
     encoders = [encoder for encoder in text_encoders(pipeline).values() if _is_large(encoder)]
     configs: list[Any] = [encoder.config for encoder in encoders]
