@@ -55,7 +55,7 @@ def test_the_learning_rate_warms_up_and_falls_to_a_twentieth() -> None:
     """On a constant gradient, Adam's update is the learning rate itself."""
     parameter, places = nn.Parameter(torch.zeros((), dtype=torch.float64)), [0.0]
     train(
-        {"parameter": parameter}, lambda step: -parameter, steps=100, learning_rate=0.5,
+        {"parameter": parameter}, lambda step: -parameter, Schedule(100, 0.5),
         on_step=lambda step, loss: places.append(parameter.item()),
     )  # fmt: skip
     rates = [later - earlier for earlier, later in pairwise(places)]
