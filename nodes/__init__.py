@@ -1,4 +1,4 @@
-"""The node pack: which nodes there are, and where their help pages lie."""
+"""The node pack: its entry point, and the folder of its help pages."""
 
 from .core_package import provide_core
 

@@ -1,11 +1,10 @@
-"""Apply Unlearned Encoder, to our model and to ComfyUI's CLIP."""
+"""Apply Unlearned Encoder, to a model of this pack and to ComfyUI's CLIP."""
 
 from typing import Any
 
 from comfy_api.v0_0_2 import io
 
-from t2vu_core.erasure import Erasure
-from t2vu_core.model import T2VModel
+from t2vu_core import Erasure, T2VModel
 
 from . import comfy_bridge
 from .declare import Model, UnlearnedEncoder, other_base_input, schema, strength_input
@@ -18,15 +17,18 @@ class ApplyUnlearnedEncoder(io.ComfyNode):
             node_id="T2VUApplyEncoder",
             display_name="Apply Unlearned Encoder",
             description=(
-                "Gives a model whose text encoder has forgotten. The model that comes in stays as it is, so a graph can "
-                "sample both. Chain several, and erasers too."
+                "Returns a model whose text encoder no longer represents a concept. The input model does not change, so one "
+                "graph can sample before and after. Chain several nodes to erase several concepts; the node combines with "
+                "Apply Eraser."
             ),
             search_aliases=["erase", "unlearn", "text encoder", "remove concept"],
             inputs=[
-                Model.Input("model", tooltip="A model with the text encoder that was trained."),
+                Model.Input("model", tooltip="Any video model that shares the text encoder that was trained."),
                 UnlearnedEncoder.Input("encoder", tooltip="From Few-Shot Unlearn Encoder or Load Unlearned Encoder."),
                 strength_input("encoder"),
-                other_base_input("it"),
+                other_base_input(
+                    "Apply it even though it was trained on other weights, or with another tokenizer of the same size."
+                ),
             ],
             outputs=[Model.Output("unlearned", display_name="model", tooltip="The model with the unlearned encoder.")],
         )
@@ -44,15 +46,17 @@ class ApplyUnlearnedEncoderClip(io.ComfyNode):
             node_id="T2VUApplyEncoderClip",
             display_name="Apply Unlearned Encoder (CLIP)",
             description=(
-                "Gives ComfyUI's own CLIP with the unlearned encoder on it, for graphs with CLIP Text Encode and KSampler. "
-                "The CLIP that comes in stays as it is."
+                "Applies an unlearned encoder to ComfyUI's own CLIP, for graphs with CLIP Text Encode and KSampler. The "
+                "input CLIP does not change."
             ),
             search_aliases=["erase", "unlearn", "clip", "text encoder"],
             inputs=[
-                io.Clip.Input("clip", tooltip="ComfyUI's CLIP, from Load CLIP: the text encoder that was trained."),
+                io.Clip.Input("clip", tooltip="ComfyUI's CLIP that holds the text encoder that was trained, from Load CLIP."),
                 UnlearnedEncoder.Input("encoder", tooltip="From Few-Shot Unlearn Encoder or Load Unlearned Encoder."),
                 strength_input("encoder"),
-                other_base_input("it"),
+                other_base_input(
+                    "Apply it even though the weights differ: a fine-tune, or a file in lower precision such as fp8."
+                ),
             ],
             outputs=[io.Clip.Output("unlearned", display_name="clip", tooltip="For CLIP Text Encode.")],
         )

@@ -1,9 +1,8 @@
-"""Apply Eraser."""
+"""Apply Eraser, to a model of this pack."""
 
 from comfy_api.v0_0_2 import io
 
-from t2vu_core.erasure import Erasure
-from t2vu_core.model import T2VModel
+from t2vu_core import Erasure, T2VModel
 
 from . import comfy_bridge
 from .declare import Eraser, Model, other_base_input, schema, strength_input
@@ -16,15 +15,17 @@ class ApplyEraser(io.ComfyNode):
             node_id="T2VUApplyEraser",
             display_name="Apply Eraser",
             description=(
-                "Gives a model with an eraser on it. The model that comes in stays as it is, so a graph can "
-                "sample both. Chain several to erase several concepts."
+                "Returns a model with an eraser applied. The input model does not change, so one graph can sample before "
+                "and after. Chain several nodes to erase several concepts."
             ),
             search_aliases=["erase", "unlearn", "lora", "remove concept"],
             inputs=[
                 Model.Input("model", tooltip="The model that the eraser was trained on."),
                 Eraser.Input("eraser", tooltip="From Velocity Erase Fine-tune or Load Erasure."),
                 strength_input("model"),
-                other_base_input("the eraser"),
+                other_base_input(
+                    "Apply the eraser even though it was trained on other weights, such as those of the base of a fine-tune."
+                ),
             ],
             outputs=[Model.Output("erased", display_name="model", tooltip="The model with the concept erased.")],
         )

@@ -1,4 +1,4 @@
-"""Makes `t2vu_core` importable in a pack folder that was only copied into custom_nodes."""
+"""Makes `t2vu_core` importable if the pack was copied to custom_nodes without installing the package."""
 
 import importlib.util
 import sys
@@ -8,10 +8,9 @@ NAME = "t2vu_core"
 
 
 def provide_core() -> None:
-    """Leave an installed t2vu_core alone; otherwise register the one beside this folder.
+    """Register the t2vu_core next to this folder, unless one is installed.
 
-    Only that package becomes visible: putting the pack's folder on sys.path would also offer `nodes` and
-    `tests` to every other pack.
+    Only that package becomes visible: with the pack's folder on sys.path, other packs would also see `nodes` and `tests`.
     """
     if NAME in sys.modules or importlib.util.find_spec(NAME) is not None:
         return

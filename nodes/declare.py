@@ -1,4 +1,4 @@
-"""What the nodes' declarations share: sockets, category, inputs that several nodes have, fields of newer ComfyUI."""
+"""What the node declarations share: socket types, category, common inputs, and schema fields of newer ComfyUI."""
 
 import dataclasses
 import inspect
@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from comfy_api.v0_0_2 import io
+
+from . import comfy_bridge
 
 CATEGORY = "T2V Unlearning"
 MAX_SEED = 2**63 - 1
@@ -17,78 +19,92 @@ UnlearnedEncoder = io.Custom("T2VU_ENCODER")
 
 
 def schema(**fields: Any) -> io.Schema:
-    """A Schema in the pack's category; fields that this ComfyUI's Schema does not have are left out."""
+    """A Schema in the pack's category, without the fields that this ComfyUI's Schema does not have."""
     known = {field.name for field in dataclasses.fields(io.Schema)}
     return io.Schema(category=CATEGORY, **{name: value for name, value in fields.items() if name in known})
 
 
 def advanced(kind: Any, *args: Any, **options: Any) -> io.Input:
-    """An input that ComfyUI 0.10 and newer folds away."""
+    """An input that ComfyUI 0.10 and newer hides under the advanced inputs."""
     if "advanced" in inspect.signature(kind.Input).parameters:
         options["advanced"] = True
     return kind.Input(*args, **options)
 
 
 def preset_input(presets: Iterable[str], tooltip: str = "How long and how carefully to train.") -> io.Input:
-    """One of the presets of a recipe or of an evaluation, at first the quick one."""
+    """A preset of a recipe or of an evaluation; the default is quick."""
     return io.Combo.Input("preset", options=list(presets), default="quick", tooltip=tooltip)
 
 
 def seed_input(tooltip: str, *, changes: bool = False) -> io.Input:
-    """A seed; `changes`: ComfyUI may give another one after every run."""
+    """A seed; with `changes`, ComfyUI can choose another one after every run."""
     return io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=changes, tooltip=tooltip)
 
 
 def text_input(name: str, tooltip: str, *, placeholder: str | None = None, optional: bool = False) -> io.Input:
-    """Text of several lines, empty at first; `lines` reads one that holds an entry a line."""
+    """Multiline text, empty by default; `lines` splits one that has an entry per line."""
     return io.String.Input(name, multiline=True, default="", placeholder=placeholder, optional=optional, tooltip=tooltip)
 
 
 def synonyms_input() -> io.Input:
-    return text_input("synonyms", "Other words for the concept, one a line. They are erased too.", optional=True)
+    """Other names of the concept."""
+    return text_input("synonyms", "Other names of the concept, one per line. They are erased too.", optional=True)
 
 
 def preserve_prompts_input() -> io.Input:
-    """Prompts to keep."""
-    tooltip = "Prompts that must keep working, one a line. They come before the model's own set."
+    """Prompts that must keep working."""
+    tooltip = "Prompts that must keep working, one per line. They come before the model's own set."
     return text_input("preserve_prompts", tooltip, optional=True)
 
 
 def number_input(kind: Any, name: str, most: float, tooltip: str, *, folded: bool = False, **options: Any) -> io.Input:
-    """A number from 0 to `most`, at first 0, which stands for the model's or the preset's own."""
+    """A number from 0 to `most`. 0 is the default; `tooltip` says what it stands for."""
     zero = type(most)()
     options |= {"default": zero, "min": zero, "max": most, "optional": True, "tooltip": tooltip}
     return advanced(kind, name, **options) if folded else kind.Input(name, **options)
 
 
 def steps_input(tooltip: str) -> io.Input:
-    """The length of a training."""
-    return number_input(io.Int, "steps", MAX_TRAINING_STEPS, f"{tooltip} 0: as many as the preset has.", folded=True)
+    """The number of training steps."""
+    return number_input(io.Int, "steps", MAX_TRAINING_STEPS, f"{tooltip} 0: the preset's.", folded=True)
 
 
 def strength_input(what: str) -> io.Input:
-    """The strength of an erasure; `what` it is put on is said."""
-    tooltip = f"0: the {what} as it was. 1: as trained. Above 1: more is erased, and more is harmed."
+    """The strength of an erasure that is applied to `what`."""
+    tooltip = f"0: the original {what}. 1: as trained. Above 1: erases more and harms other concepts more."
     return io.Float.Input("strength", default=1.0, min=0.0, max=10.0, step=0.05, tooltip=tooltip)
 
 
-def other_base_input(what: str) -> io.Input:
-    """Whether `what` may be applied to weights that it was not trained on."""
-    tooltip = f"Apply {what} although it was trained on other weights, such as those of a fine-tune."
+def other_base_input(tooltip: str) -> io.Input:
+    """Whether an erasure may be applied to weights that it was not trained on."""
     return advanced(io.Boolean, "allow_other_base", default=False, optional=True, tooltip=tooltip)
 
 
 def file_name_input(folder: str) -> io.Input:
-    """The name of a file to write into `folder`."""
-    tooltip = f"File name in {folder}; styles/noir makes a subfolder. Empty: the concept's name."
+    """The name of a file to write to `folder`."""
+    tooltip = f"File name in {folder}. styles/noir makes a subfolder. Empty: the concept's name."
     return io.String.Input("name", default="", placeholder="the concept's name", tooltip=tooltip)
 
 
+def lora_file_inputs() -> list[io.Input]:
+    """The folder and name of a LoRA file, and whether it may replace another."""
+    tooltip = "models/loras: Load LoRA lists the file. output/loras: for use elsewhere."
+    folders = list(comfy_bridge.LORA_FOLDERS)
+    folder = io.Combo.Input("folder", options=folders, default=folders[0], tooltip=tooltip)
+    return [folder, file_name_input("that folder"), overwrite_input()]
+
+
 def overwrite_input() -> io.Input:
+    """Whether a file of that name is replaced."""
     tooltip = "Replace a file of that name. Off: a number is added and both are kept."
     return io.Boolean.Input("overwrite", default=False, optional=True, tooltip=tooltip)
 
 
-def lines(text: str | None) -> list[str]:
-    """One entry a line, without the empty ones."""
-    return [line.strip() for line in (text or "").splitlines() if line.strip()]
+def lines(text: str | None) -> tuple[str, ...]:
+    """The lines of a text, without the empty ones."""
+    return tuple(line.strip() for line in (text or "").splitlines() if line.strip())
+
+
+def nonzero(**numbers: float) -> dict[str, float]:
+    """The numbers that are not 0. For settings that cannot be 0, so that 0 can stand for the preset's value."""
+    return {name: number for name, number in numbers.items() if number}

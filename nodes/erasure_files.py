@@ -2,17 +2,15 @@
 
 from comfy_api.v0_0_2 import io
 
-from t2vu_core.erasure import KIND_TITLES, Erasure
-from t2vu_core.errors import UserError
+from t2vu_core import Erasure, UserError
+from t2vu_core.erasure import KIND_TITLES
 from t2vu_core.evaluation.report.wording import spoken
 
 from . import comfy_bridge
 from .declare import Eraser, UnlearnedEncoder, file_name_input, overwrite_input, schema
 
 LOADERS = {"eraser": "Load Erasure", "unlearned_encoder": "Load Unlearned Encoder"}
-"""By kind of erasure, the node that loads it."""
-MAX_NAME_BYTES = 160
-"""Disks take names of 255 bytes, with a number, an ending and what a half-written file is called by; some letters take four."""
+"""The node that loads each kind of erasure."""
 
 
 class SaveErasure(io.ComfyNode):
@@ -21,14 +19,17 @@ class SaveErasure(io.ComfyNode):
         return schema(
             node_id="T2VUSaveErasure",
             display_name="Save Erasure",
-            description="Writes an erasure into output/erasures, as one safetensors file that says what it erases from what.",
+            description=(
+                "Writes an erasure to output/erasures as one safetensors file, with the concept, the base, the settings of the "
+                "training and the scores if it was measured."
+            ),
             search_aliases=["save eraser", "export erasure"],
             inputs=[
-                io.MultiType.Input("erasure", types=[Eraser, UnlearnedEncoder], tooltip="What a training gave."),
+                io.MultiType.Input("erasure", types=[Eraser, UnlearnedEncoder], tooltip="An eraser or an unlearned encoder."),
                 file_name_input("output/erasures"),
                 overwrite_input(),
             ],
-            outputs=[io.String.Output("file", display_name="file", tooltip="The file, relative to output/erasures.")],
+            outputs=[io.String.Output("file", display_name="file", tooltip="The file as Load Erasure lists it.")],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
@@ -36,18 +37,18 @@ class SaveErasure(io.ComfyNode):
     @classmethod
     def execute(cls, erasure: Erasure | None, name: str = "", overwrite: bool = False) -> io.NodeOutput:
         if erasure is None:
-            raise UserError("There is no erasure to save: the model that was evaluated has none on it.")
-        path = comfy_bridge.new_erasure_file(name.strip() or erasure_stem(erasure), overwrite=overwrite)
+            raise UserError("There is no erasure to save: the evaluated model has none. Apply one to it first.")
+        path = comfy_bridge.new_erasure_file(name.strip() or comfy_bridge.default_name(erasure), overwrite=overwrite)
         saved = comfy_bridge.erasure_name(erasure.save(path))
         comfy_bridge.Progress(cls.hidden.unique_id).say(f"saved as {saved}")
         return io.NodeOutput(saved)
 
 
 class _Loader(io.ComfyNode):
-    """Reads the chosen file again only when it has changed."""
+    """Reads the chosen file, and reads it again only when it has changed."""
 
     KIND: str
-    """Of erasure, as its file says it."""
+    """The kind of erasure that the node loads."""
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
@@ -67,12 +68,12 @@ class LoadErasure(_Loader):
         return schema(
             node_id="T2VULoadErasure",
             display_name=LOADERS["eraser"],
-            description="Reads an eraser from output/erasures or models/erasures, and says what it erases and how well.",
+            description="Reads an eraser and shows its concept, its base model, and its scores.",
             search_aliases=["load eraser"],
             inputs=[_file_input()],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser."),
-                _description_output("Concepts, base model, recipe and scores, to read."),
+                _description_output("Concepts, base model, method and scores as text."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -86,19 +87,19 @@ class LoadUnlearnedEncoder(_Loader):
         return schema(
             node_id="T2VULoadEncoder",
             display_name=LOADERS["unlearned_encoder"],
-            description="Reads an unlearned encoder from output/erasures or models/erasures, and says what it forgot.",
+            description="Reads an unlearned text encoder and shows its concept, its base, and its scores.",
             search_aliases=["load erasure", "text encoder"],
             inputs=[_file_input()],
             outputs=[
-                UnlearnedEncoder.Output("encoder", display_name="encoder", tooltip="For Apply Unlearned Encoder."),
-                _description_output("Concepts, encoder, recipe and scores, to read."),
+                UnlearnedEncoder.Output("encoder", display_name="encoder", tooltip="For both Apply Unlearned Encoder nodes."),
+                _description_output("Concepts, encoder, method and scores as text."),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
 
 def _file_input() -> io.Input:
-    tooltip = "Erasure files in output/erasures and models/erasures."
+    tooltip = "Erasure files in output/erasures and models/erasures, subfolders included."
     return io.Combo.Input("file", options=comfy_bridge.erasure_names(), tooltip=tooltip)
 
 
@@ -107,12 +108,12 @@ def _description_output(tooltip: str) -> io.Output:
 
 
 def _load(file: str, kind: str, node_id: str | None) -> io.NodeOutput:
-    """An erasure of that kind and what it says of itself; UserError, with the node that loads it, for another kind."""
+    """An erasure of that kind and its description. Raises UserError, with the right node, for another kind."""
     erasure = Erasure.load(comfy_bridge.erasure_file(file))
     if erasure.kind != kind:
         raise UserError(
-            f"{file} holds an {KIND_TITLES[erasure.kind]}; {LOADERS[erasure.kind]} loads it, "
-            f"this node loads an {KIND_TITLES[kind]}."
+            f"{file} holds an {KIND_TITLES[erasure.kind]}, but this node loads an {KIND_TITLES[kind]}: "
+            f"use {LOADERS[erasure.kind]}."
         )
     text = describe(erasure)
     comfy_bridge.Progress(node_id).say(text)
@@ -120,7 +121,7 @@ def _load(file: str, kind: str, node_id: str | None) -> io.NodeOutput:
 
 
 def describe(erasure: Erasure) -> str:
-    """The erasure in a few lines for a person."""
+    """The erasure in a few lines of text."""
     return "\n".join(
         [
             f"Erases: {', '.join(erasure.concepts)}",
@@ -129,9 +130,3 @@ def describe(erasure: Erasure) -> str:
             f"Scores: {spoken(erasure.scores)}",
         ]
     )
-
-
-def erasure_stem(erasure: Erasure) -> str:
-    """A file name made of the concepts; any words give a plain one, and one that is short enough for a disk."""
-    plain = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in "-".join(erasure.concepts))
-    return plain[:80].encode()[:MAX_NAME_BYTES].decode(errors="ignore")

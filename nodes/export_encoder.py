@@ -2,14 +2,12 @@
 
 from comfy_api.v0_0_2 import io
 
-from t2vu_core.erasure import Erasure
+from t2vu_core import Erasure
 from t2vu_core.interchange import export_encoder
 from t2vu_core.interchange.encoder_files import EncoderExport
 
 from . import comfy_bridge
-from .declare import UnlearnedEncoder, schema
-from .erasure_files import erasure_stem
-from .export_lora import file_inputs
+from .declare import UnlearnedEncoder, lora_file_inputs, schema
 
 MAX_RANK = 4096
 
@@ -21,8 +19,8 @@ class ExportEncoder(io.ComfyNode):
             node_id="T2VUExportEncoder",
             display_name="Export Unlearned Encoder",
             description=(
-                "Writes an unlearned encoder as a LoRA file for ComfyUI's own text encoders: the stock Load LoRA applies it "
-                "to a CLIP. Such a file needs neither this pack nor its models."
+                "Writes an unlearned encoder as a LoRA file for ComfyUI's own text encoders. The stock Load LoRA applies it "
+                "to a CLIP, so that graphs with CLIP Text Encode and KSampler use it without this pack."
             ),
             search_aliases=["save lora", "convert encoder", "clip lora", "text encoder"],
             inputs=[
@@ -32,16 +30,17 @@ class ExportEncoder(io.ComfyNode):
                     default=0,
                     min=0,
                     max=MAX_RANK,
-                    tooltip="0: every value of the change. Above: the best low-rank factors, a smaller file that says less.",
+                    tooltip="0 writes every value of the change. Above 0, the change of each layer is written as its best "
+                    "low-rank factors of that rank: a smaller, approximate file.",
                 ),
-                *file_inputs(),
+                *lora_file_inputs(),
             ],
             outputs=[
                 io.String.Output("file", display_name="file", tooltip="The file in that folder."),
                 io.Float.Output(
                     "error",
                     display_name="error",
-                    tooltip="The share of the change that low-rank factors leave out, 0 to 1; 0 where every value is there.",
+                    tooltip="The share of the change that the factors leave out, from 0 to 1; 0 for an exact file.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -51,12 +50,12 @@ class ExportEncoder(io.ComfyNode):
     @classmethod
     @comfy_bridge.outside_inference_mode
     def execute(cls, encoder: Erasure, rank: int, folder: str, name: str = "", overwrite: bool = False) -> io.NodeOutput:
-        path = comfy_bridge.new_lora_file(folder, name.strip() or erasure_stem(encoder), overwrite=overwrite)
+        path = comfy_bridge.new_lora_file(folder, name.strip() or comfy_bridge.default_name(encoder), overwrite=overwrite)
         written = export_encoder(encoder, path, rank=rank or None)
-        comfy_bridge.Progress(cls.hidden.unique_id).say(_say(written))
+        comfy_bridge.Progress(cls.hidden.unique_id).say(_summary(written))
         return io.NodeOutput(comfy_bridge.lora_name(folder, written.file), written.error)
 
 
-def _say(written: EncoderExport) -> str:
-    exact = f"the factors leave out {written.error:.1%} of the change" if written.error else "every value of the change"
+def _summary(written: EncoderExport) -> str:
+    exact = f"the factors leave out {written.error:.1%} of the change" if written.error else "exact"
     return f"saved as {written.file.name}, {written.num_bytes / 2**20:.1f} MiB, {exact}"

@@ -1,4 +1,4 @@
-"""The list of nodes that ComfyUI asks for."""
+"""The extension that ComfyUI loads: the list of its nodes."""
 
 from comfy_api.v0_0_2 import ComfyExtension, io
 

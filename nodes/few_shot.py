@@ -3,15 +3,9 @@
 import torch
 from comfy_api.v0_0_2 import io
 
-from t2vu_core.errors import UserError
-from t2vu_core.image_model import ImageModel, load_image_model
+from t2vu_core import ConceptRequest, FewShotRecipe, ImageModel, T2VModel, load_image_model, unlearn_encoder
 from t2vu_core.miniature.bundled import image_model_of
-from t2vu_core.model import T2VModel
-from t2vu_core.objectives.few_shot import OBJECTIVES
-from t2vu_core.prompts.request import ConceptRequest
-from t2vu_core.recipes import PRESETS, FewShotRecipe
-from t2vu_core.training.few_shot.train import unlearn_encoder
-from t2vu_core.training.progress import TrainProgress
+from t2vu_core.recipes import PRESETS
 
 from . import comfy_bridge
 from .declare import (
@@ -19,6 +13,7 @@ from .declare import (
     UnlearnedEncoder,
     advanced,
     lines,
+    nonzero,
     number_input,
     preserve_prompts_input,
     preset_input,
@@ -32,6 +27,8 @@ from .pictures import loss_picture
 from .training_view import TrainingView
 
 AUTO, NONE = "auto", "none"
+OBJECTIVES = FewShotRecipe.choices("objective")
+NO_SHOTS = torch.zeros(1, 1, 3, 8, 8)
 
 
 class FewShotUnlearn(io.ComfyNode):
@@ -41,47 +38,20 @@ class FewShotUnlearn(io.ComfyNode):
             node_id="T2VUFewShotUnlearn",
             display_name="Few-Shot Unlearn Encoder",
             description=(
-                "Makes the text encoder forget a concept, from a few images of it. The denoiser stays as it is and only "
-                "gives the direction; the models that come in are not changed."
+                "Trains the text encoder, from a few images of a concept, until it no longer represents the concept, while "
+                "other prompts keep working. The denoiser is frozen and only supplies the gradient. The input models do not "
+                "change."
             ),
             search_aliases=["unlearn text encoder", "few-shot", "erase concept", "train"],
-            inputs=[
-                Model.Input("model", tooltip="The video model whose text encoder is to forget."),
-                text_input(
-                    "concept", "What is to go, in the words of a prompt. Several concepts: one a line.", placeholder="ghost"
-                ),
-                preset_input(PRESETS),
-                seed_input("Seed of shots and training. The same seed gives the same encoder."),
-                io.Image.Input(
-                    "images", optional=True, tooltip="A few images of the concept. Not connected: they are generated."
-                ),
-                io.Combo.Input(
-                    "image_model",
-                    options=[AUTO, NONE, *comfy_bridge.image_model_folders()],
-                    default=AUTO,
-                    optional=True,
-                    tooltip="A Stable Diffusion folder that shares the text encoder; training through it is quickest. none: "
-                    "the video model itself, on single frames. auto: the bundled partner of a bundled model, else none.",
-                ),
-                number_input(io.Int, "shots", 1000, "Images to generate. 0: as many as the preset has."),
-                synonyms_input(),
-                preserve_prompts_input(),
-                advanced(
-                    io.Combo,
-                    "objective",
-                    options=list(OBJECTIVES),
-                    default=OBJECTIVES[0],
-                    optional=True,
-                    tooltip="What the encoder is trained for. ascent is the published form: it has no bound and harms more.",
-                ),
-                steps_input("Training steps at the most."),
-            ],
+            inputs=[*_concept_inputs(), *_shot_inputs(), synonyms_input(), preserve_prompts_input(), *_method_inputs()],
             outputs=[
                 UnlearnedEncoder.Output(
-                    "encoder", display_name="encoder", tooltip="For Apply Unlearned Encoder and Save Erasure."
+                    "encoder",
+                    display_name="encoder",
+                    tooltip="For Apply Unlearned Encoder, Apply Unlearned Encoder (CLIP) and Save Erasure.",
                 ),
-                io.Image.Output("learned_from", display_name="shots", tooltip="The images that it learned from."),
-                io.Image.Output("loss", display_name="loss", tooltip="The course of the training loss."),
+                io.Image.Output("learned_from", display_name="shots", tooltip="The images it was trained on."),
+                io.Image.Output("loss", display_name="loss", tooltip="The training loss as a picture."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -102,40 +72,74 @@ class FewShotUnlearn(io.ComfyNode):
         objective: str = OBJECTIVES[0],
         steps: int = 0,
     ) -> io.NodeOutput:
-        changes = {"seed": seed, "objective": objective}
-        changes |= {name: value for name, value in (("shots", shots), ("steps", steps)) if value}
-        recipe = FewShotRecipe.preset(preset, **changes)
-        view = TrainingView(cls.hidden.unique_id)
-        shown = torch.zeros(1, 1, 3, 8, 8)
-
-        def on_progress(done: TrainProgress) -> None:
-            nonlocal shown
-            if done.stage == "shots" and done.preview is not None:
-                shown = done.preview()
-            view(done)
-
+        recipe = FewShotRecipe.preset(preset, seed=seed, objective=objective, **nonzero(shots=shots, steps=steps))
+        request = ConceptRequest(lines(concept), lines(synonyms), preserve_prompts=lines(preserve_prompts))
+        view = TrainingView(cls.hidden.unique_id, keep="shots")
         comfy_bridge.make_room()
         encoder = unlearn_encoder(
             model,
-            ConceptRequest(tuple(lines(concept)), tuple(lines(synonyms)), preserve_prompts=tuple(lines(preserve_prompts))),
+            request,
             recipe,
             image_model=_image_model(image_model, model),
             images=None if images is None else images.clone().movedim(-1, 1)[:, :3],
-            unfinished_folder=comfy_bridge.unfinished_trainings(),
-            on_progress=on_progress,
+            unfinished_folder=comfy_bridge.unfinished_runs(),
+            on_progress=view,
         )
         trained = encoder.training
-        view.progress.say(trained["warning"] or f"{max(0.0, trained['remaining']):.0%} of the concept is left to the denoiser")
+        view.progress.say(trained["warning"] or f"remaining effect of the concept: {max(0.0, trained['remaining']):.0%}")
         view.close()
-        return io.NodeOutput(encoder, shown[:, 0].movedim(1, -1).contiguous(), loss_picture(encoder.training["losses"]))
+        shown = NO_SHOTS if view.kept is None else view.kept
+        return io.NodeOutput(encoder, shown[:, 0].movedim(1, -1).contiguous(), loss_picture(trained["losses"]))
 
 
 def _image_model(choice: str, model: T2VModel) -> ImageModel | None:
+    """The chosen image model; None to train through the video model."""
     if choice == AUTO:
         choice = image_model_of(model.name) or NONE
     if choice == NONE:
         return None
-    offered = comfy_bridge.image_model_folders()
-    if choice not in offered:
-        raise UserError(f"There is no image model {choice!r}; there are {', '.join([AUTO, NONE, *offered])}.")
-    return load_image_model(offered[choice], dtype=model.family.dtype, device=model.family.device)
+    folder = comfy_bridge.image_model_folder(choice)
+    return load_image_model(folder, dtype=model.family.dtype, device=model.family.device)
+
+
+def _concept_inputs() -> list[io.Input]:
+    """The model, and what its text encoder unlearns."""
+    return [
+        Model.Input("model", tooltip="The video model whose text encoder is trained. Erasures already on it stay on."),
+        text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", placeholder="ghost"),
+        preset_input(PRESETS),
+        seed_input("Seed of shots and training. The same seed gives the same encoder."),
+    ]
+
+
+def _shot_inputs() -> list[io.Input]:
+    """The images of the concept, and the model they are trained through."""
+    return [
+        io.Image.Input("images", optional=True, tooltip="A few images of the concept. Not connected: they are generated."),
+        io.Combo.Input(
+            "image_model",
+            options=[AUTO, NONE, *comfy_bridge.image_model_names()],
+            default=AUTO,
+            optional=True,
+            tooltip="A Stable Diffusion folder that shares the text encoder; training through it is fastest. none: the video "
+            "model itself, on single frames. auto: the bundled partner of a bundled model, else none.",
+        ),
+        number_input(io.Int, "shots", 1000, "Number of images to generate. 0: the preset's."),
+    ]
+
+
+def _method_inputs() -> list[io.Input]:
+    """What the encoder is trained for, and how long."""
+    return [
+        advanced(
+            io.Combo,
+            "objective",
+            options=list(OBJECTIVES),
+            default=OBJECTIVES[0],
+            optional=True,
+            tooltip="What the encoder is trained for. negative_guidance: moves the concept's prediction to that of the prompt "
+            "without it, and past it. anchor: the same without going past it. ascent_trust_region: the published loss with a "
+            "limit. ascent: the published loss, unbounded; stop it early.",
+        ),
+        steps_input("Maximum number of training steps."),
+    ]

@@ -2,8 +2,8 @@
 
 from comfy_api.v0_0_2 import io
 
+from t2vu_core import T2VModel
 from t2vu_core.guards import GUARDS, make_guard
-from t2vu_core.model import T2VModel
 
 from . import comfy_bridge
 from .declare import Model, lines, schema, text_input
@@ -16,22 +16,23 @@ class Guard(io.ComfyNode):
             node_id="T2VUGuard",
             display_name="Guard",
             description=(
-                "Keeps a concept out while clips are sampled, without any training. Quick to try and easy to get around; "
-                "it combines with erasers."
+                "Keeps a concept out while clips are sampled, without training. The input model does not change. Guards are "
+                "easy to circumvent and often harm other concepts; they combine with erasers."
             ),
             search_aliases=["negative prompt", "safree", "videoeraser", "safety"],
             inputs=[
-                Model.Input("model", tooltip="The model to guard, with or without erasers on it."),
+                Model.Input("model", tooltip="The model to guard, with or without erasers."),
                 io.Combo.Input(
                     "method",
                     options=list(GUARDS),
                     default="negative_prompt",
-                    tooltip="negative_prompt: guidance away from the concept. safree: turns the prompt's words away from "
-                    "it. video_eraser: both, and guidance with momentum; takes half as long again.",
+                    tooltip="negative_prompt: guidance away from the concept. safree: projects the prompt's words away from "
+                    "the concept in the first steps. video_eraser: the same in all steps, and guidance away from the concept "
+                    "with momentum.",
                 ),
-                text_input("concepts", "What to keep out, one a line, in the words of a prompt.", placeholder="ghost"),
+                text_input("concepts", "What to keep out, one per line, in the words of a prompt.", placeholder="ghost"),
             ],
-            outputs=[Model.Output("guarded", display_name="model", tooltip="The model under the guard, for Sample Video.")],
+            outputs=[Model.Output("guarded", display_name="model", tooltip="The guarded model, for Sample Video.")],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Pictures that nodes show: the preview of half-made clips, and the course of a training."""
+"""Pictures that nodes show: previews of unfinished clips, and the curve of a training loss."""
 
 import io
 import math
@@ -14,9 +14,9 @@ PREVIEW_SIDE = 2048
 
 
 def preview_picture(clips_BFCHW: Tensor) -> Image.Image:
-    """First, middle and last frame of the first clip side by side, large enough to be seen in a node.
+    """First, middle and last frame of the first clip side by side, scaled up to be visible in a node.
 
-    Clips of one frame are images: of these all are shown, in rows.
+    Clips of one frame are images: all of them are shown, in rows.
     """
     count, frames = clips_BFCHW.shape[:2]
     if frames == 1:
@@ -31,7 +31,7 @@ def preview_picture(clips_BFCHW: Tensor) -> Image.Image:
 
 
 def _tiled(images_BCHW: Tensor, columns: int) -> Image.Image:
-    """Images in [0, 1] in rows of so many, the last one filled up with black."""
+    """Images in [0, 1] in rows of `columns`, the last row filled up with black."""
     rows = math.ceil(len(images_BCHW) / columns)
     count, channels, height, width = images_BCHW.shape
     tiles = torch.cat([images_BCHW, images_BCHW.new_zeros(rows * columns - count, channels, height, width)])
@@ -49,7 +49,7 @@ def loss_picture(losses: Sequence[float]) -> Tensor:
     axes.plot(range(1, len(losses) + 1), losses, linewidth=1.2)
     if losses and min(losses) > 0:
         axes.set_yscale("log")
-    axes.set(xlabel="training step", ylabel="loss", title="A falling loss is no proof: sample the concept")
+    axes.set(xlabel="training step", ylabel="loss", title="A low loss does not prove that the concept is gone")
     axes.grid(alpha=0.3)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

@@ -3,8 +3,10 @@
 from fractions import Fraction
 
 from comfy_api.v0_0_2 import InputImpl, Types, io
+from torch import Tensor
 
-from t2vu_core.model import SampleStep, T2VModel
+from t2vu_core import T2VModel
+from t2vu_core.model import SampleStep
 
 from . import comfy_bridge
 from .declare import Model, number_input, schema, seed_input, text_input
@@ -16,30 +18,33 @@ class SampleVideo(io.ComfyNode):
         return schema(
             node_id="T2VUSampleVideo",
             display_name="Sample Video",
-            description="Makes a clip from a prompt. The same seed before and after erasing shows what was erased.",
+            description=(
+                "Samples a clip from a prompt. To see what an eraser does, use the same seed on the model before and after "
+                "Apply Eraser."
+            ),
             search_aliases=["generate video", "text to video", "sampler"],
             inputs=[
-                Model.Input("model", tooltip="A model, with or without erasers on it."),
-                text_input("prompt", "What the clip is to show."),
-                seed_input("The starting noise. The same seed gives the same clip.", changes=True),
-                text_input("negative_prompt", "What the clip is not to show. May be empty.", optional=True),
-                number_input(io.Int, "steps", 1000, "Denoising steps. 0: as many as the model is made for."),
+                Model.Input("model", tooltip="A model, with or without erasers."),
+                text_input("prompt", "What the clip shows."),
+                seed_input("Seed of the starting noise. The same seed gives the same clip.", changes=True),
+                text_input("negative_prompt", "What the clip should not show.", optional=True),
+                number_input(io.Int, "steps", 1000, "Denoising steps. 0: the model's own number."),
                 number_input(
                     io.Float,
                     "guidance",
                     100.0,
-                    "How closely the clip follows the prompt. 0: the model's own; 1: no guidance.",
+                    "Guidance scale. 0: the model's own; 1: no guidance.",
                     step=0.1,
                 ),
                 number_input(io.Int, "frames", 1024, "Number of frames. 0: the model's own."),
                 number_input(io.Int, "width", 4096, "Width in pixels. 0: the model's own."),
                 number_input(io.Int, "height", 4096, "Height in pixels. 0: the model's own."),
                 number_input(
-                    io.Float, "fps", 120.0, "Frames a second of the VIDEO output. 0: the model's own.", folded=True, step=0.5
+                    io.Float, "fps", 120.0, "Frames per second of the video output. 0: the model's own.", folded=True, step=0.5
                 ),
             ],
             outputs=[
-                io.Image.Output("images", display_name="images", tooltip="The frames, for any image or video node."),
+                io.Image.Output("images", display_name="images", tooltip="The frames, for image nodes such as Save Image."),
                 io.Video.Output("video", display_name="video", tooltip="The clip, for Save Video."),
             ],
             hidden=[io.Hidden.unique_id],
@@ -77,6 +82,10 @@ class SampleVideo(io.ComfyNode):
             on_step=on_step,
         )
         images = clips[0].permute(0, 2, 3, 1).contiguous()
-        rate = Fraction(fps if fps > 0 else model.family.defaults.fps).limit_denominator(1000)
-        video = InputImpl.VideoFromComponents(Types.VideoComponents(images=images, frame_rate=rate))
-        return io.NodeOutput(images, video)
+        return io.NodeOutput(images, _video(images, fps if fps > 0 else model.family.defaults.fps))
+
+
+def _video(images: Tensor, fps: float) -> InputImpl.VideoFromComponents:
+    """A VIDEO of frames (F, H, W, 3)."""
+    rate = Fraction(fps).limit_denominator(1000)
+    return InputImpl.VideoFromComponents(Types.VideoComponents(images=images, frame_rate=rate))

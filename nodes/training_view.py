@@ -1,49 +1,58 @@
-"""What a training node shows while it works, and what a cancel leaves of it."""
+"""What a training node shows while it works, and what it keeps when the user cancels."""
 
 import time
 
+from torch import Tensor
+
 from t2vu_core.training.loop import StopEarly
-from t2vu_core.training.progress import TrainProgress
+from t2vu_core.training.progress import Stage, TrainProgress
 
 from . import comfy_bridge
 
 MIN_SECONDS = 2.0
-"""A rate is told when it has been seen for so long."""
+"""The time left is shown once a stage has run for this long."""
 
 
 class TrainingView:
-    """A callback that says and reports every step under the node.
+    """A progress callback that shows every step under the node, and keeps the last picture of the stage `keep`.
 
-    ComfyUI's cancel ends a training early and keeps it: the node gives what was trained so far, then the run stops.
+    ComfyUI's cancel ends the training early: the node returns what was trained so far, then the run stops.
     """
 
-    def __init__(self, node_id: str | None) -> None:
+    def __init__(self, node_id: str | None, keep: Stage) -> None:
         self.progress = comfy_bridge.Progress(node_id)
-        self.cancelled = ""
-        """Where the user cancelled, in words; empty where nobody did."""
+        self.kept: Tensor | None = None
+        """Clips (B, F, 3, H, W) of the stage `keep`."""
+        self._keep = keep
+        self._cancelled = False
         self._trained = ""
-        """How far the training is, in words; empty before its first step."""
+        """The last training step, in words; empty before the first."""
         self._stage, self._first, self._began = "", 0, 0.0
 
     def __call__(self, done: TrainProgress) -> None:
+        if done.stage == self._keep and done.preview is not None:
+            self.kept = done.preview()
         if done.loss is not None:
             self._trained = f"step {done.step} of {done.total}"
-        loss = "" if done.loss is None else f", loss {done.loss:.4f}"
-        note = f", {done.note}" if done.note else ""
-        self.progress.say(f"{done.stage} {done.step}/{done.total}{loss}{note}{self._time_left(done)}")
+        self.progress.say(self._line(done))
         try:
             self.progress.report(done.step, done.total, done.preview)
         except comfy_bridge.Cancelled:
             if not self._trained:
                 raise
-            self.cancelled = self._trained
+            self._cancelled = True
             raise StopEarly from None
 
     def close(self) -> None:
-        """Let a cancel take effect: nothing behind this node runs, and its own result is kept for the next run."""
-        if self.cancelled:
-            self.progress.say(f"Cancelled at {self.cancelled}. What was trained is kept: queue again to go on with it.")
+        """Let a cancel take effect: the nodes after this one do not run, and its output is kept for the next run."""
+        if self._cancelled:
+            self.progress.say(f"Cancelled at {self._trained}. What was trained is kept: queue again to continue with it.")
             comfy_bridge.cancel_the_rest()
+
+    def _line(self, done: TrainProgress) -> str:
+        loss = "" if done.loss is None else f", loss {done.loss:.4f}"
+        note = f", {done.note}" if done.note else ""
+        return f"{done.stage} {done.step}/{done.total}{loss}{note}{self._time_left(done)}"
 
     def _time_left(self, done: TrainProgress) -> str:
         now = time.monotonic()
@@ -53,7 +62,7 @@ class TrainingView:
         if steps < 1 or seconds < MIN_SECONDS or done.step >= done.total:
             return ""
         left = seconds / steps * (done.total - done.step)
-        return f", {steps / seconds:.1f} a second, {_clock(left)} left"
+        return f", {steps / seconds:.1f} per second, {_clock(left)} left"
 
 
 def _clock(seconds: float) -> str:

@@ -1,13 +1,9 @@
 """Velocity Erase Fine-tune."""
 
 from comfy_api.v0_0_2 import io
-from torch import Tensor
 
-from t2vu_core.model import T2VModel
-from t2vu_core.prompts.request import ConceptRequest
-from t2vu_core.recipes import LOW_MEMORY, PRESETS, VelocityRecipe
-from t2vu_core.training.progress import TrainProgress
-from t2vu_core.training.velocity.train import erase_velocity
+from t2vu_core import ConceptRequest, T2VModel, UserError, VelocityRecipe, erase_velocity
+from t2vu_core.recipes import LOW_MEMORY, PRESETS
 
 from . import comfy_bridge
 from .declare import (
@@ -15,6 +11,7 @@ from .declare import (
     Model,
     advanced,
     lines,
+    nonzero,
     number_input,
     preserve_prompts_input,
     preset_input,
@@ -28,6 +25,7 @@ from .pictures import loss_picture
 from .training_view import TrainingView
 
 NO_LANGUAGE_MODEL = "none"
+PRESETS_ETA, ZERO = "preset", "zero"
 
 
 class VelocityErase(io.ComfyNode):
@@ -37,27 +35,12 @@ class VelocityErase(io.ComfyNode):
             node_id="T2VUVelocityErase",
             display_name="Velocity Erase Fine-tune",
             description=(
-                "Trains an eraser: a small addition to the denoiser that turns its predictions away from a concept. "
-                "The model itself is not changed."
+                "Trains an eraser: small modules in the denoiser that move its predictions away from a concept while other "
+                "prompts keep working. The input model does not change."
             ),
             search_aliases=["erase concept", "unlearn", "t2vunlearning", "train"],
             inputs=[
-                Model.Input("model", tooltip="The model to erase from."),
-                text_input(
-                    "concept",
-                    "What is to go, in the words of a prompt: a character, an object, a style. Several concepts: one a line.",
-                    placeholder="ghost",
-                ),
-                preset_input(PRESETS),
-                seed_input("Seed of the training. The same seed gives the same eraser."),
-                synonyms_input(),
-                text_input(
-                    "concept_prompts",
-                    "Whole prompts that show the concept, one a line; any node that gives text can write them, "
-                    "such as one with a language model. What is missing is made as augmentation says.",
-                    optional=True,
-                ),
-                preserve_prompts_input(),
+                *_concept_inputs(),
                 steps_input("Training steps."),
                 *_method_inputs(),
                 *_memory_inputs(),
@@ -65,11 +48,12 @@ class VelocityErase(io.ComfyNode):
             ],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser and Save Erasure."),
-                io.Image.Output("loss", display_name="loss", tooltip="The course of the training loss."),
+                io.Image.Output("loss", display_name="loss", tooltip="The training loss as a picture."),
                 io.Image.Output(
                     "mask_overlay",
                     display_name="mask_overlay",
-                    tooltip="A clip of the concept, bright where the model was found to show it.",
+                    tooltip="A clip of the concept by the unchanged model, bright where the concept's words change its "
+                    "prediction.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -95,60 +79,69 @@ class VelocityErase(io.ComfyNode):
         low_memory: bool = False,
         eta: float = 0.0,
         learning_rate: float = 0.0,
+        eta_zero: str = PRESETS_ETA,
     ) -> io.NodeOutput:
-        changes = {"seed": seed, "augmentation": augmentation, "kind": kind, "localization_weight": localization}
-        given = {"steps": steps, "eta": eta, "learning_rate": learning_rate}
-        changes |= {name: value for name, value in given.items() if value}
-        changes |= {"num_frames": num_frames, **(LOW_MEMORY if low_memory else {})}
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
-        recipe = VelocityRecipe.preset(preset, **changes)
-        view = TrainingView(cls.hidden.unique_id)
-        masked: list[Tensor] = []
-
-        def on_progress(done: TrainProgress) -> None:
-            if done.stage == "mask" and done.preview is not None:
-                masked.append(done.preview()[0])
-            view(done)
-
+        request = ConceptRequest(lines(concept), lines(synonyms), lines(concept_prompts), lines(preserve_prompts), writer)
+        recipe = VelocityRecipe.preset(
+            preset, seed=seed, augmentation=augmentation, kind=kind, localization_weight=localization, num_frames=num_frames,
+            **nonzero(steps=steps, learning_rate=learning_rate), **_eta(eta, eta_zero), **(LOW_MEMORY if low_memory else {}),
+        )  # fmt: skip
+        view = TrainingView(cls.hidden.unique_id, keep="mask")
         comfy_bridge.make_room()
         eraser = erase_velocity(
-            model,
-            ConceptRequest(
-                tuple(lines(concept)),
-                synonyms=tuple(lines(synonyms)),
-                concept_prompts=tuple(lines(concept_prompts)),
-                preserve_prompts=tuple(lines(preserve_prompts)),
-                language_model=writer,
-            ),
-            recipe,
-            unfinished_folder=comfy_bridge.unfinished_trainings(),
-            on_progress=on_progress,
-            show_mask=True,
+            model, request, recipe, unfinished_folder=comfy_bridge.unfinished_runs(), on_progress=view, show_mask=True
         )
         if warning := eraser.training["warning"]:
             view.progress.say(warning)
         view.close()
-        return io.NodeOutput(eraser, loss_picture(eraser.training["losses"]), masked[0].movedim(1, -1))
+        assert view.kept is not None
+        return io.NodeOutput(eraser, loss_picture(eraser.training["losses"]), view.kept[0].movedim(1, -1))
+
+
+def _eta(eta: float, eta_zero: str) -> dict[str, float]:
+    """The recipe's eta, or nothing where the preset's is used. Raises UserError if `eta_zero` is unknown."""
+    if eta_zero not in (PRESETS_ETA, ZERO):
+        raise UserError(f"eta_zero must be {PRESETS_ETA} or {ZERO}, not {eta_zero!r}.")
+    return {"eta": eta} if eta or eta_zero == ZERO else {}
+
+
+def _concept_inputs() -> list[io.Input]:
+    """The model, what to erase from it, and what to keep."""
+    return [
+        Model.Input("model", tooltip="The model to erase from. Erasers already on it stay on while this one is trained."),
+        text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", placeholder="ghost"),
+        preset_input(PRESETS),
+        seed_input("Seed of the training. The same seed gives the same eraser."),
+        synonyms_input(),
+        text_input(
+            "concept_prompts",
+            "Complete prompts that name the concept, one per line, typed or from any node that outputs text. augmentation "
+            "supplies the rest.",
+            optional=True,
+        ),
+        preserve_prompts_input(),
+    ]
 
 
 def _method_inputs() -> list[io.Input]:
-    """How the concept is said, and what is trained."""
+    """How the prompts are made, and what is trained."""
     return [
         io.Combo.Input(
             "augmentation",
             options=list(VelocityRecipe.choices("augmentation")),
             default="templates",
             optional=True,
-            tooltip="In how many ways the concept is said. none: its names alone. templates: in many sentences. "
-            "grammar: also in the long paragraphs that language models make of a prompt.",
+            tooltip="How the concept's prompts are made. none: the names alone. templates: in the sentences of the model's "
+            "own set. grammar: half of them as paraphrases of every length, up to the paragraphs that language models write.",
         ),
         advanced(
             io.Combo,
             "language_model",
-            options=[NO_LANGUAGE_MODEL, *comfy_bridge.language_models()],
+            options=[NO_LANGUAGE_MODEL, *comfy_bridge.language_model_names()],
             default=NO_LANGUAGE_MODEL,
             optional=True,
-            tooltip="A transformers folder in models/LLM that writes half of the prompts. It is freed afterwards.",
+            tooltip="A transformers folder in models/LLM that writes half of the prompts. It is unloaded before the training.",
         ),
         advanced(
             io.Combo,
@@ -156,52 +149,29 @@ def _method_inputs() -> list[io.Input]:
             options=list(VelocityRecipe.choices("kind")),
             default="bottleneck",
             optional=True,
-            tooltip="What is trained. bottleneck: the paper's, behind the attention. lora: one that Export LoRA can "
-            "write for other programs.",
+            tooltip="What is trained. bottleneck: the paper's form, a small network after the attention that changes video "
+            "tokens only. lora: low-rank changes of the attention's projections, which Export LoRA writes for other programs.",
         ),
         number_input(
             io.Float,
             "localization",
             1000.0,
-            "How strongly the eraser is kept to where the concept is, as mask_overlay shows it. "
-            "0: not at all. For the kind bottleneck.",
+            "Weight of the loss that confines the eraser to where the concept is. 0: off. Only for the kind bottleneck.",
             folded=True,
             step=0.1,
         ),
     ]
 
 
-def _target_inputs() -> list[io.Input]:
-    """How far the concept is pushed, and how fast."""
-    return [
-        number_input(
-            io.Float,
-            "eta",
-            100.0,
-            "How far past the same prompt without the concept the model is pushed. More erases more, and harms more. "
-            "0: as the preset has it.",
-            folded=True,
-            step=0.5,
-        ),
-        number_input(
-            io.Float,
-            "learning_rate",
-            1.0,
-            "How fast to train. Lower it where a training breaks down. 0: as the preset has it.",
-            folded=True,
-            step=0.0001,
-        ),
-    ]
-
-
 def _memory_inputs() -> list[io.Input]:
-    """What makes room for a large model."""
+    """What a large model needs to fit."""
     return [
         number_input(
             io.Int,
             "num_frames",
             1024,
-            "Frames of the clips that it is trained on: fewer take less memory and time. 0: as many as the model makes.",
+            "Frames of the training clips. Fewer take less memory and time; the eraser works on clips of every length. "
+            "0: the model's own.",
             folded=True,
         ),
         advanced(
@@ -209,7 +179,39 @@ def _memory_inputs() -> list[io.Input]:
             "low_memory",
             default=False,
             optional=True,
-            tooltip="For a model that fills the GPU: three points in a step instead of twelve, activations computed again "
-            "instead of kept, trajectories on disk. Give it more steps then.",
+            tooltip="For a model that fills the GPU: three points in a step instead of twelve, recomputed activations, "
+            "trajectories on disk. Use more steps then.",
+        ),
+    ]
+
+
+def _target_inputs() -> list[io.Input]:
+    """How far the concept's prediction is pushed, and how fast."""
+    return [
+        number_input(
+            io.Float,
+            "eta",
+            100.0,
+            "How far past the same prompt without the concept the model is pushed. More erases more and harms more. "
+            "0: as eta_zero says.",
+            folded=True,
+            step=0.5,
+        ),
+        number_input(
+            io.Float,
+            "learning_rate",
+            1.0,
+            "Peak learning rate. Lower it if a training breaks down. 0: the preset's.",
+            folded=True,
+            step=0.0001,
+        ),
+        advanced(
+            io.Combo,
+            "eta_zero",
+            options=[PRESETS_ETA, ZERO],
+            default=PRESETS_ETA,
+            optional=True,
+            tooltip="What eta 0 means. preset: the preset's eta. zero: the number 0, which moves the concept's prediction to "
+            "that of the same prompt without the concept and not past it.",
         ),
     ]

@@ -25,6 +25,8 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 SECOND_DENOISER = "transformer_2."
 STRETCHES = {"": "high_noise", SECOND_DENOISER: "low_noise"}
 """Common names of Wan 2.2's two denoisers, which other programs load separately."""
+ONLY_DENOISER = "only"
+DENOISERS = (ONLY_DENOISER, *STRETCHES.values())
 
 
 def export_lora(erasure: Erasure, path: str | os.PathLike[str], *, layout: Layout) -> list[Path]:
@@ -47,6 +49,19 @@ def export_lora(erasure: Erasure, path: str | os.PathLike[str], *, layout: Layou
             save_file(tensors, str(temporary), file_metadata(erasure, layout))
         files.append(file)
     return files
+
+
+def comfyui_pairs(erasure: Erasure, denoiser: str = ONLY_DENOISER) -> dict[str, Pair]:
+    """The low-rank factors of one of DENOISERS, by the names of ComfyUI's own model.
+
+    Raises UserError if the erasure is no LoRA, its family has no such names, or the model has no such denoiser.
+    """
+    parts = by_denoiser(lora_pairs(erasure))
+    titles = STRETCHES if len(parts) > 1 else dict.fromkeys(parts, ONLY_DENOISER)
+    named = {titles[prefix]: part for prefix, part in parts.items()}
+    if denoiser not in named:
+        raise UserError(f"For this eraser, denoiser must be {' or '.join(named)}, not {denoiser!r}.")
+    return to_comfyui(erasure.base.family, named[denoiser])
 
 
 def file_endings(erasure: Erasure) -> list[str]:

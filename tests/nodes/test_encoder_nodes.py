@@ -105,8 +105,8 @@ def test_a_file_of_the_other_kind_is_refused_with_the_node_that_loads_it(
     def loading(kind: str, file: str) -> Graph:
         return {"file": node(kind, file=file), "text": node("PreviewAny", source=["file", 1])}
 
-    assert "Load Unlearned Encoder loads it" in refusal(comfy, loading("T2VULoadErasure", f"{NAME}.safetensors"))
-    assert "Load Erasure loads it" in refusal(comfy, loading("T2VULoadEncoder", eraser_name))
+    assert "use Load Unlearned Encoder" in refusal(comfy, loading("T2VULoadErasure", f"{NAME}.safetensors"))
+    assert "use Load Erasure" in refusal(comfy, loading("T2VULoadEncoder", eraser_name))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""The parts of ComfyUI that the nodes use: progress and cancel, devices, model and output folders, weight patches."""
+
+from .devices import default_dtype, device, make_room, outside_inference_mode
+from .files import (
+    LORA_FOLDERS,
+    default_name,
+    erasure_file,
+    erasure_name,
+    erasure_names,
+    evaluation_folder,
+    lora_name,
+    new_erasure_file,
+    new_lora_file,
+    unfinished_runs,
+)
+from .folders import register_folders
+from .models import (
+    fingerprint,
+    image_model_folder,
+    image_model_names,
+    language_model_folder,
+    language_model_names,
+    model_folder,
+    model_names,
+)
+from .patches import check_strength, with_encoder, with_lora
+from .progress import Cancelled, Progress, cancel_the_rest
+
+__all__ = [
+    "LORA_FOLDERS",
+    "Cancelled",
+    "Progress",
+    "cancel_the_rest",
+    "check_strength",
+    "default_dtype",
+    "default_name",
+    "device",
+    "erasure_file",
+    "erasure_name",
+    "erasure_names",
+    "evaluation_folder",
+    "fingerprint",
+    "image_model_folder",
+    "image_model_names",
+    "language_model_folder",
+    "language_model_names",
+    "lora_name",
+    "make_room",
+    "model_folder",
+    "model_names",
+    "new_erasure_file",
+    "new_lora_file",
+    "outside_inference_mode",
+    "register_folders",
+    "unfinished_runs",
+    "with_encoder",
+    "with_lora",
+]

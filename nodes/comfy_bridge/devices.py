@@ -1,0 +1,26 @@
+"""Where ComfyUI computes, in which precision, and the memory that its own models hold."""
+
+import comfy.model_management
+import torch
+
+outside_inference_mode = torch.inference_mode(mode=False)
+"""Decorator for `execute`. ComfyUI runs nodes in inference mode, and tensors made there can never be trained."""
+
+
+def device() -> torch.device:
+    """The device on which ComfyUI computes."""
+    return comfy.model_management.get_torch_device()
+
+
+def default_dtype() -> torch.dtype:
+    """bfloat16 on a device that supports it well, else float32."""
+    place = device()
+    fast = place.type != "cpu" and comfy.model_management.should_use_bf16(place)
+    return torch.bfloat16 if fast else torch.float32
+
+
+def make_room() -> None:
+    """Move ComfyUI's own models off the accelerator before a large model is loaded or trained."""
+    if device().type != "cpu":
+        comfy.model_management.unload_all_models()
+        comfy.model_management.soft_empty_cache()

@@ -1,0 +1,59 @@
+"""A node's progress bar, text and preview, and ComfyUI's cancel button."""
+
+import math
+import time
+from collections.abc import Callable
+
+import comfy.model_management
+import comfy.utils
+from server import PromptServer
+from torch import Tensor
+
+from ..pictures import preview_picture
+
+PREVIEW_SECONDS = 0.7
+"""Minimum time between two previews."""
+PREVIEW_SHARE = 0.1
+"""Maximum share of a node's time that is spent on previews."""
+
+Cancelled = comfy.model_management.InterruptProcessingException
+"""What `Progress.report` raises once the user has cancelled."""
+
+
+def cancel_the_rest() -> None:
+    """Stop the run before the next node; the output of the current node stays in ComfyUI's cache."""
+    comfy.model_management.interrupt_current_processing()
+
+
+class Progress:
+    """A node's progress bar, text and preview. A cancel takes effect at every report."""
+
+    def __init__(self, node_id: str | None) -> None:
+        self._node_id = node_id
+        self._bar = comfy.utils.ProgressBar(1)
+        self._started = time.monotonic()
+        self._previewed = -math.inf
+        self._spent = 0.0
+
+    def report(self, step: int, total: int, preview: Callable[[], Tensor] | None = None) -> None:
+        """Show that `step` of `total` is done. Raises `Cancelled` if the user has cancelled."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        picture = ("JPEG", self._picture(preview), None) if preview and self._preview_is_due() else None
+        self._bar.update_absolute(step, total, picture)
+
+    def say(self, text: str) -> None:
+        """Show a line of text under the node."""
+        if self._node_id is not None:
+            PromptServer.instance.send_progress_text(text, self._node_id)
+
+    def _preview_is_due(self) -> bool:
+        """A preview costs a decode, which is expensive in a large model."""
+        now = time.monotonic()
+        return now - self._previewed >= PREVIEW_SECONDS and self._spent <= PREVIEW_SHARE * (now - self._started)
+
+    def _picture(self, preview: Callable[[], Tensor]) -> object:
+        begin = time.monotonic()
+        picture = preview_picture(preview())
+        self._previewed = time.monotonic()
+        self._spent += self._previewed - begin
+        return picture
