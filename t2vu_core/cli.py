@@ -24,12 +24,12 @@ COMMANDS = {
     "import": "import_",
 }
 """Command name -> module in `t2vu_core.commands` with HELP, add_arguments, run and show."""
-ANSWERED = "t2vu_core.training.outcome"
-"""Its warnings are a part of the command's answer."""
+IN_RESULT = "t2vu_core.training.outcome"
+"""A logger whose warnings are part of the command's result."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors of arguments in one sentence, like every other error."""
+    """Reports wrong arguments in one sentence, like every other error."""
 
     def error(self, message: str) -> NoReturn:
         print(f"t2vu: {message}. See `{self.prog} --help`.", file=sys.stderr)
@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     except Exception as error:
         if options.verbose:
             raise
-        print(f"t2vu: failed: {_first_line(error)} (--verbose shows where)", file=sys.stderr)
+        print(f"t2vu: failed: {_first_line(error)} (run with --verbose for the traceback)", file=sys.stderr)
         return 1
     if result is not None:
         print(json.dumps(result, indent=1) if options.json else command.show(result))
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    """What an error of no known kind says, in one line; its name where it says only a word or nothing."""
+    """The first line of an unexpected error, with the class name unless it is a RuntimeError or OSError with a message."""
     lines = str(error).strip().splitlines() or [""]
     return lines[0] if isinstance(error, RuntimeError | OSError) and lines[0] else f"{type(error).__name__} {lines[0]}".strip()
 
@@ -78,22 +78,22 @@ def _parser() -> argparse.ArgumentParser:
         subparser = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(subparser)
         subparser.add_argument("--json", action="store_true", help="print the result as JSON")
-        subparser.add_argument("--verbose", action="store_true", help="log what happens, and show tracebacks")
+        subparser.add_argument("--verbose", action="store_true", help="log progress and show tracebacks")
         subparser.set_defaults(command_module=module)
     return parser
 
 
 def _log(verbose: bool) -> None:
-    """To standard error: everything, or only the warnings of ours that are no part of a command's answer."""
+    """Log to stderr: everything, or only this package's warnings that are not part of a command's result."""
     handler = logging.StreamHandler(sys.stderr)
     if not verbose:
-        handler.addFilter(lambda record: record.name.startswith("t2vu_core.") and record.name != ANSWERED)
+        handler.addFilter(lambda record: record.name.startswith("t2vu_core.") and record.name != IN_RESULT)
     form = "%(asctime)s %(message)s" if verbose else "t2vu: %(message)s"
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format=form, handlers=[handler])
 
 
 def _quiet_libraries() -> None:
-    """Loading bars and notes of the libraries would bury the one line that matters."""
+    """Turn off the libraries' loading bars and notes, which would hide our own messages."""
     import warnings
 
     import diffusers

@@ -7,20 +7,23 @@ import contextlib
 import dataclasses
 from typing import Any
 
-from t2vu_core.commands.options import kept_on_interrupt, open_model, training_bar
-from t2vu_core.commands.training import STOPPED, TrainingFiles, add_training, settings_of, told
+from t2vu_core.commands.options import open_model
+from t2vu_core.commands.progress_bars import kept_on_interrupt, training_bar
+from t2vu_core.commands.training import TrainingOrder, add_training, closing_message, settings_of
+from t2vu_core.erasure import Erasure
+from t2vu_core.model import T2VModel
 from t2vu_core.recipes import LOW_MEMORY, VelocityRecipe
 from t2vu_core.training.sharding import shard_base
 from t2vu_core.training.velocity.train import MASK_OVERLAY, erase_velocity
 from t2vu_core.training.workers import Workers
 
-HELP = "train an eraser of a concept into a file"
+HELP = "train an eraser: modules in the denoiser that move its predictions away from a concept"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model, concept, recipe and output."""
-    add_training(parser, VelocityRecipe, log="keep here the state, to resume from, and a clip under the concept's mask")
-    parser.add_argument("--language-model", metavar="DIR", help="a transformers folder that writes prompts with the concept")
+    add_training(parser, VelocityRecipe, log="folder for the state, to resume from, and for a clip with the concept's mask")
+    parser.add_argument("--language-model", metavar="DIR", help="a transformers folder that writes half of the prompts")
     parser.add_argument(
         "--low-memory", action="store_true",
         help=f"for a model that fills its device: {', '.join(f'{name}={value}' for name, value in LOW_MEMORY.items())}",
@@ -28,27 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Train and write the erasure; of several processes (`accelerate launch`) the first one writes, the others give None."""
+    """Train and write the erasure. With several processes (`accelerate launch`), only rank 0 writes; the others return None."""
     settings = {**(LOW_MEMORY if options.low_memory else {}), **settings_of(options)}
-    recipe, files = VelocityRecipe.preset(options.preset, **settings), TrainingFiles.of(options)
+    recipe, order = VelocityRecipe.preset(options.preset, **settings), TrainingOrder.of(options)
     workers = Workers.join(options.device)
-    if workers.sharded:
-        options.device = "cpu"
-    elif workers.count > 1 and options.device is None:
-        options.device = str(workers.device)
-    model = open_model(options)
-    if workers.sharded:
-        model = dataclasses.replace(model, family=shard_base(model.family, workers))
-    with contextlib.ExitStack() as stack:
-        on_progress = stack.enter_context(training_bar()) if workers.first else None
-        if on_progress is not None and workers.count == 1:
-            on_progress = stack.enter_context(kept_on_interrupt(on_progress))
-        erasure = erase_velocity(model, files.request(options), recipe, log_folder=files.log_folder, on_progress=on_progress)
-    path = erasure.save(files.out) if workers.first else None
+    model = _open(options, workers)
+    erasure = _train(model, order, recipe, workers)
+    path = erasure.save(order.out) if workers.first else None
     Workers.leave()
     if path is None:
         return None
-    losses = erasure.training["losses"]
+    losses, diverged = erasure.training["losses"], erasure.training["diverged"]
     return {
         "out": str(path),
         "concept": ", ".join(erasure.concepts),
@@ -56,16 +49,33 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
         "seconds": erasure.training["seconds"],
         "steps": len(losses),
         "loss": losses[-1],
-        "stopped": len(losses) < recipe.steps and not erasure.training["diverged"],
-        "diverged": erasure.training["diverged"],
+        "stopped": len(losses) < recipe.steps and not diverged,
+        "diverged": diverged,
         "warning": erasure.training["warning"],
-        "mask_overlay": str(files.log_folder / MASK_OVERLAY) if files.log_folder else None,
+        "mask_overlay": str(order.log_folder / MASK_OVERLAY) if order.log_folder else None,
         "scores": None,
     }
 
 
 def show(result: dict[str, Any]) -> str:
     """What was written."""
-    stopped = STOPPED if result["stopped"] else ""
-    made = f"an eraser of {result['concept']!r}, {result['steps']} steps in {result['seconds']} s.{stopped}"
-    return told(f"{result['out']}: {made}", result["warning"])
+    made = f"{result['out']}: an eraser of {result['concept']!r}, {result['steps']} steps in {result['seconds']} s."
+    return closing_message(made, stopped=result["stopped"], warning=result["warning"])
+
+
+def _open(options: argparse.Namespace, workers: Workers) -> T2VModel:
+    """The model on this worker's device, or spread over all workers if they share the denoiser (FSDP)."""
+    if workers.sharded:
+        model = open_model(options, device="cpu")
+        return dataclasses.replace(model, family=shard_base(model.family, workers))
+    own = str(workers.device) if workers.count > 1 and options.device is None else None
+    return open_model(options, device=own)
+
+
+def _train(model: T2VModel, order: TrainingOrder, recipe: VelocityRecipe, workers: Workers) -> Erasure:
+    """Train with a progress bar on rank 0; a single process also stops on Ctrl-C and keeps what was trained."""
+    with contextlib.ExitStack() as stack:
+        on_progress = stack.enter_context(training_bar()) if workers.first else None
+        if on_progress is not None and workers.count == 1:
+            on_progress = stack.enter_context(kept_on_interrupt(on_progress))
+        return erase_velocity(model, order.request, recipe, log_folder=order.log_folder, on_progress=on_progress)

@@ -1,4 +1,4 @@
-"""`t2vu import`: the paper's released erasers as an erasure file of ours."""
+"""`t2vu import`: convert released erasers of T2VUnlearning to an erasure file."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 from t2vu_core.interchange import import_released
 from t2vu_core.model import load_model
 
-HELP = "convert a released eraser of T2VUnlearning (eraser_weights.pt) into an erasure file"
+HELP = "convert a released eraser of T2VUnlearning (eraser_weights.pt) to an erasure file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The release, what it erases, its base, and the output."""
+    """The released file, its concepts, its base, and the output."""
     parser.add_argument(
         "path", metavar="PATH", help="the folder with eraser_weights.pt and eraser_config.json, or the .pt file"
     )
     parser.add_argument("--out", required=True, metavar="F", help="the erasure file to write")
-    parser.add_argument("--concept", action="append", default=[], help="what it erases; the default is the folder's name")
     parser.add_argument(
-        "--model", metavar="M", help="the model it was trained on, to check the fit and record its weights' hash"
+        "--concept", action="append", default=[], metavar="C", help="what it erases; repeatable (default: the folder's name)"
+    )
+    parser.add_argument(
+        "--model", metavar="M", help="the model it was trained on, to check that it fits and to record the hash of the weights"
     )
 
 
@@ -32,9 +34,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    """What was read, and what is needed to apply it."""
+    """What was converted, and how to apply it."""
     what = f"{result['erasers']} erasers of rank {result['recipe']['rank']} for {result['base']['family']}"
-    lines = [f"{result['out']}: {what}, against {', '.join(result['concepts'])}"]
+    lines = [f"{result['out']}: {what}, which erase {', '.join(result['concepts'])}"]
     if not result["base_known"]:
-        lines.append("Its base is not recorded: apply it with --allow-other-base, or import it again with --model.")
+        lines.append("Its base is not recorded: import it again with --model, or apply it with --allow-other-base.")
     return "\n".join(lines)

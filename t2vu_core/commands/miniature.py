@@ -1,4 +1,4 @@
-"""`t2vu miniature`: build a bundled model from nothing, or check what it is worth."""
+"""`t2vu miniature`: train a bundled model from scratch, or measure it."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from t2vu_core.errors import UserError
 from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
 from t2vu_core.miniature_build.card import write_card
 
-HELP = "build a bundled miniature from nothing, or measure it"
+HELP = "train a bundled model from scratch, or measure it"
 NAMES = ("miniature", UNET_NAME)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`build` with the minutes of each stage, `check` with the number of clips."""
-    parser.add_argument("action", choices=("build", "check"))
-    parser.add_argument("--name", choices=NAMES, default=NAMES[0], help="which of them (default: %(default)s)")
-    parser.add_argument("--work", metavar="DIR", help="where a build keeps its stages (default: build/NAME)")
-    parser.add_argument("--minutes", type=float, metavar="M", help="build: minutes of training of the denoiser or image model")
-    parser.add_argument("--further", type=float, metavar="M", help="build: train the installed miniature for M more minutes")
+    """The action and its options."""
+    parser.add_argument("action", choices=("build", "check"), help="build: train and install it; check: measure it")
+    parser.add_argument("--name", choices=NAMES, default=NAMES[0], help="the bundled model (default: %(default)s)")
+    parser.add_argument("--work", metavar="DIR", help="build: folder for the finished stages (default: build/NAME)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="build: minutes to train the denoiser or the image model")
+    parser.add_argument("--further", type=float, metavar="M", help="build: train the installed model for M more minutes")
     parser.add_argument(
-        "--favour", nargs="+", default=[], metavar="C", help="build: subjects that --further draws twice as often"
+        "--favour", nargs="+", default=[], metavar="C", help="build: subjects that --further trains on twice as often"
     )
-    parser.add_argument("--without", metavar="C", help="build: a miniature that never knew the subject or style C, into --out")
-    parser.add_argument("--out", metavar="DIR", help="build: the folder of the model that --without trains")
-    parser.add_argument("--clips", type=int, default=150, help="check: clips per register")
-    parser.add_argument("--write-card", action="store_true", help="check: write the model card beside the weights")
+    parser.add_argument("--without", metavar="C", help="build: train a model without the subject or style C, written to --out")
+    parser.add_argument("--out", metavar="DIR", help="build: folder for the model of --without")
+    parser.add_argument("--clips", type=int, default=150, help="check: clips per prompt register (default: %(default)s)")
+    parser.add_argument("--write-card", action="store_true", help="check: write the model card next to the weights")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Build and install the weights, or measure the installed ones."""
+    """Train and install the weights, or measure the installed ones."""
     return _build(options) if options.action == "build" else _check(options)
 
 
@@ -62,22 +62,22 @@ def _build(options: argparse.Namespace) -> dict[str, Any]:
 
 def _check_build(options: argparse.Namespace) -> None:
     if (options.without is None) != (options.out is None):
-        raise UserError("--without needs --out, the folder of that model, and --out needs --without.")
+        raise UserError("--without needs --out, the folder for that model, and --out needs --without.")
     if options.without is not None and options.further is not None:
-        raise UserError("--without trains a model of its own from the start; leave --further out, or give more --minutes.")
+        raise UserError("--without trains a separate model from scratch; leave --further out, or increase --minutes.")
     if options.favour and options.further is None:
-        raise UserError("--favour says what --further shows more often; name its minutes with --further.")
+        raise UserError("--favour chooses what --further trains on more often; name its minutes with --further.")
     if options.name == UNET_NAME and options.without is not None:
-        raise UserError("--without is for the first miniature.")
+        raise UserError("--without is for --name miniature only.")
     if options.name == UNET_NAME and options.further is not None:
-        raise UserError("--further is for the first miniature; build miniature-unet again with more --minutes.")
+        raise UserError(f"--further is for --name miniature only; build {options.name} again with more --minutes.")
 
 
 def _check(options: argparse.Namespace) -> dict[str, Any]:
     from t2vu_core.miniature_build.check import check
 
     if options.clips < 1:
-        raise UserError(f"--clips must be at least 1, not {options.clips}: there is nothing to measure without clips.")
+        raise UserError(f"--clips must be at least 1, not {options.clips}.")
     with tqdm(desc="clips", unit="clip") as bar:
 
         def on_clip(done: int, total: int) -> None:
@@ -91,5 +91,5 @@ def _check(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    """The figures as text."""
+    """The results as JSON."""
     return json.dumps(result, indent=1)

@@ -1,4 +1,4 @@
-"""`t2vu models`: the models that ship, and the architectures that are known."""
+"""`t2vu models`: list the bundled models and the supported architectures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from t2vu_core.families import FAMILIES
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names, image_model_of
 
-HELP = "list the bundled models and the architectures that a model folder may have"
+HELP = "list the bundled models and the supported architectures"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Bundled models with folder, size and the image model that shares their encoder, and the known families."""
+    """Bundled models with folder, size and the image model that shares their encoder, and the supported families."""
     bundled = []
     for name in bundled_names():
         folder = bundled_folder(name)
@@ -29,12 +29,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> str:
-    """One line a model, one line a family."""
+    """One line per model, one line per family."""
     lines = [
         f"{model['name']:20} {model['megabytes']:6} MiB  bundled"
         + (f", with the image model {model['image_model']}" if model["image_model"] else "")
         for model in result["bundled"]
     ]
-    lines.append("A diffusers folder of these pipelines can be given by its path:")
+    lines.append("Supported pipelines of diffusers folders, which are given by their path:")
     lines += [f"  {family['name']:18} {', '.join(family['pipelines'])}" for family in result["families"]]
     return "\n".join(lines)

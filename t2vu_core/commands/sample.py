@@ -1,4 +1,4 @@
-"""`t2vu sample`: one clip from a prompt."""
+"""`t2vu sample`: sample one clip from a prompt."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from t2vu_core.commands.options import (
     apply_erasures,
     apply_guard,
     open_model,
-    sampling_bar,
 )
+from t2vu_core.commands.progress_bars import sampling_bar
 from t2vu_core.erasure import check_writable
 from t2vu_core.errors import UserError
 from t2vu_core.video import VIDEO_SUFFIXES, enlarge, save_video
 
-HELP = "generate a clip, with erasures on the model and under a guard if you name any"
+HELP = "sample a clip, with or without erasures and a guard"
 MAX_FPS = 240
 
 
@@ -29,31 +29,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_erasures(parser)
     add_guard(parser)
-    parser.add_argument(
-        "--concept", action="append", default=[], metavar="C", help="what the guard keeps out; may be given again"
-    )
-    parser.add_argument("--prompt", required=True, help="what the clip shall show")
-    parser.add_argument("--negative-prompt", default="", help="what it shall not show")
+    parser.add_argument("--concept", action="append", default=[], metavar="C", help="what the guard keeps out; repeatable")
+    parser.add_argument("--prompt", required=True, help="what the clip shows")
+    parser.add_argument("--negative-prompt", default="", help="what the clip should not show")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same clip (default: %(default)s)")
-    parser.add_argument("--steps", type=int, help="denoising steps; the default is the model's own")
-    parser.add_argument("--guidance-scale", type=float, help="classifier-free guidance; the default is the model's own")
-    parser.add_argument("--num-frames", type=int)
-    parser.add_argument("--height", type=int)
-    parser.add_argument("--width", type=int)
-    parser.add_argument("--fps", type=int, help="frames per second of the file")
-    parser.add_argument("--enlarge", type=int, default=1, metavar="N", help="write every pixel N x N times")
-    parser.add_argument("--out", required=True, metavar="FILE", help="a name that ends in .mp4, .webp or .gif")
+    parser.add_argument("--steps", type=int, help="denoising steps (default: the model's own number)")
+    parser.add_argument("--guidance-scale", type=float, help="guidance scale; 1 is no guidance (default: the model's own)")
+    parser.add_argument("--num-frames", type=int, help="number of frames (default: the model's own)")
+    parser.add_argument("--height", type=int, help="height in pixels (default: the model's own)")
+    parser.add_argument("--width", type=int, help="width in pixels (default: the model's own)")
+    parser.add_argument("--fps", type=int, help="frames per second of the file (default: the model's own)")
+    parser.add_argument(
+        "--enlarge", type=int, default=1, metavar="N", help="write every pixel N x N times (default: %(default)s)"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="the file to write, which ends in .mp4, .webp or .gif")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Generate and write the clip."""
-    if not str(options.out).lower().endswith(VIDEO_SUFFIXES):
-        raise UserError(f"{options.out!r} is no video name: end it in {', '.join(VIDEO_SUFFIXES)}.")
-    if not 1 <= options.enlarge <= 64:
-        raise UserError(f"--enlarge must be between 1 and 64, not {options.enlarge}.")
-    if options.fps is not None and not 1 <= options.fps <= MAX_FPS:
-        raise UserError(f"--fps must be between 1 and {MAX_FPS}, not {options.fps}.")
-    _check_guard(options)
+    """Sample and write the clip."""
+    _check(options)
     check_writable(Path(options.out))
     model = apply_guard(apply_erasures(open_model(options), options), options, options.concept)
     start = time.monotonic()
@@ -85,12 +79,23 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _check(options: argparse.Namespace) -> None:
+    """Raise UserError for a file name, size, frame rate or guard that cannot be used."""
+    if not str(options.out).lower().endswith(VIDEO_SUFFIXES):
+        raise UserError(f"{options.out!r} is not the name of a video file: end it in {', '.join(VIDEO_SUFFIXES)}.")
+    if not 1 <= options.enlarge <= 64:
+        raise UserError(f"--enlarge must be between 1 and 64, not {options.enlarge}.")
+    if options.fps is not None and not 1 <= options.fps <= MAX_FPS:
+        raise UserError(f"--fps must be between 1 and {MAX_FPS}, not {options.fps}.")
+    _check_guard(options)
+
+
 def _check_guard(options: argparse.Namespace) -> None:
-    """Raise UserError for words that no guard, or not this one, would listen to."""
+    """Raise UserError for options that the guard would ignore."""
     if options.concept and not options.guard:
-        raise UserError("--concept says what a guard keeps out: name the guard with --guard, or leave --concept out.")
+        raise UserError("--concept is what a guard keeps out: choose one with --guard, or remove --concept.")
     if options.negative_prompt and options.guard == "negative_prompt":
-        raise UserError("--guard negative_prompt takes the place of --negative-prompt: give all the words to one of them.")
+        raise UserError("--guard negative_prompt replaces --negative-prompt: use only one of them.")
 
 
 def show(result: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`t2vu unlearn-encoder`: make a model's text encoder forget a concept (few-shot encoder unlearning)."""
+"""`t2vu unlearn-encoder`: train a text encoder until it no longer represents a concept (few-shot unlearning)."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from t2vu_core.commands.options import DTYPES, kept_on_interrupt, open_model, training_bar
-from t2vu_core.commands.training import STOPPED, TrainingFiles, add_training, settings_of, told
+from t2vu_core.commands.options import DTYPES, open_model
+from t2vu_core.commands.progress_bars import kept_on_interrupt, training_bar
+from t2vu_core.commands.training import TrainingOrder, add_training, closing_message, settings_of
 from t2vu_core.errors import UserError
 from t2vu_core.image_model import ImageModel, load_image_model
 from t2vu_core.miniature.bundled import image_model_of
 from t2vu_core.model import T2VModel
 from t2vu_core.objectives.few_shot import OBJECTIVES
 from t2vu_core.recipes import FewShotRecipe
-from t2vu_core.training.few_shot.train import STOPPED as ENDED_EARLY
-from t2vu_core.training.few_shot.train import unlearn_encoder
+from t2vu_core.training.few_shot.train import STOPPED, unlearn_encoder
 
-HELP = "make a model's text encoder forget a concept, from a few images"
+HELP = "train the text encoder, from a few images, until it no longer represents a concept"
 NONE = "none"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Models, concept, shots, recipe and output."""
-    add_training(parser, FewShotRecipe, log="keep the state here, so that a stopped training can be resumed")
+    add_training(parser, FewShotRecipe, log="folder for the state, to resume from")
     parser.add_argument(
         "--image-model", metavar="I",
-        help="an image model that shares the text encoder (default: the bundled partner of a bundled model); none: the model "
-        "itself is trained through, on single frames",
+        help="a Stable Diffusion folder that shares the text encoder, for fast training; none: the video model itself, on "
+        "single frames (default: the bundled partner of a bundled model, else none)",
     )  # fmt: skip
-    parser.add_argument("--images", metavar="DIR", help="a folder of images of the concept; without it they are generated")
-    parser.add_argument("--shots", type=int, metavar="N", help="how many images are generated")
-    parser.add_argument("--objective", choices=OBJECTIVES, help="what the encoder is trained for")
+    parser.add_argument("--images", metavar="DIR", help="a folder of images of the concept (default: they are generated)")
+    parser.add_argument("--shots", type=int, metavar="N", help="number of images to generate (default: the preset's)")
+    parser.add_argument("--objective", choices=OBJECTIVES, help="what the encoder is trained for (default: negative_guidance)")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train and write the unlearned encoder."""
     named = {"shots": options.shots, "objective": options.objective}
     settings = {**settings_of(options), **{key: value for key, value in named.items() if value is not None}}
-    recipe, files = FewShotRecipe.preset(options.preset, **settings), TrainingFiles.of(options)
+    recipe, order = FewShotRecipe.preset(options.preset, **settings), TrainingOrder.of(options)
     images = None if options.images is None else read_images(Path(options.images))
     model = open_model(options)
     with training_bar() as bar, kept_on_interrupt(bar) as on_progress:
         erasure = unlearn_encoder(
-            model, files.request(options), recipe, image_model=_image_model(options, model), images=images,
-            log_folder=files.log_folder, on_progress=on_progress,
+            model, order.request, recipe, image_model=_image_model(options, model), images=images,
+            log_folder=order.log_folder, on_progress=on_progress,
         )  # fmt: skip
-    path = erasure.save(files.out)
+    path = erasure.save(order.out)
     kept = (
         "seconds", "shot_seconds", "steps", "through", "shots", "remaining", "preserve_moved", "ended", "parameters", "warning",
     )  # fmt: skip
@@ -69,33 +69,31 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> str:
     """What was written."""
-    stopped = STOPPED if result["ended"] == ENDED_EARLY else ""
-    made = (
-        f"a text encoder without {', '.join(map(repr, result['concepts']))}, {result['steps']} steps in {result['seconds']} s"
-    )
-    size = f"{result['bytes'] / 2**20:.1f} MiB"
-    return told(f"{result['out']} ({size}): {made}, shots {result['shots']}.{stopped}", result["warning"])
+    file, concepts = f"{result['out']} ({result['bytes'] / 2**20:.1f} MiB)", ", ".join(map(repr, result["concepts"]))
+    trained = f"{result['steps']} steps in {result['seconds']} s, shots {result['shots']}"
+    made = f"{file}: a text encoder without {concepts}, {trained}."
+    return closing_message(made, stopped=result["ended"] == STOPPED, warning=result["warning"])
 
 
 def read_images(folder: Path) -> Tensor:
-    """The images of a folder, (B, 3, H, W) in [0, 1], in the order of their names and the size of the first."""
+    """The images of a folder, (B, 3, H, W) in [0, 1], sorted by name and resized to the size of the first."""
     files = sorted(file for file in folder.glob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise UserError(f"There are no images in {folder}: it needs files that end in {', '.join(IMAGE_SUFFIXES)}.")
-    images: list[Tensor] = []
-    size = None
-    for file in files:
-        try:
-            with Image.open(file) as opened:
-                image = opened.convert("RGB")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise UserError(f"The image {file} cannot be read: {error}.") from error
-        size = size or image.size
-        pixels = np.array(image.resize(size, Image.Resampling.BICUBIC))
-        images.append(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)
-    return torch.stack(images)
+        raise UserError(f"There are no images in {folder}: add files that end in {', '.join(IMAGE_SUFFIXES)}.")
+    size = _read_image(files[0]).size
+    resized = [np.array(_read_image(file).resize(size, Image.Resampling.BICUBIC)) for file in files]
+    return torch.stack([torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 for pixels in resized])
+
+
+def _read_image(file: Path) -> Image.Image:
+    try:
+        with Image.open(file) as opened:
+            return opened.convert("RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise UserError(f"The image {file} cannot be read: {error}.") from error
 
 
 def _image_model(options: argparse.Namespace, model: T2VModel) -> ImageModel | None:
+    """The model of `--image-model`; None to train through the video model."""
     name = options.image_model or image_model_of(model.name) or NONE
     return None if name == NONE else load_image_model(name, dtype=DTYPES[options.dtype], device=model.family.device)

@@ -167,7 +167,7 @@ def test_every_command_has_help(t2vu: Callable, command: str) -> None:
                 *("sample", "--model", "MODEL", "--prompt", "x", "--out", "a.mp4", "--guard", "negative_prompt"),
                 *("--concept", "x", "--negative-prompt", "fog"),
             ],
-            "takes the place of --negative-prompt",
+            "replaces --negative-prompt",
         ),
         (["evaluate", "--model", "MODEL", "--concept", "ghost", "--out", "/proc/none/report"], "Cannot write"),
         (["erase", "--model", "MODEL", "--concept", " ", "--out", "a"], "concept is empty"),

@@ -162,7 +162,7 @@ def test_a_model_without_a_concept_is_refused_where_it_would_replace_another(tmp
         (["--out", "somewhere"], "--out needs --without"),
         (["--without", "ghost", "--out", "x", "--further", "1"], "leave --further out"),
         (["--favour", "ghost"], "name its minutes with --further"),
-        (["--without", "ghost", "--out", "x", "--name", "miniature-unet"], "--without is for the first miniature"),
+        (["--without", "ghost", "--out", "x", "--name", "miniature-unet"], "--without is for --name miniature only"),
     ],
 )
 def test_options_of_a_build_that_contradict_each_other_are_named(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2vu_core import Erasure
+from t2vu_core import Erasure, VelocityRecipe
 from tests.nodes.conftest import Trained
 from tests.nodes.graphs import apply, erase, frames_of, load, node, pixels, refusal, sample, sampled
 from tools.comfyui import ComfyServer, queue
@@ -170,3 +170,24 @@ def test_cancelling_before_a_training_leaves_no_file_and_a_working_server(comfy:
     assert result.of("execution_interrupted")
     assert not list((comfy.base / "output").rglob("*cancelled*"))
     assert queue(comfy.url, sampled(seed=4)).succeeded
+
+
+@pytest.mark.parametrize(("given", "eta"), [({}, 1.0), ({"eta_zero": "zero"}, 0.0)], ids=["as the preset", "zero"])
+def test_eta_zero_is_the_presets_or_the_number_itself(comfy: ComfyServer, given: dict[str, str], eta: float) -> None:
+    """A graph of version 0.1 has no eta_zero, and its eta 0 stands for the preset's."""
+    name = f"eta_{eta:.0f}"
+    graph: Graph = {
+        "load": load(),
+        "erase": erase(eta=0, learning_rate=0, **given),
+        "save": node("T2VUSaveErasure", erasure=["erase", 0], name=name, overwrite=True),
+    }
+    result = queue(comfy.url, graph)
+    assert result.succeeded, result.error
+    used = Erasure.load(comfy.base / "output" / "erasures" / f"{name}.safetensors").recipe
+    assert used["eta"] == eta
+    assert used["learning_rate"] == VelocityRecipe.preset("quick").learning_rate
+
+
+def test_an_eta_zero_of_another_word_is_refused(comfy: ComfyServer) -> None:
+    graph: Graph = {"load": load(), "erase": erase(eta_zero="nothing"), "loss": node("PreviewImage", images=["erase", 1])}
+    assert "eta_zero" in refusal(comfy, graph)
