@@ -1,4 +1,4 @@
-"""The settings of a training: frozen, validated, with presets chosen by measurement."""
+"""The settings of training runs: frozen, validated, with presets chosen by measurement."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Reference = Literal["neutral", "empty"]
 
 @dataclass(frozen=True)
 class PresetSettings:
-    """What a preset changes of each recipe's defaults."""
+    """What a preset changes in each recipe."""
 
     velocity: Mapping[str, Any]
     few_shot: Mapping[str, Any]
@@ -43,17 +43,17 @@ PRESETS: Mapping[Preset, PresetSettings] = {
 LOW_MEMORY: Mapping[str, Any] = {
     "concept_batch": 1, "preserve_batch": 2, "gradient_checkpointing": True, "trajectory_cache": "disk",
 }  # fmt: skip
-"""What a velocity recipe changes for a model that fills its device: three points in a step instead of twelve."""
+"""What a velocity recipe changes for a model that fills its device: three points per step instead of twelve."""
 
 
 def _option(default: Any, meaning: str, low: float | None = None, high: float | None = None) -> Any:
-    """A setting; its type, and the choices of a `Literal`, are those of its annotation."""
+    """A setting. Its annotation gives its type, and the choices if it is a `Literal`."""
     return field(default=default, metadata={"help": meaning, "low": low, "high": high})
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Recipe:
-    """What all recipes do: check their settings by type and bounds, build from a preset, describe themselves."""
+    """The base of both recipes: checks settings by type and bounds, builds from a preset, describes itself."""
 
     preset_key: ClassVar[str]
     """The recipe's field in `PresetSettings`."""
@@ -65,9 +65,9 @@ class _Recipe:
 
     @classmethod
     def preset(cls, name: str, /, **changes: Any) -> Self:
-        """A named preset, with single settings changed. Raises UserError for an unknown preset or setting."""
+        """A named preset with some settings changed. Raises UserError for an unknown preset or setting."""
         if name not in PRESETS:
-            raise UserError(f"There is no preset {name!r}; the presets are {', '.join(PRESETS)}.")
+            raise UserError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
         known = {option.name for option in dataclasses.fields(cls)}
         unknown = sorted(set(changes) - known)
         if unknown:
@@ -77,7 +77,7 @@ class _Recipe:
 
     @classmethod
     def choices(cls, option: str) -> tuple[str, ...]:
-        """The words that a setting takes; empty for one that takes a number."""
+        """The choices of a setting; empty for a number or a flag."""
         return _choices(_types(cls)[option])
 
     def describe(self) -> dict[str, Any]:
@@ -87,91 +87,95 @@ class _Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class VelocityRecipe(_Recipe):
-    """Settings of velocity erasing (T2VUnlearning, arXiv 2505.17550, and what goes beyond it)."""
+    """Settings of velocity erasing (T2VUnlearning, arXiv 2505.17550, with extensions)."""
 
     preset_key = "velocity"
 
-    kind: EraserType = _option("bottleneck", "the paper's bottleneck, or a LoRA that other programs can load")
-    rank: int = _option(32, "width of the erasers' bottleneck, or rank of the LoRA", 1, 4096)
+    kind: EraserType = _option("bottleneck", "what is trained: the paper's bottleneck, or a LoRA that other programs can load")
+    rank: int = _option(32, "width of the bottleneck, or rank of the LoRA", 1, 4096)
     steps: int = _option(240, "training steps", 1, 100_000)
     learning_rate: float = _option(2e-3, "peak learning rate of Adam", 1e-7, 1.0)
-    eta: float = _option(1.0, "how far past the neutral prediction the concept is pushed (Eq. 7 of the paper)", 0.0, 100.0)
+    eta: float = _option(1.0, "how far past the neutral prediction the concept's is pushed (Eq. 7 of the paper)", 0.0, 100.0)
     preserve_weight: float = _option(2.0, "weight of the preservation loss (beta in the paper)", 0.0, 1000.0)
     localization_weight: float = _option(0.0, "weight of the localisation loss (alpha in the paper)", 0.0, 1000.0)
     mask_source: MaskSource = _option(
-        "prediction", "where the concept is: where its words change the prediction, or where video attends to them"
+        "prediction", "what locates the concept: where its words change the prediction, or where video tokens attend to them"
     )
-    mask_threshold: float = _option(0.5, "share of a frame's most that makes a place the concept's; 0: soft", 0.0, 1.0)
-    mask_layers: MaskLayers = _option("all", "layers of an attention mask")
-    concept_batch: int = _option(4, "trajectory points with the concept in a step", 1, 1024)
-    preserve_batch: int = _option(8, "trajectory points without it in a step", 0, 1024)
+    mask_threshold: float = _option(0.5, "share of a frame's maximum above which a place is in the mask; 0: soft", 0.0, 1.0)
+    mask_layers: MaskLayers = _option("all", "layers whose attention makes the mask")
+    concept_batch: int = _option(4, "trajectory points with the concept per step", 1, 1024)
+    preserve_batch: int = _option(8, "trajectory points without the concept per step", 0, 1024)
     concept_trajectories: int = _option(24, "trajectories sampled for prompts with the concept", 1, 10_000)
     preserve_trajectories: int = _option(48, "trajectories sampled for preserve prompts", 0, 10_000)
     trajectory_steps: int = _option(10, "denoising steps of a trajectory", 1, 1000)
-    num_frames: int = _option(0, "frames of the clips to train on; 0 is the model's own", 0, 1024)
-    height: int = _option(0, "pixels of the clips to train on; 0 is the model's own height", 0, 8192)
-    width: int = _option(0, "pixels of the clips to train on; 0 is the model's own width", 0, 8192)
-    guidance_scale: float = _option(3.0, "guidance of the trajectories; 0 is the model's own", 0.0, 100.0)
+    num_frames: int = _option(0, "frames of the training clips; 0 is the model's own", 0, 1024)
+    height: int = _option(0, "height of the training clips in pixels; 0 is the model's own", 0, 8192)
+    width: int = _option(0, "width of the training clips in pixels; 0 is the model's own", 0, 8192)
+    guidance_scale: float = _option(3.0, "guidance scale of the trajectories; 0 is the model's own", 0.0, 100.0)
     trajectory_cache: TrajectoryStore = _option(
-        "memory", "where trajectories lie until the training ends; on disk they lie in --log, where there is one"
+        "memory", "where trajectories are kept until the training ends; on disk, in --log if it is given"
     )
-    timestep_sampling: TimestepSampling = _option("uniform", "where on the way from noise to clip points are drawn")
-    guided_objective: bool = _option(False, "judge the erasing after guidance, as sampling shows it")
-    two_subject_trajectories: int = _option(0, "trajectories with the concept beside a subject that must stay", 0, 10_000)
+    timestep_sampling: TimestepSampling = _option("uniform", "which timesteps points are drawn from")
+    guided_objective: bool = _option(False, "apply the erasing loss to the prediction after guidance")
+    two_subject_trajectories: int = _option(0, "trajectories with the concept and a subject that must stay", 0, 10_000)
     neutral_share: float = _option(
-        0.5, "share of the concept's trajectories that go the neutral prompt's way, where an erased model passes", 0.0, 1.0
+        0.5, "share of the concept's trajectories that follow the neutral prompt, as an erased model does", 0.0, 1.0
     )
     mixed_share: float = _option(
-        0.5, "share of the points with the concept whose text is mixed with the neutral prompt's, token by token", 0.0, 1.0
+        0.5, "share of the points with the concept whose tokens are mixed with those of the neutral prompt", 0.0, 1.0
     )
-    refresh_every: int = _option(0, "sample the concept's trajectories anew with the eraser after so many steps", 0, 100_000)
-    adversarial_steps: int = _option(0, "steps in which soft tokens bring the concept back before it is erased", 0, 1000)
-    adversarial_radius: float = _option(0.3, "how far soft tokens move, as a share of an embedding's length", 1e-3, 100.0)
-    gradient_checkpointing: bool = _option(False, "compute activations again instead of keeping them")
-    augmentation: Augmentation = _option("templates", "how the prompts are made")
+    refresh_every: int = _option(0, "steps between resampling the concept's trajectories with the eraser; 0: never", 0, 100_000)
+    adversarial_steps: int = _option(0, "steps that train soft tokens to bring the concept back before it is erased", 0, 1000)
+    adversarial_radius: float = _option(0.3, "how far soft tokens may move, as a share of an embedding's norm", 1e-3, 100.0)
+    gradient_checkpointing: bool = _option(False, "recompute activations instead of keeping them")
+    augmentation: Augmentation = _option("templates", "how the concept's prompts are made")
     seed: int = _option(0, "seed of prompts, noise, batches and weights", 0, 2**63 - 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kind == "lora" and self.localization_weight > 0:
             raise UserError(
-                "localization_weight needs kind=bottleneck: a LoRA changes queries, keys and values, so what it adds "
-                "has no place in the clip that a mask could keep it to. Set localization_weight=0 for a LoRA."
+                "localization_weight needs kind=bottleneck: a LoRA changes queries, keys and values, so a mask cannot confine "
+                "its output to a place in the clip. Set localization_weight=0 for a LoRA."
             )
 
     @property
     def preserves(self) -> bool:
-        """Whether points without the concept count: with no weight they would only cost time."""
+        """Whether points without the concept are trained on; with no weight they would only cost time."""
         return self.preserve_weight > 0 and self.preserve_batch > 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotRecipe(_Recipe):
-    """Settings of few-shot encoder unlearning (arXiv 2407.14209 and 2405.07288, and what goes beyond them)."""
+    """Settings of few-shot encoder unlearning (arXiv 2407.14209 and 2405.07288, with extensions)."""
 
     preset_key = "few_shot"
 
     objective: Objective = _option("negative_guidance", "what the encoder is trained for")
     trained: Trained = _option("auto", "which layers of the text encoder are trained")
-    reference: Reference = _option("neutral", "what the concept becomes: the same prompt without it, or no prompt")
-    shots: int = _option(8, "images that are generated where none are given", 1, 10_000)
+    reference: Reference = _option("neutral", "what replaces the concept: the same prompt without it, or the empty prompt")
+    shots: int = _option(8, "images to generate if none are given", 1, 10_000)
     shot_steps: int = _option(0, "denoising steps of a generated shot; 0 is the model's own", 0, 1000)
-    num_frames: int = _option(1, "frames of a shot where the video model itself is trained through", 1, 1024)
-    height: int = _option(0, "pixels of a shot; 0 is the model's own height", 0, 8192)
-    width: int = _option(0, "pixels of a shot; 0 is the model's own width", 0, 8192)
-    prompts: int = _option(64, "prompts that say the concept, with their neutral forms", 1, 10_000)
-    augmentation: Augmentation = _option("templates", "how the prompts are made")
+    num_frames: int = _option(1, "frames of a shot if the video model itself is trained through", 1, 1024)
+    height: int = _option(0, "height of a shot in pixels; 0 is the model's own", 0, 8192)
+    width: int = _option(0, "width of a shot in pixels; 0 is the model's own", 0, 8192)
+    prompts: int = _option(64, "prompts that name the concept, each with its neutral form", 1, 10_000)
+    augmentation: Augmentation = _option("templates", "how the concept's prompts are made")
     preserve_prompts: int = _option(96, "prompts that must keep working", 0, 10_000)
-    steps: int = _option(120, "training steps at the most", 1, 100_000)
-    batch: int = _option(4, "noisy shots in a step", 1, 1024)
-    preserve_batch: int = _option(8, "preserve prompts in a step", 0, 1024)
-    learning_rate: float = _option(1e-2, "peak change of a weight in a step, as a share of its layer's", 1e-7, 1.0)
-    eta: float = _option(1.0, "how far past the neutral prediction the concept is pushed", 0.0, 100.0)
-    trust_radius: float = _option(0.5, "how far a prompt's embedding may move, as a share of its size", 1e-3, 100.0)
-    preserve_weight: float = _option(4.0, "weight of keeping the embeddings of preserve prompts", 0.0, 1000.0)
-    preserve_prediction_weight: float = _option(0.0, "weight of keeping the predictions for preserve prompts", 0.0, 1000.0)
-    stop_at: float = _option(-0.5, "end when this share of the concept is left: 0 is like the neutral prompt", -100.0, 1.0)
-    rank: int = _option(16, "rank of the factors, where low-rank factors are trained", 1, 4096)
+    steps: int = _option(120, "maximum number of training steps", 1, 100_000)
+    batch: int = _option(4, "noisy shots per step", 1, 1024)
+    preserve_batch: int = _option(8, "preserve prompts per step", 0, 1024)
+    learning_rate: float = _option(
+        1e-2, "peak change of a weight per step, as a share of its layer's root mean square", 1e-7, 1.0
+    )
+    eta: float = _option(1.0, "how far past the neutral prediction the concept's is pushed", 0.0, 100.0)
+    trust_radius: float = _option(0.5, "how far a prompt's embedding may move, as a share of its norm", 1e-3, 100.0)
+    preserve_weight: float = _option(4.0, "weight of the loss that preserves embeddings of preserve prompts", 0.0, 1000.0)
+    preserve_prediction_weight: float = _option(
+        0.0, "weight of the loss that preserves predictions for preserve prompts", 0.0, 1000.0
+    )
+    stop_at: float = _option(-0.5, "end at this remaining effect of the concept; 0 is that of the neutral prompt", -100.0, 1.0)
+    rank: int = _option(16, "rank of low-rank factors, if they are trained", 1, 4096)
     seed: int = _option(0, "seed of shots, prompts, noise, batches and weights", 0, 2**63 - 1)
 
 
@@ -184,15 +188,15 @@ def _choices(kind: Any) -> tuple[str, ...]:
 
 
 def _check(option: dataclasses.Field[Any], kind: Any, value: Any) -> None:
-    told = f"{option.name} ({option.metadata['help']})"
+    setting = f"{option.name} ({option.metadata['help']})"
     if choices := _choices(kind):
         if value not in choices:
-            raise UserError(f"{told} must be one of {', '.join(choices)}, not {value!r}.")
+            raise UserError(f"{setting} must be one of {', '.join(choices)}, not {value!r}.")
     elif kind is bool:
         if not isinstance(value, bool):
-            raise UserError(f"{told} must be true or false, not {value!r}.")
+            raise UserError(f"{setting} must be true or false, not {value!r}.")
     else:
         low, high = option.metadata["low"], option.metadata["high"]
         number = int if kind is int else (int, float)
         if isinstance(value, bool) or not isinstance(value, number) or not low <= value <= high:
-            raise UserError(f"{told} must be between {low} and {high}, not {value!r}.")
+            raise UserError(f"{setting} must be between {low} and {high}, not {value!r}.")
