@@ -188,6 +188,13 @@ def test_eta_zero_is_the_presets_or_the_number_itself(comfy: ComfyServer, given:
     assert used["learning_rate"] == VelocityRecipe.preset("quick").learning_rate
 
 
+def test_a_saved_workflow_without_eta_zero_gets_the_presets(comfy: ComfyServer) -> None:
+    """The frontend fills in the default for a widget that a workflow does not have."""
+    declared = comfy.get("/object_info/T2VUVelocityErase")["T2VUVelocityErase"]["input"]["optional"]
+    assert list(declared)[-1] == "eta_zero"
+    assert declared["eta_zero"][1]["default"] == "preset"
+
+
 def test_an_eta_zero_of_another_word_is_refused(comfy: ComfyServer) -> None:
     graph: Graph = {"load": load(), "erase": erase(eta_zero="nothing"), "loss": node("PreviewImage", images=["erase", 1])}
     assert "eta_zero" in refusal(comfy, graph)
