@@ -1,4 +1,4 @@
-"""What a training node shows while it works, and what it keeps when the user cancels."""
+"""What a training node shows while it runs, and what it keeps when the user cancels."""
 
 import time
 

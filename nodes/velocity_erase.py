@@ -201,7 +201,7 @@ def _target_inputs() -> list[io.Input]:
             io.Float,
             "learning_rate",
             1.0,
-            "Peak learning rate. Lower it if a training breaks down. 0: the preset's.",
+            "Peak learning rate. Lower it if training diverges. 0: the preset's.",
             folded=True,
             step=0.0001,
         ),

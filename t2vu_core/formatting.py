@@ -13,7 +13,7 @@ def parse_options(pairs: list[str]) -> dict[str, int | float | str]:
     for pair in pairs:
         key, separator, value = (part.strip() for part in pair.partition("="))
         if not separator or not value:
-            raise UserError(f"--method-option takes KEY=VALUE, for example eta=3; {pair!r} is not that.")
+            raise UserError(f"--method-option takes KEY=VALUE, for example eta=3, not {pair!r}.")
         settings[key] = _value(value)
     return settings
 

@@ -61,7 +61,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, int | float | str]:
 
 def closing_message(written: str, *, stopped: bool, warning: str | None) -> str:
     """What was written, how to continue a stopped training, and that the erasure is not measured yet."""
-    resume = " The training was stopped early; to continue one, train with --log and then --resume." if stopped else ""
+    resume = " Training was stopped early; a run with --log can be continued with --resume." if stopped else ""
     lines = [f"{written}{resume}", "It is not measured yet: run `t2vu evaluate` to see what was erased and what was kept."]
     return "\n".join([*lines, *([f"Warning: {warning}"] if warning else [])])
 
@@ -87,6 +87,6 @@ def _log_folder(options: argparse.Namespace) -> Path | None:
     if options.resume and not state.is_file():
         raise UserError(f"There is no state to resume in {options.log}.")
     if state.is_file() and not options.resume:
-        raise UserError(f"{options.log} has the state of an earlier training: add --resume to continue it, or choose another "
+        raise UserError(f"{options.log} has the state of an earlier training run: add --resume to continue it, or choose another "
                         "folder.")  # fmt: skip
     return Path(options.log)
