@@ -87,6 +87,7 @@ def _log_folder(options: argparse.Namespace) -> Path | None:
     if options.resume and not state.is_file():
         raise UserError(f"There is no state to resume in {options.log}.")
     if state.is_file() and not options.resume:
-        raise UserError(f"{options.log} has the state of an earlier training run: add --resume to continue it, or choose another "
-                        "folder.")  # fmt: skip
+        raise UserError(
+            f"{options.log} has the state of an earlier training run: add --resume to continue it, or choose another folder."
+        )
     return Path(options.log)
