@@ -14,6 +14,8 @@ HEAD = (
     "method", "still shown, short", "still shown, refined", "still shown, all", "others kept", "attributes", "PROBE", "train s",
     "clip s",
 )  # fmt: skip
+SHORT = ("method", "still shown, all", "others kept", "attributes", "PROBE", "train s")
+"""The README's columns; the measured documents have all."""
 OURS = "velocity"
 MARK = "≠"
 """Of rates that differ significantly."""
@@ -47,14 +49,21 @@ def _interval(rows: Sequence[Mapping[str, Any]], key: str) -> Interval | None:
     return wilson_interval(sum(right for right, _ in counts), sum(clips for _, clips in counts))
 
 
-def markdown(rows: Sequence[dict[str, Any]], methods: Mapping[str, Method] = METHODS, ours_name: str = OURS) -> str:
+def markdown(
+    rows: Sequence[dict[str, Any]],
+    methods: Mapping[str, Method] = METHODS,
+    ours_name: str = OURS,
+    columns: Sequence[str] = HEAD,
+) -> str:
     """The table; a mark shows which methods differ significantly from ours, or from the first one if ours is missing."""
     entries = pooled(rows)
     every = set().union(*(entry["concepts"] for entry in entries))
     names = [entry["method"] for entry in entries]
     ours = ours_name if ours_name in names else next(iter(names), "")
-    lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
-    lines += [f"| {' | '.join(_cells(entry, methods, every, _differing(rows, entry['method'], ours)))} |" for entry in entries]
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    for entry in entries:
+        cells = dict(zip(HEAD, _cells(entry, methods, every, _differing(rows, entry["method"], ours)), strict=True))
+        lines.append(f"| {' | '.join(cells[name] for name in columns)} |")
     if len(names) < 2:
         return "\n".join(lines)
     note = (
@@ -77,6 +86,13 @@ def document(board: Mapping[str, Any]) -> str:
         f"{machine['torch']}). In brackets 95 % intervals over clips, not over training seeds.{trial}"
     )
     return f"{head}\n\n{markdown(board['rows'])}"
+
+
+def summary(board: Mapping[str, Any]) -> str:
+    """The README's table: fewer columns, one line about what was measured."""
+    concepts = len({row["concept"] for row in board["rows"]})
+    head = f"Model {board['model']}, {concepts} concepts; 95 % intervals over clips, not over training seeds, in brackets."
+    return f"{head}\n\n{markdown(board['rows'], columns=SHORT)}"
 
 
 def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Method] = METHODS) -> Path:
