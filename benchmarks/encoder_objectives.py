@@ -1,10 +1,10 @@
-"""Erased against kept over the steps, for every objective of few-shot unlearning.
+"""Erased rate against kept rate over the training steps, for each objective of few-shot unlearning.
 
 `python -m benchmarks.encoder_objectives --model miniature --concepts ghost cat "in noir style"` trains each objective on
-each concept, stops every few steps and judges the encoder with the meter. How long that takes is said first. Resumable: a
-training goes on where it stopped, a judged step is judged once. After every row objectives.json, objectives.md and
-objectives.png in the folder hold all that is there so far; `--save` puts them into benchmarks/results under the model's
-name.
+each concept, stops every few steps and evaluates the encoder. It prints the expected duration first. It can be resumed:
+training continues where it stopped, and no step is evaluated twice. After each row, objectives.json, objectives.md and
+objectives.png in the output folder contain all results so far; `--save` also writes them to benchmarks/results under the
+model's name.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ ROWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "anchor_empty": ("anchor: the empty prompt", {"objective": "anchor", "reference": "empty"}),
     "negative_guidance": ("negative guidance", {"objective": "negative_guidance"}),
 }
-"""By name: how a row is called, and what it changes of the recipe. Loss, layers, batch, and that nothing is preserved, are the
-published form's (arXiv 2405.07288). The optimiser is ours, the same for all rows: Adam with a warm start, clipped gradients
-and a rate for these encoders, since 1e-5 moves none of this size."""
+"""Title of each row, and its changes to the recipe. In the published form, loss, layers and batch are those of
+arXiv 2405.07288, without preservation. The optimizer is our own for all rows: Adam with warm-up, clipped gradients and a
+learning rate for encoders of this size, which 1e-5 does not change."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train and judge what is missing; print the table, or everything as JSON."""
+    """Train and evaluate missing rows; print the table, or all results as JSON."""
     options = _parser().parse_args(arguments)
     try:
         board = run(options)
@@ -54,10 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """All rows; the files are written after each of them."""
+    """All rows; the files are updated after each row."""
     unknown = sorted(set(options.rows) - set(ROWS))
     if unknown:
-        raise UserError(f"There is no row {unknown[0]!r}; there are {', '.join(ROWS)}.")
+        raise UserError(f"Unknown row {unknown[0]!r}; choose from {', '.join(ROWS)}.")
     if min(options.stops) < 1:
         raise UserError(f"A training cannot stop after {min(options.stops)} steps; the first step is 1.")
     stops = sorted(set(options.stops))
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def write(board: Mapping[str, Any], path: Path) -> None:
-    """`path`.json, `path`.md and `path`.png, each whole."""
+    """Write `path`.json, `path`.md and `path`.png; each appears complete or not at all."""
     with atomic_path(path.with_name(f"{path.name}.md")) as temporary:
         temporary.write_text(document(board, titles()) + "\n", encoding="utf-8")
     _save(board, path)
@@ -92,12 +92,12 @@ def _save(board: Mapping[str, Any], path: Path) -> None:
 
 
 def titles() -> dict[str, str]:
-    """How every row is called."""
+    """The title of each row."""
     return {name: title for name, (title, _) in ROWS.items()}
 
 
 def _cells(options: argparse.Namespace, stops: Sequence[int]) -> Iterator[tuple[str, str, int]]:
-    """Curve by curve, in the order of its steps, so that every training goes on from its last stop."""
+    """The cells, curve by curve in the order of steps, so that each training run continues from its last stop."""
     for concept in options.concepts:
         for name in (name for name in ROWS if name in options.rows):
             for step in (0, *stops):
@@ -110,7 +110,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", nargs="+", default=list(ROWS), metavar="R", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--stops", nargs="+", type=int, default=list(STOPS), metavar="N", help="steps after which to judge")
     parser.add_argument(
-        "--target", type=float, default=0.1, help="the table compares the objectives where no more than this share is shown"
+        "--target",
+        type=float,
+        default=0.1,
+        help="compare objectives at the first stop with at most this share still shown",
     )
     return parser
 

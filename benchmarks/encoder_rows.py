@@ -1,4 +1,4 @@
-"""Rows of few-shot encoder unlearning: trainings that stop at given steps, judged by the meter, each made once."""
+"""Rows of few-shot encoder unlearning: training runs that stop at given steps, each evaluated once."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from t2vu_core.training.loop import StopEarly, TrainingDiverged
 from t2vu_core.training.progress import TrainProgress
 
 NEVER = -100.0
-"""A share of the concept that no encoder reaches: the training then lasts all its steps."""
+"""A remaining effect that no encoder reaches: the run then makes all its steps."""
 Cell = tuple[FewShotRecipe | None, str, int | None]
-"""A row: the recipe (None for the model as it is), the concept, and the step after which it is judged (None for the end)."""
+"""A row: the recipe (None for the unmodified model), the concept, and the evaluated step (None for the last)."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all rows have in common: models, detector, meter, and the folder that keeps what is finished."""
+    """Shared by all rows: models, detector, evaluation settings, and the folder of finished results."""
 
     model: T2VModel
     image_model: ImageModel | None
@@ -55,21 +55,21 @@ class Bench:
         return cls(model, image_model, WorldDetector.bundled(), settings, Path(options.out))
 
     def tell(self, cells: Iterable[Cell]) -> None:
-        """Say how long the rows that are not there yet take here: their clips, from a few steps of the model."""
+        """Print the expected duration of missing rows on this machine, from a few measured steps of the model."""
         missing = [cell for cell in cells if not self._path(*cell).is_file()]
         if missing:
             seconds = len(missing) * RowTimes(self.model, self.settings, probe=False).without_training("few-shot encoder")
-            text = f"Rows to judge: {len(missing)}, about {duration(seconds)} here; trainings and base's clips come on top."
+            text = f"Rows to evaluate: {len(missing)}, about {duration(seconds)} here, plus training and base's clips."
             tqdm.write(text, file=sys.stderr)
 
     def base_row(self, concept: str) -> dict[str, Any]:
-        """The model as it is: every curve's first point."""
+        """The unmodified model: the first point of each curve."""
         return self._finished(None, concept, 0, Method("base", base))
 
     def row(self, concept: str, recipe: FewShotRecipe, step: int | None = None) -> dict[str, Any]:
-        """An encoder of that training after `step` steps, or at its end; `diverged` says why there is none.
+        """An encoder after `step` training steps, or after the last; `diverged` is the reason if there is none.
 
-        Its seconds are those of the training; at its end, of the whole run with its shots.
+        Its seconds cover training; after the last step, the whole run including the shots.
         """
 
         def apply(model: T2VModel, concept: str, seed: int) -> Erased:
@@ -82,7 +82,7 @@ class Bench:
         return self._finished(recipe, concept, step, Method("few-shot encoder", apply, trained=True))
 
     def describe(self) -> dict[str, Any]:
-        """What was measured with what, as JSON values."""
+        """The models and settings of the measurement, as JSON values."""
         return {
             "model": self.model.name,
             "base_hash": self.model.base.hash,
@@ -93,9 +93,9 @@ class Bench:
         }
 
     def encoder_at(self, concept: str, recipe: FewShotRecipe, step: int | None) -> Erasure:
-        """The encoder after so many steps, or at the end.
+        """The encoder after `step` steps, or after the last.
 
-        The training goes on from an earlier stop, and starts anew where it has gone past this one.
+        Training resumes from an earlier stop, and starts over if it is already past this one.
         """
         log = self.out / "trainings" / self.digest(recipe, concept)
 
@@ -113,7 +113,7 @@ class Bench:
         return erasure
 
     def digest(self, recipe: FewShotRecipe | None, concept: str, *more: Any) -> str:
-        """The name of what is made of this recipe, by these models, on this meter."""
+        """A name for results of this recipe, these models and these evaluation settings."""
         own = None if recipe is None else recipe.describe()
         meter = [self.settings.sampling(), self.settings.per_register, self.settings.kept, self.settings.rounds]
         through = None if self.image_model is None else self.image_model.encoder_hash
@@ -138,21 +138,21 @@ class Bench:
 
 def add_bench(parser: argparse.ArgumentParser, out: str) -> None:
     """The options that `Bench.of` and `recipe_of` read."""
-    parser.add_argument(
-        "--model", default="miniature", help="a bundled model; its image model, if it has one, gives the gradient"
-    )
+    parser.add_argument("--model", default="miniature", help="a bundled model; its image model, if any, provides the gradient")
     parser.add_argument("--concepts", nargs="+", default=["ghost"], metavar="C")
-    parser.add_argument("--preset", choices=PRESETS, default="balanced", help="the recipe that is trained")
+    parser.add_argument("--preset", choices=PRESETS, default="balanced", help="the preset of the recipe")
     parser.add_argument(
         "--method-option", action="append", default=[], metavar="KEY=VALUE", help="change the recipe for all rows"
     )
-    parser.add_argument("--evaluation", choices=("quick", "full"), default="quick", help="the meter's preset")
-    parser.add_argument("--clips", type=int, metavar="N", help="clips a register and of other concepts, not the preset's")
-    parser.add_argument("--out", default=out, help="a folder for trainings, rows, clips and results")
+    parser.add_argument("--evaluation", choices=("quick", "full"), default="quick", help="the preset of the evaluation")
+    parser.add_argument(
+        "--clips", type=int, metavar="N", help="clips per register and of other concepts, instead of the preset's"
+    )
+    parser.add_argument("--out", default=out, help="the output folder for training states, rows, clips and results")
     parser.add_argument("--save", action="store_true", help="also write the results into benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--json", action="store_true", help="print all results as JSON")
 
 
 def recipe_of(options: argparse.Namespace, changes: Mapping[str, Any]) -> FewShotRecipe:
-    """The preset with the options of the command line, then with the changes of a row."""
+    """The preset with the command line's options, then the changes of a row."""
     return FewShotRecipe.preset(options.preset, **{**parse_options(options.method_option), **changes})

@@ -1,6 +1,6 @@
-"""Models in the shape of released ones, text encoder and VAE included, with random weights, for few-shot unlearning.
+"""Models with the shapes of released ones and random weights, including text encoder and VAE, for few-shot unlearning.
 
-The tokenizers are small: what a step costs depends on the number of tokens, which is the pipelines' own, not on which.
+The tokenizers are small: a step's cost depends on the number of tokens, which is that of the real pipelines.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ THIN = {
     "block_out_channels": (32,), "norm_num_groups": 8, "sample_size": 8, "layers_per_block": 1,
     "down_block_types": ("CrossAttnDownBlock2D",), "up_block_types": ("CrossAttnUpBlock2D",),
 }  # fmt: skip
-"""An image UNet that is hardly there."""
+"""Settings of a minimal image UNet."""
 
 
 @dataclass(frozen=True)
 class Shaped:
-    """A video model, and the image model that gives the gradient if there is one."""
+    """A video model and, if there is one, the image model that the gradient comes from."""
 
     model: T2VModel
     image_model: ImageModel | None = None
@@ -57,19 +57,19 @@ class Shaped:
 
     @property
     def modules(self) -> list[nn.Module]:
-        """All that lies in memory."""
+        """All modules in memory."""
         pipelines = [self.model.family.pipeline] + ([] if self.image_model is None else [self.image_model.pipeline])
         return [part for each in pipelines for part in each.components.values() if isinstance(part, nn.Module)]
 
 
 def shaped(name: str, device: torch.device, **smaller: Any) -> Shaped:
-    """Build a shape in bf16; `smaller` are settings of text encoder, denoiser and VAE, for trying things out."""
+    """Build a shape in bf16; `smaller` are settings of text encoder, denoiser and VAE for a trial run."""
     with quiet_libraries():
         return SHAPES[name](name, device, **smaller)
 
 
 def stable_diffusion(name: str, device: torch.device, **smaller: Any) -> Shaped:
-    """Stable Diffusion 1.5, and a video model of no size that shares its text encoder: only the encoder matters to it."""
+    """Stable Diffusion 1.5, and a minimal video model that shares its text encoder: only the encoder matters."""
     tokenizer = make_tokenizer(num_captions=500)
     tokenizer.model_max_length = 77
     tokens = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}

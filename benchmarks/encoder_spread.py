@@ -1,7 +1,8 @@
-"""What the seed decides: the same few-shot unlearning with several seeds, each judged by the meter.
+"""The effect of the training seed: the same few-shot unlearning with several seeds, each evaluated.
 
-`python -m benchmarks.encoder_spread --model miniature --concepts ghost --seeds 10`. How long that takes is said first.
-Resumable; spread.json in the folder holds the rows, and the line that is printed says the spread and the seconds of a run.
+`python -m benchmarks.encoder_spread --model miniature --concepts ghost --seeds 10` prints the expected duration first. It
+can be resumed. spread.json in the output folder contains the rows; the printed line gives the spread and the seconds of a
+run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train and judge what is missing; print the spread, or everything as JSON."""
+    """Train and evaluate missing rows; print the spread, or all results as JSON."""
     options = _parser().parse_args(arguments)
     try:
         board = run(options)
@@ -37,9 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """A row a seed and concept, and what they say together; the file is written after each of them."""
+    """One row per seed and concept, and their summary; the file is updated after each row."""
     if options.seeds < 1:
-        raise UserError(f"There is nothing to train with {options.seeds} seeds.")
+        raise UserError(f"--seeds must be at least 1, not {options.seeds}.")
     recipes = [recipe_of(options, {"seed": seed}) for seed in range(options.seeds)]
     bench, rows = Bench.of(options), []
     cells = [(concept, recipe) for concept in options.concepts for recipe in recipes]
@@ -55,9 +56,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean, lowest, highest and standard deviation over the rows, and how many trainings diverged.
+    """Mean, minimum, maximum and standard deviation over the rows, and the number of diverged runs.
 
-    Seconds are those of a whole run, shots included.
+    Seconds are those of a whole run, including its shots.
     """
     good = [row for row in rows if not row["diverged"]]
     shares = [sum(row["shown"]) / len(row["shown"]) for row in good]
@@ -72,7 +73,7 @@ def spread(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def spoken(board: Mapping[str, Any]) -> str:
-    """One line for a document."""
+    """The summary as one line of a document."""
     found = board["spread"]
     concepts = ", ".join(dict.fromkeys(row["concept"] for row in board["rows"]))
     ended = "none diverged" if not found["diverged"] else f"{found['diverged']} diverged"
@@ -110,7 +111,7 @@ def _write(board: Mapping[str, Any], path: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="encoder_spread", description=(__doc__ or "").splitlines()[0])
     add_bench(parser, "encoder-spread")
-    parser.add_argument("--seeds", type=int, default=10, help="trainings of every concept")
+    parser.add_argument("--seeds", type=int, default=10, help="training runs per concept")
     return parser
 
 

@@ -1,8 +1,8 @@
-"""What few-shot unlearning takes at the sizes of released models, with random weights: `python -m benchmarks.encoder_step`.
+"""Cost of few-shot unlearning at the sizes of released models, with random weights: `python -m benchmarks.encoder_step`.
 
-Without a GPU it says what is known beforehand: what the weights of denoiser and text encoder weigh in bf16, and what is
-trained, with its gradient and Adam's moments in fp32. With one it also runs the training that users run (the paper's 4
-shots, its 8 and 40 steps) and measures its seconds and its peak memory.
+Without a GPU, it computes memory sizes: the weights of denoiser and text encoder in bf16, and the trained parameters with
+gradients and Adam's moments in fp32. With a GPU, it also runs the training that users run (the paper's 4 shots, its 8 and
+40 steps) and measures seconds and peak memory.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from t2vu_core.training.few_shot.train import unlearn_encoder
 RESULTS = Path(__file__).parent / "results"
 GIB = 2**30
 STATE_BYTES = 16
-"""Of a trained parameter: its value, its gradient and Adam's two moments, in fp32."""
+"""Bytes per trained parameter: value, gradient and Adam's two moments, in fp32."""
 STEPS = (8, 40)
 SHOTS = 4
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure; print the table, or everything as JSON."""
+    """Measure; print the table, or all results as JSON."""
     options = _parser().parse_args(arguments)
     result = run(options)
     text = json.dumps(result, indent=1)
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Sizes of every shape, and with a GPU a training of each number of steps."""
+    """Sizes of each shape and, with a GPU, a training run for each number of steps."""
     gpu = options.device == "cuda"
     rows = {}
     for name in options.shapes:
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def sizes(models: Shaped, trained: str = "auto") -> dict[str, Any]:
-    """Bytes of the weights in bf16, what `auto` trains, and the bytes of its state."""
+    """Bytes of the weights in bf16, the layers that `auto` trains, and the bytes of the training state."""
     pipeline = models.gradient_pipeline
     sites = trained_sites(pipeline, trained, lambda: _passing(pipeline))  # type: ignore[arg-type]
     recipe = FewShotRecipe()
@@ -99,7 +99,7 @@ def training(
 
 
 def table(result: dict[str, Any]) -> str:
-    """For a terminal or a document."""
+    """The results as a Markdown table."""
     lines = [
         "| model | denoiser GiB | text encoder GiB | trained | parameters | training state GiB |",
         "|---|---|---|---|---|---|",
@@ -119,7 +119,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _passing(pipeline: Any) -> TextCondition:
-    """What a prompt is to each encoder, without the pipeline's own way there, which needs values."""
+    """A forward pass of each encoder on dummy tokens; the pipeline's own encoding would need real values."""
     ids = torch.zeros(1, 16, dtype=torch.long, device="meta")
     return TextCondition(torch.cat([encoder(ids)[0] for encoder in text_encoders(pipeline).values()]))
 
@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", nargs="+", type=int, default=list(STEPS), metavar="N", help="with a GPU, of each training")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--save", action="store_true", help="write the result into benchmarks/results")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--json", action="store_true", help="print all results as JSON")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The curves of encoder_objectives as a table and as a picture."""
+"""The curves of encoder_objectives as a table and a picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Point = dict[str, Any]
 
 
 def curve(rows: Sequence[Mapping[str, Any]], name: str) -> list[Point]:
-    """One point a step that every concept has: all its clips taken together, and the seconds of training up to there."""
+    """One point per step that all concepts have: the pooled clips, and the training seconds up to that step."""
     own = [row for row in rows if row["method"] == name]
     whole = {row["concept"] for row in own}
     points, seconds = [], 0.0
@@ -31,12 +31,12 @@ def curve(rows: Sequence[Mapping[str, Any]], name: str) -> list[Point]:
 
 
 def reached(points: Sequence[Point], target: float) -> Point | None:
-    """The first point at which no more than `target` of the clips show the concept."""
+    """The first point at which at most `target` of the clips show the concept."""
     return next((point for point in points if point["share"] <= target), None)
 
 
 def document(board: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    """The table as Markdown, under a line that says what was measured and above one that says which keeps most."""
+    """The table as Markdown, with a line above that describes the measurement and a line below with the best objective."""
     rows, target = board["rows"], board["target"]
     curves = {name: curve(rows, name) for name in dict.fromkeys(row["method"] for row in rows)}
     head = (
@@ -52,7 +52,7 @@ def document(board: Mapping[str, Any], titles: Mapping[str, str]) -> str:
 
 
 def picture(rows: Sequence[Mapping[str, Any]], path: Path, titles: Mapping[str, str]) -> Path:
-    """Still shown against kept, a curve an objective; it starts at the model as it is, the best place is the upper left."""
+    """Plot still shown against kept, one curve per objective from the unmodified model; upper left is best."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

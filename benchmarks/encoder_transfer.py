@@ -1,9 +1,9 @@
-"""What an encoder forgets on images, and what of that carries over to video.
+"""How much of an encoder's unlearning on images carries over to video.
 
 `python -m benchmarks.encoder_transfer --model miniature-unet --concepts ghost cat "in noir style"` trains each concept
-through the image model that shares the encoder, and has the meter's prompts made with its seeds by both models. How long
-the clips take is said first; the images take less. Resumable; encoder_transfer-MODEL.json in the folder holds the rows, and
-the table that is printed compares them.
+through the image model that shares the encoder, and generates the evaluation's prompts and seeds with both models. It
+prints the expected duration of the clips first; images take less. It can be resumed. encoder_transfer-MODEL.json in the
+output folder contains the rows; the printed table compares them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HEAD = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train and judge what is missing; print the table, or everything as JSON."""
+    """Train and evaluate missing rows; print the table, or all results as JSON."""
     options = _parser().parse_args(arguments)
     try:
         board = run(options)
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """A row a concept; the file is written after each of them."""
+    """One row per concept; the file is updated after each row."""
     bench, recipe = Bench.of(options), recipe_of(options, {})
     image_model = bench.image_model
     if image_model is None:
@@ -79,7 +79,7 @@ def _write(board: Mapping[str, Any], folder: Path) -> None:
 
 
 def measure_images(bench: Bench, image_model: ImageModel, concept: str, erasure: Erasure) -> dict[str, list[bool]]:
-    """Image by image: does it show what was asked for; the concept's own prompts, and those of other concepts."""
+    """Whether each image shows its concept, for prompts of the concept and of other concepts."""
     name = resolve(bench.detector, concept)
     prompts = built_in(name)
     if prompts is None:
@@ -97,7 +97,7 @@ def measure_images(bench: Bench, image_model: ImageModel, concept: str, erasure:
 
 
 def _judge(bench: Bench, image_model: ImageModel, cases: Sequence[Case]) -> list[bool]:
-    """Whether each image shows its case's concept; what the prompts of nobody ask for is never shown."""
+    """Whether each image shows its case's concept; never for prompts that name no subject."""
     shown = []
     for first in range(0, len(cases), bench.settings.batch_size):
         some = cases[first : first + bench.settings.batch_size]
@@ -112,7 +112,7 @@ def _judge(bench: Bench, image_model: ImageModel, cases: Sequence[Case]) -> list
 
 
 def document(board: Mapping[str, Any]) -> str:
-    """The table under a line that says what was measured."""
+    """The table with a heading line that describes the measurement."""
     head = (
         f"On {board['model']} ({board['base_hash'][:12]}), trained through {board['through']}; {board['clips_a_register']} "
         f"clips or images a register and {board['kept_clips']} of other concepts."
@@ -121,7 +121,7 @@ def document(board: Mapping[str, Any]) -> str:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """As Markdown, with a last row of means and a line that says how far video is from images."""
+    """The rows as Markdown, with a final row of means and a line with the difference between video and images."""
     figures = [_figures(row) for row in rows]
     means = [_mean([each[column] for each in figures]) for column in range(len(HEAD) - 1)]
     lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]

@@ -128,9 +128,9 @@ def test_every_row_is_a_recipe_and_no_two_are_the_same() -> None:
 @pytest.mark.parametrize(
     ("module", "arguments", "hint"),
     [
-        (encoder_objectives, ["--rows", "descent"], "no row 'descent'"),
+        (encoder_objectives, ["--rows", "descent"], "Unknown row 'descent'"),
         (encoder_objectives, ["--stops", "0"], "cannot stop after 0 steps"),
-        (encoder_spread, ["--seeds", "0"], "nothing to train with 0 seeds"),
+        (encoder_spread, ["--seeds", "0"], "--seeds must be at least 1, not 0"),
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_is_trained(
@@ -151,13 +151,13 @@ def test_the_commands_write_table_picture_and_line_and_repeat_nothing(
     curves = ["--rows", "ascent", "anchor", "--stops", "1", *common]
     assert encoder_objectives.main(curves) == 0
     said = capsys.readouterr()
-    assert "Rows to judge: 3, about" in said.err
+    assert "Rows to evaluate: 3, about" in said.err
     assert (tmp_path / "objectives.md").read_text().strip() == said.out.strip()
     assert {path.name for path in tmp_path.glob("objectives.*")} == {f"objectives.{end}" for end in ("json", "md", "png")}
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
     assert len(made) == 3, "the model as it is, and an encoder of each objective"
     assert encoder_objectives.main(curves) == 0
-    assert "Rows to judge" not in capsys.readouterr().err
+    assert "Rows to evaluate" not in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()} == made
     assert encoder_spread.main(["--seeds", "2", "--method-option", "steps=1", *common]) == 0
     assert "2 trainings on" in capsys.readouterr().out
