@@ -14,6 +14,7 @@ from t2vu_core.cli import main
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.interchange.clip_objects import clip_tensors
+from t2vu_core.interchange.encoder_files import clip_names, export_encoder
 from tests.core.test_interchange_import import release
 from tests.core.tiny_few_shot import ghostless
 from tests.core.tiny_models import TINY_MODELS
@@ -83,6 +84,29 @@ def test_an_encoder_file_that_does_not_say_its_kind_is_refused(tmp_path: Path, c
     file = dataclasses.replace(ghostless(), encoder=told).save(tmp_path / "odd")
     assert main(["export", str(file), "--format", "comfyui", "--out", str(tmp_path / "out")]) == 2
     assert "does not state the kind and size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("width", "name"), [(768, "clip_l"), (1024, "clip_h"), (1280, "clip_g")])
+def test_a_clip_encoder_has_comfyuis_name_for_its_width(width: int, name: str) -> None:
+    told = dict(ghostless().encoder or {})
+    told["components"] = {"text_encoder": {**told["components"]["text_encoder"], "kind": "clip", "width": width}}
+    assert clip_names(dataclasses.replace(ghostless(), encoder=told)) == {"text_encoder": name}
+
+
+def test_factors_that_would_be_no_smaller_leave_the_change_whole(tmp_path: Path) -> None:
+    change = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    erasure = dataclasses.replace(ghostless(), tensors={f"{SITE}.delta.weight": change})
+    whole = export_encoder(erasure, tmp_path / "whole", rank=4)
+    assert whole.error == 0
+    ((name, kept),) = load_file(whole.file).items()
+    assert name.endswith(".diff")
+    assert torch.equal(kept, change)
+    halves = export_encoder(erasure, tmp_path / "halves", rank=2)
+    assert {name.rsplit(".", 2)[1] for name in load_file(halves.file)} == {"lora_A", "lora_B"}
+    assert 0 < halves.error < 1
+    with pytest.raises(UserError, match="at least 1, not 0"):
+        export_encoder(erasure, tmp_path / "none", rank=0)
+    assert not (tmp_path / "none.safetensors").exists()
 
 
 def test_a_folder_is_no_file_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,7 @@ def test_the_export_says_where_it_comes_from(tmp_path: Path) -> None:
     with safe_open(file, framework="pt") as opened:
         metadata = opened.metadata()
     assert metadata["modelspec.architecture"] == "wan/lora"
+    assert metadata["modelspec.title"] == "Erases ghost"
     assert json.loads(metadata["t2vu_exported_from"])["concepts"] == ["ghost"]
     with pytest.raises(UserError, match="not an erasure"):
         read_description(file)

@@ -47,6 +47,7 @@ def test_a_release_does_what_it_did_where_it_was_trained(tiny: TinyModel, tmp_pa
         erasure = import_released(path, model=tiny.model)
         assert erasure.concepts == ("nudity",)
         assert erasure.base == tiny.model.base
+        assert (erasure.recipe, erasure.training) == ({"rank": 4}, {"imported_from": "eraser_weights.pt"})
     loaded = Erasure.load(erasure.save(tmp_path / "imported"))
     clips = [
         tiny.sample_ours(tiny.model.with_erasure(each), PROMPTS, [1], 1.0)

@@ -13,8 +13,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from t2vu_core.errors import UserError
 from t2vu_core.training.checkpoint import Checkpoint
-from t2vu_core.training.loop import StopEarly, TrainingDiverged, train, train_while_finite
+from t2vu_core.training.loop import StopEarly, TrainingDiverged, step_generator, train, train_while_finite
 from t2vu_core.training.workers import Workers
 
 
@@ -98,6 +99,21 @@ def test_the_state_is_saved_while_the_run_goes_on(tmp_path: Path) -> None:
     fit(weight, pulled(weight, [1.0] * 5), checkpoint=Checkpoint(path, "a run", every=2), on_step=look)
     assert saved == {1: None, 2: places[2], 3: places[2], 4: places[4], 5: places[4]}
     assert saved_weight(path) == places[5]
+
+
+def test_a_state_of_other_settings_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    weight, path = nn.Parameter(torch.zeros(1)), tmp_path / "state.safetensors"
+    fit(weight, pulled(weight, [1.0] * 5), checkpoint=Checkpoint(path, "a run"))
+    content = path.read_bytes()
+    with pytest.raises(UserError, match=r"is the state of another training .*(name|choose) another folder"):
+        fit(weight, pulled(weight, [1.0] * 5), checkpoint=Checkpoint(path, "another run"))
+    assert path.read_bytes() == content
+
+
+def test_every_step_of_every_seed_draws_its_own_numbers_and_draws_them_again() -> None:
+    drawn = [torch.rand(1, generator=step_generator(seed, step)).item() for seed in range(3) for step in range(5)]
+    assert len(set(drawn)) == 15
+    assert torch.rand(1, generator=step_generator(2, 4)).item() == drawn[-1]
 
 
 def saved_weight(path: Path) -> float:
