@@ -32,6 +32,7 @@ from benchmarks.fresh_processes import Failed, FreshProcesses
 from benchmarks.step_measures import MEASURED, PORT, RECIPES, WARM_UP, Job, measure
 from benchmarks.step_shapes import SHAPES
 from t2vu_core.erasure import atomic_path
+from t2vu_core.families.text_attention import mask_bytes
 
 RESULTS = Path(__file__).parent / "results"
 GIB = 2**30
@@ -138,8 +139,6 @@ def _keep(options: argparse.Namespace, result: Result) -> None:
 
 def mask_bytes_2b_49f() -> int:
     """The most that reading one clip's mask takes at CogVideoX-2B's 49 x 480 x 720, in bf16."""
-    from t2vu_core.families.text_attention import mask_bytes
-
     return mask_bytes(num_video=13 * 30 * 45, num_text=226, heads=30, head_dim=64, bytes_per_value=2)
 
 
