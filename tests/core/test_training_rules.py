@@ -14,14 +14,15 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from t2vu_core.errors import UserError
-from t2vu_core.training.checkpoint import Checkpoint
+from t2vu_core.training.checkpoint import Checkpoint, TrainingState
 from t2vu_core.training.loop import StopEarly, TrainingDiverged, step_generator, train, train_while_finite
+from t2vu_core.training.schedule import Schedule
 from t2vu_core.training.workers import Workers
 
 
 def fit(weight: nn.Parameter, loss_at: Callable[[int], Tensor], how: Callable[..., Any] = train, **options: Any) -> Any:
     """Five steps on one parameter."""
-    return how({"weight": weight}, loss_at, steps=5, learning_rate=0.1, **options)
+    return how({"weight": weight}, loss_at, Schedule(5, 0.1), **options)
 
 
 def pulled(weight: nn.Parameter, strengths: list[float]) -> Callable[[int], Tensor]:
@@ -84,7 +85,7 @@ def test_a_run_that_is_ended_early_keeps_its_steps(where: str, tmp_path: Path) -
             raise StopEarly
 
     checkpoint = Checkpoint(tmp_path / "state.safetensors", "a run", every=100)
-    assert len(fit(weight, loss_at, checkpoint=checkpoint, on_step=on_step)) == 3
+    assert len(fit(weight, loss_at, state=TrainingState(checkpoint), on_step=on_step)) == 3
     assert saved_weight(checkpoint.path) == weight.item() > 0
 
 
@@ -96,17 +97,17 @@ def test_the_state_is_saved_while_the_run_goes_on(tmp_path: Path) -> None:
         places.append(weight.item())
         saved[step] = saved_weight(path) if path.exists() else None
 
-    fit(weight, pulled(weight, [1.0] * 5), checkpoint=Checkpoint(path, "a run", every=2), on_step=look)
+    fit(weight, pulled(weight, [1.0] * 5), state=TrainingState(Checkpoint(path, "a run", every=2)), on_step=look)
     assert saved == {1: None, 2: places[2], 3: places[2], 4: places[4], 5: places[4]}
     assert saved_weight(path) == places[5]
 
 
 def test_a_state_of_other_settings_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     weight, path = nn.Parameter(torch.zeros(1)), tmp_path / "state.safetensors"
-    fit(weight, pulled(weight, [1.0] * 5), checkpoint=Checkpoint(path, "a run"))
+    fit(weight, pulled(weight, [1.0] * 5), state=TrainingState(Checkpoint(path, "a run")))
     content = path.read_bytes()
     with pytest.raises(UserError, match=r"is the state of another training .*(name|choose) another folder"):
-        fit(weight, pulled(weight, [1.0] * 5), checkpoint=Checkpoint(path, "another run"))
+        fit(weight, pulled(weight, [1.0] * 5), state=TrainingState(Checkpoint(path, "another run")))
     assert path.read_bytes() == content
 
 
