@@ -1,0 +1,1 @@
+"""Training of the miniatures; nothing here is needed to use them."""
