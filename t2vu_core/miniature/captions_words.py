@@ -54,11 +54,11 @@ SUBJECT_WORDS_64 = SUBJECT_WORDS | {
 # A class word stands for any one of its members, and SOMETHING for any subject at all.
 CLASS_WORDS = {
     "monster": Words("a monster", ("some monster", "a scary creature"), ("a fiend",)),
-    "toy": Words("a toy", ("some toy", "a plaything"), ("a thing to play with",)),
+    "toy": Words("a toy", ("some toy", "a plaything"), ("a trinket",)),
     "person": Words("a person", ("someone", "somebody"), ("a human",)),
     "animal": Words("an animal", ("some animal", "a critter"), ("a beast",)),
     "vehicle": Words("a vehicle", ("some vehicle", "a means of transport"), ("a transport",)),
-    "food": Words("some food", ("food", "something to eat"), ("a snack",)),
+    "food": Words("some food", ("food", "a dish"), ("a snack",)),
 }
 SOMETHING = Words("something", ("a thing", "anything"), ("an object",))
 EMPTY_WORDS = Words("an empty scene", ("nothing", "just the place"), ("no one at all",))

@@ -98,4 +98,6 @@ def shows(labels: Tensor, concept: str, *, world: World = WORLD_32) -> Tensor:
     """Which label rows have the subject or style of that name, bool (n,); ValueError for a name that is neither."""
     if concept in world.subjects:
         return (labels[:, [FIRST, SECOND]] == world.subjects.index(concept)).any(1)
+    if concept not in world.styles:
+        raise ValueError(f"The world of {world.size} pixels has no {concept!r}.")
     return labels[:, STYLE] == world.styles.index(concept)
