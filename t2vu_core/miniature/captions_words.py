@@ -49,7 +49,7 @@ SUBJECT_WORDS_64 = SUBJECT_WORDS | {
     "cake": Words("a cake", ("a birthday cake", "a cream cake"), ("a gateau",)),
     "teddy": Words("a teddy", ("a teddy bear", "a stuffed bear"), ("a plush bear",)),
     "balloon": Words("a balloon", ("a red balloon", "a party balloon"), ("an inflated ball",)),
-    "kite": Words("a kite", ("a flying kite", "a paper kite"), ("a toy glider",)),
+    "kite": Words("a kite", ("a flying kite", "a paper kite"), ("a glider",)),
 }
 # A class word stands for any one of its members, and SOMETHING for any subject at all.
 CLASS_WORDS = {

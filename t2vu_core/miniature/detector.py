@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from t2vu_core.miniature.worlds import FIRST, NUM_FRAMES, SECOND, STYLES, WORLD_32, World, world_of
 
 THRESHOLD = 0.5
+_WEIGHTS = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,11 @@ class MiniatureDetector(nn.Module):
             background=logits["background"].softmax(1),
             names=self.world.subjects,
         )
+
+
+def detector_path(world: World) -> Path:
+    """Where the package ships a world's detector, in half precision."""
+    return _WEIGHTS / ("detector.safetensors" if world == WORLD_32 else f"detector-{world.size}.safetensors")
 
 
 def load_detector(path: Path) -> MiniatureDetector:
