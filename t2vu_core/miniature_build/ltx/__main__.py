@@ -59,7 +59,9 @@ def main() -> None:
         builder.bank()
         return
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
-    bank = subprocess.Popen([sys.executable, "-m", "t2vu_core.miniature_build.ltx", *sys.argv[1:], "--bank-only"], env=environment)
+    bank = subprocess.Popen(
+        [sys.executable, "-m", "t2vu_core.miniature_build.ltx", *sys.argv[1:], "--bank-only"], env=environment
+    )
     builder.run(bank.wait)
     deliver()
 

@@ -38,6 +38,12 @@ log = logging.getLogger(__name__)
 
 GUIDANCE_SCALE, STEPS = 3.0, 20
 PROBE_TIMEOUT = 120.0
+SNAPSHOTS = (
+    "pipeline/transformer/diffusion_pytorch_model.safetensors",
+    "pipeline/text_encoder/model.safetensors",
+    "pipeline/vae/diffusion_pytorch_model.safetensors",
+)
+"""Where the denoiser's stage keeps its weights, in half precision, from time to time and at the end."""
 
 
 class Builder:
@@ -105,7 +111,9 @@ class Builder:
             vae, seconds=plan.vae_seconds, seed=plan.seed, pool_size=plan.vae_clips, batch_size=plan.vae_batch,
             state=self.work / "vae.state",
         )  # fmt: skip
-        quality = peak_signal_to_noise(vae, draw_clips(min(256, plan.vae_clips), self.device, seed=plan.seed + 77, distractors=0.0))
+        quality = peak_signal_to_noise(
+            vae, draw_clips(min(256, plan.vae_clips), self.device, seed=plan.seed + 77, distractors=0.0)
+        )
         log.info("vae: %.2f dB on unseen clips", quality)
         _save(vae, self.work / "vae")
         self.note({"vae_psnr": round(quality, 2)})
@@ -150,9 +158,18 @@ class Builder:
         clips = encode_clips(vae, bank["labels"], seed=plan.seed + 11)
         text_encoder = T5EncoderModel.from_pretrained(self.work / "text_encoder").float().to(self.device)
         transformer = make_transformer().to(self.device)
+
+        def snapshot() -> None:
+            for module, target in zip((transformer, text_encoder, vae), SNAPSHOTS, strict=True):
+                values = {name: value.detach().half().cpu().contiguous() for name, value in module.state_dict().items()}
+                (self.work / target).parent.mkdir(parents=True, exist_ok=True)
+                save_file(values, str(self.work / target))
+            self.on_result()
+
         train_denoiser(
             transformer, text_encoder, clips, bank["tokens"], seconds=plan.denoiser_seconds, batch_size=plan.denoiser_batch,
             caption_dropout=plan.caption_dropout, graph=self._graph("denoiser"), state=self.work / "denoiser.state",
+            on_state=snapshot,
         )  # fmt: skip
         pipeline = LTXPipeline(make_scheduler(), vae, text_encoder, load_tokenizer(self.work), transformer)
         pipeline.to(dtype=torch.float16)
@@ -209,7 +226,7 @@ def copy_results(work: Path, out: Path) -> None:
         "pipeline/transformer/diffusion_pytorch_model.safetensors": "transformer.safetensors",
         "pipeline/vae/diffusion_pytorch_model.safetensors": "vae.safetensors",
         "pipeline/text_encoder/model.safetensors": "text_encoder.safetensors",
-        "pipeline/tokenizer/tokenizer.json": "tokenizer.json",
+        "tokenizer/tokenizer.json": "tokenizer.json",
         "detector-64.safetensors": "detector-64.safetensors",
         "facts.json": "facts.json",
         "sheet.png": "sheet.png",

@@ -35,7 +35,8 @@ def probe(file: Path) -> None:
     tokens = torch.randint(3, VOCABULARY, (ROWS, 2, 40), device=device).to(torch.int16)
     tokens[..., 20] = END
     clips = EncodedClips(
-        torch.randn(ROWS, 5, 4, 4, LATENT_CHANNELS, device=device).bfloat16(), torch.ones(ROWS, 5, 4, 4, 1, device=device).bfloat16()
+        torch.randn(ROWS, 5, 4, 4, LATENT_CHANNELS, device=device).bfloat16(),
+        torch.ones(ROWS, 5, 4, 4, 1, device=device).bfloat16(),
     )
     targets = torch.zeros(ROWS, len(LABELS), dtype=torch.int16, device=device)
     text_encoder, transformer = make_text_encoder(VOCABULARY).to(device), make_transformer().to(device)

@@ -16,7 +16,17 @@ from torch import Tensor
 from t2vu_core.miniature.captions import BACKGROUND_WORDS, CLASS_WORDS, EMPTY_WORDS, REGISTERS, SOMETHING, caption
 from t2vu_core.miniature.detector import THRESHOLD, MiniatureDetector
 from t2vu_core.miniature.world import sample_labels
-from t2vu_core.miniature.worlds import BACKGROUND, FIRST, MOTION, NOBODY, NUM_FRAMES, SECOND, STYLE, STYLES_HIDING_BACKGROUND, WORLD_64
+from t2vu_core.miniature.worlds import (
+    BACKGROUND,
+    FIRST,
+    MOTION,
+    NOBODY,
+    NUM_FRAMES,
+    SECOND,
+    STYLE,
+    STYLES_HIDING_BACKGROUND,
+    WORLD_64,
+)
 from t2vu_core.miniature_build.ltx.architecture import FPS
 
 log = logging.getLogger(__name__)
@@ -72,10 +82,12 @@ def judge(
     }
     both = clips_of(say(pairs)).subjects > THRESHOLD
     scores["pairs"] = both[torch.arange(count)[:, None], pairs[:, [FIRST, SECOND]]].all(1).float()
-    scores["name alone"] = (clips_of([caption([row[FIRST], NOBODY, *row[2:]], rng, drop=1.0, world=WORLD_64) for row in rows.tolist()])
-                            .subjects > THRESHOLD)[torch.arange(count), rows[:, FIRST]].float()  # fmt: skip
-    scores["something"] = (clips_of([SOMETHING.usual] * count).subjects > THRESHOLD).any(1).float()
-    scores["empty"] = (clips_of([f"{EMPTY_WORDS.usual} {place}" for place in _places(count)]).subjects > THRESHOLD).any(1).logical_not().float()
+    alone = clips_of([caption(row, rng, drop=1.0, world=WORLD_64) for row in rows.tolist()]).subjects > THRESHOLD
+    scores["name alone"] = alone[torch.arange(count), rows[:, FIRST]].float()
+    anything = clips_of([SOMETHING.usual] * count).subjects > THRESHOLD
+    scores["something"] = anything.any(1).float()
+    nothing = clips_of([f"{EMPTY_WORDS.usual} {place}" for place in _places(count)]).subjects <= THRESHOLD
+    scores["empty"] = nothing.all(1).float()
     for kind, names in WORLD_64.classes.items():
         members = [WORLD_64.subjects.index(name) for name in names]
         found = clips_of([CLASS_WORDS[kind].usual] * max(8, count // 4)).subjects > THRESHOLD
@@ -89,17 +101,22 @@ def _places(count: int) -> list[str]:
 
 
 def draw_sheet(pipeline: LTXPipeline, path: Path, *, guidance_scale: float, steps: int) -> None:
-    """A picture of clips' middle frames: rows of names, the same without guidance, vague and empty prompts, and one motion."""
-    names = [f"{words}" for words in ("a ghost", "a robot", "a cat", "a panda", "a car", "a rocket", "a pizza", "a unicorn", "a kite", "a clown")]
+    """Middle frames of clips: names, the same without guidance, styles, vague and empty prompts, two subjects; one clip."""
+    subjects = ("ghost", "robot", "cat", "panda", "car", "rocket", "pizza", "unicorn", "kite", "clown")
+    names = [
+        caption([WORLD_64.subjects.index(name), NOBODY, 0, 0, 0], random.Random(0), drop=1.0, world=WORLD_64)
+        for name in subjects
+    ]
     styles = ("", "in noir style", "in sepia style", "in pencil sketch style", "in pop art style")
     vague = ["something"] * 4 + ["an animal", "a vehicle", "a person", "some food", "a monster", "a toy"]
+    empty = ["an empty scene"] * 3 + ["an empty scene under a starry night"] * 2
     rows = [
         (names, guidance_scale),
         (names, 1.0),
         ([f"{name} moving left on a green meadow {styles[at % 5]}" for at, name in enumerate(names)], guidance_scale),
         (vague, guidance_scale),
-        (["an empty scene"] * 3 + ["an empty scene under a starry night"] * 2 + ["a cat and a robot"] * 3 + ["a ghost and a pizza"] * 2, guidance_scale),
-    ]  # fmt: skip
+        (empty + ["a cat and a robot"] * 3 + ["a ghost and a pizza"] * 2, guidance_scale),
+    ]
     lines = []
     for prompts, guidance in rows:
         clips = sample(pipeline, prompts, guidance_scale=guidance, steps=steps)

@@ -27,7 +27,8 @@ class TimedRun:
     """Runs `compute_loss()` and an optimizer step until `seconds` are spent, then puts the averaged weights in place.
 
     `compute_loss` must draw its data and noise on the device, from PyTorch's default generator, and may not wait for
-    the device: on CUDA with `graph` the step is captured once and replayed. A state file that is there is taken up.
+    the device: on CUDA with `graph` the step is captured once and replayed. A state file that is there is taken up;
+    each time it is written, `on_state()` is called with the averaged weights in place.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class TimedRun:
         average_decay: float = 0.999,
         state: Path | None = None,
         graph: bool = False,
+        on_state: Callable[[], None] | None = None,
     ) -> None:
         self.name, self.compute_loss, self.optimizer, self.seconds, self.state = name, compute_loss, optimizer, seconds, state
         self.parameters = optimizer.parameters
         self.average = [parameter.detach().clone() for parameter in self.parameters]
         self.average_decay, device = average_decay, self.parameters[0].device
+        self.on_state = on_state
         self.loss_sum = torch.zeros((), device=device)
         self.step, self.spent = 0, 0.0
         self.cuda = device.type == "cuda"
@@ -74,6 +77,7 @@ class TimedRun:
             if self.state is not None and self.spent >= saved_at + SECONDS_BETWEEN_STATES:
                 saved_at = self.spent
                 self._save(self.state)
+                self._report()
         with torch.no_grad():
             torch._foreach_copy_(self.parameters, self.average)
 
@@ -108,6 +112,16 @@ class TimedRun:
         temporary = path.with_suffix(".partial")
         save_file(values, str(temporary), metadata={"step": str(self.step), "spent": f"{self.spent:.3f}"})
         temporary.replace(path)
+
+    @torch.no_grad()
+    def _report(self) -> None:
+        """Call `on_state` while the averaged weights are in place."""
+        if self.on_state is None:
+            return
+        live = [parameter.detach().clone() for parameter in self.parameters]
+        torch._foreach_copy_(self.parameters, self.average)
+        self.on_state()
+        torch._foreach_copy_(self.parameters, live)
 
     @torch.no_grad()
     def _load(self, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def train_denoiser(
     caption_dropout: float = 0.15,
     graph: bool = False,
     state: Path | None = None,
+    on_state: Callable[[], None] | None = None,
 ) -> None:
     """Train both in place on tokens (n, captions, t) of the clips; the weights left behind are the moving average.
 
@@ -120,6 +122,9 @@ def train_denoiser(
     matrices, rest = matrices_inside(transformer, outside=("proj_in.", "proj_out.", "time_embed.", "caption_projection."))
     groups = [(rest, ADAM_RATE), (list(text_encoder.parameters()), TEXT_RATE)]
     optimizer = MuonAdam(matrices, groups, muon_rate=MUON_RATE)
-    TimedRun("denoiser", compute_loss, optimizer, seconds=seconds, average_decay=0.9993, state=state, graph=graph).run()
+    run = TimedRun(
+        "denoiser", compute_loss, optimizer, seconds=seconds, average_decay=0.9993, state=state, graph=graph, on_state=on_state
+    )  # fmt: skip
+    run.run()
     for module in (transformer, text_encoder):
         module.eval().requires_grad_(False)
