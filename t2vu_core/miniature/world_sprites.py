@@ -19,13 +19,13 @@ FONT_SIZE = 109
 """Noto Color Emoji is a bitmap font; this is its only size."""
 
 
-def build_sprites(font_path: str, *, world: World = WORLD_32, sizes: tuple[int, ...] | None = None) -> None:
-    """Draw the glyphs of Noto Color Emoji into the world's sprite file, at all of its sizes unless told which."""
+def build_sprites(font_path: str, *, world: World = WORLD_32) -> None:
+    """Draw the glyphs of Noto Color Emoji into the world's sprite file."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.truetype(font_path, FONT_SIZE)
-    levels: dict[str, list[Tensor]] = {str(size): [] for size in sizes or world.sprite_sizes}
+    levels: dict[str, list[Tensor]] = {str(size): [] for size in world.stored_sizes}
     for glyph in world.glyphs:
         canvas = Image.new("RGBA", (136, 128), (0, 0, 0, 0))
         ImageDraw.Draw(canvas).text((0, 0), glyph, font=font, embedded_color=True)

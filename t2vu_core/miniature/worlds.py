@@ -45,7 +45,9 @@ class World:
     """Glyphs drawn only to teach the detector what is *not* a known subject."""
     sprites_file: Path
     sprite_sizes: tuple[int, ...]
-    """Sides of the sprites in pixels, largest first; a size that the file lacks is made from the largest in it."""
+    """Sides of the sprites in pixels, largest first."""
+    stored_sizes: tuple[int, ...]
+    """Those of them that are in the file; the others are made from the largest."""
     star_radius: float
     outline: float = 0.0
     """How dark the subjects' outlines are in the styles without colour, where they hardly differ from the background."""
@@ -108,6 +110,7 @@ WORLD_32 = World(
     distractors="🦊🤡🧛👮👽⛄🐧🎃🦆🎄🎈🍌🐸🦁🐵🐰🌵🍄☂🍉🐢🐳🦋🌻🏠⚽🎸🧟🥷👷🤠🐶🐷🦄🐝🍔",
     sprites_file=_WEIGHTS / "sprites.safetensors",
     sprite_sizes=(30, 24, 20, 15, 10),
+    stored_sizes=(30, 24, 20, 15, 10),
     star_radius=1.0,
 )
 WORLD_64 = World(
@@ -117,6 +120,7 @@ WORLD_64 = World(
     sprites_file=_WEIGHTS / "sprites-64.safetensors",
     # After the size in the file, one for each step of a growing subject, so that it stays sharp on the way.
     sprite_sizes=(60, 48, 44, 40, 38, 36, 34, 30, 28, 26, 24, 22, 20, 18, 16),
+    stored_sizes=(60,),
     star_radius=1.6,
     outline=0.6,
     whole_radii=True,

@@ -45,7 +45,12 @@ def test_the_first_twelve_subjects_are_those_of_the_smaller_world() -> None:
 @pytest.mark.parametrize("each", [WORLD_32, WORLD_64])
 def test_a_distractor_is_never_a_subject(each: world.World) -> None:
     assert len(set(each.glyphs)) == len(each.glyphs)
-    assert sprites(each, torch.device("cpu"))[each.sprite_sizes[0]].shape[0] == len(each.glyphs)
+    drawn = sprites(each, torch.device("cpu"))
+    assert [pixels.shape for pixels in drawn.values()] == [(len(each.glyphs), 4, size, size) for size in each.sprite_sizes]
+
+
+def test_the_sprites_take_little_room() -> None:
+    assert WORLD_64.sprites_file.stat().st_size <= 1.2 * 2**20
 
 
 def test_every_class_has_three_members_or_more() -> None:
