@@ -97,6 +97,8 @@ class _Voice:
         form = self.form(forms)
         if self.register == "terse" and self.split != "held_out" and self.rng.random() < 0.6:
             form = forms.usual
+        if "{background}" in form and not facts["background"]:
+            form = forms.usual
         return _tidy(form.format(**facts))
 
 
@@ -142,14 +144,20 @@ def draw_caption(
     rng: random.Random,
     *,
     dropout: float = 0.1,
+    bare: float = 0.05,
     drop: float = 0.08,
     vague: float = 0.15,
     shares: Mapping[Register, float] = REGISTER_SHARES,
     world: World = WORLD_64,
 ) -> str:
-    """A caption to train on: none with probability `dropout`, else of a register as often as `shares` says."""
+    """A caption to train on: none with probability `dropout`, else of a register as often as `shares` says.
+
+    `bare` captions say who is there and nothing else: "a ghost", "an animal", "an empty scene".
+    """
     if rng.random() < dropout:
         return ""
+    if rng.random() < bare:
+        return caption(labels, rng, register=rng.choice(("terse", "synonym")), drop=1.0, vague=vague, world=world)
     register = rng.choices(list(shares), list(shares.values()))[0]
     return caption(labels, rng, register=register, drop=drop, vague=vague, world=world)
 
@@ -172,10 +180,10 @@ def _subject(voice: _Voice, index: int, vague: float, world: World) -> str:
 
 
 def _empty(voice: _Voice, labels: Sequence[int], drop: float, world: World) -> str:
-    """A scene with no subject. The place is always said: it is all that there is to see."""
+    """A scene with no subject."""
     style = voice.say(STYLE_WORDS[world.styles[labels[STYLE]]]) if voice.rng.random() >= drop else ""
     facts = {"subject": voice.say(EMPTY_WORDS), "style": style}
-    facts |= _background(voice, world.backgrounds[labels[BACKGROUND]], said=True)
+    facts |= _background(voice, world.backgrounds[labels[BACKGROUND]], voice.rng.random() >= drop)
     return voice.write(facts, EMPTY_FORMS, EMPTY_OPENINGS)
 
 
