@@ -27,14 +27,23 @@ _TRANSFORMER_NAMES = (
 _STATISTICS = {"mean-of-means": "latents_mean", "std-of-means": "latents_std"}
 
 
-def native_transformer(state: Mapping[str, Tensor], config: Mapping[str, Any], scale_factors: tuple[int, int, int]) -> NativeFile:
+def native_transformer(
+    state: Mapping[str, Tensor], config: Mapping[str, Any], scale_factors: tuple[int, int, int]
+) -> NativeFile:
     """The denoiser for Load Diffusion Model; `scale_factors` are the VAE's compressions of time, height and width."""
     tensors = {}
     for name, tensor in state.items():
         for ours, theirs in _TRANSFORMER_NAMES:
             name = name.replace(ours, theirs)
         tensors[name] = tensor.contiguous()
-    sizes = ("num_layers", "num_attention_heads", "attention_head_dim", "cross_attention_dim", "caption_channels", "in_channels")
+    sizes = (
+        "num_layers",
+        "num_attention_heads",
+        "attention_head_dim",
+        "cross_attention_dim",
+        "caption_channels",
+        "in_channels",
+    )
     settings = {name: config[name] for name in sizes} | {"vae_scale_factors": list(scale_factors)}
     return tensors, {"config": json.dumps({"transformer": settings})}
 
@@ -49,7 +58,9 @@ def native_vae(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Native
     tensors["per_channel_statistics.mean-of-stds"] = torch.zeros_like(std)
     tensors["per_channel_statistics.mean-of-stds_over_std-of-means"] = torch.zeros_like(std)
     tensors["per_channel_statistics.channel"] = torch.arange(len(std)).float()
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}, {"config": json.dumps({"vae": _vae_settings(config)})}
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}, {
+        "config": json.dumps({"vae": _vae_settings(config)})
+    }
 
 
 def _check_vae(config: Mapping[str, Any]) -> None:
@@ -123,7 +134,9 @@ def _decoder(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str
     return tensors
 
 
-def _widened(state: Mapping[str, Tensor], names: Mapping[str, str], copies: int, *, pixels: str, latents: str) -> dict[str, Tensor]:
+def _widened(
+    state: Mapping[str, Tensor], names: Mapping[str, str], copies: int, *, pixels: str, latents: str
+) -> dict[str, Tensor]:
     """Rename, and repeat every inner channel `copies` times; the layer `pixels` reads, and `latents` writes, as before."""
     tensors = {}
     for name, tensor in state.items():

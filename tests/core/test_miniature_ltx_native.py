@@ -91,12 +91,8 @@ def in_diffusers(given: dict[str, Tensor], transformer: nn.Module, vae: Autoenco
 @torch.no_grad()
 @pytest.mark.parametrize(
     "shape",
-    [
-        {},
-        {"encoder_width": 64, "width": 32, "encoder_layers": 2, "decoder_layers": (1, 3)},
-        {"encoder_width": 128, "width": 128},
-    ],
-    ids=["miniature", "narrower", "as wide as ComfyUI's"],
+    [{}, {"encoder_width": 64, "width": 32, "encoder_layers": 2, "decoder_layers": (1, 3)}],
+    ids=["miniature", "narrower and deeper"],
 )
 def test_predictions_and_pictures_are_the_same_in_comfyui(shape: dict[str, object], tmp_path: Path) -> None:
     torch.manual_seed(3)

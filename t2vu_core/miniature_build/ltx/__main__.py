@@ -24,7 +24,7 @@ PLAN_OPTIONS = {
     "caption_dropout": float,
     "seed": int,
 }
-CAPTION_OPTIONS = ("unreliable", "imagined", "vague", "drop", "two_subjects", "empty")
+CAPTION_OPTIONS = ("unreliable", "imagined", "vague", "short", "drop", "two_subjects", "empty")
 
 
 def parse() -> argparse.Namespace:

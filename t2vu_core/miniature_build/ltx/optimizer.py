@@ -30,12 +30,12 @@ class MuonAdam:
         muon_rate: float = 1e-2,
     ) -> None:
         self.muon_rate = muon_rate
-        by_shape: dict[tuple[int, int], list[nn.Parameter]] = {}
+        by_shape: dict[tuple[int, int], list[Tensor]] = {}
         for weight in matrices:
             by_shape.setdefault((len(weight), weight[0].numel()), []).append(weight)
         self.stacks = list(by_shape.items())
-        self.groups = [(list(parameters), rate) for parameters, rate in groups]
-        self.parameters = [each for _, weights in self.stacks for each in weights]
+        self.groups: list[tuple[list[Tensor], float]] = [(list(parameters), rate) for parameters, rate in groups]
+        self.parameters: list[Tensor] = [each for _, weights in self.stacks for each in weights]
         self.parameters += [each for parameters, _ in self.groups for each in parameters]
         device = self.parameters[0].device
         self.factor, self.steps = torch.zeros((), device=device), torch.zeros((), device=device)
@@ -65,7 +65,7 @@ class MuonAdam:
             named |= {f"{name}.{at}.{index}": value for at, group in enumerate(groups) for index, value in enumerate(group)}
         return named
 
-    def _muon(self, shape: tuple[int, int], weights: list[nn.Parameter], gradients: list[Tensor], momentum: Tensor) -> None:
+    def _muon(self, shape: tuple[int, int], weights: list[Tensor], gradients: list[Tensor], momentum: Tensor) -> None:
         stacked = torch.stack([gradient.reshape(shape) for gradient in gradients])
         momentum.lerp_(stacked, 1 - MOMENTUM)
         updates = orthogonalised(stacked.lerp(momentum, MOMENTUM)) * max(1.0, shape[0] / shape[1]) ** 0.5
@@ -75,7 +75,7 @@ class MuonAdam:
         torch._foreach_sub_(weights, changes)
 
     def _adam(
-        self, parameters: list[nn.Parameter], gradients: list[Tensor], first: list[Tensor], second: list[Tensor], rate: float
+        self, parameters: list[Tensor], gradients: list[Tensor], first: list[Tensor], second: list[Tensor], rate: float
     ) -> None:
         torch._foreach_lerp_(first, gradients, 1 - BETAS[0])
         torch._foreach_mul_(second, BETAS[1])

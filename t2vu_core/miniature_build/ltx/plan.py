@@ -16,7 +16,7 @@ class LtxPlan:
     detector_seconds: float = 45.0
     denoiser_seconds: float = 250.0
     vae_clips: int = 30_000
-    vae_batch: int = 128
+    vae_batch: int = 96
     detector_clips: int = 20_000
     detector_batch: int = 256
     text_encoder_batch: int = 512
