@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import LTXPipeline
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from t2vu_core.miniature.captions import CLASS_WORDS, SOMETHING, subject_words
 from t2vu_core.miniature.worlds import FIRST, NOBODY, WORLD_64
 from t2vu_core.miniature_build.ltx import caption_bank
+from t2vu_core.miniature_build.ltx.architecture import make_text_encoder, make_transformer, make_vae
+from t2vu_core.miniature_build.ltx.assemble import assemble
 from t2vu_core.miniature_build.ltx.caption_bank import CaptionPlan, build_bank, load_bank, load_tokenizer
+from t2vu_core.miniature_build.ltx.judge import sample
 from t2vu_core.miniature_build.ltx.optimizer import MuonAdam, matrices_inside, orthogonalised
 from t2vu_core.miniature_build.ltx.timed_run import TimedRun
 from t2vu_core.miniature_build.ltx.train_denoiser import _tokens_covered, draw_noise_levels
@@ -124,3 +129,22 @@ def test_noise_levels_reach_from_almost_none_to_noise_alone() -> None:
     assert levels.max() > 0.99
     assert levels.max() <= 1
     assert (levels > 0.85).float().mean() > 0.35
+
+
+def test_files_of_a_run_become_a_model_that_generates(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = caption_bank.make_tokenizer(num_captions=200)
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    (tmp_path / "tokenizer" / "tokenizer.json").rename(tmp_path / "tokenizer.json")
+    parts = {"transformer": make_transformer(), "vae": make_vae(), "text_encoder": make_text_encoder(len(tokenizer))}
+    parts["vae"].latents_std.fill_(0.5)
+    for name, module in parts.items():
+        values = {key: value.detach().clone().half() for key, value in module.state_dict().items()}
+        save_file(values, tmp_path / f"{name}.safetensors")
+    assemble(tmp_path, tmp_path / "model")
+    pipeline = LTXPipeline.from_pretrained(tmp_path / "model", dtype=torch.float32)
+    assert torch.equal(pipeline.vae.latents_std, torch.full((128,), 0.5))
+    assert pipeline.tokenizer("a cat").input_ids == tokenizer("a cat").input_ids
+    clips = sample(pipeline, ["a cat", "a panda"], guidance_scale=3.0, steps=2)
+    assert clips.shape == (2, 9, 3, 64, 64)
+    assert clips.isfinite().all()

@@ -18,6 +18,7 @@ PLAN_OPTIONS = {
     "text_encoder_seconds": float,
     "detector_seconds": float,
     "denoiser_seconds": float,
+    "total_seconds": float,
     "num_clips": int,
     "denoiser_batch": int,
     "vae_batch": int,

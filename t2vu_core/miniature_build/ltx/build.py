@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 GUIDANCE_SCALE, STEPS = 3.0, 20
 PROBE_TIMEOUT = 120.0
+SECONDS_TO_JUDGE = 45.0
 SNAPSHOTS = (
     "pipeline/transformer/diffusion_pytorch_model.safetensors",
     "pipeline/text_encoder/model.safetensors",
@@ -51,7 +52,7 @@ class Builder:
 
     def __init__(self, work: Path, plan: LtxPlan, *, on_result: Callable[[], None] = lambda: None) -> None:
         self.work, self.plan, self.on_result = work, plan, on_result
-        self.device = default_device()
+        self.device, self.started = default_device(), time.monotonic()
         work.mkdir(parents=True, exist_ok=True)
         self.facts_file = work / "facts.json"
         self.facts = json.loads(self.facts_file.read_text(encoding="utf-8")) if self.facts_file.is_file() else {"seconds": {}}
@@ -167,7 +168,7 @@ class Builder:
             self.on_result()
 
         train_denoiser(
-            transformer, text_encoder, clips, bank["tokens"], seconds=plan.denoiser_seconds, batch_size=plan.denoiser_batch,
+            transformer, text_encoder, clips, bank["tokens"], seconds=self._denoiser_seconds(), batch_size=plan.denoiser_batch,
             caption_dropout=plan.caption_dropout, graph=self._graph("denoiser"), state=self.work / "denoiser.state",
             on_state=snapshot,
         )  # fmt: skip
@@ -190,6 +191,14 @@ class Builder:
                 scores = judge(pipeline, detector, guidance_scale=guidance, steps=steps, count=256 if large else 2)
                 log.info("guidance %.0f: %s", guidance, scores)
                 self.note({f"guidance_{guidance:.0f}": scores})
+
+    def _denoiser_seconds(self) -> float:
+        plan = self.plan
+        if plan.total_seconds is None:
+            return plan.denoiser_seconds
+        left = plan.total_seconds - (time.monotonic() - self.started) - SECONDS_TO_JUDGE
+        log.info("%.0f s are left for the denoiser", left)
+        return max(1.0, min(plan.denoiser_seconds, left))
 
     def _load_vae(self) -> AutoencoderKLLTXVideo:
         return AutoencoderKLLTXVideo.from_pretrained(self.work / "vae").to(self.device).eval().requires_grad_(False)

@@ -15,6 +15,8 @@ class LtxPlan:
     text_encoder_seconds: float = 20.0
     detector_seconds: float = 45.0
     denoiser_seconds: float = 250.0
+    total_seconds: float | None = None
+    """The whole build is to end by then: the denoiser trains shorter if the other stages took longer."""
     vae_clips: int = 30_000
     vae_batch: int = 96
     detector_clips: int = 20_000
