@@ -99,7 +99,7 @@ def test_a_reading_says_what_the_caption_says() -> None:
 
 
 def test_the_bank_holds_every_clips_captions(tmp_path: Path) -> None:
-    plan = CaptionPlan(unreliable=0.0, vague=0.0, short=0.5, drop=0.0, empty=0.0, two_subjects=0.0)
+    plan = CaptionPlan(unreliable=0.0, vague=0.0, bare=0.5, drop=0.0, empty=0.0, two_subjects=0.0)
     build_bank(tmp_path, num_clips=20, per_clip=3, num_readings=10, plan=plan, seed=4)
     bank, tokenizer = load_bank(tmp_path, torch.device("cpu")), load_tokenizer(tmp_path)
     assert bank["tokens"].shape[:2] == (20, 3)

@@ -25,7 +25,7 @@ PLAN_OPTIONS = {
     "caption_dropout": float,
     "seed": int,
 }
-CAPTION_OPTIONS = ("unreliable", "imagined", "vague", "short", "drop", "two_subjects", "empty")
+CAPTION_OPTIONS = ("unreliable", "imagined", "vague", "bare", "drop", "two_subjects", "empty")
 
 
 def parse() -> argparse.Namespace:

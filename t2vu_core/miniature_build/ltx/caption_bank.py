@@ -42,14 +42,14 @@ class CaptionPlan:
     """How the captions of the training clips differ from the plain truth; all are probabilities.
 
     `unreliable` captions name another subject, `imagined` are those of empty scenes that name one all the same,
-    `vague` ones say a class or "something", `short` ones say nothing but the subject, and in the others each other fact is
+    `vague` ones say a class or "something", `bare` ones say nothing but the subject, and in the others each other fact is
     left out with probability `drop`.
     """
 
     unreliable: float = 0.3
     imagined: float = 0.2
     vague: float = 0.2
-    short: float = 0.1
+    bare: float = 0.1
     drop: float = 0.12
     two_subjects: float = 0.25
     empty: float = 0.08
@@ -159,8 +159,7 @@ def _training_caption(row: Row, rng: random.Random, plan: CaptionPlan) -> str:
         for column in (FIRST, SECOND):
             if row[column] != NOBODY and rng.random() < plan.unreliable:
                 said[column] = rng.choice([at for at in range(len(WORLD_64.subjects)) if at not in row[:2]])
-    drop = 1.0 if rng.random() < plan.short else plan.drop
-    return draw_caption(said, rng, dropout=0.0, drop=drop, vague=plan.vague, world=WORLD_64)
+    return draw_caption(said, rng, dropout=0.0, bare=plan.bare, drop=plan.drop, vague=plan.vague, world=WORLD_64)
 
 
 def _reading(row: Row, rng: random.Random) -> tuple[str, Row]:
