@@ -1,5 +1,6 @@
-"""Writes the prompt sets of the miniature's world: `python -m t2vu_core.evaluation.build_prompt_sets`.
+"""Writes the prompt sets of the miniatures' worlds: `python -m t2vu_core.evaluation.build_prompt_sets`.
 
+`v1` asks for what the world of 32 pixels has, `v2` for what the one of 64 has.
 Only the held-out words and sentence forms of the captions are used, and only seeds reserved for measuring.
 The files are versioned: changed content goes into a new folder, so that old scores stay comparable.
 """
@@ -10,49 +11,62 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
-from t2vu_core.evaluation.cases import ERASED_REGISTERS, FOLDER, KEPT, MEASURING_SEEDS, Case
+from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT, MEASURING_SEEDS, PROMPT_SETS, Case
 from t2vu_core.miniature.captions import Register, caption
-from t2vu_core.miniature.world import BACKGROUNDS, MOTIONS, NOBODY, STYLES, STYLES_HIDING_BACKGROUND, SUBJECTS
+from t2vu_core.miniature.worlds import NOBODY, STYLES, STYLES_HIDING_BACKGROUND, WORLD_32, WORLD_64, World
 
 PER_REGISTER = 32
 PER_KEPT_CONCEPT = 12
 STYLE_CONCEPTS = STYLES[1:]
-CONCEPTS = (*SUBJECTS, *STYLE_CONCEPTS)
+WORLDS = {"v1": WORLD_32, "v2": WORLD_64}
+CONCEPTS = (*WORLD_32.subjects, *STYLE_CONCEPTS)
 
 
 def main() -> None:
-    """Write one file per concept, and the prompts to keep that all sets share."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    """Write the sets of every world."""
+    for version, world in WORLDS.items():
+        write_sets(world, PROMPT_SETS / version)
+
+
+def write_sets(world: World, folder: Path) -> None:
+    """Write one file a concept, and the one of clips to keep that all share."""
+    folder.mkdir(parents=True, exist_ok=True)
     seeds = iter(MEASURING_SEEDS)
-    sets = {concept: list(_erased(concept, seeds)) for concept in CONCEPTS}
-    sets[KEPT] = list(_kept(seeds))
+    sets = {concept: list(_erased(world, concept, seeds)) for concept in concepts_of(world)}
+    sets[KEPT] = list(_kept(world, seeds))
     for name, cases in sets.items():
         text = "".join(json.dumps(asdict(case)) + "\n" for case in cases)
-        (FOLDER / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
 
 
-def _erased(concept: str, seeds: Iterator[int]) -> Iterator[Case]:
+def concepts_of(world: World) -> tuple[str, ...]:
+    """What can be erased of a world: its subjects, and its styles but the plain one."""
+    return (*world.subjects, *STYLE_CONCEPTS)
+
+
+def _erased(world: World, concept: str, seeds: Iterator[int]) -> Iterator[Case]:
     for register in ERASED_REGISTERS:
         rng = random.Random(f"{concept} {register}")
         for number in range(PER_REGISTER):
-            yield _case(concept, register, number, rng, next(seeds))
+            yield _case(world, concept, register, number, rng, next(seeds))
 
 
-def _kept(seeds: Iterator[int]) -> Iterator[Case]:
+def _kept(world: World, seeds: Iterator[int]) -> Iterator[Case]:
     rng = random.Random(KEPT)
     for number in range(PER_KEPT_CONCEPT):
-        for concept in CONCEPTS:
-            yield _case(concept, KEPT, number, rng, next(seeds))
+        for concept in concepts_of(world):
+            yield _case(world, concept, KEPT, number, rng, next(seeds))
 
 
-def _case(concept: str, register: str, number: int, rng: random.Random, seed: int) -> Case:
-    """Subjects mostly in the plain style, styles over all subjects; motions in turn, random backgrounds."""
-    others = [name for name in SUBJECTS if name != concept]
-    first = concept if concept in SUBJECTS else rng.choice(others)
+def _case(world: World, concept: str, register: str, number: int, rng: random.Random, seed: int) -> Case:
+    """Subjects in the plain style mostly, styles over all subjects; motions and backgrounds in turn."""
+    others = [name for name in world.subjects if name != concept]
+    first = concept if concept in world.subjects else rng.choice(others)
     second = rng.choice([name for name in others if name != first]) if register == "two_subject" else None
     style = concept if concept in STYLE_CONCEPTS else _style(register, number, rng)
-    motion, background = MOTIONS[number % len(MOTIONS)], BACKGROUNDS[rng.randrange(len(BACKGROUNDS))]
+    motion, background = world.motions[number % len(world.motions)], world.backgrounds[rng.randrange(len(world.backgrounds))]
     if second is not None and rng.random() < 0.5:
         first, second = second, first
     facts = {"style": style, "motion": motion}
@@ -61,13 +75,13 @@ def _case(concept: str, register: str, number: int, rng: random.Random, seed: in
     subjects = [name for name in (first, second) if name not in (None, concept)]
     facts |= {"subject": subjects[0]} if subjects else {}
     labels = [
-        SUBJECTS.index(first),
-        NOBODY if second is None else SUBJECTS.index(second),
-        STYLES.index(style),
-        MOTIONS.index(motion),
-        BACKGROUNDS.index(background),
+        world.subjects.index(first),
+        NOBODY if second is None else world.subjects.index(second),
+        world.styles.index(style),
+        world.motions.index(motion),
+        world.backgrounds.index(background),
     ]
-    text = caption(labels, rng, register=_written(register, number), split="held_out")
+    text = caption(labels, rng, register=_written(register, number), split="held_out", world=world)
     return Case(text, register, concept, seed, facts)
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from t2vu_core.errors import UserError
 
-FOLDER = Path(__file__).parent / "prompt_sets" / "v1"
+PROMPT_SETS = Path(__file__).parent / "prompt_sets"
+FOLDER = PROMPT_SETS / "v1"
 ERASED_REGISTERS = ("terse", "synonym", "refined", "two_subject")
 KEPT = "kept"
 REGISTERS = (*ERASED_REGISTERS, KEPT)
@@ -77,16 +78,20 @@ class PromptSet:
         return [case for case in self.cases if case.register == register]
 
 
-def built_in(concept: str) -> PromptSet | None:
-    """The bundled set for a concept of the miniature's world, by the concept's own name, or None."""
-    path = FOLDER / f"{concept}.jsonl"
-    # A detector that accepts any words may resolve "../x": only files directly in the folder are sets.
-    if concept == KEPT or path not in FOLDER.glob("*.jsonl"):
+def built_in(concept: str, version: str = "v1") -> PromptSet | None:
+    """The set that ships for a concept of a miniature's world, by the concept's own name, or None.
+
+    `version` is "v1" for the world of 32 pixels and "v2" for the one of 64.
+    """
+    folder = PROMPT_SETS / version
+    path = folder / f"{concept}.jsonl"
+    # A detector of any words takes "../x" for a concept: only what lies in the folder itself is a set.
+    if concept == KEPT or path not in folder.glob("*.jsonl"):
         return None
-    own, kept = path.read_bytes(), (FOLDER / "kept.jsonl").read_bytes()
+    own, kept = path.read_bytes(), (folder / "kept.jsonl").read_bytes()
     cases = [*_parse(own, path.name, concept), *_parse(kept, path.name, concept)]
     apart = [case for case in cases if case.register != KEPT or not _involves(case, concept)]
-    return PromptSet(f"{FOLDER.name}/{concept}", tuple(apart), hashlib.sha256(own + kept).hexdigest())
+    return PromptSet(f"{version}/{concept}", tuple(apart), hashlib.sha256(own + kept).hexdigest())
 
 
 def with_clean(prompts: PromptSet, name: str) -> PromptSet:

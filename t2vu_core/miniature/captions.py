@@ -1,96 +1,105 @@
-"""Captions of the world: from two words to the paragraphs that a language model writes around them.
+"""Captions of the worlds: from two words to the paragraphs that a language model writes around them.
 
 Three registers say the same facts: `terse` (usual names, one clause), `synonym` (other names, other
-sentence forms) and `refined` (two or three sentences). Every list is split into `seen`, which an
+sentence forms) and `refined` (two or three sentences). The words of each are split into `seen`, which an
 erasure may be trained on, and `held_out`, which only measures; the miniature itself learns both.
+
+The labels of a clip are the truth. In the world of 64 pixels a caption may say less: a class ("an animal") or
+"something" for the subject that is there.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from t2vu_core.miniature.world import BACKGROUNDS, MOTIONS, NOBODY, STYLES, SUBJECTS
+from t2vu_core.miniature.captions_words import (
+    BACKGROUND_WORDS,
+    CLASS_WORDS,
+    EMPTY_FORMS,
+    EMPTY_OPENINGS,
+    EMPTY_WORDS,
+    MOTION_WORDS,
+    PLACED,
+    REFINED_OPENINGS,
+    REFINED_PLACES,
+    REFINED_STYLES,
+    SOMETHING,
+    STYLE_WORDS,
+    SUBJECT_WORDS,
+    SUBJECT_WORDS_64,
+    TERSE_FORMS,
+    Split,
+    Words,
+)
+from t2vu_core.miniature.worlds import BACKGROUND, FIRST, MOTION, NOBODY, SECOND, STYLE, WORLD_32, WORLD_64, World
+
+__all__ = [
+    "BACKGROUND_WORDS",
+    "CLASS_WORDS",
+    "EMPTY_SUBJECT",
+    "EMPTY_WORDS",
+    "MOTION_WORDS",
+    "NEUTRAL_SUBJECT",
+    "REFINED_OPENINGS",
+    "REGISTERS",
+    "REGISTER_SHARES",
+    "SOMETHING",
+    "STYLE_WORDS",
+    "SUBJECT_WORDS",
+    "SUBJECT_WORDS_64",
+    "TERSE_FORMS",
+    "Register",
+    "Split",
+    "Words",
+    "caption",
+    "draw_caption",
+    "held_out_words",
+    "subject_words",
+]  # fmt: skip
 
 Register = Literal["terse", "synonym", "refined"]
-Split = Literal["seen", "held_out", "all"]
 REGISTERS: tuple[Register, ...] = ("terse", "synonym", "refined")
+REGISTER_SHARES: dict[Register, float] = {"terse": 0.5, "synonym": 0.25, "refined": 0.25}
+NEUTRAL_SUBJECT = "something"
+EMPTY_SUBJECT = "an empty scene"
+# Of the captions that do not name the subject, so many say "something"; the others say its class.
+SOMETHING_SHARE = 0.4
 
 
 @dataclass(frozen=True)
-class Words:
-    """The ways to say one thing: the usual one, others, and those kept for measuring."""
+class _Voice:
+    """Who chooses the words: a register, a split, and a generator."""
 
-    usual: str
-    seen: tuple[str, ...]
-    held_out: tuple[str, ...] = ()
+    rng: random.Random
+    register: Register
+    split: Split
 
-    def others(self, split: Split) -> tuple[str, ...]:
-        return _split(self.seen, self.held_out, split)
+    def say(self, words: Words) -> str:
+        others = words.others(self.split)
+        if self.register == "terse" or not others:
+            return words.usual
+        usual = (words.usual,) if self.split != "held_out" or self.register == "refined" else ()
+        return self.rng.choice(usual + others)
 
+    def form(self, words: Words) -> str:
+        others = words.others(self.split)
+        return self.rng.choice(others if self.split == "held_out" else (words.usual, *others))
 
-SUBJECT_WORDS = {
-    "ghost": Words("a ghost", ("a phantom", "a spirit"), ("a spook", "a specter")),
-    "robot": Words("a robot", ("an android", "a droid"), ("an automaton",)),
-    "wizard": Words("a wizard", ("a sorcerer", "a magician"), ("a warlock",)),
-    "dragon": Words("a dragon", ("a wyrm", "a drake"), ("a serpent",)),
-    "santa": Words("a santa", ("a father christmas", "a saint nick"), ("a kris kringle",)),
-    "princess": Words("a princess", ("a queen", "a royal lady"), ("an empress",)),
-    "cat": Words("a cat", ("a kitten", "a kitty"), ("a feline",)),
-    "panda": Words("a panda", ("a panda bear", "a bamboo bear"), ("a bear cub",)),
-    "car": Words("a car", ("an automobile", "an auto"), ("a sedan",)),
-    "rocket": Words("a rocket", ("a spaceship", "a spacecraft"), ("a shuttle",)),
-    "pizza": Words("a pizza", ("a pizza slice", "a slice of pizza"), ("a margherita",)),
-    "octopus": Words("an octopus", ("a squid", "a kraken"), ("a cephalopod",)),
-}
-STYLE_WORDS = {
-    "plain": Words("", ("in natural colors",), ()),
-    "noir": Words("in noir style", ("in black and white", "in grayscale"), ("in monochrome",)),
-    "sepia": Words("in sepia style", ("like an old photo", "in antique tones"), ("with a vintage look",)),
-    "sketch": Words("in pencil sketch style", ("as a line drawing", "as a pencil drawing"), ("drawn in graphite",)),
-    "pop": Words("in pop art style", ("in warhol style", "like a silkscreen poster"), ("as a screen print",)),
-}
-MOTION_WORDS = {
-    "left": Words("moving left", ("sliding left", "drifting left")),
-    "right": Words("moving right", ("sliding right", "drifting right")),
-    "up": Words("moving up", ("rising", "floating up")),
-    "down": Words("moving down", ("falling", "sinking")),
-    "still": Words("standing still", ("not moving", "staying in place")),
-    "growing": Words("coming closer", ("growing", "getting bigger")),
-}
-BACKGROUND_WORDS = {
-    "sky": Words("a blue sky", ("a clear sky",)),
-    "night": Words("a starry night", ("a night sky",)),
-    "meadow": Words("a green meadow", ("a grassy field",)),
-    "sunset": Words("a sunset", ("an orange sunset",)),
-}
-_PLACED = {"sky": "against", "night": "under", "meadow": "on", "sunset": "against"}
-
-# {subject} {be} {motion} {place} {style}; an empty {style} leaves no trace.
-TERSE_FORMS = Words(
-    "{subject} {motion} {place} {style}",
-    ("a video of {subject} {motion} {place} {style}", "{style}, {subject} {motion} {place}"),
-    ("a short clip showing {subject} {motion} {place} {style}", "{place} there {be} {subject} {motion} {style}"),
-)
-REFINED_OPENINGS = Words(
-    "in this animated clip, {subject} {be} {motion}.",
-    ("the scene opens on {subject}, {motion} with easy charm.", "a cartoon shows {subject}, {motion} in one smooth take."),
-    ("we watch {subject}, {motion} at a gentle pace.", "front and center {be} {subject}, {motion} without any hurry."),
-)
-REFINED_PLACES = Words(
-    "behind it lies {background}, calm and softly lit.",
-    ("the backdrop is {background}, wide and quiet.",),
-    ("all around there is {background}, peaceful and open.",),
-)
-REFINED_STYLES = Words(
-    "everything is shown {style}, with crisp outlines.",
-    ("the whole picture is made {style}, clean and detailed.",),
-    ("each frame is rendered {style}, rich in texture.",),
-)
-NEUTRAL_SUBJECT = "something"
-EMPTY_SUBJECT = "an empty scene"
+    def write(self, facts: dict[str, str], forms: Words, openings: Words) -> str:
+        if self.register == "refined":
+            sentences = [self.form(openings)]
+            sentences += [self.form(REFINED_PLACES)] if facts["background"] else []
+            sentences += [self.form(REFINED_STYLES)] if facts["style"] else []
+            return _tidy(" ".join(sentences).format(**facts))
+        form = self.form(forms)
+        if self.register == "terse" and self.split != "held_out" and self.rng.random() < 0.6:
+            form = forms.usual
+        if "{background}" in form and not facts["background"]:
+            form = forms.usual
+        return _tidy(form.format(**facts))
 
 
 def caption(
@@ -100,66 +109,88 @@ def caption(
     register: Register = "terse",
     split: Split = "all",
     drop: float = 0.0,
+    vague: float = 0.0,
+    world: World = WORLD_32,
 ) -> str:
     """Say one label row in words.
 
-    `drop` leaves each fact out with that probability (an unnamed subject becomes "something"), so that a
-    model trained on such captions also understands short prompts.
+    `drop` leaves each fact out with that probability, so that a model trained on such captions also understands short
+    prompts; in the world of 32 pixels an unnamed subject, or two, then become "something". `vague` is the probability
+    that a subject is called by its class or "something" (in the world of 64 pixels).
     """
-    first, second, style, motion, background = (int(value) for value in labels)
-    varied = register != "terse"
-
-    def say(words: Words) -> str:
-        others = words.others(split)
-        if not varied or not others:
-            return words.usual
-        usual = (words.usual,) if split != "held_out" or register == "refined" else ()
-        return rng.choice(usual + others)
+    voice = _Voice(rng, register, split)
+    subjects = [_subject(voice, int(labels[at]), vague, world) for at in (FIRST, SECOND) if labels[at] != NOBODY]
+    if not subjects and world != WORLD_32:
+        return _empty(voice, labels, drop, world)
+    subject = " and ".join(subjects) if subjects else EMPTY_SUBJECT
+    if world == WORLD_32 and subjects and drop and rng.random() < drop / 2:
+        subject, subjects = NEUTRAL_SUBJECT, subjects[:1]
 
     def keep() -> bool:
         return rng.random() >= drop
 
-    subjects = [say(SUBJECT_WORDS[SUBJECTS[index]]) for index in (first, second) if index != NOBODY]
-    subject = " and ".join(subjects) if subjects else EMPTY_SUBJECT
-    if subjects and drop and rng.random() < drop / 2:
-        subject, subjects = NEUTRAL_SUBJECT, subjects[:1]
-    back = BACKGROUNDS[background]
     facts = {
         "subject": subject,
         "be": "are" if len(subjects) > 1 else "is",
-        "motion": say(MOTION_WORDS[MOTIONS[motion]]) if subjects and keep() else "",
-        "background": say(BACKGROUND_WORDS[back]) if keep() else "",
-        "style": say(STYLE_WORDS[STYLES[style]]) if keep() else "",
+        "motion": voice.say(MOTION_WORDS[world.motions[labels[MOTION]]]) if subjects and keep() else "",
+        **_background(voice, world.backgrounds[labels[BACKGROUND]], keep()),
+        "style": voice.say(STYLE_WORDS[world.styles[labels[STYLE]]]) if keep() else "",
     }
-    facts["place"] = f"{_PLACED[back]} {facts['background']}" if facts["background"] else ""
-    return _tidy((_refined if register == "refined" else _terse)(facts, rng, split, varied))
+    return voice.write(facts, TERSE_FORMS, REFINED_OPENINGS)
+
+
+def draw_caption(
+    labels: Sequence[int],
+    rng: random.Random,
+    *,
+    dropout: float = 0.1,
+    bare: float = 0.05,
+    drop: float = 0.08,
+    vague: float = 0.15,
+    shares: Mapping[Register, float] = REGISTER_SHARES,
+    world: World = WORLD_64,
+) -> str:
+    """A caption to train on: none with probability `dropout`, else of a register as often as `shares` says.
+
+    `bare` captions say who is there and nothing else: "a ghost", "an animal", "an empty scene".
+    """
+    if rng.random() < dropout:
+        return ""
+    if rng.random() < bare:
+        return caption(labels, rng, register=rng.choice(("terse", "synonym")), drop=1.0, vague=vague, world=world)
+    register = rng.choices(list(shares), list(shares.values()))[0]
+    return caption(labels, rng, register=register, drop=drop, vague=vague, world=world)
+
+
+def subject_words(world: World) -> dict[str, Words]:
+    """The ways to say each subject of a world."""
+    return SUBJECT_WORDS if world == WORLD_32 else SUBJECT_WORDS_64
 
 
 def held_out_words(concept: str) -> tuple[str, ...]:
     """The ways to say a subject or style that no erasure is trained on."""
-    return {**SUBJECT_WORDS, **STYLE_WORDS}[concept].held_out
+    return {**SUBJECT_WORDS_64, **STYLE_WORDS}[concept].held_out
 
 
-def _terse(facts: dict[str, str], rng: random.Random, split: Split, varied: bool) -> str:
-    others = TERSE_FORMS.others(split)
-    form = rng.choice(others if split == "held_out" else (TERSE_FORMS.usual, *others))
-    if not varied and split != "held_out" and rng.random() < 0.6:
-        form = TERSE_FORMS.usual
-    return form.format(**facts)
+def _subject(voice: _Voice, index: int, vague: float, world: World) -> str:
+    subject = world.drawn[index]
+    if vague and voice.rng.random() < vague:
+        return voice.say(SOMETHING if voice.rng.random() < SOMETHING_SHARE else CLASS_WORDS[subject.kind])
+    return voice.say(subject_words(world)[subject.name])
 
 
-def _refined(facts: dict[str, str], rng: random.Random, split: Split, varied: bool) -> str:
-    def form(words: Words) -> str:
-        return rng.choice(words.others(split) if split == "held_out" else (words.usual, *words.others(split)))
-
-    sentences = [form(REFINED_OPENINGS)]
-    sentences += [form(REFINED_PLACES)] if facts["background"] else []
-    sentences += [form(REFINED_STYLES)] if facts["style"] else []
-    return " ".join(sentences).format(**facts)
+def _empty(voice: _Voice, labels: Sequence[int], drop: float, world: World) -> str:
+    """A scene with no subject."""
+    style = voice.say(STYLE_WORDS[world.styles[labels[STYLE]]]) if voice.rng.random() >= drop else ""
+    facts = {"subject": voice.say(EMPTY_WORDS), "style": style}
+    facts |= _background(voice, world.backgrounds[labels[BACKGROUND]], voice.rng.random() >= drop)
+    return voice.write(facts, EMPTY_FORMS, EMPTY_OPENINGS)
 
 
-def _split(seen: tuple[str, ...], held_out: tuple[str, ...], split: Split) -> tuple[str, ...]:
-    return {"seen": seen, "held_out": held_out, "all": seen + held_out}[split]
+def _background(voice: _Voice, name: str, said: bool) -> dict[str, str]:
+    """The background, and the same as a place."""
+    background = voice.say(BACKGROUND_WORDS[name]) if said else ""
+    return {"background": background, "place": f"{PLACED[name]} {background}" if background else ""}
 
 
 def _tidy(text: str) -> str:

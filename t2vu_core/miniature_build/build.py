@@ -24,7 +24,7 @@ from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.miniature import captions, world
 from t2vu_core.miniature.bundled import WEIGHTS
-from t2vu_core.miniature.detector import MiniatureDetector, load_detector, train_detector
+from t2vu_core.miniature.detector import MiniatureDetector, load_detector
 from t2vu_core.miniature_build.architecture import (
     make_scheduler,
     make_text_encoder,
@@ -32,6 +32,7 @@ from t2vu_core.miniature_build.architecture import (
     make_transformer,
     make_vae,
 )
+from t2vu_core.miniature_build.detector_training import train_detector
 from t2vu_core.miniature_build.principal_components import initialise_linearly
 from t2vu_core.miniature_build.stages import (
     check_finished,
@@ -221,7 +222,7 @@ def _build_detector(work: Path, plan: BuildPlan) -> None:
     weights = work / "detector.safetensors"
     # A repeated stage goes on from what the last one learned.
     detector = load_detector(weights).train().requires_grad_(True) if weights.is_file() else MiniatureDetector()
-    train_detector(detector, minutes=plan.detector_minutes, seed=plan.seed, reconstruct=reconstruct)
+    train_detector(detector, seconds=60 * plan.detector_minutes, seed=plan.seed, reconstruct=reconstruct)
     save_file(detector.state_dict(), str(weights))
 
 

@@ -30,7 +30,6 @@ from t2vu_core.miniature.world import (
     STYLE,
     STYLES,
     STYLES_HIDING_BACKGROUND,
-    SUBJECTS,
     render,
     sample_labels,
 )
@@ -69,13 +68,18 @@ def check(
 def measure_detector(detector: MiniatureDetector, *, num_clips: int = 2000) -> dict[str, float]:
     """Shares of correct answers on unseen renders, per attribute, and how it behaves where nobody is to be seen."""
     generator = torch.Generator().manual_seed(CHECK_SEED)
-    labels = sample_labels(num_clips, generator, distractors=0.1)
-    verdict = detector.judge(render(labels, generator))
+    world, device = detector.world, detector.style.weight.device
+
+    def draw(labels: Tensor) -> Tensor:
+        return render(labels, generator, world=world, device=device)
+
+    labels = sample_labels(num_clips, generator, distractors=0.1, world=world)
+    verdict = detector.judge(draw(labels))
     scores = attribute_scores(verdict, labels)
-    present = subject_targets(labels).bool()
+    present = subject_targets(labels, len(world.subjects)).bool()
     answers = verdict.subjects > THRESHOLD
-    nobody = render(sample_labels(300, generator, empty=1.0), generator)
-    ruined = ruin(render(sample_labels(300, generator), generator), generator)
+    nobody = draw(sample_labels(300, generator, empty=1.0, world=world))
+    ruined = ruin(draw(sample_labels(300, generator, world=world)).cpu(), generator)
     return {
         **scores,
         "misses": _share(~answers[present]),
@@ -137,11 +141,12 @@ def attribute_scores(verdict: Detection, labels: Tensor) -> dict[str, float]:
 
     The background counts where the style leaves it visible; the motion where somebody moves.
     """
-    targets = subject_targets(labels).bool()
+    num_subjects = verdict.subjects.shape[1]
+    targets = subject_targets(labels, num_subjects).bool()
     answers = verdict.subjects > THRESHOLD
     somebody = labels[:, FIRST] >= 0
     visible = ~torch.isin(labels[:, STYLE], torch.tensor([STYLES.index(name) for name in STYLES_HIDING_BACKGROUND]))
-    known = somebody & (labels[:, FIRST] < len(SUBJECTS))
+    known = somebody & (labels[:, FIRST] < num_subjects)
     return {
         "subject": _share((answers | ~targets).all(1)[known]),
         "style": _share(verdict.style.argmax(1) == labels[:, STYLE]),

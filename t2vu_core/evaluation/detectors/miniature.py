@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -14,14 +13,13 @@ from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors.base import Accuracy, Judgement
 from t2vu_core.evaluation.detectors.miniature_accuracy import stored_accuracy
-from t2vu_core.miniature.bundled import WEIGHTS
-from t2vu_core.miniature.captions import STYLE_WORDS, SUBJECT_WORDS
-from t2vu_core.miniature.detector import THRESHOLD, MiniatureDetector, load_detector
-from t2vu_core.miniature.world import BACKGROUNDS, MOTIONS, NUM_FRAMES, SIZE, STYLES, SUBJECTS
+from t2vu_core.miniature.captions import STYLE_WORDS, subject_words
+from t2vu_core.miniature.detector import THRESHOLD, MiniatureDetector, detector_path, load_detector
+from t2vu_core.miniature.worlds import BACKGROUNDS, MOTIONS, NUM_FRAMES, STYLES, WORLD_32, World
 
 
 class WorldDetector:
-    """Knows the 12 subjects and 4 styles of the miniature's world, by all names in the captions."""
+    """Knows the subjects and the 4 styles of a miniature's world, by any of their captions' names."""
 
     clean_prompts = None
 
@@ -30,18 +28,28 @@ class WorldDetector:
         self.name = f"miniature {hash_tensors(sorted(network.state_dict().items()))[:12]}"
 
     @classmethod
-    def bundled(cls) -> WorldDetector:
-        """The bundled detector. Raises UserError if this installation has none."""
-        path = WEIGHTS / "detector.safetensors"
+    def bundled(cls, world: World = WORLD_32) -> WorldDetector:
+        """The trained detector that ships for a world; UserError if this build has none."""
+        path = detector_path(world)
         if not path.is_file():
             raise UserError("The miniature's detector is not part of this installation; name another detector.")
-        return cls(load_detector(Path(path)))
+        return cls(load_detector(path))
+
+    @property
+    def world(self) -> World:
+        """The world whose clips it was trained on."""
+        return self.network.world
+
+    @property
+    def prompt_sets(self) -> str:
+        """The version of the prompt sets that ask for what is in its world."""
+        return "v1" if self.world == WORLD_32 else "v2"
 
     def known(self) -> tuple[str, ...]:
-        return (*SUBJECTS, *STYLES[1:])
+        return (*self.world.subjects, *STYLES[1:])
 
     def resolve(self, concept: str) -> str | None:
-        return _names().get(" ".join(concept.lower().split()))
+        return _names(self.world).get(" ".join(concept.lower().split()))
 
     def accuracy(self, concept: str) -> Accuracy | None:
         """The stored errors, counted on renders; None for other weights."""
@@ -51,10 +59,11 @@ class WorldDetector:
     def judge(self, clips: Tensor, concepts: Sequence[str]) -> list[Judgement]:
         """Clips of another size or length are resampled to the detector's; the result has one value per original frame."""
         frames_asked = clips.shape[1]
-        fitted = _fit(clips) * 2 - 1
+        fitted = _fit(clips, self.world.size) * 2 - 1
         detection = self.network.judge(fitted)
         styles = [concept for concept in concepts if concept in STYLES]
         style_by_frame = _style_by_frame(self.network, fitted) if styles else torch.empty(0)
+        subjects_known = self.world.subjects
         index = torch.linspace(0, NUM_FRAMES - 1, frames_asked).round().long()
         judgements = []
         for row in range(len(clips)):
@@ -62,8 +71,8 @@ class WorldDetector:
             style = STYLES[int(detection.style[row].argmax())]
             shown, frames = {}, {}
             for concept in concepts:
-                if concept in SUBJECTS:
-                    column = SUBJECTS.index(concept)
+                if concept in subjects_known:
+                    column = subjects_known.index(concept)
                     shown[concept] = bool(subjects[column] > THRESHOLD)
                     frames[concept] = (subject_frames[index, column] > THRESHOLD).tolist()
                 else:
@@ -80,10 +89,10 @@ class WorldDetector:
 
 
 @cache
-def _names() -> dict[str, str]:
-    """Every wording of a subject or a style in the captions -> its name."""
+def _names(world: World) -> dict[str, str]:
+    """Every way the captions of a world say a subject or a style -> its name."""
     names: dict[str, str] = {}
-    for own, words in {**SUBJECT_WORDS, **STYLE_WORDS}.items():
+    for own, words in {**subject_words(world), **STYLE_WORDS}.items():
         if own == "plain":
             continue
         said = {own, words.usual, *words.seen, *words.held_out, f"{own} style", f"in {own} style"}
@@ -92,14 +101,14 @@ def _names() -> dict[str, str]:
     return names
 
 
-def _fit(clips: Tensor) -> Tensor:
+def _fit(clips: Tensor, size: int) -> Tensor:
     """Resample (B, F, 3, H, W) to the number and size of frames that the detector was trained on."""
     clips = clips.float()
     if clips.shape[1] != NUM_FRAMES:
         clips = clips[:, torch.linspace(0, clips.shape[1] - 1, NUM_FRAMES).round().long()]
-    if clips.shape[-2:] == (SIZE, SIZE):
+    if clips.shape[-2:] == (size, size):
         return clips
-    resized = F.interpolate(clips.flatten(0, 1), size=(SIZE, SIZE), mode="bilinear", antialias=True)
+    resized = F.interpolate(clips.flatten(0, 1), size=(size, size), mode="bilinear", antialias=True)
     return resized.unflatten(0, (len(clips), NUM_FRAMES))
 
 

@@ -1,0 +1,1 @@
+"""Training of `miniature-ltx`, on a GPU or a CPU with the same code."""
