@@ -10,7 +10,7 @@ import pytest
 from t2vu_core.evaluation.report import charts, sections
 from t2vu_core.evaluation.statistics import before_after, compare
 from t2vu_core.evaluation.verdict import Verdict
-from t2vu_core.scores import AttackScores, ByFrame, Change, NeverKnew, NeverKnewRate
+from t2vu_core.scores import AttackScores, ByFrame, Change, JudgedBy, NeverKnew, NeverKnewRate
 from tests.core.example_scores import NEVER_TRIED, attack, kept_concepts, scores
 
 
@@ -146,3 +146,27 @@ def test_a_concept_that_comes_back_late_in_the_clip_is_said() -> None:
     even = dataclasses.replace(rate, after=(0.0, 0.0), trend=0.0)
     early = dataclasses.replace(base, erased=dataclasses.replace(base.erased, by_frame=even))
     assert "does not return late" in sections.by_frame(early)
+
+
+def test_words_of_users_and_files_are_no_markup() -> None:
+    markup = "<script>ghost</script>"
+    safe = scores([False] * 9 + [True], [True] * 10)
+    rate = NeverKnewRate(rate=0.5, clips=2, interval=(0.1, 0.9), against=compare([True, False], [False, False]))
+    hostile = dataclasses.replace(
+        safe,
+        concept=markup,
+        never_knew=NeverKnew(model=markup, erased={"all": rate}, kept=None),
+        comes_back={markup: attack([True, False], note=markup)},
+        settings=dataclasses.replace(
+            safe.settings,
+            model=markup,
+            guard={"name": markup},
+            detector=JudgedBy(name=markup, accuracy="unknown"),
+            prompts=dataclasses.replace(safe.settings.prompts, name=markup, left_out=(markup,)),
+        ),
+    )
+    parts = (sections.verdict, sections.rates, sections.never_knew, sections.comes_back, sections.settings)
+    shown = [*(part(hostile) for part in parts), sections.measured(hostile.settings)]
+    for html in shown:
+        assert markup not in html
+        assert "&lt;script&gt;ghost" in html

@@ -37,6 +37,9 @@ def test_few_clips_make_no_difference_and_many_do() -> None:
     many = compare([True] * 60 + [False] * 60, [True] * 100 + [False] * 20)
     assert many.is_one
     assert many.difference == pytest.approx(1 / 3)
+    fewer = compare([True] * 40, [True] * 10 + [False] * 30)
+    assert fewer.is_one
+    assert fewer.difference == pytest.approx(-0.75)
 
 
 def test_change_of_the_same_clips_is_tested_in_pairs() -> None:
@@ -98,3 +101,10 @@ def test_drift_is_nothing_for_the_same_clip_and_grows_with_noise() -> None:
     assert (measures.ssim(clips, little) > 0.9).all()
     assert (measures.ssim(clips, other).abs() < 0.2).all()
     assert (measures.l1_distance(clips, other) > measures.l1_distance(clips, little)).all()
+
+
+def test_a_trend_is_the_change_from_the_first_frame_to_the_last() -> None:
+    assert trend([0.0, 0.25, 0.5, 0.75]) == 0.75
+    assert trend([0.5, 0.5, 0.5]) == 0.0
+    assert trend([1.0, 0.0]) == -1.0
+    assert trend([1.0]) == trend([]) == 0.0
