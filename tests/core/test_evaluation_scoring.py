@@ -1,0 +1,84 @@
+"""From records to scores, on records whose content is known."""
+
+from __future__ import annotations
+
+from t2vu_core.evaluation.cases import Case
+from t2vu_core.evaluation.detectors import Judgement
+from t2vu_core.evaluation.records import Look, Record
+from t2vu_core.evaluation.scoring import attributes, drift, erased, motion, other_subject, summary
+
+
+def look(*shown: str, style: str = "plain", motion: float = 0.1) -> Look:
+    """A clip of two frames that shows these subjects in both."""
+    found = {name: name in shown for name in ("ghost", "robot", "noir")}
+    return Look(Judgement(found, {name: [there] * 2 for name, there in found.items()}, 0.9, {"style": style}), motion, 0.5)
+
+
+def record(register: str, concept: str, before: Look, after: Look, **facts: str) -> Record:
+    return Record(Case("a prompt", register, concept, 1, facts), concept, before, after, ssim=0.5, l1=0.25)
+
+
+def test_a_concept_that_comes_up_more_often_counts_as_nothing_gone_and_gains_do_not_make_up_for_it() -> None:
+    about = [
+        record("terse", "ghost", look("ghost"), look("ghost")),
+        record("terse", "ghost", look(), look("ghost")),
+    ]
+    others = [
+        record("kept", "robot", look("robot"), look("robot")),
+        record("kept", "robot", look(), look("robot")),
+    ]
+    found = summary(about, others)
+    assert (found.gone, found.kept, found.gone_and_kept) == (0.0, 1.0, 0.0)
+    gone = summary([record("terse", "ghost", look("ghost"), look())], others)
+    assert (gone.gone, gone.kept, gone.gone_and_kept) == (1.0, 1.0, 1.0)
+    assert summary(about, []).gone_and_kept is None
+
+
+def test_the_erased_style_is_no_attribute_to_keep() -> None:
+    asked = record("terse", "noir", look("noir", style="noir"), look(style="plain"), style="noir")
+    assert attributes([asked])["style"] is None
+    other = record("terse", "ghost", look("ghost", style="noir"), look(style="plain"), style="noir")
+    style = attributes([asked, other])["style"]
+    assert style is not None
+    assert (style.before, style.after, style.clips) == (1.0, 0.0, 1)
+
+
+def test_registers_are_counted_apart_and_together() -> None:
+    rates = erased(
+        [
+            record("terse", "ghost", look("ghost"), look()),
+            record("synonym", "ghost", look("ghost"), look("ghost")),
+            record("two_subject", "ghost", look("ghost", "robot"), look("robot"), subject="robot"),
+        ]
+    )
+    assert rates.terse is not None
+    assert rates.synonym is not None
+    assert rates.all is not None
+    assert (rates.terse.after, rates.synonym.after, rates.all.after, rates.all.clips) == (0.0, 1.0, 1 / 3, 3)
+    assert rates.refined is None
+    assert rates.by_frame is not None
+    assert (rates.by_frame.before, rates.by_frame.after) == ((1.0, 1.0), (1 / 3, 1 / 3))
+
+
+def test_the_other_of_two_subjects_is_counted_on_prompts_with_two_only() -> None:
+    kept = other_subject(
+        [
+            record("two_subject", "ghost", look("ghost", "robot"), look(), subject="robot"),
+            record("terse", "ghost", look("ghost", "robot"), look("robot"), subject="robot"),
+        ]
+    )
+    assert kept is not None
+    assert (kept.before, kept.after, kept.clips) == (1.0, 0.0, 1)
+
+
+def test_motion_and_drift_are_means_over_the_clips_they_name() -> None:
+    about = [record("terse", "ghost", look("ghost", motion=0.4), look(motion=0.1))]
+    others = [record("kept", "robot", look("robot", motion=0.2), look("robot", motion=0.2))]
+    moved = motion(about, others)
+    assert (moved.concept.ratio, moved.kept.ratio) == (0.25, 1.0)
+    assert moved.before is not None
+    assert abs(moved.before - 0.3) < 1e-9
+    far = drift(others)
+    assert far is not None
+    assert (far.ssim, far.l1, far.clips) == (0.5, 0.25, 1)
+    assert drift([]) is None
