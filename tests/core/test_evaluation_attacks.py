@@ -11,6 +11,7 @@ import torch
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.evaluation import MEASURING_SEEDS, WorldDetector, load_prompt_set
 from t2vu_core.evaluation.attacks import AttackBudget, AttackTask, Target, run_attacks
+from t2vu_core.evaluation.attacks.base import Outcome, compare_with_controls
 from t2vu_core.evaluation.attacks.denoising import NUM_TIMESTEPS, clip_latents, denoising_loss
 from t2vu_core.evaluation.attacks.probe import learn_tokens
 from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, spellings, straight_through
@@ -262,3 +263,11 @@ def test_every_attack_says_its_budget_and_its_control(target: Target) -> None:
     assert run_attacks([], model, target) == {"probe": None, "prompt_attack": None, "regrowth": None}
     with pytest.raises(UserError, match="no attack 'magic'"):
         run_attacks(["magic"], model, target)
+
+
+def test_an_attack_that_diverged_has_no_loss_and_its_rates_all_the_same() -> None:
+    """JSON has no NaN, and a file with one could not be read again."""
+    diverged, fine = Outcome([True], (1.0, float("nan"))), Outcome([False], (2.0, 1.0))
+    result = compare_with_controls(Outcome([False]), diverged, fine, None, "a budget")
+    assert result.loss == {"erased": None, "control": (2.0, 1.0), "never_knew": None}
+    assert (result.before, result.after, result.control) == (0.0, 1.0, 0.0)

@@ -64,7 +64,7 @@ def measured(comfy: ComfyServer, erased: Graph) -> Result:
 
 def test_the_verdict_and_the_scores_are_of_the_prompts_that_were_given(measured: Result) -> None:
     verdict, scores = text(measured, "verdict"), json.loads(text(measured, "scores"))
-    assert "'ghost' is in" in verdict
+    assert "clips that ask for 'ghost' show it" in verdict
     assert "other concepts shown" in verdict
     assert scores["concept"] == "ghost"
     assert scores["erased"]["terse"]["clips"] == scores["kept"]["concepts"]["clips"] == 1
@@ -84,7 +84,7 @@ def test_the_report_lies_in_the_output_folder_and_its_clips_play(comfy: ComfySer
 def test_the_node_says_how_far_it_is_and_then_its_verdict(measured: Result) -> None:
     said = [event.payload.decode(errors="ignore") for event in measured.of("text")]
     assert any("clips 4/4" in line for line in said)
-    assert any("'ghost' is in" in line for line in said)
+    assert any("clips that ask for 'ghost' show it" in line for line in said)
     steps = [event.data for event in measured.of("progress") if event.data["node"] == "evaluate"]
     assert (steps[-1]["value"], steps[-1]["max"]) == (4, 4)
 
@@ -93,7 +93,7 @@ def test_the_saved_eraser_says_how_well_it_erases(comfy: ComfyServer, measured: 
     assert measured.succeeded, measured.error
     graph: Graph = {"file": node("T2VULoadErasure", file="measured.safetensors"), **texts_of("file", {"shown": 1})}
     shown = text(queue(comfy.url, graph), "shown")
-    assert "'ghost' is in" in shown
+    assert "clips that ask for 'ghost' show it" in shown
     assert "not measured" not in shown
 
 
