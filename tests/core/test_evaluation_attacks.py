@@ -17,6 +17,7 @@ from t2vu_core.evaluation.attacks.probe import learn_tokens
 from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, spellings, straight_through
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.evaluation.attacks.regrowth import fine_tuned, with_fresh_lora
+from t2vu_core.evaluation.attacks.run import budget_of
 from t2vu_core.evaluation.cases import parse_prompt_set
 from t2vu_core.evaluation.clip_store import weights_hash
 from t2vu_core.evaluation.session import attack_budget
@@ -271,3 +272,9 @@ def test_an_attack_that_diverged_has_no_loss_and_its_rates_all_the_same() -> Non
     result = compare_with_controls(Outcome([False]), diverged, fine, None, "a budget")
     assert result.loss == {"erased": None, "control": (2.0, 1.0), "never_knew": None}
     assert (result.before, result.after, result.control) == (0.0, 1.0, 0.0)
+
+
+def test_a_prompt_search_may_spend_half_as_many_steps_again() -> None:
+    budget = AttackBudget(steps=100)
+    steps = {name: budget_of(name, budget).steps for name in ("nothing", "probe", "prompt_attack", "regrowth")}
+    assert steps == {"nothing": 0, "probe": 100, "prompt_attack": 150, "regrowth": 100}
