@@ -42,7 +42,9 @@ def test_another_result_changes_its_table_and_nothing_else(root: Path, capsys: p
     before = (root / "README.md").read_text(encoding="utf-8")
     assert documents.main(["--root", str(root)]) == 0
     after = (root / "README.md").read_text(encoding="utf-8")
-    assert "A trial: every training run was cut to 3 steps." in after
+    assert before != after
+    measured = (root / documents.MEASURED).read_text(encoding="utf-8")
+    assert "A trial: every training run was cut to 3 steps." in measured
     begin, end = "<!-- scoreboard: begin -->", "<!-- scoreboard: end -->"
     outside = [text.partition(begin)[0] + text.partition(end)[2] for text in (before, after)]
     assert outside[0] == outside[1]
