@@ -15,7 +15,7 @@ from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.velocity.train import erase_velocity
 from tools.demo_picture import card
 
-WORKFLOWS = Path(__file__).resolve().parent.parent / "workflows"
+WORKFLOWS = Path(__file__).resolve().parent.parent / "example_workflows"
 PROMPTS = ["a ghost moving left against a sunset", "a cat moving right against a blue sky"]
 SEEDS = [20_006, 20_005]
 

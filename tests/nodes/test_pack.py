@@ -30,7 +30,8 @@ DISPLAY_NAMES = {
     "T2VUEvaluateErasure": "Evaluate Erasure",
     "T2VUGuard": "Guard",
 }
-TEMPLATES = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
+# The first name that ComfyUI looks for. It serves templates from one folder only, and `examples` would come before `workflows`.
+TEMPLATES = sorted(path.stem for path in (REPOSITORY / "example_workflows").glob("*.json"))
 
 
 def _read(comfy: ComfyServer, path: str) -> str:
@@ -70,13 +71,13 @@ def test_the_template_browser_offers_the_graph_and_all_its_nodes_exist(comfy: Co
     drawn_by_the_frontend = {"MarkdownNote", "Note"}
     used = {entry["type"] for entry in graph["nodes"]} - drawn_by_the_frontend
     assert used <= set(comfy.get("/object_info"))
-    queued = json.loads((REPOSITORY / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    queued = json.loads((REPOSITORY / "example_workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
     assert {entry["class_type"] for entry in queued.values()} == used
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_the_template_browser_has_a_thumbnail(name: str) -> None:
-    assert (REPOSITORY / "workflows" / f"{name}.jpg").is_file()
+    assert (REPOSITORY / "example_workflows" / f"{name}.jpg").is_file()
 
 
 def test_the_translations_name_nodes_and_inputs_that_exist(comfy: ComfyServer) -> None:
