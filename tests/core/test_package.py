@@ -53,7 +53,13 @@ def test_a_package_for_the_registry_holds_what_runs_and_nothing_else() -> None:
         pytest.skip("this is not a git checkout")
     left_out = tracked("--cached", "--ignored", "--exclude-from=.comfyignore")
     packed = tracked() - left_out
-    assert {path.split("/")[0] for path in packed if "/" in path} == {"example_workflows", "locales", "nodes", "t2vu_core", "web"}
+    assert {path.split("/")[0] for path in packed if "/" in path} == {
+        "example_workflows",
+        "locales",
+        "nodes",
+        "t2vu_core",
+        "web",
+    }
     assert {"__init__.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "NOTICE"} <= packed
     assert "t2vu_core/miniature/weights/detector.safetensors" in packed
     assert not {path for path in packed if Path(path).suffix in {".sh", ".txt"} and "/" not in path} - {"requirements.txt"}
