@@ -77,7 +77,7 @@ def produce(checkout: Path, out: Path, terms: Terms, old: Path | None = None) ->
     if not terms.quick:
         stored = old or out
         if not old:
-            shutil.copytree(_graphs(checkout), out / "stored_graphs")
+            shutil.copytree((checkout / "workflows" / "api"), out / "stored_graphs")
         core = out / "scratch" / "core"
         core.mkdir(parents=True)
         (core / "t2vu_core").symlink_to(checkout / "t2vu_core", target_is_directory=True)
@@ -85,12 +85,6 @@ def produce(checkout: Path, out: Path, terms: Terms, old: Path | None = None) ->
         _run([terms.python, "-m", "tools.checkout_graphs", *graphs], terms.environment(core))
     shutil.rmtree(out / "scratch")
     (out / ABOUT).write_text(json.dumps(terms.describe(), indent=1), encoding="utf-8")
-
-
-def _graphs(checkout: Path) -> Path:
-    """The shipped graphs in API format; version 0.1 has them in `workflows`."""
-    folder = checkout / "example_workflows"
-    return (folder if folder.is_dir() else checkout / "workflows") / "api"
 
 
 def _run(command: Sequence[str], environment: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
 """`./run demo`: erases a concept in a real ComfyUI, and shows and measures what that did.
 
-Queues the graph that ships as example_workflows/api/erase_a_concept.json once for every pair of prompts. Between
+Queues the graph that ships as workflows/api/erase_a_concept.json once for every pair of prompts. Between
 the queue calls only prompts and seed change, so ComfyUI keeps the model and the eraser.
 """
 
@@ -33,7 +33,7 @@ from tools.demo_prompts import Pair, demo_pairs
 from tools.say import complain, say
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-GRAPH = REPOSITORY / "example_workflows" / "api" / "erase_a_concept.json"
+GRAPH = REPOSITORY / "workflows" / "api" / "erase_a_concept.json"
 SAMPLERS = ("Concept before", "Concept after", "Other before", "Other after")
 
 

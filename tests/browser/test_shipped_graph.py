@@ -78,10 +78,10 @@ def _drop(page: Page, name: str, folder: Path = REPOSITORY / "example_workflows"
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_the_api_graph_is_the_drawn_graph(page: Page, name: str) -> None:
-    """Who queues example_workflows/api without a browser runs what the template shows."""
+    """Who queues workflows/api without a browser runs what the template shows."""
     _drop(page, name)
     drawn: dict[str, Any] = page.evaluate("async () => (await app.graphToPrompt()).output")
-    shipped = json.loads((REPOSITORY / "example_workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    shipped = json.loads((REPOSITORY / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
     assert {key: node["_meta"] for key, node in drawn.items()} == {key: node["_meta"] for key, node in shipped.items()}
     for key, node in shipped.items():
         # ComfyUI's own nodes have other inputs in other versions.

@@ -130,7 +130,7 @@ def test_outputs_made_with_other_libraries_are_refused(tmp_path: Path, capsys: p
 
 @pytest.mark.parametrize("name", ["erase_a_concept", "few_shot_encoder", "both_methods_side_by_side"])
 def test_a_shortened_graph_keeps_its_nodes_and_saves_every_row_of_frames(name: str) -> None:
-    graph = json.loads((REPOSITORY / "example_workflows" / "api" / f"{name}.json").read_text("utf-8"))
+    graph = json.loads((REPOSITORY / "workflows" / "api" / f"{name}.json").read_text("utf-8"))
     short = shortened(graph, seed=3)
     ours = {key for key, node in graph.items() if node["class_type"].startswith("T2VU")}
     assert ours <= short.keys()

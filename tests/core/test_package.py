@@ -59,6 +59,7 @@ def test_a_package_for_the_registry_holds_what_runs_and_nothing_else() -> None:
         "nodes",
         "t2vu_core",
         "web",
+        "workflows",
     }
     assert {"__init__.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "NOTICE"} <= packed
     assert "t2vu_core/miniature/weights/detector.safetensors" in packed

@@ -71,7 +71,7 @@ def test_the_template_browser_offers_the_graph_and_all_its_nodes_exist(comfy: Co
     drawn_by_the_frontend = {"MarkdownNote", "Note"}
     used = {entry["type"] for entry in graph["nodes"]} - drawn_by_the_frontend
     assert used <= set(comfy.get("/object_info"))
-    queued = json.loads((REPOSITORY / "example_workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    queued = json.loads((REPOSITORY / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
     assert {entry["class_type"] for entry in queued.values()} == used
 
 
