@@ -95,7 +95,7 @@ def test_a_prompt_that_does_not_spell_the_concept_allows_every_place(mask_source
 
 
 def test_a_lora_cannot_be_localised_and_says_why() -> None:
-    with pytest.raises(UserError, match="no place in the clip"):
+    with pytest.raises(UserError, match="cannot confine its output to a place in the clip"):
         recipe(kind="lora", localization_weight=1.0)
 
 

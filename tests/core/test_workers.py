@@ -61,7 +61,7 @@ def test_two_processes_train_the_erasure_of_one(tmp_path: Path, how: list[str]) 
     """Slow because three interpreters import torch: what is tested is the launch itself."""
     done = {name: erase(tmp_path, name, *(how if name == "two" else ())) for name in ("one", "two")}
     assert all(each.returncode == 0 for each in done.values()), done["two"].stderr[-3000:]
-    assert ("spread over 2 processes" in done["two"].stderr) == (how is SHARDED)
+    assert ("sharded over 2 processes" in done["two"].stderr) == (how is SHARDED)
     told = {name: json.loads(each.stdout) for name, each in done.items()}
     assert told["one"]["steps"] == told["two"]["steps"] == 6
     one, two = (Erasure.load(told[name]["out"]) for name in ("one", "two"))
