@@ -5,7 +5,7 @@ alone, since that is all that the port's step learns from; our presets preserve 
 The port's step is what its code does, not what its paper says: three passes of the frozen model (concept, nothing,
 preserve prompt), two with gradients of a second copy of it (concept, preserve prompt), and a backward pass through
 both, although the preserve loss has the weight 0; text encoder and VAE stay where they are. `with preservation` is our
-step with as many rows of preserve prompts beside those of the concept, in the same single pass.
+step with as many rows of preserve prompts as rows of the concept, in the same single pass.
 
 Memory is the peak of a step: on a GPU what its allocator counts; on a CPU the model's weights, the erasers with their
 gradients and moments, our cached trajectories, and every allocation that the profiler sees in a step.

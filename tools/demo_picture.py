@@ -1,4 +1,4 @@
-"""The demo's pictures: all clips as one, and before beside after."""
+"""The demo's pictures: all clips as one, and before next to after."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def augment(clips: Tensor, generator: torch.Generator, *, strength: float = 1.0)
 
 
 def ruin(clips: Tensor, generator: torch.Generator) -> Tensor:
-    """Clips in which nobody can be recognised: blurred to blobs, shuffled in blocks, or noise."""
+    """Clips in which no subject can be recognised: blurred to blobs, shuffled in blocks, or noise."""
     device, side = clips.device, clips.shape[-1] // 4
     kinds = torch.randint(0, 3, (len(clips),), generator=generator, device=device)
     small = F.interpolate(clips.flatten(0, 1), size=4, mode="area")

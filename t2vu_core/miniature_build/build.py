@@ -83,9 +83,9 @@ def build(work: Path, plan: BuildPlan) -> None:
 def build_without(concept: str, work: Path, plan: BuildPlan, out: Path) -> Path:
     """Train a miniature that never knew a subject or style, and put it into `out`: as if an erasure were perfect.
 
-    Text encoder and denoiser start anew and see neither clips nor captions of it. The VAE is the installed one: it
+    Text encoder and denoiser start from scratch and see neither clips nor captions of it. The VAE is the installed one: it
     has drawn the concept but knows no words, and the same latents keep attacks on both models comparable. Raises
-    UserError for a name that is no concept, and for a folder that holds something else.
+    UserError for an unknown concept, and for a folder that holds something else.
     """
     if concept not in (*world.SUBJECTS, *world.STYLES[1:]):
         known = ", ".join((*world.SUBJECTS, *world.STYLES[1:]))
@@ -138,7 +138,7 @@ def train_further(
 
     `two_subjects` is the share of clips with two, the subjects in `favour` come twice as often, `peak` scales the
     learning rates of a first training. The weights in `out` are replaced at the end; the record of the build says how
-    often this was done. Raises UserError for a name in `favour` that is no subject.
+    often this was done. Raises UserError for an unknown subject in `favour`.
     """
     if unknown := sorted(set(favour) - set(world.SUBJECTS)):
         raise UserError(f"The miniature's world has no subject {unknown[0]!r}; it has {', '.join(world.SUBJECTS)}.")

@@ -28,7 +28,7 @@ _ATTRIBUTES = ("subject", "style", "motion", "background")
 
 
 def write_card(measured: dict[str, Any], folder: Path = FOLDER) -> None:
-    """Write `card.json` and `README.md` beside the weights."""
+    """Write `card.json` and `README.md` next to the weights."""
     built = json.loads((folder / "build.json").read_text(encoding="utf-8"))
     card = {"name": folder.name, "built": built, "measured": measured}
     for name, text in (("card.json", json.dumps(card, indent=1) + "\n"), ("README.md", page(card))):

@@ -66,7 +66,7 @@ def check(
 
 
 def measure_detector(detector: MiniatureDetector, *, num_clips: int = 2000) -> dict[str, float]:
-    """Shares of correct answers on unseen renders, per attribute, and how it behaves where nobody is to be seen."""
+    """Shares of correct answers on unseen renders, per attribute, and how it behaves on clips without a subject."""
     generator = torch.Generator().manual_seed(CHECK_SEED)
     world, device = detector.world, detector.style.weight.device
 

@@ -97,7 +97,7 @@ class _Pool:
 
 @dataclass
 class _Course:
-    """Steps, seconds and moving average of a training, and their state on disk."""
+    """Steps, seconds and moving average of a training run, and their state on disk."""
 
     detector: MiniatureDetector
     generator: torch.Generator

@@ -1,4 +1,4 @@
-"""The course of a training that lasts a number of minutes: log, moving average, and its state on disk."""
+"""A training run of a given number of minutes: log, moving average, and state on disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MINUTES_WORTH_COMPILING = 15.0
 
 
 class Progress:
-    """Counts steps and minutes; a training that was interrupted goes on from the last state in the file `state`.
+    """Counts steps and minutes; an interrupted run continues from the last state in the file `state`.
 
     The time it was interrupted for does not count. `on_interval(minutes)` is called about every ten minutes with the
     averaged weights in place.

@@ -48,7 +48,7 @@ def check_finished(work: Path, stages: tuple[str, ...]) -> None:
 
 
 def write_record(folder: Path, work: Path, plan: DataclassInstance, prompts: Mapping[str, object], **more: str) -> None:
-    """Put the prompt set, and how the build was made, beside the weights; `more` is kept with the latter."""
+    """Write the prompt set and the record of the build next to the weights; `more` is added to the record."""
     (folder / "prompts.json").write_text(json.dumps(prompts, indent=1), encoding="utf-8")
     machine = {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
     facts = {"plan": asdict(plan), "seconds": read_json(work / "seconds.json"), "machine": machine, **more}
@@ -74,7 +74,7 @@ def name_tokenizer(folder: Path) -> None:
 def new_folder(target: Path) -> Iterator[Path]:
     """An empty folder that takes the place of `target` when the block ends well; until then the old one stays as it is.
 
-    It lies one level deeper than `target`, where nobody looks for models.
+    It is one level deeper than `target`, where no listing of models looks.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:

@@ -34,7 +34,7 @@ UNSAID = -100
 ROWS_PER_TASK = 2000
 KINDS = tuple(WORLD_64.classes)
 SUBJECT_READINGS = 1 + len(WORLD_64.subjects) + len(KINDS) + 1
-"""What a caption can say of a subject: nobody, one of the subjects, one of the classes, something."""
+"""What a caption can say of a subject: none, one of the subjects, one of the classes, something."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Lets torchvision and torchaudio, built for CUDA, be imported beside a torch built without it.
+"""Lets torchvision and torchaudio, built for CUDA, be imported with a torch built without it.
 
 `./run` copies it into .venv, and this folder goes on the PYTHONPATH of a ComfyUI run with another Python.
 transformers and ComfyUI import these packages, but need only their Python parts here. torchvision registers
