@@ -31,7 +31,7 @@ def newest_python() -> str:
 def pinned(session: nox.Session) -> None:
     """The whole suite with the tested versions."""
     session.install(pinned_torch(), "-c", "constraints.txt")
-    session.install("-e", ".[test]", "-r", "tools/comfyui/requirements.txt", "-c", "constraints.txt")
+    session.install("-e", ".[test,docs]", "-r", "tools/comfyui/requirements.txt", "-c", "constraints.txt")
     session.install("--no-deps", "-r", "tools/comfyui/requirements-alone.txt", "-c", "constraints.txt")
     site_packages = session.run("python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", silent=True)
     shutil.copy(ROOT / "tools/comfyui/shim/sitecustomize.py", str(site_packages).strip())
