@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from t2vu_core.training.before_step import BeforeStep
 from t2vu_core.training.checkpoint import TrainingState
 from t2vu_core.training.schedule import Schedule
 from t2vu_core.training.workers import Workers
@@ -17,7 +18,7 @@ OnStep = Callable[[int, float], None]
 
 
 class TrainingDiverged(RuntimeError):
-    """A loss or gradient is not finite. The state before that step is kept; `losses` are those of the steps before it."""
+    """A loss, gradient or parameter is not finite. The state before that step is kept; `losses` are of the steps before it."""
 
     losses: Sequence[float] = ()
 
@@ -45,20 +46,21 @@ def train(
     A state with a checkpoint resumes where the saved one ends; it is saved every few steps, at the end, and when an
     exception ends the run. `on_step` and `loss_at` may raise StopEarly to end the run and keep it. With several
     `workers`, `loss_at` gives this process's part of the loss, and only the first process saves. Raises
-    TrainingDiverged, naming the step, if the loss or the gradient is not finite.
+    TrainingDiverged, naming the step, if the loss, the gradient or an updated parameter is not finite; the parameters are
+    then those before that step.
     """
     optimizer = torch.optim.Adam(parameters.values(), lr=schedule.peak)
     workers, state = workers or Workers(), state or TrainingState()
     state.restore(parameters, optimizer)
     losses, saves = state.losses, state.checkpoint if workers.first else None
-    stop, whole = False, True
+    stop, whole, before = False, True, BeforeStep(parameters.values(), optimizer)
     try:
         while len(losses) < schedule.steps and not workers.any(stop):
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate(len(losses))
             loss = _backward(loss_at, parameters.values(), workers, len(losses))
             whole = False
-            optimizer.step()
+            _update(optimizer, before, len(losses))
             losses.append(loss)
             whole = True
             if saves and len(losses) % saves.every == 0:
@@ -67,7 +69,7 @@ def train(
     except StopEarly:
         pass
     except TrainingDiverged as error:
-        error.losses = losses
+        error.losses, whole = losses, True
         raise
     finally:
         # Ctrl-C inside an update leaves parameters of no step; then the last saved state is the valid one.
@@ -98,6 +100,15 @@ def _wants_to_stop(on_step: OnStep | None, losses: list[float]) -> bool:
     except StopEarly:
         return True
     return False
+
+
+def _update(optimizer: torch.optim.Optimizer, before: BeforeStep, step: int) -> None:
+    """Update the parameters. Raises TrainingDiverged, with the state as it was, if one of them is no longer finite."""
+    before.keep()
+    optimizer.step()
+    if not before.is_finite():
+        before.restore()
+        raise TrainingDiverged(f"A parameter became inf or NaN at step {step}. Lower the learning rate or eta.")
 
 
 def _backward(loss_at: Callable[[int], Tensor], parameters: Iterable[nn.Parameter], workers: Workers, step: int) -> float:
