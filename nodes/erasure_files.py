@@ -39,8 +39,12 @@ class SaveErasure(io.ComfyNode):
         if erasure is None:
             raise UserError("There is no erasure to save: the evaluated model has none. Apply one to it first.")
         path = comfy_bridge.new_erasure_file(name.strip() or comfy_bridge.default_name(erasure), overwrite=overwrite)
+        note = ""
+        if erasure.source and erasure.source.is_outdated(path):
+            note = f": {path.name} has changed since it was loaded and stays as it is"
+            path = comfy_bridge.new_erasure_file(comfy_bridge.erasure_name(path), overwrite=False)
         saved = comfy_bridge.erasure_name(erasure.save(path))
-        comfy_bridge.Progress(cls.hidden.unique_id).say(f"saved as {saved}")
+        comfy_bridge.Progress(cls.hidden.unique_id).say(f"saved as {saved}{note}")
         return io.NodeOutput(saved)
 
 

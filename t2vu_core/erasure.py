@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import errno
+import glob
 import hashlib
 import json
 import os
@@ -16,7 +18,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,6 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2vu_core.errors import UserError, first_line
+from t2vu_core.file_stamp import FileStamp
 from t2vu_core.scores import Scores
 
 FORMAT_VERSION = 1
@@ -59,6 +62,8 @@ class Erasure:
     encoder: Mapping[str, Any] | None = None
     """For an unlearned encoder: the text encoders that it was trained on (`text_encoders.describe_encoder`)."""
     created: str = field(default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"))
+    source: FileStamp | None = field(default=None, compare=False, repr=False)
+    """The file that it was read from; None for one that was trained or imported."""
 
     def describe(self) -> dict[str, Any]:
         """Everything except the tensors, as JSON values."""
@@ -95,8 +100,9 @@ class Erasure:
         path = Path(path)
         description = read_description(path)
         try:
+            source = FileStamp.of(path)
             with safe_open(str(path), framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                tensors = read_tensors(file)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path.name} is damaged and cannot be read ({error}). Get the file again.") from error
         broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
@@ -114,6 +120,7 @@ class Erasure:
             scores=read_scores(description, path.name),
             created=description["created"],
             encoder=description.get("encoder"),
+            source=source,
         )
 
     def _model_spec(self) -> dict[str, str]:
@@ -210,22 +217,27 @@ def safetensors_path(path: str | os.PathLike[str]) -> Path:
     return target if target.suffix == SUFFIX else target.with_name(target.name + SUFFIX)
 
 
+def read_tensors(file: Any) -> dict[str, Tensor]:
+    """Copies of all tensors of a file opened by `safe_open`, whose own tensors stay mapped to it.
+
+    A mapped tensor changes, or ends the process, when another program rewrites the file; Windows cannot replace the file.
+    """
+    return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+
+
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary file in the same folder that becomes `target` if the block succeeds, and is removed if it fails."""
+    """A temporary file in the same folder that becomes `target` if the block succeeds, and is removed if it fails.
+
+    A symbolic link at `target` stays: the file that it leads to is written.
+    """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+        temporary = _temporary(target)
     except OSError as error:
         raise UserError(f"Cannot write to {target.parent}: {error.strerror}.") from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o644)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        _publish(temporary, target)
     except (OSError, SafetensorError) as error:
         # The message of an OSError names the temporary file, which is removed.
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
@@ -235,13 +247,75 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def check_writable(target: Path) -> None:
-    """Raises UserError if a file cannot be written there; leaves nothing behind. Called before long work."""
-    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    """Raises UserError if a file cannot be written there; leaves nothing behind. Called before long work.
+
+    It takes every step of `atomic_path`, with a file of another name.
+    """
+    folder = _real(target).parent
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(bytes(PROBE_BYTES))
+        temporary = _temporary(target)
+        probe = temporary.with_name(f"{temporary.stem}-{target.suffix}")
+        try:
+            temporary.write_bytes(bytes(PROBE_BYTES))
+            _publish(temporary, probe)
+        finally:
+            temporary.unlink(missing_ok=True)
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"Cannot write to {target.parent}: {error.strerror}.") from error
+    finally:
+        for parent in missing:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def remove_unfinished(target: Path) -> None:
+    """Remove the temporary files of `target` that a killed process left. Only for a file that no other process writes."""
+    for path in target.parent.glob(f".{glob.escape(target.stem)}-{'?' * RANDOM_CHARACTERS}{target.suffix}"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def flush_to_disk(file: IO[Any]) -> None:
+    """fsync, where the drive has it: network and FUSE drives may refuse it, although they write the file."""
+    with _unless_unsupported():
+        os.fsync(file.fileno())
 
 
 PROBE_BYTES = 64 * 1024
+RANDOM_CHARACTERS = 8
+"""Characters that `tempfile` adds to a name."""
+_UNSUPPORTED = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+def _real(target: Path) -> Path:
+    """Where a symbolic link leads; any other path as it is."""
+    return Path(os.path.realpath(target)) if target.is_symlink() else target
+
+
+def _temporary(target: Path) -> Path:
+    """A new, empty file in the folder of `target`, which is made if it is missing."""
+    folder = _real(target).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=folder)
+    os.close(handle)
+    return Path(name)
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    """Make the finished file readable for others, flush it to the disk, and give it its name."""
+    with _unless_unsupported():
+        temporary.chmod(0o644)
+    with temporary.open("rb+") as file:
+        flush_to_disk(file)
+    temporary.replace(_real(target))
+
+
+@contextlib.contextmanager
+def _unless_unsupported() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise

@@ -11,6 +11,7 @@ from t2vu_core.evaluation.attacks import ATTACKS
 from t2vu_core.evaluation.cases import load_prompt_set
 from t2vu_core.evaluation.detectors import DETECTORS, open_detector
 from t2vu_core.evaluation.evaluate_to import evaluate_to
+from t2vu_core.evaluation.keep_scores import keep_scores
 from t2vu_core.evaluation.progress_bar import evaluation_bar
 from t2vu_core.evaluation.report.wording import text_table
 from t2vu_core.evaluation.settings import EVALUATION_PRESETS, EvaluationSettings
@@ -68,13 +69,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             never_knew=open_model(options, options.never_knew) if options.never_knew else None,
             on_progress=on_progress,
         )
-    written = None if evaluated.erasure is None else str(evaluated.erasure.save(options.erasure[0]))
-    return {**evaluated.evaluation.scores.to_json(), "report": str(evaluated.report), "scores_written_to": written}
+    kept = None if evaluated.erasure is None else keep_scores(evaluated.erasure, Path(options.erasure[0]))
+    return {
+        **evaluated.evaluation.scores.to_json(),
+        "report": str(evaluated.report),
+        "scores_written_to": kept and str(kept.path),
+        "note": kept and kept.note,
+    }
 
 
 def show(result: dict[str, Any]) -> str:
-    """The verdict, the table, and the path of the report."""
-    return f"{text_table(Scores.from_json(result))}\n\n{result['report']}"
+    """The verdict, the table, the path of the report, and a note if the scores are not in the erasure file."""
+    note = f"\n{result['note']}" if result["note"] else ""
+    return f"{text_table(Scores.from_json(result))}\n\n{result['report']}{note}"
 
 
 def _settings(options: argparse.Namespace) -> EvaluationSettings:

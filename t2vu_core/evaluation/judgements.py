@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from t2vu_core.erasure import flush_to_disk
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.cases import KEPT, Case
 from t2vu_core.evaluation.detectors import Detector, Judgement
@@ -73,7 +74,7 @@ class JudgementStore:
                     file.write("\n")
                 file.write(json.dumps({"key": key, **asdict(judgement)}) + "\n")
                 file.flush()
-                os.fsync(file.fileno())
+                flush_to_disk(file)
         except OSError as error:
             raise UserError(f"Cannot write {self.path}: {error.strerror}. Finished clips stay there.") from error
 
