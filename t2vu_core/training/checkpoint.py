@@ -6,12 +6,13 @@ moments, the losses and what a method adds are the whole state.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from t2vu_core.erasure import atomic_path, hash_tensors
+from t2vu_core.erasure import atomic_path, hash_tensors, read_tensors, remove_unfinished
 from t2vu_core.errors import UserError
 from t2vu_core.model import T2VModel
+from t2vu_core.training.folder_lock import in_use, locked_folder
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,17 @@ class Checkpoint:
         _make_room(own)
         return cls(own / "state.safetensors", fingerprint, temporary=True)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs out of the folder, and remove what a killed run did not finish writing there.
+
+        Raises UserError if another run holds the folder.
+        """
+        with locked_folder(self.path.parent) as locked:
+            if locked:
+                remove_unfinished(self.path)
+            yield
+
     def finish(self) -> None:
         """The run is complete: remove its own folder."""
         if self.temporary:
@@ -85,7 +98,7 @@ class Checkpoint:
             return None
         try:
             with safe_open(str(self.path), framework="pt") as file:
-                tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+                tensors, metadata = read_tensors(file), file.metadata() or {}
         except (SafetensorError, OSError) as error:
             raise UserError(f"The checkpoint {self.path} cannot be read ({error}). Remove it to start over.") from error
         if metadata.get("fingerprint") != self.fingerprint:
@@ -108,6 +121,12 @@ class TrainingState:
     seconds_before: float = 0.0
     """How long the run trained before it was resumed."""
     started: float = field(default_factory=time.monotonic)
+
+    @contextlib.contextmanager
+    def held(self, first: bool = True) -> Iterator[None]:
+        """`Checkpoint.held`, in the first process of a run and if there is a checkpoint."""
+        with self.checkpoint.held() if self.checkpoint and first else contextlib.nullcontext():
+            yield
 
     def save(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
         """Write parameters, moments, losses and `extra` to the checkpoint."""
@@ -148,7 +167,7 @@ def _moments(tensors: Mapping[str, Tensor], name: str, parameter: nn.Parameter) 
 
 def _make_room(folder: Path) -> None:
     """Remove the least recently written sibling folders, so that with this one at most KEPT remain."""
-    others = [path for path in folder.parent.glob("[0-9a-f]" * OWN_NAME) if path != folder]
+    others = [path for path in folder.parent.glob("[0-9a-f]" * OWN_NAME) if path != folder and not in_use(path)]
     for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
         shutil.rmtree(path, ignore_errors=True)
 

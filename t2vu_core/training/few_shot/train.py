@@ -83,9 +83,10 @@ def unlearn_encoder(
         parts = recipe.describe(), plan.describe(), dataclasses.asdict(base), given
         state = TrainingState(Checkpoint.in_folder(log_folder, model, *parts, unfinished=unfinished_folder))
         run = Run(model.family, recipe, state, on_progress=on_progress)
-        material = _material(run, shot_model, plan, images)
-        shot_seconds = time.monotonic() - start
-        tensors, measured, push = _train(run, material, sites)
+        with state.held():
+            material = _material(run, shot_model, plan, images)
+            shot_seconds = time.monotonic() - start
+            tensors, measured, push = _train(run, material, sites)
         warning = warn_outcome(request.title, push, measured["diverged"])
     record = training_record(
         start, state, shot_seconds=round(shot_seconds, 1), shots="generated" if images is None else "given",

@@ -1,7 +1,9 @@
 """Where trajectories are kept while a run draws from them: in memory, or in safetensors files that are mapped into it.
 
 On disk every batch of trajectories is one file, written as soon as it is sampled, so that memory never holds more than
-a few batches; a step reads the rows that it draws. Both ways hold the same values, bit for bit.
+a few batches; a step reads the rows that it draws. Both ways hold the same values, bit for bit. The files may be larger
+than memory, so they stay mapped, unlike all others. They are in a folder that the run has locked, or in a temporary one,
+and are complete before the folder gets its name; another program that rewrites them ends the run.
 """
 
 from __future__ import annotations

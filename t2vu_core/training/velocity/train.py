@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
-from t2vu_core.erasure import Erasure
+from t2vu_core.erasure import Erasure, remove_unfinished
 from t2vu_core.families.base import EraserSite, Family
 from t2vu_core.families.spelling import check_visible
 from t2vu_core.model import T2VModel
@@ -65,12 +65,13 @@ def erase_velocity(
     The model, with the erasures it carries, is the frozen teacher and is not changed. A `ConceptRequest` adds synonyms, own
     prompts and a language model to the concepts; the remaining prompts come from the model's prompt set, as
     `recipe.augmentation` says. With a `log_folder` the state is saved there, and the same call resumes exactly where it
-    stopped; in `unfinished_folder` every run has a subfolder until it has made all its steps. `on_progress` may raise
-    StopEarly to keep what was trained so far. With `show_mask` or a `log_folder` it gets one event of the stage "mask"
-    before the first step, whose preview is a clip (1, F, 3, H, W) under the concept's mask; a `log_folder` also gets
-    mask_overlay.mp4. Under `accelerate launch` the processes train together, and each returns the same erasure. A loss that
-    is not finite ends the run: the erasure is that of the steps before, and its `training["warning"]` says so. Raises
-    UserError if a concept is empty or the tokenizer cannot represent it, and TrainingDiverged if the first step fails.
+    stopped; in `unfinished_folder` every run has a subfolder until it has made all its steps. A folder serves one run at a
+    time. `on_progress` may raise StopEarly to keep what was trained so far. With `show_mask` or a `log_folder` it gets one
+    event of the stage "mask" before the first step, whose preview is a clip (1, F, 3, H, W) under the concept's mask; a
+    `log_folder` also gets mask_overlay.mp4. Under `accelerate launch` the processes train together, and each returns the same
+    erasure. A value that is not finite ends the run: the erasure is that of the steps before, and its `training["warning"]`
+    says so. Raises UserError if a concept is empty, the tokenizer cannot represent it or another run uses the folder, and
+    TrainingDiverged if the first step fails.
     """
     request, recipe = ConceptRequest.of(concept), recipe or VelocityRecipe()
     workers, start = Workers.current(), time.monotonic()
@@ -83,7 +84,11 @@ def erase_velocity(
         parts = recipe.describe(), plan.describe()
         state = TrainingState(Checkpoint.in_folder(log_folder, model, *parts, unfinished=unfinished_folder))
         prompts = encode_prompts(family, plan, prompt_set_for(family.folder), recipe)
-        with family.offload_encoder(), TrajectoryCache.open(recipe, state.checkpoint, workers) as cache:
+        with (
+            state.held(workers.first),
+            family.offload_encoder(),
+            TrajectoryCache.open(recipe, state.checkpoint, workers) as cache,
+        ):
             run = Run(family, recipe, state, workers, cache, on_progress)
             show_mask = show_mask or log_folder is not None
             points = sample_points(run, prompts, "all" if recipe.localization_weight else "one" if show_mask else "none")
@@ -131,6 +136,7 @@ def _report_mask(run: VelocityRun, points: TrainingPoints, log_folder: Path | No
     if log_folder is not None:
         log_folder.mkdir(parents=True, exist_ok=True)
         factor = max(1, VISIBLE_HEIGHT // clip().shape[-2])
+        remove_unfinished(log_folder / MASK_OVERLAY)
         save_video(enlarge(clip(), factor), log_folder / MASK_OVERLAY, fps=run.family.defaults.fps, loops=3)
 
 
