@@ -7,6 +7,8 @@ from typing import Any
 
 from comfy_api.v0_0_2 import io
 
+from t2vu_core.prompts.lines import prompt_lines
+
 from . import comfy_bridge
 
 CATEGORY = "T2V Unlearning"
@@ -101,8 +103,8 @@ def overwrite_input() -> io.Input:
 
 
 def lines(text: str | None) -> tuple[str, ...]:
-    """The lines of a text, without the empty ones."""
-    return tuple(line.strip() for line in (text or "").splitlines() if line.strip())
+    """The entries of a text field, one per line, read as the prompt files of the command line are."""
+    return tuple(prompt_lines(text or "", "A text field"))
 
 
 def nonzero(**numbers: float) -> dict[str, float]:

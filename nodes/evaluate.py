@@ -109,7 +109,7 @@ class EvaluateErasure(io.ComfyNode):
             shared=True,
             detector=open_detector(detector),
             settings=EvaluationSettings.of(preset, guidance_scale=None if guidance == 0 else guidance),
-            prompts=parse_prompt_set(prompts.encode(), "The node's prompt list", concept) if prompts.strip() else None,
+            prompts=parse_prompt_set(prompts, "The node's prompt list", concept) if prompts.strip() else None,
             attacks=ATTACKS if attacks else (),
             never_knew=never_knew,
             on_progress=on_progress,

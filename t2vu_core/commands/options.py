@@ -12,6 +12,7 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError, first_line
 from t2vu_core.guards import GUARDS, make_guard
 from t2vu_core.model import T2VModel, load_model
+from t2vu_core.prompts.lines import prompt_lines, read_file
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -66,11 +67,7 @@ def read_prompts(path: str | None) -> list[str]:
     """The prompts of a text file, one per line, without empty lines. Raises UserError if there are none."""
     if path is None:
         return []
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"The prompts in {path} cannot be read: {error}.") from error
-    prompts = [line.strip() for line in lines if line.strip()]
+    prompts = prompt_lines(read_file(Path(path)), path)
     if not prompts:
         raise UserError(f"{path} contains no prompts: write one per line.")
     return prompts

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from t2vu_core.errors import UserError
+from t2vu_core.prompts.lines import has_surrogate, is_json, numbered_lines, read_file
 
 PROMPT_SETS = Path(__file__).parent / "prompt_sets"
 FOLDER = PROMPT_SETS / "v1"
@@ -108,41 +109,34 @@ def load_prompt_set(path: Path, concept: str) -> PromptSet:
 
     Raises UserError if the file is missing, empty or broken, with the number of the line.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"The prompt file {path} cannot be read: {error.strerror}.") from error
-    return parse_prompt_set(content, path.name, concept)
+    return parse_prompt_set(read_file(path), path.name, concept)
 
 
-def parse_prompt_set(content: bytes, name: str, concept: str) -> PromptSet:
-    """The same from the content of a file; errors call it `name`."""
+def parse_prompt_set(content: bytes | str, name: str, concept: str) -> PromptSet:
+    """The same from the content of a file or a text field; errors call it `name`."""
     cases = tuple(_parse(content, name, concept))
     if not cases:
         raise UserError(f"{name} holds no prompts; write one on each line.")
     if not any(case.register in ERASED_REGISTERS for case in cases):
         raise UserError(f"{name} has no prompt for {concept!r}, only prompts to keep.")
-    return PromptSet(name, cases, hashlib.sha256(content).hexdigest())
+    encoded = content.encode() if isinstance(content, str) else content
+    return PromptSet(name, cases, hashlib.sha256(encoded).hexdigest())
 
 
-def _parse(content: bytes, name: str, concept: str) -> list[Case]:
-    try:
-        # Editors on Windows start a file with a byte order mark, after which JSON would look like a prompt.
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise UserError(f"{name}, line {line}: this is not UTF-8 text.") from error
-    return [_case(line, number, name, concept) for number, line in enumerate(lines, 1) if line.strip()]
+def _parse(content: bytes | str, name: str, concept: str) -> list[Case]:
+    return [_case(line, number, name, concept) for number, line in numbered_lines(content, name)]
 
 
 def _case(line: str, number: int, name: str, concept: str) -> Case:
     seed = MEASURING_SEEDS.start + number
-    if not line.lstrip().startswith("{"):
-        return Case(line.strip(), "terse", concept, seed)
+    if not is_json(line):
+        return Case(line, "terse", concept, seed)
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise UserError(f"{name}, line {number}: broken JSON ({error.msg} at column {error.colno}).") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name}, line {number}: this JSON nests too deeply or has a number that is too long.") from error
     whole = {"register": "terse", "concept": concept, "seed": seed, "facts": {}} | value
     problem = _problem(whole)
     if problem:
@@ -154,6 +148,8 @@ def _case(line: str, number: int, name: str, concept: str) -> Case:
 def _problem(value: dict[str, Any]) -> str | None:
     if not isinstance(value.get("prompt"), str) or not value["prompt"].strip():
         return 'there is no text under "prompt"'
+    if has_surrogate(value["prompt"]):
+        return '"prompt" has half of a character pair'
     if value["register"] not in REGISTERS:
         return f'"register" must be one of {", ".join(REGISTERS)}, not {value["register"]!r}'
     if not isinstance(value["concept"], str) or not value["concept"]:

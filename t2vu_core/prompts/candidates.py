@@ -75,7 +75,9 @@ def candidate_pairs(
 
 def _template_pairs(texts: ConceptTexts, prompts: PromptSet, rng: random.Random) -> list[PromptPair]:
     kind, names = texts.kind, texts.names
-    contexts = [text for text in (prompts.manners if kind == "manner" else prompts.things) if not contains_name(text, names)]
+    # Without its slot, so that a name such as "{" is not found in every context.
+    every = prompts.manners if kind == "manner" else prompts.things
+    contexts = [text for text in every if not contains_name(text.format(""), names)]
     fillings = [(context, name) for context in contexts for name in names]
     rng.shuffle(fillings)
     # The model usually knows the name that the user gave best: it gets half of the contexts.

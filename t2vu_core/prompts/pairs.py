@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from t2vu_core.mentions import without_spaces
+from t2vu_core.mentions import mentions, without_spaces
 
 ConceptKind = Literal["thing", "manner"]
 NEUTRAL = "something"
@@ -60,8 +60,9 @@ def bare(concept: str) -> str:
 
 
 def contains_name(text: str, names: Sequence[str]) -> bool:
-    """Whether the text contains one of the names or a word that starts with one. Stricter than `mentions`."""
-    return any(("" if without_spaces(name) else " ") + bare(name) in f" {text.lower()} " for name in names)
+    """Whether the text mentions one of the names or contains a word that starts with one: more than `mentions` finds."""
+    starts = (("" if without_spaces(name) else " ") + bare(name) for name in names)
+    return any(start in f" {text.lower()} " for start in starts) or any(mentions(bare(name)).search(text) for name in names)
 
 
 def tidy(text: str) -> str:

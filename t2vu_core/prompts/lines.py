@@ -1,0 +1,87 @@
+"""The one reader of prompts, one per line: files of options and fields of nodes."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from pathlib import Path
+
+from t2vu_core.errors import UserError
+
+MAX_LINES = 10_000
+MAX_BYTES = 16 * 2**20
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_LINE_END = re.compile("\r\n|\r|\n")
+_JSON = re.compile(r'\s*\{\s*"')
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a prompt file. Raises UserError unless it is a regular file of at most MAX_BYTES."""
+    try:
+        # Opening a FIFO would wait for a writer, and a device has no end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UserError(f"The prompts in {path} cannot be read: it is not a regular file. Name a text file.")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"The prompts in {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{path} is larger than {MAX_BYTES // 2**20} MiB, which is too large for a prompt file; shorten it.")
+    return content
+
+
+def numbered_lines(content: bytes | str, name: str) -> list[tuple[int, str]]:
+    """The lines that are not empty, without surrounding space, with their numbers; errors call the content `name`.
+
+    A byte order mark is skipped. Braces, weights and all other characters stay as they are. Raises UserError for text that
+    is not UTF-8, and for more than MAX_LINES lines.
+    """
+    text = content if isinstance(content, str) else _decoded(content, name)
+    lines = [(number, line.strip()) for number, line in enumerate(_LINE_END.split(text.removeprefix("\ufeff")), 1)]
+    found = [(number, line) for number, line in lines if line]
+    if len(found) > MAX_LINES:
+        raise UserError(f"{name} has {len(found)} prompts; at most {MAX_LINES} are read. Shorten it.")
+    for number, line in found:
+        if has_surrogate(line):
+            raise UserError(f"{name}, line {number}: half of a character pair stands alone; type the text again.")
+    return found
+
+
+def prompt_lines(content: bytes | str, name: str) -> list[str]:
+    """Prompts, one per line. Raises UserError for JSON Lines, which only prompt sets for measuring are written in."""
+    found = numbered_lines(content, name)
+    for number, line in found:
+        if is_json(line) and _is_object(line):
+            raise UserError(f"{name}, line {number}: this is JSON, but only the prompt is expected; write one per line.")
+    return [line for _, line in found]
+
+
+def has_surrogate(text: str) -> bool:
+    """Whether half of a character pair stands alone in the text: no tokenizer and no file takes it."""
+    return _SURROGATE.search(text) is not None
+
+
+def is_json(line: str) -> bool:
+    """Whether a line is meant as a JSON object: a brace and a quote. "{red|blue} ghost" is a prompt."""
+    return bool(_JSON.match(line))
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _decoded(content: bytes, name: str) -> str:
+    if content.startswith(_UTF_16) or b"\0" in content:
+        raise UserError(f"{name} is not UTF-8 text, but UTF-16 or a binary file; save it as UTF-8.")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{name}, line {line}: this is not UTF-8 text; save the file as UTF-8.") from error
