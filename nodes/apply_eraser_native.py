@@ -5,10 +5,11 @@ from typing import Any
 from comfy_api.v0_0_2 import io
 
 from t2vu_core import Erasure, UserError
-from t2vu_core.interchange.lora_files import DENOISERS, ONLY_DENOISER, comfyui_pairs
+from t2vu_core.interchange.denoisers import DENOISERS, ONLY_DENOISER, denoiser_tensors
 
 from . import comfy_bridge
 from .declare import Eraser, advanced, schema, strength_input
+from .native import Part, same_weights, with_eraser
 
 
 class ApplyEraserNative(io.ComfyNode):
@@ -18,19 +19,19 @@ class ApplyEraserNative(io.ComfyNode):
             node_id="T2VUApplyEraserNative",
             display_name="Apply Eraser (MODEL)",
             description=(
-                "Applies a LoRA eraser to one of ComfyUI's own models, for graphs with KSampler. The input model does not "
-                "change, so one graph can sample both."
+                "Applies an eraser of either kind to one of ComfyUI's own models, for graphs with KSampler. The input model "
+                "does not change, so one graph can sample both. Chain several nodes to erase several concepts."
             ),
             search_aliases=["erase", "unlearn", "lora", "native"],
             inputs=[
                 io.Model.Input("model", tooltip="ComfyUI's own model, from Load Diffusion Model."),
-                Eraser.Input("eraser", tooltip="An eraser of the kind lora, trained on a diffusers folder of the same model."),
+                Eraser.Input("eraser", tooltip="An eraser that was trained on the same model."),
                 strength_input("model"),
                 io.Boolean.Input(
                     "same_base",
                     default=False,
-                    tooltip="Confirms that this is the model the eraser was trained on. It must be confirmed, because the "
-                    "weights of ComfyUI's files cannot be compared with those of a diffusers folder.",
+                    tooltip="Confirms that this is the model the eraser was trained on. Needed only where the weights cannot be "
+                    "compared, such as in fp8 or GGUF, or differ, such as in a fine-tune.",
                 ),
                 advanced(
                     io.Combo,
@@ -41,20 +42,32 @@ class ApplyEraserNative(io.ComfyNode):
                     tooltip="For Wan 2.2 A14B: which of its two models this is; apply the eraser to both. For every other "
                     "model: only.",
                 ),
+                _share_input("start_at", 0.0, "The share of the sampling at which the eraser starts. 0: from the first step."),
+                _share_input("end_at", 1.0, "The share of the sampling at which the eraser ends. 1: after the last step."),
             ],
             outputs=[io.Model.Output("erased", display_name="model", tooltip="The model with the concept erased.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     @comfy_bridge.outside_inference_mode
     def execute(
-        cls, model: Any, eraser: Erasure, strength: float, same_base: bool, denoiser: str = ONLY_DENOISER
+        cls,
+        model: Any,
+        eraser: Erasure,
+        strength: float,
+        same_base: bool,
+        denoiser: str = ONLY_DENOISER,
+        start_at: float = 0.0,
+        end_at: float = 1.0,
     ) -> io.NodeOutput:
-        comfy_bridge.check_strength(strength)
-        if not same_base:
-            raise UserError(
-                f"This eraser was trained on {eraser.base.name} ({eraser.base.family}), and the weights of ComfyUI's files "
-                "cannot be compared with it. Switch on same_base if this model has the same weights."
-            )
-        pairs = comfyui_pairs(eraser, denoiser)
-        return io.NodeOutput(comfy_bridge.with_lora(model, pairs, strength, eraser.base.family))
+        if eraser.kind != "eraser":
+            raise UserError("This is an unlearned text encoder: apply it with Apply Unlearned Encoder (CLIP).")
+        tensors, part = denoiser_tensors(eraser, denoiser), Part(start_at, end_at)
+        erased = with_eraser(model, tensors, eraser.base.family, strength=strength, part=part)
+        comfy_bridge.Progress(cls.hidden.unique_id).say(same_weights(model, eraser, confirmed=same_base))
+        return io.NodeOutput(erased)
+
+
+def _share_input(name: str, default: float, tooltip: str) -> io.Input:
+    return advanced(io.Float, name, default=default, min=0.0, max=1.0, step=0.05, round=0.001, optional=True, tooltip=tooltip)

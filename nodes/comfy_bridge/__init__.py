@@ -23,7 +23,7 @@ from .models import (
     model_folder,
     model_names,
 )
-from .patches import check_strength, with_encoder, with_lora
+from .patches import check_strength, with_encoder
 from .progress import Cancelled, Progress, cancel_the_rest
 
 __all__ = [
@@ -54,5 +54,4 @@ __all__ = [
     "register_folders",
     "unfinished_runs",
     "with_encoder",
-    "with_lora",
 ]

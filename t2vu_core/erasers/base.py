@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from t2vu_core.erasers.bottleneck import BottleneckEraser
 from t2vu_core.erasers.delta import DeltaEraser, TableEraser
+from t2vu_core.erasers.eager import uncompiled
 from t2vu_core.erasers.lora import LoraEraser
 from t2vu_core.errors import UserError, first_line
 from t2vu_core.families.base import EraserSite
@@ -85,14 +86,16 @@ class EraserSet(nn.Module):
         """Inside this context, the video tokens at each site become `hidden + strength * eraser(hidden)`.
 
         A LoRA or a delta reads the layer's input instead and changes the whole output. `record(site name, eraser output
-        (B, N, width))` is called with every output of a bottleneck, for the localisation loss.
+        (B, N, width))` is called with every output of a bottleneck, for the localisation loss. Compiled modules compute
+        uncompiled, because compiled code ignores hooks.
         """
         erasers, handles = dict(self.items()), []
         try:
             for site in sites:
                 hook = _hook(site, erasers[site.name], strength, record, lambda: self._on)
                 handles.append(site.module.register_forward_hook(hook))
-            yield
+            with uncompiled():
+                yield
         finally:
             for handle in handles:
                 handle.remove()

@@ -19,14 +19,10 @@ from safetensors.torch import save_file
 from t2vu_core.erasure import SUFFIX, Erasure, atomic_path, safetensors_path
 from t2vu_core.errors import UserError
 from t2vu_core.interchange.comfyui_names import Pair, to_comfyui
+from t2vu_core.interchange.denoisers import STRETCHES, by_denoiser
 
 Layout = Literal["comfyui", "diffusers"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-SECOND_DENOISER = "transformer_2."
-STRETCHES = {"": "high_noise", SECOND_DENOISER: "low_noise"}
-"""Common names of Wan 2.2's two denoisers, which other programs load separately."""
-ONLY_DENOISER = "only"
-DENOISERS = (ONLY_DENOISER, *STRETCHES.values())
 
 
 def export_lora(erasure: Erasure, path: str | os.PathLike[str], *, layout: Layout) -> list[Path]:
@@ -51,19 +47,6 @@ def export_lora(erasure: Erasure, path: str | os.PathLike[str], *, layout: Layou
     return files
 
 
-def comfyui_pairs(erasure: Erasure, denoiser: str = ONLY_DENOISER) -> dict[str, Pair]:
-    """The low-rank factors of one of DENOISERS, by the names of ComfyUI's own model.
-
-    Raises UserError if the erasure is no LoRA, its family has no such names, or the model has no such denoiser.
-    """
-    parts = by_denoiser(lora_pairs(erasure))
-    titles = STRETCHES if len(parts) > 1 else dict.fromkeys(parts, ONLY_DENOISER)
-    named = {titles[prefix]: part for prefix, part in parts.items()}
-    if denoiser not in named:
-        raise UserError(f"For this eraser, denoiser must be {' or '.join(named)}, not {denoiser!r}.")
-    return to_comfyui(erasure.base.family, named[denoiser])
-
-
 def file_endings(erasure: Erasure) -> list[str]:
     """The endings of an export's file names before the suffix; empty if there is one file."""
     parts = by_denoiser(lora_pairs(erasure))
@@ -85,15 +68,6 @@ def lora_pairs(erasure: Erasure) -> dict[str, Pair]:
             )
         pairs[site] = (down, up)
     return pairs
-
-
-def by_denoiser(pairs: Mapping[str, Pair]) -> dict[str, dict[str, Pair]]:
-    """The pairs of each denoiser, without the denoiser's prefix."""
-    parts: dict[str, dict[str, Pair]] = {}
-    for site, pair in pairs.items():
-        prefix = SECOND_DENOISER if site.startswith(SECOND_DENOISER) else ""
-        parts.setdefault(prefix, {})[site.removeprefix(prefix)] = pair
-    return parts
 
 
 def _to_diffusers(family: str, pairs: Mapping[str, Pair]) -> dict[str, Pair]:

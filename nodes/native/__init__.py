@@ -1,0 +1,6 @@
+"""Erasers on ComfyUI's own MODEL: where they sit in its denoisers, and the wrapper that attaches them to each pass."""
+
+from .apply import Part, with_eraser
+from .identity import same_weights
+
+__all__ = ["Part", "same_weights", "with_eraser"]

@@ -1,0 +1,180 @@
+"""ComfyUI's denoiser classes: where erasers sit in each, under diffusers' names. Everything else ComfyUI knows itself."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from torch import Tensor, nn
+
+from t2vu_core.families.base import EraserSite, edit_whole
+
+from .edits import Edit, InputOf, edit_columns, edit_video_tokens
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A projection in ComfyUI: its module, with {} for the block, and the part of a fused module."""
+
+    module: str
+    part: int | None = None
+    """In a fused module, the projection's index. Every fused projection is as wide as the module's input."""
+
+    def place(self, denoiser: nn.Module, block: int) -> tuple[nn.Module, int, Edit]:
+        """Module, width and edit of the projection in one block."""
+        module = cast(nn.Linear, denoiser.get_submodule(self.module.format(block)))
+        if self.part is None:
+            return module, module.out_features, edit_whole
+        return module, module.in_features, edit_columns(self.part * module.in_features, module.in_features)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One of ComfyUI's denoiser classes."""
+
+    family: str
+    """The family, as erasure files name it, of the diffusers model with the same weights."""
+    blocks: str
+    """The list of blocks that have a site each."""
+    site: str
+    """diffusers' name of a site, with {} for the block."""
+    module: str
+    """ComfyUI's module for it."""
+    width: str
+    """The linear layer in `module` whose output is as wide as the site; empty if it is `module` itself."""
+    projections: Mapping[str, Projection]
+    """The projections of a site, by diffusers' names."""
+    text: Literal["apart", "before", "after"] = "apart"
+    """Whether a site sees video tokens only, or also the text, before or after them."""
+    on_input: bool = False
+    """Whether the site is the input of `module`."""
+    norms: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The other weights of a site: diffusers' name to ComfyUI's."""
+    tensors: Sequence[str] = ()
+    """The weights of a site in diffusers' order, for the base's hash; empty if they are not known."""
+
+    def sites(self, denoiser: nn.Module, video_tokens: int = 0) -> dict[str, EraserSite]:
+        """The sites of erasers of both kinds, by name. Raises AttributeError if the denoiser lacks one of the modules."""
+        found = [site for block in self._blocks(denoiser) for site in self._sites_of(denoiser, block, video_tokens)]
+        return {site.name: site for site in found}
+
+    def named_base_tensors(self, denoiser: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """The weights that an eraser depends on, as `Family.named_base_tensors` gives them for the diffusers model.
+
+        Raises KeyError for a weight that is not there.
+        """
+        for block in self._blocks(denoiser):
+            for name in self.tensors:
+                yield f"{self.site.format(block)}.{name}", self._weight(denoiser, weights, name, block)
+
+    def video_tokens(self, denoiser: Any, latents: Sequence[Tensor]) -> int:
+        """The number of tokens that latents (B, C, F, H, W) become; ComfyUI pads what does not fill a token."""
+        return sum(
+            math.prod(-(-length // patch) for length, patch in zip(part.shape[2:], _patch_size(denoiser), strict=True))
+            for part in latents
+        )
+
+    def _blocks(self, denoiser: nn.Module) -> range:
+        return range(len(cast(nn.ModuleList, denoiser.get_submodule(self.blocks))))
+
+    def _sites_of(self, denoiser: nn.Module, block: int, video_tokens: int) -> Iterator[EraserSite]:
+        name, module = self.site.format(block), denoiser.get_submodule(self.module.format(block))
+        width = cast(nn.Linear, module.get_submodule(self.width)).out_features
+        edit: Edit = edit_whole
+        if self.text != "apart":
+            edit = edit_video_tokens(video_tokens, width, text_first=self.text == "before")
+        yield EraserSite(name, cast(nn.Module, InputOf(module)) if self.on_input else module, width, edit)
+        for projection, place in self.projections.items():
+            yield EraserSite(f"{name}.{projection}", *place.place(denoiser, block), "lora")
+
+    def _weight(self, denoiser: nn.Module, weights: Mapping[str, Tensor], name: str, block: int) -> Tensor:
+        if name in self.norms:
+            return weights[self.norms[name].format(block)]
+        projection, _, kind = name.rpartition(".")
+        place = self.projections[projection]
+        whole = weights[f"{place.module.format(block)}.{kind}"]
+        if place.part is None:
+            return whole
+        _, width, _ = place.place(denoiser, block)
+        return whole[place.part * width : (place.part + 1) * width]
+
+
+def _patch_size(denoiser: Any) -> Sequence[int]:
+    """Frames, rows and columns of the latents in one token."""
+    patch = denoiser.patch_size
+    if isinstance(patch, int):
+        return (getattr(denoiser, "patch_size_t", None) or 1, patch, patch)
+    return patch if len(patch) == 3 else (1, *patch)
+
+
+def _apart(places: Mapping[str, str]) -> dict[str, Projection]:
+    return {name: Projection(module) for name, module in places.items()}
+
+
+def _fused(module: str) -> dict[str, Projection]:
+    return {name: Projection(module, part) for part, name in enumerate(("to_q", "to_k", "to_v"))}
+
+
+QKV_TENSORS = ("to_q.weight", "to_q.bias", "to_k.weight", "to_k.bias", "to_v.weight", "to_v.bias")
+OUT_TENSORS = ("to_out.0.weight", "to_out.0.bias")
+NORM_TENSORS = ("norm_q.weight", "norm_k.weight")
+_LTX, _COG = "transformer_blocks.{}.attn2", "blocks.{}"
+_HUNYUAN_15 = "double_blocks.{}.img_attn"
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "WanModel": Architecture(
+        family="wan", blocks="blocks", site="blocks.{}.attn2", module="blocks.{}.cross_attn", width="o",
+        projections=_apart({
+            "to_q": "blocks.{}.cross_attn.q", "to_k": "blocks.{}.cross_attn.k",
+            "to_v": "blocks.{}.cross_attn.v", "to_out.0": "blocks.{}.cross_attn.o",
+        }),
+        norms={name: f"blocks.{{}}.cross_attn.{name}" for name in NORM_TENSORS},
+        tensors=(*QKV_TENSORS, *OUT_TENSORS, *NORM_TENSORS),
+    ),
+    "LTXVModel": Architecture(
+        family="ltx", blocks="transformer_blocks", site="transformer_blocks.{}.attn2", module=_LTX, width="to_out.0",
+        projections=_apart({name: f"{_LTX}.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0")}),
+        norms={"norm_q.weight": f"{_LTX}.q_norm.weight", "norm_k.weight": f"{_LTX}.k_norm.weight"},
+        tensors=(*NORM_TENSORS, *QKV_TENSORS, *OUT_TENSORS),
+    ),
+    "HunyuanVideo": Architecture(
+        family="hunyuan_video", blocks="single_blocks", site="single_transformer_blocks.{}.attn",
+        module="single_blocks.{}.linear2", width="", text="after", on_input=True,
+        projections=_fused("single_blocks.{}.linear1"),
+        norms={
+            "norm_q.weight": "single_blocks.{}.norm.query_norm.scale", "norm_k.weight": "single_blocks.{}.norm.key_norm.scale",
+        },
+        tensors=(*NORM_TENSORS, *QKV_TENSORS),
+    ),
+    "HunyuanVideo15": Architecture(
+        family="hunyuan_video_15", blocks="double_blocks", site="transformer_blocks.{}.attn",
+        module=f"{_HUNYUAN_15}.proj", width="",
+        projections={**_fused(f"{_HUNYUAN_15}.qkv"), "to_out.0": Projection(f"{_HUNYUAN_15}.proj")},
+    ),
+    "AsymmDiTJoint": Architecture(
+        family="mochi", blocks="blocks", site="transformer_blocks.{}.attn1", module="blocks.{}.attn.proj_x", width="",
+        projections={**_fused("blocks.{}.attn.qkv_x"), "to_out.0": Projection("blocks.{}.attn.proj_x")},
+    ),
+    "CogVideoXTransformer3DModel": Architecture(
+        family="cogvideox", blocks="blocks", site="transformer_blocks.{}.attn1", module=f"{_COG}.attn_out", width="",
+        text="before",
+        projections=_apart({
+            "to_q": f"{_COG}.q", "to_k": f"{_COG}.k", "to_v": f"{_COG}.v", "to_out.0": f"{_COG}.attn_out",
+        }),
+        norms={f"norm_{letter}.{kind}": f"{_COG}.norm_{letter}.{kind}" for letter in "qk" for kind in ("weight", "bias")},
+        tensors=("norm_q.weight", "norm_q.bias", "norm_k.weight", "norm_k.bias", *QKV_TENSORS, *OUT_TENSORS),
+    ),
+}  # fmt: skip
+"""By the name of ComfyUI's class. HunyuanVideo 1.0 and 1.5 share one class: 1.5 has no single blocks."""
+
+
+def architecture_of(denoiser: nn.Module) -> Architecture | None:
+    """The architecture of a denoiser's class or of the nearest class that it is derived from; None for an unknown one."""
+    for kind in type(denoiser).__mro__:
+        name = kind.__name__
+        if name == "HunyuanVideo" and not len(cast(nn.ModuleList, denoiser.get_submodule("single_blocks"))):
+            name = "HunyuanVideo15"
+        if name in ARCHITECTURES:
+            return ARCHITECTURES[name]
+    return None

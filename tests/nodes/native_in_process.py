@@ -1,0 +1,194 @@
+"""Run inside ComfyUI's folder: `python native_in_process.py FOLDER` samples ComfyUI's own tiny models with erasers.
+
+Reads FOLDER/<family>.safetensors (a model in ComfyUI's format), given.safetensors (noise, conditions) and the erasers,
+and writes what KSampler makes of them, as latents inside the model, to FOLDER/found.safetensors and found.json.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+folder, repository = Path(sys.argv[1]), Path(__file__).parents[2]
+sys.path.insert(0, os.getcwd())
+sys.argv = [sys.argv[0], "--cpu", "--use-pytorch-cross-attention"]
+import comfy.options  # noqa: E402
+
+comfy.options.enable_args_parsing()
+# Its name is taken later by a module of another package.
+importlib.import_module("utils.install_util")
+import comfy.hooks  # noqa: E402
+import comfy.lora  # noqa: E402
+import comfy.sample  # noqa: E402
+import comfy.samplers  # noqa: E402
+import comfy.sd  # noqa: E402
+import torch  # noqa: E402
+from comfy_api.torch_helpers import set_torch_compile_wrapper  # noqa: E402
+from comfy_extras.nodes_easycache import EasyCacheNode  # noqa: E402
+from comfy_extras.nodes_model_advanced import ModelSamplingSD3  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+# As ComfyUI loads a pack: its own module `nodes` keeps its name.
+spec = importlib.util.spec_from_file_location("t2vu_pack", repository / "__init__.py", submodule_search_locations=[str(repository)])
+assert spec is not None and spec.loader is not None
+pack = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+from t2vu_pack.nodes.native import Part, same_weights, with_eraser  # noqa: E402
+
+from t2vu_core import Erasure, UserError  # noqa: E402
+
+given, found, said = load_file(folder / "given.safetensors"), {}, {}
+STEPS, GUIDANCE = 4, 3.0
+
+
+def load(family: str, **options: Any) -> Any:
+    """As Load Diffusion Model does it: nodes run in inference mode."""
+    with torch.inference_mode():
+        return comfy.sd.load_diffusion_model(str(folder / f"{family}.safetensors"), model_options=options)
+
+
+def erased(model: Any, kind: str, strength: float = 1.0, start_at: float = 0.0, end_at: float = 1.0) -> Any:
+    family = model.model.model_config.unet_config["image_model"]
+    family = {"wan2.1": "wan", "ltxv": "ltx"}.get(family, family)
+    tensors = load_file(folder / f"{family}_{kind}.safetensors")
+    return with_eraser(model, tensors, family, strength=strength, part=Part(start_at, end_at))
+
+
+def condition(family: str, which: str, **more: Any) -> list[Any]:
+    # ComfyUI's HunyuanVideo takes no mask for a batch of two; here every token counts.
+    extra = {"pooled_output": "pooled"} | ({} if family == "hunyuan_video" else {"attention_mask": "mask"})
+    beside = {theirs: given[f"{family}.{ours}"] for theirs, ours in extra.items() if f"{family}.{ours}" in given}
+    return [[given[f"{family}.{which}"], {**beside, **more}]]
+
+
+def sample(model: Any, family: str, **more: Any) -> torch.Tensor:
+    """KSampler's euler and simple."""
+    noise = given[f"{family}.noise"]
+    with torch.inference_mode():
+        out = comfy.sample.sample(
+            model, noise, STEPS, GUIDANCE, "euler", "simple", condition(family, "text", **more), condition(family, "empty", **more),
+            torch.zeros_like(noise), denoise=1.0, seed=7, disable_pbar=True,
+        )  # fmt: skip
+        found[f"{family}.sigmas"] = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", STEPS)
+        return model.model.process_latent_in(out)
+
+
+def keep(name: str, value: torch.Tensor) -> None:
+    found[name] = value.detach().clone().contiguous()
+
+
+def both_kinds(family: str) -> None:
+    model = load(family)
+    weights = copy.deepcopy(model.model.state_dict())
+    plain = sample(model, family)
+    keep(f"{family}.plain", plain)
+    for kind in ("bottleneck", "lora"):
+        keep(f"{family}.{kind}", sample(erased(model, kind), family))
+        said[f"{family}.{kind} off"] = torch.equal(sample(erased(model, kind, 0.0), family), plain)
+    said[f"{family} again"] = torch.equal(sample(model, family), plain)
+    after = model.model.state_dict()
+    said[f"{family} weights"] = all(torch.equal(after[name], value) for name, value in weights.items())
+    said[f"{family} hooks"] = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.model.modules())
+
+
+def identity(family: str) -> None:
+    for dtype in (torch.float32, torch.bfloat16, torch.float8_e4m3fn):
+        for eraser in ("own", "other"):
+            erasure = Erasure.load(folder / f"{family}_{eraser}_base.safetensors")
+            try:
+                answer = same_weights(load(family, dtype=dtype), erasure, confirmed=False)
+            except UserError as error:
+                answer = str(error)
+            said[f"{family} {str(dtype).removeprefix('torch.')} {eraser}"] = answer
+
+
+def parts_of_the_sampling(model: Any) -> None:
+    keep("wan.late", sample(erased(model, "bottleneck", start_at=0.5), "wan"))
+    halves = erased(erased(model, "bottleneck", end_at=0.5), "bottleneck", start_at=0.5)
+    said["halves"] = torch.equal(sample(halves, "wan"), found["wan.bottleneck"])
+
+
+def with_others(model: Any) -> None:
+    stacked = erased(erased(model, "bottleneck"), "lora", 0.5)
+    keep("wan.stacked", sample(stacked, "wan"))
+    (shift,) = ModelSamplingSD3().patch(model, 3.0)
+    (late,) = ModelSamplingSD3().patch(erased(model, "bottleneck"), 3.0)
+    late_shift, early_shift = sample(late, "wan"), sample(erased(shift, "bottleneck"), "wan")
+    keep("wan.shifted", early_shift)
+    keep("wan.shifted_sigmas", found["wan.sigmas"])
+    said["shift in either order"] = torch.equal(late_shift, early_shift)
+    lora = comfy.lora.load_lora(load_file(folder / "style.safetensors"), comfy.lora.model_lora_keys_unet(model.model, {}))
+    before, after = model.clone(), erased(model, "bottleneck")
+    before.add_patches(lora, 1.0)
+    after.add_patches(lora, 1.0)
+    merged = sample(after, "wan")
+    keep("wan.style", merged)
+    said["lora in either order"] = torch.equal(sample(erased(before, "bottleneck"), "wan"), merged)
+    hook = comfy.hooks.create_hook_lora(load_file(folder / "style.safetensors"), 1.0, 0.0)
+    keep("wan.hooked", sample(erased(model, "bottleneck"), "wan", hooks=hook))
+    said["plain after others"] = torch.equal(sample(model, "wan"), found["wan.plain"])
+
+
+def caches(model: Any) -> None:
+    def cached(source: Any, threshold: float) -> torch.Tensor:
+        (with_cache,) = EasyCacheNode.execute(source, threshold, 0.0, 1.0, False).result
+        return sample(with_cache, "wan")
+
+    keep("wan.cache_unused", cached(erased(model, "bottleneck"), 0.0))
+    plain = cached(model, 3.0)
+    keep("wan.cached", cached(erased(model, "bottleneck"), 3.0))
+    keep("wan.cached_plain", plain)
+    said["cached plain again"] = torch.equal(cached(model, 3.0), plain)
+
+
+def compiled(model: Any) -> None:
+    plain = model.clone()
+    set_torch_compile_wrapper(model=plain, backend="eager")
+    keep("wan.compiled", sample(plain, "wan"))
+    keep("wan.compiled_then_erased", sample(erased(plain, "bottleneck"), "wan"))
+    late = erased(model, "bottleneck")
+    set_torch_compile_wrapper(model=late, backend="eager")
+    keep("wan.erased_then_compiled", sample(late, "wan"))
+    keep("wan.compiled_again", sample(plain, "wan"))
+    said["frames compiled"] = torch._dynamo.utils.counters["frames"]["ok"]
+
+
+@torch.inference_mode()
+def on_a_copy(model: Any) -> None:
+    """With several GPUs, ComfyUI computes on copies of the patcher's model."""
+    options = {"wrappers": erased(model, "bottleneck").wrappers}
+    x, sigma, text = given["wan.noise"], torch.tensor([0.7, 0.7]), given["wan.text"].expand(2, -1, -1)
+    own = model.model.apply_model(x, sigma, c_crossattn=text, transformer_options=dict(options))
+    there = copy.deepcopy(model.model).apply_model(x, sigma, c_crossattn=text, transformer_options=dict(options))
+    plain = model.model.apply_model(x, sigma, c_crossattn=text, transformer_options={})
+    said["a copy"] = torch.equal(own, there) and not torch.allclose(own, plain, rtol=1e-2)
+
+
+def low_precision() -> None:
+    for dtype in (torch.float8_e4m3fn, torch.bfloat16):
+        model, name = load("wan", dtype=dtype), str(dtype).removeprefix("torch.")
+        said[f"{name} computes in"] = str(model.model.manual_cast_dtype or model.model.get_dtype())
+        keep(f"wan.{name}", sample(model, "wan"))
+        for kind in ("bottleneck", "lora"):
+            keep(f"wan.{name}.{kind}", sample(erased(model, kind), "wan"))
+        said[f"{name} again"] = torch.equal(sample(model, "wan"), found[f"wan.{name}"])
+
+
+for family in ("wan", "ltx", "hunyuan_video"):
+    both_kinds(family)
+    identity(family)
+wan = load("wan")
+parts_of_the_sampling(wan)
+with_others(wan)
+caches(wan)
+on_a_copy(wan)
+low_precision()
+compiled(wan)
+save_file(found, folder / "found.safetensors")
+(folder / "found.json").write_text(json.dumps(said), encoding="utf-8")

@@ -1,0 +1,170 @@
+"""Erasers on ComfyUI's own models: KSampler gives what diffusers gives with the same weights and the same eraser."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from t2vu_core.erasure import Base, Erasure
+from tests.nodes.twins import TWINS, Twin, wan
+from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
+
+KINDS = ("bottleneck", "lora")
+STYLE = "blocks.0.ffn.0"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What one process in ComfyUI's folder found."""
+
+    folder: Path
+    twins: Mapping[str, Twin]
+    latents: Mapping[str, Tensor]
+    said: Mapping[str, Any]
+
+    def eraser(self, family: str, kind: str) -> dict[str, Tensor]:
+        return load_file(self.folder / f"{family}_{kind}.safetensors")
+
+    def sigmas(self, family: str) -> Tensor:
+        return self.latents[f"{family}.sigmas"]
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+def write_inputs(folder: Path, twins: Mapping[str, Twin]) -> None:
+    given = {}
+    for name, twin in twins.items():
+        twin.write(folder / f"{name}.safetensors")
+        given |= {f"{name}.{key}": value for key, value in twin.given.items()}
+        for kind in KINDS:
+            save_file(twin.eraser(kind), folder / f"{name}_{kind}.safetensors")
+        for which, digest in (("own", twin.family.base_hash), ("other", "0" * 64)):
+            base = Base(f"tiny {name}", name, digest)
+            Erasure("eraser", ("ghost",), base, twin.eraser("lora"), "random").save(folder / f"{name}_{which}_base")
+    save_file(given, folder / "given.safetensors")
+    down, up = torch.randn(4, 128) * 0.3, torch.randn(256, 4) * 0.3
+    save_file({f"diffusion_model.{STYLE}.lora_A.weight": down, f"diffusion_model.{STYLE}.lora_B.weight": up}, folder / "style.safetensors")
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Sampled:
+    folder = tmp_path_factory.mktemp("native")
+    twins = {name: make() for name, make in TWINS.items()}
+    write_inputs(folder, twins)
+    paths = os.pathsep.join([str(SHIM), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    answer = subprocess.run(
+        [os.environ.get("COMFYUI_PYTHON") or sys.executable, str(Path(__file__).with_name("native_in_process.py")), str(folder)],
+        cwd=comfyui_folder(), env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-4000:]
+    said = json.loads((folder / "found.json").read_text(encoding="utf-8"))
+    return Sampled(folder, twins, load_file(folder / "found.safetensors"), said)
+
+
+@pytest.mark.parametrize("family", TWINS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_ksampler_gives_what_diffusers_gives_with_the_same_eraser(sampled: Sampled, family: str, kind: str) -> None:
+    twin, found = sampled.twins[family], sampled.latents
+    plain = twin.sample(sampled.sigmas(family))
+    erased = twin.sample(sampled.sigmas(family), lambda step: twin.attached(sampled.eraser(family, kind)))
+    assert difference(found[f"{family}.plain"], plain) < 1e-5
+    assert difference(erased, plain) > 0.01
+    assert difference(found[f"{family}.{kind}"], erased) < 1e-5
+
+
+@pytest.mark.parametrize("family", TWINS)
+def test_the_model_without_the_eraser_is_bit_for_bit_what_it_was(sampled: Sampled, family: str) -> None:
+    said = sampled.said
+    assert said[f"{family} again"]
+    assert said[f"{family} weights"]
+    assert said[f"{family} hooks"] == 0
+    assert all(said[f"{family}.{kind} off"] for kind in KINDS), "strength 0"
+
+
+@pytest.mark.parametrize("family", TWINS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_weights_that_an_eraser_was_trained_on_are_recognised(sampled: Sampled, family: str, dtype: str) -> None:
+    assert sampled.said[f"{family} {dtype} own"] == f"the same weights as tiny {family}"
+    assert "this MODEL has other weights" in sampled.said[f"{family} {dtype} other"]
+
+
+@pytest.mark.parametrize("family", TWINS)
+def test_rounded_weights_must_be_confirmed(sampled: Sampled, family: str) -> None:
+    for eraser in ("own", "other"):
+        assert "Switch on same_base" in sampled.said[f"{family} float8_e4m3fn {eraser}"]
+        assert "cannot be compared" in sampled.said[f"{family} float8_e4m3fn {eraser}"]
+
+
+def test_an_eraser_can_be_on_for_a_part_of_the_sampling(sampled: Sampled) -> None:
+    twin, bottleneck = sampled.twins["wan"], sampled.eraser("wan", "bottleneck")
+    late = twin.sample(sampled.sigmas("wan"), lambda step: twin.attached(bottleneck, 1.0 if step >= 2 else 0.0))
+    assert difference(sampled.latents["wan.late"], late) < 1e-5
+    assert difference(late, sampled.latents["wan.bottleneck"]) > 0.01
+    assert sampled.said["halves"], "one half and the other are the whole, bit for bit"
+
+
+def test_it_works_with_a_second_eraser_a_shift_and_loras(sampled: Sampled) -> None:
+    twin, found, bottleneck = sampled.twins["wan"], sampled.latents, sampled.eraser("wan", "bottleneck")
+    with twin.attached(bottleneck):
+        stacked = twin.sample(sampled.sigmas("wan"), lambda step: twin.attached(sampled.eraser("wan", "lora"), 0.5))
+    assert difference(found["wan.stacked"], stacked) < 1e-5
+    shifted = twin.sample(found["wan.shifted_sigmas"], lambda step: twin.attached(bottleneck))
+    assert difference(found["wan.shifted"], shifted) < 1e-5
+    assert difference(found["wan.shifted"], found["wan.bottleneck"]) > 0.01
+    assert sampled.said["shift in either order"]
+    assert sampled.said["lora in either order"]
+    assert sampled.said["plain after others"]
+    styled, style = wan(), load_file(sampled.folder / "style.safetensors")
+    layer = styled.family.denoisers["transformer"].blocks[0].ffn.net[0].proj
+    layer.weight.data += style[f"diffusion_model.{STYLE}.lora_B.weight"] @ style[f"diffusion_model.{STYLE}.lora_A.weight"]
+    expected = styled.sample(sampled.sigmas("wan"), lambda step: styled.attached(bottleneck))
+    assert difference(expected, found["wan.bottleneck"]) > 0.001
+    assert difference(found["wan.style"], expected) < 1e-5
+    assert difference(found["wan.hooked"], expected) < 1e-5, "a LoRA as a hook of the conditioning"
+
+
+def test_a_cache_of_steps_does_not_switch_the_eraser_off(sampled: Sampled) -> None:
+    found = sampled.latents
+    assert difference(found["wan.cache_unused"], found["wan.bottleneck"]) < 1e-6
+    assert difference(found["wan.cached_plain"], found["wan.plain"]) > 0.01, "steps were skipped"
+    assert difference(found["wan.cached"], found["wan.cached_plain"]) > 0.01
+    assert sampled.said["cached plain again"]
+
+
+def test_a_compiled_model_is_erased_and_stays_plain_without_the_eraser(sampled: Sampled) -> None:
+    found = sampled.latents
+    assert sampled.said["frames compiled"] > 0
+    assert difference(found["wan.compiled_then_erased"], found["wan.bottleneck"]) < 1e-5
+    assert difference(found["wan.erased_then_compiled"], found["wan.bottleneck"]) < 1e-5
+    assert difference(found["wan.compiled"], found["wan.plain"]) < 1e-5
+    assert torch.equal(found["wan.compiled_again"], found["wan.compiled"])
+
+
+def test_a_copy_of_the_model_on_another_device_is_erased(sampled: Sampled) -> None:
+    assert sampled.said["a copy"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bfloat16])
+def test_low_precision_takes_nothing_from_the_eraser(sampled: Sampled, dtype: torch.dtype, kind: str) -> None:
+    """The effect is that of the same eraser on the same rounded weights in float32."""
+    name = f"wan.{str(dtype).removeprefix('torch.')}"
+    rounded = wan(lambda weight: weight.to(dtype).float())
+    plain = rounded.sample(sampled.sigmas("wan"))
+    wanted = rounded.sample(sampled.sigmas("wan"), lambda step: rounded.attached(sampled.eraser("wan", kind))) - plain
+    moved = sampled.latents[f"{name}.{kind}"] - sampled.latents[name]
+    assert difference(moved, wanted) < 1e-4
+    assert sampled.said[f"{name.removeprefix('wan.')} again"]
