@@ -35,7 +35,9 @@ from comfy_extras.nodes_model_advanced import ModelSamplingSD3  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 # As ComfyUI loads a pack: its own module `nodes` keeps its name.
-spec = importlib.util.spec_from_file_location("t2vu_pack", repository / "__init__.py", submodule_search_locations=[str(repository)])
+spec = importlib.util.spec_from_file_location(
+    "t2vu_pack", repository / "__init__.py", submodule_search_locations=[str(repository)]
+)
 assert spec is not None and spec.loader is not None
 pack = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
@@ -86,6 +88,8 @@ def keep(name: str, value: torch.Tensor) -> None:
 def both_kinds(family: str) -> None:
     model = load(family)
     weights = copy.deepcopy(model.model.state_dict())
+    missing = set(model.model.diffusion_model.state_dict()) - set(load_file(folder / f"{family}.safetensors"))
+    assert not missing, sorted(missing)
     plain = sample(model, family)
     keep(f"{family}.plain", plain)
     for kind in ("bottleneck", "lora"):

@@ -56,7 +56,10 @@ def write_inputs(folder: Path, twins: Mapping[str, Twin]) -> None:
             Erasure("eraser", ("ghost",), base, twin.eraser("lora"), "random").save(folder / f"{name}_{which}_base")
     save_file(given, folder / "given.safetensors")
     down, up = torch.randn(4, 128) * 0.3, torch.randn(256, 4) * 0.3
-    save_file({f"diffusion_model.{STYLE}.lora_A.weight": down, f"diffusion_model.{STYLE}.lora_B.weight": up}, folder / "style.safetensors")
+    save_file(
+        {f"diffusion_model.{STYLE}.lora_A.weight": down, f"diffusion_model.{STYLE}.lora_B.weight": up},
+        folder / "style.safetensors",
+    )
 
 
 @pytest.fixture(scope="module")

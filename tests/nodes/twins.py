@@ -29,7 +29,7 @@ _WAN = (
     (".to_out.0.", ".o."), (".to_", "."), (".norm2.", ".norm3."), (".ffn.net.0.proj.", ".ffn.0."), (".ffn.net.2.", ".ffn.2."),
     ("proj_out.", "head.head."), (".scale_shift_table", ".modulation"), ("scale_shift_table", "head.modulation"),
 )  # fmt: skip
-_REFINER, _REFINED = "context_embedder.time_text_embed", "txt_in"
+_REFINER = "context_embedder.time_text_embed"
 _HUNYUAN = (
     ("x_embedder.", "img_in."), ("context_embedder.proj_in", "txt_in.input_embedder"),
     (f"{_REFINER}.timestep_embedder.linear_1", "txt_in.t_embedder.in_layer"),
@@ -40,15 +40,24 @@ _HUNYUAN = (
     ("time_text_embed.timestep_embedder.linear_1", "time_in.in_layer"), ("time_text_embed.timestep_embedder.linear_2", "time_in.out_layer"),
     ("time_text_embed.text_embedder.linear_1", "vector_in.in_layer"), ("time_text_embed.text_embedder.linear_2", "vector_in.out_layer"),
     ("time_text_embed.guidance_embedder.linear_1", "guidance_in.in_layer"), ("time_text_embed.guidance_embedder.linear_2", "guidance_in.out_layer"),
-    ("norm_out.linear", "final_layer.adaLN_modulation.1"), ("proj_out.final", "final_layer.linear"), ("proj_out", "linear2"),
+    ("proj_out", "linear2"),
     ("single_transformer_blocks.", "single_blocks."), ("transformer_blocks.", "double_blocks."),
     (".norm1_context.linear", ".txt_mod.lin"), (".norm1.linear", ".img_mod.lin"), (".norm.linear", ".modulation.lin"),
     (".norm_out.linear", ".adaLN_modulation.1"), (".ff_context.net.0.proj", ".txt_mlp.0"), (".ff_context.net.2", ".txt_mlp.2"),
     (".attn.to_add_out", ".txt_attn.proj"), (".attn.norm_added_q.weight", ".txt_attn.norm.query_norm.scale"),
     (".attn.norm_added_k.weight", ".txt_attn.norm.key_norm.scale"), (".attn.add_qkv", ".txt_attn.qkv"),
 )  # fmt: skip
-_IN_REFINER = ((".attn.qkv", ".self_attn.qkv"), (".attn.to_out.0", ".self_attn.proj"), (".ff.net.0.proj", ".mlp.0"), (".ff.net.2", ".mlp.2"))
-_IN_SINGLE = ((".attn.qkv", ".linear1"), (".attn.norm_q.weight", ".norm.query_norm.scale"), (".attn.norm_k.weight", ".norm.key_norm.scale"))
+_IN_REFINER = (
+    (".attn.qkv", ".self_attn.qkv"),
+    (".attn.to_out.0", ".self_attn.proj"),
+    (".ff.net.0.proj", ".mlp.0"),
+    (".ff.net.2", ".mlp.2"),
+)
+_IN_SINGLE = (
+    (".attn.qkv", ".linear1"),
+    (".attn.norm_q.weight", ".norm.query_norm.scale"),
+    (".attn.norm_k.weight", ".norm.key_norm.scale"),
+)
 _IN_DOUBLE = (
     (".attn.qkv", ".img_attn.qkv"), (".attn.to_out.0", ".img_attn.proj"), (".attn.norm_q.weight", ".img_attn.norm.query_norm.scale"),
     (".attn.norm_k.weight", ".img_attn.norm.key_norm.scale"), (".ff.net.0.proj", ".img_mlp.0"), (".ff.net.2", ".img_mlp.2"),
@@ -73,9 +82,9 @@ def _fused(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif ".attn.add_q_proj" in name:
             fused[name.replace("add_q_proj", "add_qkv")] = torch.cat([state[name.replace("add_q", f"add_{x}")] for x in "qkv"])
         elif name.startswith("norm_out"):  # scale and shift are the other way round
-            fused[name] = torch.cat(tensor.chunk(2)[::-1])
+            fused[name.replace("norm_out.linear", "final_layer.adaLN_modulation.1")] = torch.cat(tensor.chunk(2)[::-1])
         elif name.startswith("proj_out"):
-            fused[name.replace("proj_out", "proj_out.final")] = tensor
+            fused[name.replace("proj_out", "final_layer.linear")] = tensor
         elif not any(part in name for part in (".attn.to_k", ".attn.to_v", ".attn.add_k", ".attn.add_v", "proj_mlp")):
             fused[name] = tensor
     return fused
