@@ -30,8 +30,8 @@ class ApplyEraserNative(io.ComfyNode):
                 io.Boolean.Input(
                     "same_base",
                     default=False,
-                    tooltip="Confirms that this is the model the eraser was trained on. Needed only where the weights cannot be "
-                    "compared, such as in fp8 or GGUF, or differ, such as in a fine-tune.",
+                    tooltip="Confirms that this is the model the eraser was trained on. Needed only where the weights cannot "
+                    "be compared, such as in fp8 or GGUF, or differ, such as in a fine-tune.",
                 ),
                 advanced(
                     io.Combo,

@@ -38,7 +38,8 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 spec = importlib.util.spec_from_file_location(
     "t2vu_pack", repository / "__init__.py", submodule_search_locations=[str(repository)]
 )
-assert spec is not None and spec.loader is not None
+assert spec is not None
+assert spec.loader is not None
 pack = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
 from t2vu_pack.nodes.native import Part, same_weights, with_eraser  # noqa: E402
@@ -72,10 +73,11 @@ def condition(family: str, which: str, **more: Any) -> list[Any]:
 def sample(model: Any, family: str, **more: Any) -> torch.Tensor:
     """KSampler's euler and simple."""
     noise = given[f"{family}.noise"]
+    text, empty = (condition(family, which, **more) for which in ("text", "empty"))
     with torch.inference_mode():
         out = comfy.sample.sample(
-            model, noise, STEPS, GUIDANCE, "euler", "simple", condition(family, "text", **more), condition(family, "empty", **more),
-            torch.zeros_like(noise), denoise=1.0, seed=7, disable_pbar=True,
+            model, noise, STEPS, GUIDANCE, "euler", "simple", text, empty, torch.zeros_like(noise), denoise=1.0, seed=7,
+            disable_pbar=True,
         )  # fmt: skip
         found[f"{family}.sigmas"] = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", STEPS)
         return model.model.process_latent_in(out)

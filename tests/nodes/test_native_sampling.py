@@ -68,8 +68,9 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Sampled:
     twins = {name: make() for name, make in TWINS.items()}
     write_inputs(folder, twins)
     paths = os.pathsep.join([str(SHIM), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    script = str(Path(__file__).with_name("native_in_process.py"))
     answer = subprocess.run(
-        [os.environ.get("COMFYUI_PYTHON") or sys.executable, str(Path(__file__).with_name("native_in_process.py")), str(folder)],
+        [os.environ.get("COMFYUI_PYTHON") or sys.executable, script, str(folder)],
         cwd=comfyui_folder(), env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr[-4000:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,10 @@ from t2vu_core.miniature.native_files import native_transformer
 
 GUIDANCE = 3.0
 _WAN = (
-    ("condition_embedder.text_embedder.linear_1.", "text_embedding.0."), ("condition_embedder.text_embedder.linear_2.", "text_embedding.2."),
-    ("condition_embedder.time_embedder.linear_1.", "time_embedding.0."), ("condition_embedder.time_embedder.linear_2.", "time_embedding.2."),
+    ("condition_embedder.text_embedder.linear_1.", "text_embedding.0."),
+    ("condition_embedder.text_embedder.linear_2.", "text_embedding.2."),
+    ("condition_embedder.time_embedder.linear_1.", "time_embedding.0."),
+    ("condition_embedder.time_embedder.linear_2.", "time_embedding.2."),
     ("condition_embedder.time_proj.", "time_projection.1."), (".attn1.", ".self_attn."), (".attn2.", ".cross_attn."),
     (".to_out.0.", ".o."), (".to_", "."), (".norm2.", ".norm3."), (".ffn.net.0.proj.", ".ffn.0."), (".ffn.net.2.", ".ffn.2."),
     ("proj_out.", "head.head."), (".scale_shift_table", ".modulation"), ("scale_shift_table", "head.modulation"),
@@ -37,30 +40,30 @@ _HUNYUAN = (
     (f"{_REFINER}.text_embedder.linear_1", "txt_in.c_embedder.in_layer"),
     (f"{_REFINER}.text_embedder.linear_2", "txt_in.c_embedder.out_layer"),
     ("context_embedder.token_refiner.refiner_blocks.", "txt_in.individual_token_refiner.blocks."),
-    ("time_text_embed.timestep_embedder.linear_1", "time_in.in_layer"), ("time_text_embed.timestep_embedder.linear_2", "time_in.out_layer"),
-    ("time_text_embed.text_embedder.linear_1", "vector_in.in_layer"), ("time_text_embed.text_embedder.linear_2", "vector_in.out_layer"),
-    ("time_text_embed.guidance_embedder.linear_1", "guidance_in.in_layer"), ("time_text_embed.guidance_embedder.linear_2", "guidance_in.out_layer"),
-    ("proj_out", "linear2"),
-    ("single_transformer_blocks.", "single_blocks."), ("transformer_blocks.", "double_blocks."),
+    ("time_text_embed.timestep_embedder.linear_1", "time_in.in_layer"),
+    ("time_text_embed.timestep_embedder.linear_2", "time_in.out_layer"),
+    ("time_text_embed.text_embedder.linear_1", "vector_in.in_layer"),
+    ("time_text_embed.text_embedder.linear_2", "vector_in.out_layer"),
+    ("time_text_embed.guidance_embedder.linear_1", "guidance_in.in_layer"),
+    ("time_text_embed.guidance_embedder.linear_2", "guidance_in.out_layer"),
+    ("proj_out", "linear2"), ("single_transformer_blocks.", "single_blocks."), ("transformer_blocks.", "double_blocks."),
     (".norm1_context.linear", ".txt_mod.lin"), (".norm1.linear", ".img_mod.lin"), (".norm.linear", ".modulation.lin"),
     (".norm_out.linear", ".adaLN_modulation.1"), (".ff_context.net.0.proj", ".txt_mlp.0"), (".ff_context.net.2", ".txt_mlp.2"),
     (".attn.to_add_out", ".txt_attn.proj"), (".attn.norm_added_q.weight", ".txt_attn.norm.query_norm.scale"),
     (".attn.norm_added_k.weight", ".txt_attn.norm.key_norm.scale"), (".attn.add_qkv", ".txt_attn.qkv"),
 )  # fmt: skip
 _IN_REFINER = (
-    (".attn.qkv", ".self_attn.qkv"),
-    (".attn.to_out.0", ".self_attn.proj"),
-    (".ff.net.0.proj", ".mlp.0"),
+    (".attn.qkv", ".self_attn.qkv"), (".attn.to_out.0", ".self_attn.proj"), (".ff.net.0.proj", ".mlp.0"),
     (".ff.net.2", ".mlp.2"),
-)
+)  # fmt: skip
 _IN_SINGLE = (
-    (".attn.qkv", ".linear1"),
-    (".attn.norm_q.weight", ".norm.query_norm.scale"),
+    (".attn.qkv", ".linear1"), (".attn.norm_q.weight", ".norm.query_norm.scale"),
     (".attn.norm_k.weight", ".norm.key_norm.scale"),
-)
+)  # fmt: skip
 _IN_DOUBLE = (
-    (".attn.qkv", ".img_attn.qkv"), (".attn.to_out.0", ".img_attn.proj"), (".attn.norm_q.weight", ".img_attn.norm.query_norm.scale"),
-    (".attn.norm_k.weight", ".img_attn.norm.key_norm.scale"), (".ff.net.0.proj", ".img_mlp.0"), (".ff.net.2", ".img_mlp.2"),
+    (".attn.qkv", ".img_attn.qkv"), (".attn.to_out.0", ".img_attn.proj"), (".ff.net.0.proj", ".img_mlp.0"),
+    (".attn.norm_q.weight", ".img_attn.norm.query_norm.scale"), (".attn.norm_k.weight", ".img_attn.norm.key_norm.scale"),
+    (".ff.net.2", ".img_mlp.2"),
 )  # fmt: skip
 
 
@@ -114,7 +117,7 @@ class Twin:
     def sample(self, sigmas: Tensor, attached: Callable[[int], Any] = lambda step: contextlib.nullcontext()) -> Tensor:
         """KSampler's euler with guidance; `attached(step)` is what is on in each step."""
         x, count = self.given["noise"] * sigmas[0], len(self.given["noise"])
-        for step, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+        for step, (sigma, following) in enumerate(itertools.pairwise(sigmas)):
             with attached(step):
                 text, empty = (
                     self.family.predict(x, (sigma * 1000).expand(count), self.condition(which).expand(count), self.size)
@@ -143,8 +146,8 @@ def wan(change: Callable[[Tensor], Tensor] | None = None) -> Twin:
     """`change` is applied to the weights, except those that ComfyUI always keeps in float32: rounding, for example."""
     torch.manual_seed(0)
     transformer = diffusers.WanTransformer3DModel(
-        num_attention_heads=1, attention_head_dim=128, in_channels=16, out_channels=16, text_dim=4096, freq_dim=256, ffn_dim=256,
-        num_layers=2, qk_norm="rms_norm_across_heads", cross_attn_norm=True,
+        num_attention_heads=1, attention_head_dim=128, in_channels=16, out_channels=16, text_dim=4096, freq_dim=256,
+        ffn_dim=256, num_layers=2, qk_norm="rms_norm_across_heads", cross_attn_norm=True,
     ).eval()  # fmt: skip
     for name, parameter in transformer.named_parameters():
         if change is not None and not name.startswith("patch_embedding"):
