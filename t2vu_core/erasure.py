@@ -286,7 +286,7 @@ def flush_to_disk(file: IO[Any]) -> None:
 PROBE_BYTES = 64 * 1024
 RANDOM_CHARACTERS = 8
 """Characters that `tempfile` adds to a name."""
-_UNSUPPORTED = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+_UNSUPPORTED = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 def _real(target: Path) -> Path:
