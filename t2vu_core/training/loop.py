@@ -60,7 +60,7 @@ def train(
                 group["lr"] = schedule.learning_rate(len(losses))
             loss = _backward(loss_at, parameters.values(), workers, len(losses))
             whole = False
-            _update(optimizer, before, len(losses))
+            _update(optimizer, before, workers, len(losses))
             losses.append(loss)
             whole = True
             if saves and len(losses) % saves.every == 0:
@@ -102,11 +102,11 @@ def _wants_to_stop(on_step: OnStep | None, losses: list[float]) -> bool:
     return False
 
 
-def _update(optimizer: torch.optim.Optimizer, before: BeforeStep, step: int) -> None:
+def _update(optimizer: torch.optim.Optimizer, before: BeforeStep, workers: Workers, step: int) -> None:
     """Update the parameters. Raises TrainingDiverged, with the state as it was, if one of them is no longer finite."""
     before.keep()
     optimizer.step()
-    if not before.is_finite():
+    if workers.any(not before.is_finite()):
         before.restore()
         raise TrainingDiverged(f"A parameter became inf or NaN at step {step}. Lower the learning rate or eta.")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
@@ -82,7 +83,7 @@ def test_shares_of_a_batch_are_all_of_it_and_nothing_twice() -> None:
             assert [row for share in shares for row in share] == rows
 
 
-def _train_until_one_breaks(rank: int, folder: str, port: int) -> None:
+def _train_until_one_breaks(rank: int, folder: str, port: int, update: bool) -> None:
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2, "RANK": rank, "LOCAL_RANK": rank}
     os.environ.update({name: str(value) for name, value in meeting.items()})
     weight = torch.nn.Parameter(torch.ones(2))
@@ -93,8 +94,13 @@ def _train_until_one_breaks(rank: int, folder: str, port: int) -> None:
         # The second process has nothing to do in step 0, and breaks in step 2.
         if rank == 1 and step == 0:
             return torch.zeros(())
-        return weight.square().sum() * (float("nan") if rank == 1 and step == 2 else 1.0)
+        return weight.square().sum() * (float("nan") if not update and rank == 1 and step == 2 else 1.0)
 
+    def after_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if update and rank == 1 and optimizer.state[weight]["step"] == 3:
+            weight.data[0] = float("nan")
+
+    register_optimizer_step_post_hook(after_update)
     stopped = -1
     try:
         train({"weight": weight}, loss_at, Schedule(5, 0.1), workers=workers)
@@ -106,9 +112,10 @@ def _train_until_one_breaks(rank: int, folder: str, port: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_breaks_stops_all_at_the_same_step_with_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("update", [False, True], ids=["loss", "update"])
+def test_a_process_that_breaks_stops_all_at_the_same_step_with_the_same_weights(tmp_path: Path, update: bool) -> None:
     """Slow because two more interpreters import torch."""
-    torch.multiprocessing.spawn(_train_until_one_breaks, (str(tmp_path), free_port()), nprocs=2)
+    torch.multiprocessing.spawn(_train_until_one_breaks, (str(tmp_path), free_port(), update), nprocs=2)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
     assert first == second
     assert first[0] == 2
