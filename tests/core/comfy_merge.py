@@ -21,61 +21,10 @@ comfy.options.enable_args_parsing()
 import comfy.lora  # noqa: E402
 import comfy.lora_convert  # noqa: E402
 import comfy.model_patcher  # noqa: E402
-import comfy.supported_models  # noqa: E402
 import torch  # noqa: E402
+from comfy_tiny import build  # noqa: E402
 from leftovers import leftovers  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
-
-MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "wan": ("WAN21_T2V", {
-        "image_model": "wan2.1", "model_type": "t2v", "dim": 24, "ffn_dim": 32, "num_heads": 2, "num_layers": 2,
-        "in_dim": 16, "out_dim": 16, "text_dim": 32, "patch_size": (1, 2, 2), "freq_dim": 32,
-        "window_size": (-1, -1), "qk_norm": True, "cross_attn_norm": True, "eps": 1e-6,
-    }),
-    "ltx": ("LTXV", {
-        "image_model": "ltxv", "num_layers": 2, "num_attention_heads": 2, "attention_head_dim": 16,
-        "cross_attention_dim": 32, "caption_channels": 32, "in_channels": 8,
-    }),
-    "hunyuan_video": ("HunyuanVideo", {
-        "image_model": "hunyuan_video", "in_channels": 4, "out_channels": 4, "patch_size": [1, 2, 2],
-        "vec_in_dim": 8, "axes_dim": [4, 6, 6], "context_in_dim": 16, "hidden_size": 32, "mlp_ratio": 4.0,
-        "num_heads": 2, "depth": 1, "depth_single_blocks": 2, "theta": 256, "qkv_bias": True, "guidance_embed": True,
-        "byt5": False, "meanflow": False, "use_cond_type_embedding": False, "vision_in_dim": None,
-    }),
-    "hunyuan_video_15": ("HunyuanVideo15", {
-        "image_model": "hunyuan_video", "in_channels": 9, "out_channels": 4, "patch_size": [1, 1, 1],
-        "vec_in_dim": None, "axes_dim": [4, 6, 6], "context_in_dim": 16, "hidden_size": 32, "mlp_ratio": 4.0,
-        "num_heads": 2, "depth": 2, "depth_single_blocks": 0, "theta": 256, "qkv_bias": True, "guidance_embed": False,
-        "byt5": True, "meanflow": False, "use_cond_type_embedding": True, "vision_in_dim": 8,
-    }),
-    "mochi": ("GenmoMochi", {
-        "image_model": "mochi_preview", "depth": 2, "patch_size": 2, "num_heads": 2, "hidden_size_x": 32,
-        "hidden_size_y": 16, "mlp_ratio_x": 384.0, "mlp_ratio_y": 4.0, "learn_sigma": False, "in_channels": 12,
-        "qk_norm": True, "qkv_bias": False, "out_bias": True, "attn_drop": 0.0, "patch_embed_bias": True,
-        "posenc_preserve_area": True, "timestep_mlp_bias": True, "attend_to_padding": False,
-        "timestep_scale": 1000.0, "use_t5": True, "t5_feat_dim": 32, "t5_token_length": 256, "rope_theta": 10000.0,
-    }),
-    "cogvideox": ("CogVideoX_T2V", {
-        "image_model": "cogvideox", "num_attention_heads": 2, "attention_head_dim": 16, "time_embed_dim": 8,
-        "num_layers": 2, "in_channels": 4, "out_channels": 4, "patch_size": 2, "text_embed_dim": 32,
-        "use_learned_positional_embeddings": False, "use_rotary_positional_embeddings": True,
-    }),
-}  # fmt: skip
-
-
-def build(family: str) -> Any:
-    class_name, settings = MODELS[family]
-    kind = getattr(comfy.supported_models, class_name, None)
-    if kind is None:
-        return None
-    config = kind(dict(settings))
-    config.custom_operations = None
-    config.set_inference_dtype(torch.float32, None)
-    model = config.get_model({}, "", device=torch.device("cpu"))
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape)
-    return model
 
 
 def merge(job: dict[str, Any]) -> list[str] | None:

@@ -34,6 +34,9 @@ from comfy_extras.nodes_easycache import EasyCacheNode  # noqa: E402
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+sys.path.append(str(repository / "tests" / "core"))
+from comfy_tiny import MODELS, build  # noqa: E402
+
 # As ComfyUI loads a pack: its own module `nodes` keeps its name.
 spec = importlib.util.spec_from_file_location(
     "t2vu_pack", repository / "__init__.py", submodule_search_locations=[str(repository)]
@@ -43,8 +46,13 @@ assert spec.loader is not None
 pack = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
 from t2vu_pack.nodes.native import Part, same_weights, with_eraser  # noqa: E402
+from t2vu_pack.nodes.native.apply import EraserOnPass  # noqa: E402
+from t2vu_pack.nodes.native.architectures import architecture_of  # noqa: E402
 
 from t2vu_core import Erasure, UserError  # noqa: E402
+from t2vu_core.erasers import EraserSet  # noqa: E402
+from t2vu_core.interchange.comfyui_names import to_comfyui  # noqa: E402
+from t2vu_core.interchange.lora_files import lora_pairs  # noqa: E402
 
 given, found, said = load_file(folder / "given.safetensors"), {}, {}
 STEPS, GUIDANCE = 4, 3.0
@@ -186,6 +194,33 @@ def low_precision() -> None:
         said[f"{name} again"] = torch.equal(sample(model, "wan"), found[f"wan.{name}"])
 
 
+@torch.no_grad()
+def every_architecture() -> None:
+    """How many sites a bottleneck has in each, and how far a LoRA's layers are off the weights that Load LoRA would make."""
+    for family in MODELS:
+        model, files = build(family), [folder / f"any_{family}_{kind}.safetensors" for kind in ("bottleneck", "lora")]
+        if model is None:
+            said[f"{family} sites"] = None
+            continue
+        denoiser = model.diffusion_model
+        bottleneck, lora = (Erasure.load(file) for file in files)
+        said[f"{family} sites"] = [
+            len(EraserOnPass(made.tensors, 1.0, Part(), family).sites(denoiser, architecture_of(denoiser)))
+            for made in (bottleneck, lora)
+        ]
+        erasers = EraserSet.from_tensors(lora.tensors)
+        said[f"{family} off"] = []
+        for name, (down, up) in to_comfyui(family, lora_pairs(lora)).items():
+            layer = model.get_submodule(name)
+            given_rows = torch.randn(1, 3, layer.in_features)
+            plain = layer(given_rows)
+            with erasers.attached(erasers.fit(architecture_of(denoiser).sites(denoiser))):
+                change = layer(given_rows) - plain
+            wanted = given_rows @ (up @ down).T
+            said[f"{family} off"].append(float((change - wanted).norm() / wanted.norm()))
+
+
+every_architecture()
 for family in ("wan", "ltx", "hunyuan_video"):
     both_kinds(family)
     identity(family)

@@ -17,11 +17,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from t2vu_core.erasure import Base, Erasure
+from tests.core.tiny_models import TINY_MODELS
 from tests.nodes.twins import TWINS, Twin, wan
 from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
 
 KINDS = ("bottleneck", "lora")
 STYLE = "blocks.0.ffn.0"
+ANY = {
+    "wan": "wan-2.1", "ltx": "ltx-video", "hunyuan_video": "hunyuan-video", "hunyuan_video_15": "hunyuan-video-1.5",
+    "mochi": "mochi", "cogvideox": "cogvideox-5b",
+}  # fmt: skip
+"""The tiny diffusers model that is as large as ComfyUI's tiny model of the family."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,9 @@ def write_inputs(folder: Path, twins: Mapping[str, Twin]) -> None:
             base = Base(f"tiny {name}", name, digest)
             Erasure("eraser", ("ghost",), base, twin.eraser("lora"), "random").save(folder / f"{name}_{which}_base")
     save_file(given, folder / "given.safetensors")
+    for family, name in ANY.items():
+        for kind in KINDS:
+            TINY_MODELS[name].random_erasure(kind).save(folder / f"any_{family}_{kind}")
     down, up = torch.randn(4, 128) * 0.3, torch.randn(256, 4) * 0.3
     save_file(
         {f"diffusion_model.{STYLE}.lora_A.weight": down, f"diffusion_model.{STYLE}.lora_B.weight": up},
@@ -172,3 +181,14 @@ def test_low_precision_takes_nothing_from_the_eraser(sampled: Sampled, dtype: to
     moved = sampled.latents[f"{name}.{kind}"] - sampled.latents[name]
     assert difference(moved, wanted) < 1e-4
     assert sampled.said[f"{name.removeprefix('wan.')} again"]
+
+
+@pytest.mark.parametrize("family", ANY)
+def test_every_architecture_has_the_places_that_diffusers_has(sampled: Sampled, family: str) -> None:
+    """What a LoRA changes is compared with the layer names of Export LoRA, which other tests compare with diffusers."""
+    sites = sampled.said[f"{family} sites"]
+    if sites is None:
+        pytest.skip(f"this ComfyUI has no native {family}")
+    own = TINY_MODELS[ANY[family]].model.family
+    assert sites == [len(own.eraser_sites()), len(own.lora_sites())]
+    assert max(sampled.said[f"{family} off"]) < 1e-4
