@@ -65,7 +65,7 @@ def measured(comfy: ComfyServer, erased: Graph) -> Result:
 def test_the_verdict_and_the_scores_are_of_the_prompts_that_were_given(measured: Result) -> None:
     verdict, scores = text(measured, "verdict"), json.loads(text(measured, "scores"))
     assert "clips that ask for 'ghost' show it" in verdict
-    assert "other concepts shown" in verdict
+    assert "shows other concepts" in verdict
     assert scores["concept"] == "ghost"
     assert scores["erased"]["terse"]["clips"] == scores["kept"]["concepts"]["clips"] == 1
     assert scores["erased"]["refined"] is None
