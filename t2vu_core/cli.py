@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, panics_refused
 
 COMMANDS = {
     "models": "models",
@@ -50,7 +50,8 @@ def _run(options: argparse.Namespace) -> int:
     _quiet_libraries()
     command = options.command_module
     try:
-        result = command.run(options)
+        with panics_refused():
+            result = command.run(options)
     except UserError as error:
         print(f"t2vu: {error}", file=sys.stderr)
         return 2

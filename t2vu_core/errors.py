@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import unicodedata
+from collections.abc import Iterator
+
+PANIC = "PanicException"
+"""What a panic in compiled Rust code (tokenizers, safetensors) raises. It is not an Exception, and no module exports it."""
+
 
 class UserError(ValueError):
     """Invalid input. The command line prints the message and exits with code 2; a node shows it."""
+
+
+class Cancelled(Exception):
+    """The user cancelled; this is not a failure."""
+
+
+def escaped(text: str, *, keep: str = "") -> str:
+    """The text with control characters as escapes, except those in `keep`: text from a file must not steer a terminal."""
+    return "".join(letter if letter in keep or not _steers(letter) else ascii(letter)[1:-1] for letter in text)
+
+
+def _steers(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Cc", "Cs") or letter in DIRECTIONS
+
+
+DIRECTIONS = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Line ends and marks that reorder the text after them."""
 
 
 def first_line(error: BaseException) -> str:
@@ -18,5 +42,27 @@ def first_line(error: BaseException) -> str:
     return next(iter(lines), type(error).__name__)
 
 
-class Cancelled(Exception):
-    """The user cancelled; this is not a failure."""
+@contextlib.contextmanager
+def panics_refused() -> Iterator[None]:
+    """A panic of a library in this block becomes a UserError: nothing above would catch it. Can be used as a decorator."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != PANIC:
+            raise
+        raise UserError(
+            f"A library failed on this text or on the files of the model ({first_line(error)}). "
+            "Change the text, or download the files again."
+        ) from error
+
+
+@contextlib.contextmanager
+def reading(failure: str, advice: str = "") -> Iterator[None]:
+    """Whatever a library raises about a user's file in this block becomes a UserError: `failure`, the reason, `advice`."""
+    try:
+        with panics_refused():
+            yield
+    except (UserError, Cancelled):
+        raise
+    except Exception as error:
+        raise UserError(f"{failure}: {first_line(error)}{advice}") from error

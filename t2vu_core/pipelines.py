@@ -13,19 +13,15 @@ import diffusers
 import torch
 import transformers
 from packaging.version import Version
-from safetensors import SafetensorError
 from torch import nn
 
-from t2vu_core.errors import UserError, first_line
+from t2vu_core.errors import UserError, reading
 from t2vu_core.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
 
 DTYPE = "dtype" if Version(diffusers.__version__) >= Version("0.40") else "torch_dtype"
 """The name of `from_pretrained`'s precision argument; diffusers silently ignores the other name."""
-LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
-"""Raised by diffusers and transformers for damaged settings, weights of other sizes, and unknown classes."""
-
 TOKENIZER = "tokenizer.json"
 NOT_LOADED = "newly initialized"
 """Part of both libraries' warning about missing weights, in all versions."""
@@ -37,7 +33,7 @@ def open_pipeline(pipeline_class: Any, folder: Path, failure: str, *, dtype: tor
 
     Raises UserError (`failure`, followed by the reason) if a component cannot be loaded or needs its own code.
     """
-    try:
+    with reading(failure):
         code = _own_code(folder)
         if code is not None:
             raise UserError(f"{failure}: it needs to run its own code ({code}), which is never allowed.")
@@ -46,10 +42,6 @@ def open_pipeline(pipeline_class: Any, folder: Path, failure: str, *, dtype: tor
             raise UserError(f"{failure}: {lack}. Download these files again.")
         with quiet_libraries() as held_back:
             pipeline = pipeline_class.from_pretrained(folder, local_files_only=True, **{DTYPE: dtype}, **options)
-    except UserError:
-        raise
-    except LOAD_ERRORS as error:
-        raise UserError(f"{failure}: {first_line(error)}") from error
     for name, component in pipeline.components.items():
         if isinstance(component, nn.Module):
             unfilled = next((key for key, value in component.state_dict().items() if value.is_meta), None)

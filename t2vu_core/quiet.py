@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from t2vu_core.errors import panics_refused
+
 LIBRARIES = ("diffusers", "transformers")
 LOADERS = ("diffusers.models.modeling_utils", "transformers.modeling_utils")
 """Loggers that report missing weights."""
@@ -78,13 +80,15 @@ _silence = _Silence()
 def quiet_libraries() -> Iterator[list[str]]:
     """Inside this context, diffusers and transformers show no loading bars and log errors only.
 
-    Yields the warnings that this thread's loaders would have logged. Can be used as a decorator.
+    Yields the warnings that this thread's loaders would have logged. A panic of their compiled code raises UserError. Can
+    be used as a decorator.
     """
     _silence.begin()
     held: list[str] = []
     _hold_back.listening().append(held)
     try:
-        yield held
+        with panics_refused():
+            yield held
     finally:
         _hold_back.listening().pop()
         _silence.end()

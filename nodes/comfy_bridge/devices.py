@@ -1,10 +1,23 @@
 """Where ComfyUI computes, in which precision, and the memory that its own models hold."""
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import comfy.model_management
 import torch
 
-outside_inference_mode = torch.inference_mode(mode=False)
-"""Decorator for `execute`. ComfyUI runs nodes in inference mode, and tensors made there can never be trained."""
+from t2vu_core.errors import panics_refused
+
+Parameters = ParamSpec("Parameters")
+Output = TypeVar("Output")
+
+
+def outside_inference_mode(execute: Callable[Parameters, Output]) -> Callable[Parameters, Output]:
+    """Decorator for `execute`. ComfyUI runs nodes in inference mode, and tensors made there can never be trained.
+
+    A library's panic becomes a UserError: it is not an Exception, and would end the thread that works on the queue.
+    """
+    return panics_refused()(torch.inference_mode(mode=False)(execute))
 
 
 def device() -> torch.device:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from t2vu_core.errors import UserError, first_line
+from t2vu_core.errors import UserError, reading
 from t2vu_core.mentions import mentions
-from t2vu_core.pipelines import LOAD_ERRORS
 
 
 def concept_tokens(
@@ -37,13 +36,9 @@ def _with_offsets(tokenizer: Any) -> Any:
 def _fast_tokenizer(folder: str) -> Any:
     from transformers import AutoTokenizer
 
-    try:
+    advice = "; install transformers 5, or add sentencepiece and protobuf to the installed version."
+    with reading(f"The tokenizer in {folder} has no fast form here", advice):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
-    except LOAD_ERRORS as error:
-        raise UserError(
-            f"The tokenizer in {folder} has no fast form here ({first_line(error)}): install transformers 5, or add "
-            "sentencepiece and protobuf to the installed version."
-        ) from error
 
 
 def check_visible(tokenizer: Any, concepts: Sequence[str]) -> None:

@@ -77,7 +77,7 @@ def _template_pairs(texts: ConceptTexts, prompts: PromptSet, rng: random.Random)
     kind, names = texts.kind, texts.names
     # Without its slot, so that a name such as "{" is not found in every context.
     every = prompts.manners if kind == "manner" else prompts.things
-    contexts = [text for text in every if not contains_name(text.format(""), names)]
+    contexts = [text for text in every if not contains_name(text.replace("{}", ""), names)]
     fillings = [(context, name) for context in contexts for name in names]
     rng.shuffle(fillings)
     # The model usually knows the name that the user gave best: it gets half of the contexts.
@@ -101,8 +101,8 @@ def _augmented(templates: Sequence[PromptPair], texts: ConceptTexts, size: PlanS
 
 def _fill(context: str, name: str, kind: ConceptKind) -> PromptPair:
     if kind == "manner":
-        return PromptPair(tidy(context.format(as_manner(name))), tidy(context.format("")))
-    return PromptPair(tidy(context.format(with_article(name))), tidy(context.format(NEUTRAL)))
+        return PromptPair(tidy(context.replace("{}", as_manner(name))), tidy(context.replace("{}", "")))
+    return PromptPair(tidy(context.replace("{}", with_article(name))), tidy(context.replace("{}", NEUTRAL)))
 
 
 def _own_pair(text: str, texts: ConceptTexts) -> PromptPair:

@@ -21,8 +21,7 @@ import transformers
 from packaging.version import Version
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from t2vu_core.errors import UserError, first_line
-from t2vu_core.pipelines import LOAD_ERRORS
+from t2vu_core.errors import UserError, reading
 from t2vu_core.prompts.grammar import short_prompt
 from t2vu_core.prompts.pairs import ConceptKind, concept_kind, contains_name
 from t2vu_core.quiet import quiet_libraries
@@ -124,12 +123,10 @@ class _Writer:
 def _open(folder: Path, device: torch.device) -> tuple[Any, Any]:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is not a folder with a language model: it has no config.json.")
-    try:
+    with reading(f"The language model in {folder} cannot be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
         dtype = torch.float32 if device.type == "cpu" else "auto"
         model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, **{DTYPE: dtype})
-    except (ImportError, *LOAD_ERRORS) as error:
-        raise UserError(f"The language model in {folder} cannot be loaded: {first_line(error)}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer, model.to(device).eval()

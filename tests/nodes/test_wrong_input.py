@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from t2vu_core.erasure import Erasure
+from t2vu_core.miniature.bundled import bundled_folder
 from tests.nodes.graphs import apply, erase, load, node, refusal, sampled
 from tools.comfyui import ComfyServer, queue
 from tools.comfyui.client import Graph
@@ -173,3 +176,18 @@ def test_a_model_folder_that_lacks_a_part_is_refused_by_the_name_of_that_part(co
         assert "vae is missing" in refusal(comfy, graph)
     finally:
         index.unlink()
+
+
+def test_a_tokenizer_that_panics_does_not_end_the_queue(comfy: ComfyServer) -> None:
+    folder = comfy.base / "models" / "t2v" / "panics"
+    shutil.copytree(bundled_folder("miniature"), folder)
+    try:
+        tokenizer = folder / "tokenizer" / "tokenizer.json"
+        content = json.loads(tokenizer.read_text(encoding="utf-8"))
+        endless = {"type": "Replace", "pattern": {"Regex": "^(([a-z ])+.)+[A-Z]([a-z])+$"}, "content": ""}
+        tokenizer.write_text(json.dumps({**content, "normalizer": endless}), encoding="utf-8")
+        graph = sampled(prompt="a" * 60 + "!", steps=1)
+        graph["load"]["inputs"]["model"] = "panics"
+        assert "A library failed on this text" in refusal(comfy, graph)
+    finally:
+        shutil.rmtree(folder)

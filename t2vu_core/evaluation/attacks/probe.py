@@ -41,7 +41,7 @@ def learn_tokens(
     placeholder = Placeholder.choose(family.pipeline.tokenizer, [text for pair in pairs for text in pair] + [
         case.prompt for case in target.cases], budget.tokens)  # fmt: skip
     clean = target.latents_of_base([pair[0] for pair in pairs], TARGET_SEED + budget.seed * 1000)
-    prompts = [pair[1].format(placeholder.text) for pair in pairs]
+    prompts = [pair[1].replace("{}", placeholder.text) for pair in pairs]
     generator = torch.Generator().manual_seed(budget.seed)
     with torch.inference_mode(False), torch.enable_grad(), model.active():
         soft = _start(model, target).requires_grad_()

@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t2vu_core.erasure import hash_tensors
-from t2vu_core.errors import UserError, first_line
+from t2vu_core.errors import UserError, reading
 from t2vu_core.evaluation.detectors.base import Accuracy, Judgement
 from t2vu_core.evaluation.detectors.sampled_frames import sampled_frames, spread
-from t2vu_core.pipelines import LOAD_ERRORS
 
 WITH = ("a photo of {}", "a picture of {}", "a frame of a video that shows {}")
 WITHOUT = ("a photo", "a picture", "a frame of a video", "a photo of something else")
@@ -40,11 +39,9 @@ class ZeroShotDetector:
 
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder} holds no CLIP model (no config.json); name its folder as clip:FOLDER.")
-        try:
+        with reading(f"The CLIP model in {folder} cannot be loaded"):
             model = CLIPModel.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
             processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
-        except LOAD_ERRORS as error:
-            raise UserError(f"The CLIP model in {folder} cannot be loaded: {first_line(error)}") from error
         return cls(model, processor, folder.name)
 
     def known(self) -> tuple[str, ...]:
@@ -76,7 +73,7 @@ class ZeroShotDetector:
 
     def _shares(self, images_FD: Tensor, concept: str) -> Tensor:
         """Softmax share of the sentences with the concept, (F,)."""
-        texts = [template.format(concept) for template in WITH]
+        texts = [template.replace("{}", concept) for template in WITH]
         groups = [self._embed_texts(texts), self._embed_texts(list(WITHOUT))]
         likeness = torch.stack([(images_FD @ group.T).mean(1) for group in groups], 1)
         return (self.model.logit_scale.exp() * likeness).softmax(1)[:, 0]

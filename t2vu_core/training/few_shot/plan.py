@@ -61,7 +61,7 @@ def plan_encoder(model: T2VModel, request: ConceptRequest, recipe: FewShotRecipe
     names = names_by_concept(request, prompts)
     every = [name for own in names.values() for name in own]
     things, manners = (
-        tuple(text for text in texts if not contains_name(text.format(""), every))
+        tuple(text for text in texts if not contains_name(text.replace("{}", ""), every))
         for texts in (prompts.things, prompts.manners)
     )
     prompts = dataclasses.replace(prompts, things=both_orders(things), manners=manners)
