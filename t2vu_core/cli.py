@@ -1,16 +1,19 @@
-"""The command line `t2vu`. Exit codes: 0 done, 2 bad input (one sentence on stderr), 1 failed, 130 interrupted."""
+"""The command line `t2vu`. Exit codes: 0 done, 2 bad input (one sentence on stderr), 1 a fault of t2vu, 130 interrupted."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
 import logging
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from t2vu_core.errors import UserError, panics_refused
+from t2vu_core.errors import UserError, escaped, panics_refused
 
 COMMANDS = {
     "models": "models",
@@ -32,12 +35,13 @@ class _Parser(argparse.ArgumentParser):
     """Reports wrong arguments in one sentence, like every other error."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"t2vu: {message}. See `{self.prog} --help`.", file=sys.stderr)
+        print(f"t2vu: {escaped(message)}. See `{self.prog} --help`.", file=sys.stderr)
         raise SystemExit(2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    _show_every_character()
     try:
         return _run(_parser().parse_args(arguments))
     except KeyboardInterrupt:
@@ -53,16 +57,42 @@ def _run(options: argparse.Namespace) -> int:
         with panics_refused():
             result = command.run(options)
     except UserError as error:
-        print(f"t2vu: {error}", file=sys.stderr)
+        print(f"t2vu: {escaped(str(error))}", file=sys.stderr)
         return 2
     except Exception as error:
         if options.verbose:
             raise
-        print(f"t2vu: failed: {_first_line(error)} (run with --verbose for the traceback)", file=sys.stderr)
+        print(f"t2vu: failed: {escaped(_first_line(error))} (a fault of t2vu; {_write_log()})", file=sys.stderr)
         return 1
     if result is not None:
-        print(json.dumps(result, indent=1) if options.json else command.show(result))
+        print(json.dumps(result, indent=1) if options.json else escaped(command.show(result), keep="\n"))
     return 0
+
+
+def _show_every_character() -> None:
+    """Write what the encoding of a stream lacks as an escape, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _write_log() -> str:
+    """Write the traceback of the current exception to a file; returns where it is, in words."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="t2vu-", suffix=".log", encoding="utf-8", errors="backslashreplace", delete=False
+        ) as log:
+            traceback.print_exc(file=log)
+    except OSError:
+        return "run with --verbose for the traceback"
+    return f"the traceback is in {log.name}"
+
+
+class _Escaping(logging.Formatter):
+    """Shows control characters in a message as escapes; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return escaped(super().formatMessage(record))
 
 
 def _first_line(error: Exception) -> str:
@@ -89,8 +119,8 @@ def _log(verbose: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     if not verbose:
         handler.addFilter(lambda record: record.name.startswith("t2vu_core.") and record.name != IN_RESULT)
-    form = "%(asctime)s %(message)s" if verbose else "t2vu: %(message)s"
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format=form, handlers=[handler])
+    handler.setFormatter(_Escaping("%(asctime)s %(message)s" if verbose else "t2vu: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
 def _quiet_libraries() -> None:

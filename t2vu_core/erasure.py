@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from t2vu_core.errors import UserError, first_line
+from t2vu_core.errors import UserError, first_line, reading
 from t2vu_core.file_stamp import FileStamp
 from t2vu_core.scores import Scores
 
@@ -105,7 +105,8 @@ class Erasure:
                 tensors = read_tensors(file)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path.name} is damaged and cannot be read ({error}). Get the file again.") from error
-        broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+        with reading(f"{path.name} holds tensors of a type that erasures do not have"):
+            broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
         if broken:
             raise UserError(f"{path.name} holds values that are not finite numbers (in {broken[0]}); it must not be applied.")
         return cls(
@@ -170,7 +171,7 @@ def read_description(path: Path) -> dict[str, Any]:
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise UserError(f"{path.name} has format version {version}; this program reads up to {FORMAT_VERSION}. Update it.")
     for name, kind in _FIELDS.items():
-        if not isinstance(description.get(name), kind):
+        if name not in description or not isinstance(description[name], kind):
             raise UserError(f"{path.name} has a broken description: {name!r} is missing or of the wrong kind.")
     if description["kind"] not in KIND_TITLES or not {"name", "family", "hash"} == set(description["base"]):
         raise UserError(f"{path.name} has a broken description: unknown kind or base.")

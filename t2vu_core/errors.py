@@ -31,6 +31,17 @@ DIRECTIONS = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069
 """Line ends and marks that reorder the text after them."""
 
 
+def check_text(text: str, what: str) -> None:
+    """Raise UserError for half of a character pair in a text: no tokenizer and no file takes it."""
+    if has_surrogate(text):
+        raise UserError(f"{what} {text!r} has half of a character pair standing alone; type the text again.")
+
+
+def has_surrogate(text: str) -> bool:
+    """Whether half of a character pair stands alone in the text."""
+    return any(unicodedata.category(letter) == "Cs" for letter in text)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of another library's error message, or the whole message if its first line ends with a colon.
 

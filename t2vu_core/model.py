@@ -205,6 +205,8 @@ def load_model(source: str | Path, *, dtype: torch.dtype | None = None, device: 
         known = sorted(name for known in FAMILIES for name in known.pipeline_classes)
         raise UserError(f"{folder.name} is a {pipeline_class}; known are {', '.join(known)}.")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "meta":
+        raise UserError("The device 'meta' computes nothing: choose cpu, cuda or mps.")
     with torch.inference_mode(False):
         return T2VModel(folder.name, family.from_folder(folder, dtype=dtype or torch.float32, device=device))
 
@@ -222,7 +224,7 @@ def _pipeline_class(folder: Path, source: str) -> str:
         content = json.loads(index.read_text(encoding="utf-8"))
         components = {name: value for name, value in content.items() if isinstance(value, list) and value[0]}
         pipeline_class = str(content["_class_name"])
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{folder} is not a diffusers model: its model_index.json cannot be read ({error}).") from error
     missing = [name for name in components if not (folder / name).is_dir()]
     if missing:

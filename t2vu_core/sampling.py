@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, check_text
 from t2vu_core.families.base import ClipSize, Family, TextCondition
 from t2vu_core.objectives.velocity import guide
 
@@ -57,8 +57,8 @@ class SamplingRequest:
         usual: Usual,
     ) -> SamplingRequest:
         """Fill in the defaults; a single seed is the first of consecutive ones. Raises UserError if a value is invalid."""
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        seeds = [seeds + index for index in range(len(prompts))] if isinstance(seeds, int) else list(seeds)
+        prompts = _texts(prompts)
+        seeds = _whole_numbers([seeds + index for index in range(len(prompts))] if isinstance(seeds, int) else seeds)
         if len(seeds) != len(prompts):
             raise UserError(f"{len(prompts)} prompts need as many seeds; {len(seeds)} were given.")
         steps = usual.num_inference_steps if num_inference_steps is None else num_inference_steps
@@ -68,6 +68,21 @@ class SamplingRequest:
         if not math.isfinite(guidance):
             raise UserError(f"The guidance scale must be a number such as {usual.guidance_scale}, not {guidance!r}.")
         return cls(prompts, seeds, steps, guidance)
+
+
+def _texts(prompts: object) -> list[str]:
+    given = [prompts] if isinstance(prompts, str) else prompts
+    if not isinstance(given, Sequence) or not given or not all(isinstance(text, str) for text in given):
+        raise UserError(f"The prompts must be a text or a list of texts with at least one, not {prompts!r}.")
+    for text in given:
+        check_text(text, "The prompt")
+    return list(given)
+
+
+def _whole_numbers(seeds: object) -> list[int]:
+    if not isinstance(seeds, Sequence) or not all(isinstance(seed, int) for seed in seeds):
+        raise UserError(f"The seeds must be a whole number, or a list with one for each prompt, not {seeds!r}.")
+    return list(seeds)
 
 
 def seeded_noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from t2vu_core.erasure import KIND_TITLES, Erasure
+from t2vu_core.errors import escaped
 from t2vu_core.evaluation.report.wording import spoken
 from t2vu_core.scores import Scores
 
@@ -44,4 +45,4 @@ def show(result: dict[str, Any]) -> str:
     ]
     scores = None if result["scores"] is None else Scores.from_json(result["scores"])
     lines.append(f"  scores   {spoken(scores)}")
-    return "\n".join(lines)
+    return "\n".join(map(escaped, lines))

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from t2vu_core.errors import UserError
-from t2vu_core.prompts.lines import has_surrogate, is_json, numbered_lines, read_file
+from t2vu_core.errors import UserError, has_surrogate
+from t2vu_core.prompts.lines import is_json, numbered_lines, read_file
 
 PROMPT_SETS = Path(__file__).parent / "prompt_sets"
 FOLDER = PROMPT_SETS / "v1"

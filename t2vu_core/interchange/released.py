@@ -17,16 +17,19 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from packaging.version import Version
 from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, reading
 from t2vu_core.model import T2VModel
 
 WEIGHTS, CONFIG = "eraser_weights.pt", "eraser_config.json"
 METHOD = "velocity (T2VUnlearning, arXiv 2505.17550), released by its authors' code"
 UNKNOWN_HASH = "unknown"
+SAFE_TORCH = Version("2.10")
+"""The first PyTorch whose `torch.load(weights_only=True)` has no known way to run code."""
 _KEY = re.compile(
     r"(?P<site>(?P<blocks>transformer_blocks|single_transformer_blocks)\.\d+\.(?P<attention>attn1|attn))"
     r"\.adapter\.(?P<parameter>(?:down|up)\.(?:weight|bias))"
@@ -67,9 +70,12 @@ def import_released(path: str | os.PathLike[str], *, concepts: tuple[str, ...] =
 
 def _load(path: Path) -> Any:
     """Load tensors and plain containers; anything else in the pickle is refused."""
+    if Version(torch.__version__) < SAFE_TORCH:
+        raise UserError(f"Importing {path.name} needs PyTorch {SAFE_TORCH} or newer, whose loader runs no code; this is "
+                        f"{torch.__version__}. Everything else works with it.")  # fmt: skip
     size = path.stat().st_size
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+        with reading(f"{path.name} is damaged and cannot be read"), zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > size:
                 raise UserError(f"{path.name} unpacks to more than its own size; torch never writes such files.")
     try:
@@ -78,7 +84,7 @@ def _load(path: Path) -> Any:
         raise UserError(
             f"{path.name} holds more than tensors, or is damaged; such a file could run code and is not opened."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:
         reason = " ".join(str(error).split())[:120] or "it ends too early"
         raise UserError(f"{path.name} is damaged and cannot be read ({reason}).") from error
 
@@ -107,7 +113,10 @@ def _rename(flat: Mapping[str, Tensor], file_name: str) -> tuple[dict[str, Tenso
             )
         families.add(family)
         # A view can claim any shape over a few stored numbers: only contiguous tensors are copied.
-        if not tensor.is_contiguous() or not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+        with reading(f"{file_name} holds values in {key} that are no plain numbers"):
+            plain = tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.is_floating_point()
+            finite = plain and bool(torch.isfinite(tensor).all())
+        if not finite:
             raise UserError(f"{file_name} holds values in {key} that are no plain finite numbers.")
         tensors[f"{match['site']}.{match['parameter']}"] = tensor.detach().float()
     if len(families) > 1:
@@ -135,5 +144,5 @@ def _settings(path: Path, name: str) -> Iterator[Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         yield settings[name]
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise UserError(f"{CONFIG} cannot be read: it needs {name} ({error}).") from error

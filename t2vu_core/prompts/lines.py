@@ -7,14 +7,13 @@ import re
 import stat
 from pathlib import Path
 
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, has_surrogate
 
 MAX_LINES = 10_000
 MAX_BYTES = 16 * 2**20
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _LINE_END = re.compile("\r\n|\r|\n")
 _JSON = re.compile(r'\s*\{\s*"')
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_file(path: Path) -> bytes:
@@ -58,11 +57,6 @@ def prompt_lines(content: bytes | str, name: str) -> list[str]:
         if is_json(line) and _is_object(line):
             raise UserError(f"{name}, line {number}: this is JSON, but only the prompt is expected; write one per line.")
     return [line for _, line in found]
-
-
-def has_surrogate(text: str) -> bool:
-    """Whether half of a character pair stands alone in the text: no tokenizer and no file takes it."""
-    return _SURROGATE.search(text) is not None
 
 
 def is_json(line: str) -> bool:

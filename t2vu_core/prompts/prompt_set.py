@@ -38,7 +38,7 @@ def prompt_set_for(folder: Path | None) -> PromptSet:
         return _general_prompt_set()
     try:
         return PromptSet.parse(json.loads(own.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{own} is not a prompt set: {error}.") from error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, check_text
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class ConceptRequest:
         object.__setattr__(self, "concepts", tuple(dict.fromkeys(clean_concept(each) for each in given)))
         for name in ("synonyms", "concept_prompts", "preserve_prompts"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+            for text in getattr(self, name):
+                check_text(text, "The text")
         if len(self.concepts) > 1 and self.synonyms:
             raise UserError(
                 f"With several concepts it is not clear whose synonym {self.synonyms[0]!r} is: add it as a concept of its own."
@@ -55,4 +57,5 @@ def clean_concept(concept: str) -> str:
     words = " ".join(concept.split())
     if not words:
         raise UserError('The concept is empty: say in words what to erase, for example "ghost".')
+    check_text(words, "The concept")
     return words
