@@ -23,6 +23,7 @@ COMMANDS = {
     "inspect": "inspect_",
     "miniature": "miniature",
     "evaluate": "evaluate",
+    "verify": "verify",
     "export": "export",
     "import": "import_",
 }

@@ -20,6 +20,11 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def add_model(parser: argparse.ArgumentParser) -> None:
     """`--model`, `--dtype`, `--device`."""
     parser.add_argument("--model", required=True, metavar="M", help="a bundled model (see `t2vu models`) or a diffusers folder")
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--dtype`, `--device`."""
     parser.add_argument(
         "--dtype", choices=DTYPES, default="fp32", help="precision of the model's weights (default: %(default)s)"
     )

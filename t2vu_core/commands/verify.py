@@ -1,0 +1,71 @@
+"""`t2vu verify`: repeats a share of the evaluation that an erasure file claims."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from t2vu_core.commands.options import add_device, open_model
+from t2vu_core.erasure import Erasure
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation.cases import load_prompt_set
+from t2vu_core.evaluation.detectors import DETECTORS, open_detector
+from t2vu_core.evaluation.progress_bar import evaluation_bar
+from t2vu_core.evaluation.verify import SHARE, verify
+
+HELP = "repeat a share of the evaluation that an erasure file claims, and say whether its figures hold"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The file, the model, and how much is repeated."""
+    parser.add_argument("file", metavar="F", help="an erasure file with scores")
+    parser.add_argument("--model", metavar="M", help="the model that was measured; default: the one that the scores name")
+    add_device(parser)
+    parser.add_argument(
+        "--share", type=float, default=SHARE, help="share of the clips that are made again, of each kind (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="chooses which clips are made again (default: %(default)s)")
+    parser.add_argument(
+        "--detector",
+        default="miniature",
+        metavar="D",
+        help=f"the detector that judged: {', '.join(DETECTORS)} (default: %(default)s)",
+    )
+    parser.add_argument("--prompts", metavar="FILE", help="the prompt file that was measured with, if it was not a shipped set")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Verify, and return what became of every claim."""
+    erasure = Erasure.load(Path(options.file))
+    if erasure.scores is None:
+        raise UserError(f"{options.file} has no scores, so there is nothing to verify; measure it with `t2vu evaluate`.")
+    prompts = None if options.prompts is None else load_prompt_set(Path(options.prompts), erasure.scores.concept)
+    base = open_model(options, options.model or erasure.scores.settings.model)
+    with evaluation_bar() as on_progress:
+        verification = verify(
+            base,
+            erasure,
+            detector=open_detector(options.detector),
+            prompts=prompts,
+            share=options.share,
+            seed=options.seed,
+            on_progress=on_progress,
+        )
+    return {"file": options.file, **verification.to_json()}
+
+
+def show(result: dict[str, Any]) -> str:
+    """One line a claim, and what was not repeated."""
+    lines = [f"The scores of {result['file']} {'hold' if result['holds'] else 'DO NOT HOLD'}, base {result['base_hash'][:16]}."]
+    lines += [_line(claim) for claim in result["claims"]]
+    if result["not_checked"]:
+        lines.append(f"  not repeated: the attacks ({', '.join(result['not_checked'])})")
+    return "\n".join([*lines, "This is evidence of tests on these prompts and seeds, not a guarantee."])
+
+
+def _line(claim: dict[str, Any]) -> str:
+    low, high = claim["interval"]
+    claimed = f"claimed {claim['claimed']:6.1%} [{low:.1%}, {high:.1%}] of {claim['claimed_clips']} clips"
+    measured = f"measured {claim['measured']:6.1%} of {claim['clips']} (p {claim['p']:.2g})"
+    return f"  {claim['name']:<13} {claimed}, {measured}: {'holds' if claim['holds'] else 'does not hold'}"

@@ -1,0 +1,91 @@
+"""The claims of an erasure's scores, and whether clips that were made again support them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from t2vu_core.scores import Interval, Rate, Scores
+
+SIGNIFICANCE = 0.05
+"""For all claims together (Holm 1979): the chance that scores which are right are said not to hold."""
+Direction = Literal["at most", "at least"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A rate that the scores claim: at most the upper end of its interval, or at least the lower end."""
+
+    name: str
+    direction: Direction
+    share: float
+    interval: Interval
+    clips: int
+
+    def bound(self) -> float:
+        """The end of the interval that a repetition must not be significantly beyond."""
+        return self.interval[1] if self.direction == "at most" else self.interval[0]
+
+    def p(self, found: int, clips: int) -> float:
+        """One-sided binomial test: the chance of a result as bad as `found` of `clips`, if the true rate is the bound."""
+        rate = self.bound()
+        worse = range(found, clips + 1) if self.direction == "at most" else range(found + 1)
+        return min(1.0, math.fsum(math.comb(clips, k) * rate**k * (1 - rate) ** (clips - k) for k in worse))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A claim and what the clips that were made again show."""
+
+    claim: Claim
+    found: int
+    clips: int
+    p: float
+    holds: bool
+
+
+def claims_of(scores: Scores) -> Iterator[Claim]:
+    """The claims of the scores: the concept is gone, was there before, and other concepts are still shown."""
+    erased, kept = scores.erased.all, scores.kept.concepts
+    if erased is not None:
+        yield Claim("erased", "at most", erased.after, erased.interval, erased.clips)
+        yield Claim("shown before", "at least", erased.before, erased.before_interval, erased.clips)
+    if kept is not None:
+        yield Claim("kept", "at least", kept.after, kept.interval, kept.clips)
+
+
+def check_claims(claimed: Scores, found: Scores) -> list[Checked]:
+    """Compare the claims with the scores of clips that were made again; claims without such clips are left out."""
+    counts = dict(_counts(found))
+    rows = [(claim, *counts[claim.name]) for claim in claims_of(claimed) if claim.name in counts]
+    ps = [claim.p(shown, clips) for claim, shown, clips in rows]
+    refused = _holm(ps)
+    return [
+        Checked(claim, shown, clips, p, index not in refused)
+        for index, ((claim, shown, clips), p) in enumerate(zip(rows, ps, strict=True))
+    ]
+
+
+def _counts(scores: Scores) -> Iterator[tuple[str, tuple[int, int]]]:
+    erased, kept = scores.erased.all, scores.kept.concepts
+    if erased is not None:
+        yield "erased", _count(erased, erased.after)
+        yield "shown before", _count(erased, erased.before)
+    if kept is not None:
+        yield "kept", _count(kept, kept.after)
+
+
+def _count(rate: Rate, share: float) -> tuple[int, int]:
+    return round(share * rate.clips), rate.clips
+
+
+def _holm(ps: Sequence[float]) -> set[int]:
+    """The indices of the hypotheses that Holm's step-down procedure rejects."""
+    rejected: set[int] = set()
+    for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        if ps[index] > SIGNIFICANCE / (len(ps) - rank):
+            break
+        rejected.add(index)
+    return rejected

@@ -1,0 +1,165 @@
+"""Repeats a share of the evaluation that an erasure file claims, and says whether its figures hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from t2vu_core.erasure import Erasure
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation.cases import REGISTERS, Case, PromptSet
+from t2vu_core.evaluation.checks import prompts_for, resolve
+from t2vu_core.evaluation.claims import Checked, check_claims
+from t2vu_core.evaluation.detectors import Detector
+from t2vu_core.evaluation.evaluate import evaluate
+from t2vu_core.evaluation.maker import Makers
+from t2vu_core.evaluation.settings import EVALUATION_PRESETS, EvaluationCallback, EvaluationSettings
+from t2vu_core.model import T2VModel
+from t2vu_core.scores import Scores
+
+SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What became of the claims of an erasure file."""
+
+    concept: str
+    base_hash: str
+    checked: list[Checked]
+    not_checked: list[str]
+    """Attacks that the file has results of; they are not repeated."""
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether no claim is contradicted."""
+        return all(row.holds for row in self.checked)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        claims = [
+            {
+                "name": row.claim.name,
+                "direction": row.claim.direction,
+                "claimed": row.claim.share,
+                "interval": list(row.claim.interval),
+                "claimed_clips": row.claim.clips,
+                "measured": row.found / row.clips,
+                "clips": row.clips,
+                "p": row.p,
+                "holds": row.holds,
+            }
+            for row in self.checked
+        ]
+        return {
+            "holds": self.holds,
+            "concept": self.concept,
+            "base_hash": self.base_hash,
+            "claims": claims,
+            "not_checked": self.not_checked,
+            "seconds": self.seconds,
+        }
+
+
+def verify(
+    base: T2VModel,
+    erasure: Erasure,
+    *,
+    detector: Detector,
+    prompts: PromptSet | None = None,
+    share: float = SHARE,
+    seed: int = 0,
+    on_progress: EvaluationCallback | None = None,
+) -> Verification:
+    """Make a share of the clips again that an erasure's scores were counted from, and test its claims on them.
+
+    The prompts and their seeds are those of the claimed evaluation; `seed` chooses among them, the same share of each
+    register. A claim fails if the clips are significantly worse than the end of its interval (one-sided binomial tests,
+    corrected for their number after Holm), because other hardware rounds differently and single clips may change.
+
+    Raises UserError if the erasure has no scores, if they were measured with another model, erasure, guard, detector or
+    prompt set than the ones at hand, or if `share` is not above 0 and at most 1.
+    """
+    start = time.monotonic()
+    if not 0 < share <= 1:
+        raise UserError(f"The share of clips must be above 0 and at most 1, not {share:g}.")
+    claimed = _claimed(erasure, base, detector)
+    model = base.with_erasure(erasure)
+    settings = _settings(claimed)
+    name = resolve(detector, claimed.concept)
+    whole = _claimed_prompts(claimed, prompts_for(prompts, model, name, detector), settings)
+    _check_makers(claimed, Makers.of(base, model, None, settings))
+    part = dataclasses.replace(whole, cases=tuple(_drawn(whole.cases, share, seed)))
+    everything = dataclasses.replace(settings, per_register=len(part.cases), kept=len(part.cases), rounds=1)
+    found = evaluate(model, name, detector=detector, settings=everything, prompts=part, on_progress=on_progress)
+    return Verification(
+        concept=name,
+        base_hash=base.base.hash,
+        checked=check_claims(claimed, found.scores),
+        not_checked=sorted(claimed.attacks()),
+        seconds=round(time.monotonic() - start, 1),
+    )
+
+
+def _claimed(erasure: Erasure, base: T2VModel, detector: Detector) -> Scores:
+    """The erasure's scores. Raises UserError if there are none, or if other things than those at hand were measured."""
+    scores = erasure.scores
+    if scores is None:
+        raise UserError("The erasure has no scores, so there is nothing to verify; measure it with `t2vu evaluate`.")
+    used = scores.settings
+    if used.base_hash != base.base.hash:
+        raise UserError(
+            f"The scores were measured on {used.model} with the weights {used.base_hash[:16]}; "
+            f"{base.name} has the weights {base.base.hash[:16]}."
+        )
+    if used.detector.name != detector.name:
+        raise UserError(f"The scores were judged by {used.detector.name}, not by {detector.name}; name that detector.")
+    return scores
+
+
+def _settings(claimed: Scores) -> EvaluationSettings:
+    used = claimed.settings
+    if used.preset not in EVALUATION_PRESETS:
+        raise UserError(f"The scores were measured with the preset {used.preset!r}, which this version does not have.")
+    return EvaluationSettings.of(used.preset, num_inference_steps=used.num_inference_steps, guidance_scale=used.guidance_scale)
+
+
+def _claimed_prompts(claimed: Scores, prompts: PromptSet, settings: EvaluationSettings) -> PromptSet:
+    """The cases that were measured. Raises UserError if the prompts at hand are not those."""
+    used, chosen = claimed.settings.prompts, prompts.first(settings.per_register, settings.kept, settings.rounds)
+    if used.sha256 != chosen.sha256:
+        raise UserError(f"The scores were measured with the prompts {used.name}, not with {chosen.name}; name that file.")
+    if used.clips != len(chosen.cases):
+        raise UserError(
+            f"The scores were counted from {used.clips} clips; the preset {settings.preset} makes {len(chosen.cases)} of these "
+            "prompts. They were measured with other numbers, and cannot be repeated from the file alone."
+        )
+    return chosen
+
+
+def _check_makers(claimed: Scores, makers: Makers) -> None:
+    """Raises UserError if the whole models are not those that were measured, though the erased modules are."""
+    used = claimed.settings
+    if used.before_hash != makers.before.hash:
+        raise UserError(
+            "The scores were measured on a model whose other parts (text encoder, VAE or scheduler) or precision differ from "
+            "this one; open the model that was measured."
+        )
+    if used.after_hash != makers.after.hash:
+        raise UserError(
+            "The scores in the file are of other tensors or of a model with a guard or further erasures; measure this erasure "
+            "with `t2vu evaluate`."
+        )
+
+
+def _drawn(cases: Sequence[Case], share: float, seed: int) -> list[Case]:
+    """A share of each register's cases, at least one, chosen by the seed."""
+    chooser = random.Random(seed)
+    registers = [[case for case in cases if case.register == register] for register in REGISTERS]
+    return [case for part in registers if part for case in chooser.sample(part, math.ceil(share * len(part)))]

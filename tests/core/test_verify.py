@@ -1,0 +1,152 @@
+"""`t2vu verify`: figures in a file are believed only as far as clips that are made again show them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from t2vu_core.erasure import Erasure
+from t2vu_core.evaluation.claims import Claim, check_claims
+from t2vu_core.evaluation.statistics import before_after
+from t2vu_core.scores import Scores
+from tests.core.example_scores import scores
+from tests.core.tiny_models import TINY_MODELS
+
+TINY = TINY_MODELS["cogvideox-2b"]
+PROMPTS = "".join(f"a red ghost floats {place}\n" for place in ("here", "there", "on a hill", "at sea"))
+KEPT = "".join(
+    f'{{"prompt": "a robot {place}", "register": "kept", "concept": "robot"}}\n' for place in ("here", "there", "far")
+)
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(PROMPTS + KEPT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def measured(t2vu: Callable, tmp_path: Path, prompts: Path) -> Path:
+    """An erasure file that carries the scores of an evaluation that really ran."""
+    path = TINY.random_erasure("bottleneck").save(tmp_path / "ghost")
+    options = ["--device", "cpu", "--steps", 2, "--prompts", prompts, "--out", tmp_path / "out"]
+    code, _, error = t2vu("evaluate", "--model", TINY.folder, "--concept", "ghost", "--erasure", path, *options)
+    assert code == 0, error
+    return path
+
+
+def changed(path: Path, change: Callable[[Scores], Scores]) -> Path:
+    """The same erasure with other scores."""
+    erasure = Erasure.load(path)
+    assert erasure.scores is not None
+    return erasure.with_scores(change(erasure.scores)).save(path.with_name("changed"))
+
+
+def verify(t2vu: Callable, path: Path, prompts: Path, *options: object) -> tuple[int, str, str]:
+    """Runs the command on the tiny model."""
+    result: tuple[int, str, str] = t2vu(
+        "verify", path, "--model", TINY.folder, "--device", "cpu", "--prompts", prompts, *options
+    )
+    return result
+
+
+def test_scores_that_were_measured_hold_when_clips_are_made_again(t2vu: Callable, measured: Path, prompts: Path) -> None:
+    code, out, _ = verify(t2vu, measured, prompts, "--share", 1, "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert result["holds"]
+    claims = {claim["name"]: claim for claim in result["claims"]}
+    assert claims["erased"]["clips"] == 4
+    assert claims["kept"]["clips"] == 3
+    assert claims["erased"]["measured"] == claims["erased"]["claimed"]
+    assert result["not_checked"] == []
+    assert result["base_hash"] == Erasure.load(measured).base.hash
+    assert result["seconds"] > 0
+
+
+def test_a_share_of_the_clips_is_made_and_the_seed_chooses_it(t2vu: Callable, measured: Path, prompts: Path) -> None:
+    code, out, _ = verify(t2vu, measured, prompts, "--share", 0.5)
+    assert code == 0
+    assert "hold" in out
+    assert "of 2 (" in out
+    assert "not a guarantee" in out
+
+
+def test_figures_that_were_made_up_do_not_hold(t2vu: Callable, measured: Path, prompts: Path) -> None:
+    """The random model shows nothing, so a file that claims otherwise is contradicted."""
+
+    def boast(scores: Scores) -> Scores:
+        kept = scores.kept.concepts
+        assert kept is not None
+        always = dataclasses.asdict(before_after([True] * 200, [True] * 200))
+        return dataclasses.replace(scores, kept=dataclasses.replace(scores.kept, concepts=dataclasses.replace(kept, **always)))
+
+    code, out, _ = verify(t2vu, changed(measured, boast), prompts, "--share", 1, "--json")
+    assert code == 0
+    assert not json.loads(out)["holds"]
+    code, out, _ = verify(t2vu, changed(measured, boast), prompts, "--share", 1)
+    assert "DO NOT HOLD" in out
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ("base_hash", "with the weights"),
+        ("before_hash", "open the model that was measured"),
+        ("after_hash", "of other tensors"),
+        ("preset", "which this version does not have"),
+    ],
+)
+def test_scores_of_something_else_are_refused(t2vu: Callable, measured: Path, prompts: Path, field: str, says: str) -> None:
+    def other(scores: Scores) -> Scores:
+        return dataclasses.replace(scores, settings=dataclasses.replace(scores.settings, **{field: "0" * 64}))
+
+    code, _, error = verify(t2vu, changed(measured, other), prompts)
+    assert code == 2
+    assert says in error
+
+
+def test_other_prompts_than_those_that_were_measured_are_refused(
+    t2vu: Callable, measured: Path, prompts: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("a ghost\n", encoding="utf-8")
+    code, _, error = verify(t2vu, measured, other)
+    assert code == 2
+    assert "prompts.jsonl, not with other.txt" in error
+    code, _, error = verify(t2vu, measured, prompts, "--share", 0)
+    assert code == 2
+    assert "above 0" in error
+
+
+def test_a_file_without_scores_has_nothing_to_verify(t2vu: Callable, tmp_path: Path, prompts: Path) -> None:
+    path = TINY.random_erasure("bottleneck").save(tmp_path / "plain")
+    code, _, error = verify(t2vu, path, prompts)
+    assert code == 2
+    assert "t2vu evaluate" in error
+
+
+def test_chance_does_not_contradict_a_claim_and_a_lie_does() -> None:
+    gone = Claim("erased", "at most", 0.0, (0.0, 0.06), 64)
+    assert gone.p(0, 16) == pytest.approx(1)
+    assert gone.p(1, 16) > 0.5
+    assert gone.p(8, 16) < 1e-5
+    kept = Claim("kept", "at least", 0.98, (0.91, 1.0), 60)
+    assert kept.p(15, 15) == pytest.approx(1)
+    assert kept.p(13, 15) > 0.1
+    assert kept.p(5, 15) < 1e-5
+
+
+def test_scores_are_compared_claim_by_claim() -> None:
+    right, wrong = scores([False] * 40, [True] * 40), scores([True] * 40, [True] * 20 + [False] * 20)
+    assert [row.holds for row in check_claims(right, right)] == [True, True, True]
+    assert {row.claim.name: row.holds for row in check_claims(right, wrong)} == {
+        "erased": False,
+        "shown before": True,
+        "kept": False,
+    }
