@@ -137,11 +137,21 @@ def scheduler_step(scheduler: Any, prediction: Tensor, timestep: Tensor, latents
 
 
 def denoise(
-    scheduler: Any, latents: Tensor, predict: Predictor, *, step: Step = scheduler_step, on_step: OnLatents | None = None
+    scheduler: Any,
+    latents: Tensor,
+    predict: Predictor,
+    *,
+    step: Step = scheduler_step,
+    on_step: OnLatents | None = None,
+    skip: int = 0,
 ) -> Tensor:
-    """Take latents from noise to clip along the scheduler's timesteps; an exception from `on_step` stops the loop."""
-    total = len(scheduler.timesteps)
-    for number, timestep in enumerate(scheduler.timesteps, 1):
+    """Take latents from noise to clip along the scheduler's timesteps; an exception from `on_step` stops the loop.
+
+    With `skip`, the latents have the noise of a later timestep, and the steps before it are left out.
+    """
+    timesteps = scheduler.timesteps[skip:]
+    total = len(timesteps)
+    for number, timestep in enumerate(timesteps, 1):
         latents = step(scheduler, predict(latents, timestep), timestep, latents)
         if on_step is not None:
             on_step(number, total, latents)

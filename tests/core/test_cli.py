@@ -140,7 +140,8 @@ def test_models_lists_what_ships_and_what_is_known(t2vu: Callable) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["models", "sample", "erase", "unlearn-encoder", "inspect", "miniature", "evaluate", "verify", "export", "import"]
+    "command",
+    ["models", "sample", "erase", "unlearn-encoder", "inspect", "miniature", "evaluate", "verify", "export", "import"],
 )
 def test_every_command_has_help(t2vu: Callable, command: str) -> None:
     code, out, _ = t2vu(command, "--help")

@@ -223,7 +223,7 @@ def test_scores_have_what_others_read(detector: WorldDetector, prompts: PromptSe
     assert scores.kept.other_subject.clips == 1
     assert scores.kept.concepts.clips == 1, "the detector cannot judge a street"
     assert scores.false_alarms.clips == 2
-    assert scores.comes_back == {"probe": None, "prompt_attack": None, "regrowth": None}
+    assert scores.comes_back == {"probe": None, "prompt_attack": None, "regrowth": None, "clip_start": None}
     assert scores.seconds > 0
 
 

@@ -10,8 +10,9 @@ import torch
 
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.evaluation import MEASURING_SEEDS, WorldDetector, load_prompt_set
-from t2vu_core.evaluation.attacks import AttackBudget, AttackTask, Target, run_attacks
+from t2vu_core.evaluation.attacks import ATTACKS, AttackBudget, AttackTask, Target, run_attacks
 from t2vu_core.evaluation.attacks.base import Outcome, compare_with_controls
+from t2vu_core.evaluation.attacks.clip_start import continued
 from t2vu_core.evaluation.attacks.denoising import NUM_TIMESTEPS, clip_latents, denoising_loss
 from t2vu_core.evaluation.attacks.probe import learn_tokens
 from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, spellings, straight_through
@@ -200,7 +201,7 @@ def test_the_words_of_a_prompt_attack_are_looked_up_where_the_table_of_embedding
 def test_every_attack_runs_on_a_gpu(target: Target) -> None:
     base = load_model(TINY.folder, device="cuda")
     on_gpu = dataclasses.replace(target, base=base, made={})
-    results = run_attacks(["probe", "prompt_attack", "regrowth"], base.with_erasure(TINY.random_erasure("bottleneck")), on_gpu)
+    results = run_attacks(ATTACKS, base.with_erasure(TINY.random_erasure("bottleneck")), on_gpu)
     assert all(result is not None and result.clips == BUDGET.measured_clips for result in results.values())
 
 
@@ -243,14 +244,14 @@ def test_an_attack_stops_when_told_to(target: Target) -> None:
     def stop() -> None:
         raise Cancelled
 
-    for name in ("probe", "prompt_attack", "regrowth"):
+    for name in ATTACKS:
         with pytest.raises(Cancelled):
             run_attacks([name], TINY.model, dataclasses.replace(target, on_step=stop))
 
 
 def test_every_attack_says_its_budget_and_its_control(target: Target) -> None:
     model = TINY.model.with_erasure(TINY.random_erasure("bottleneck"))
-    results = run_attacks(["probe", "prompt_attack", "regrowth"], model, target, never_knew=TINY.model)
+    results = run_attacks(ATTACKS, model, target, never_knew=TINY.model)
     for name, result in results.items():
         assert result is not None, name
         assert 0 <= result.interval[0] <= result.after <= result.interval[1] <= 1
@@ -258,10 +259,11 @@ def test_every_attack_says_its_budget_and_its_control(target: Target) -> None:
         assert result.never_knew is not None
         assert result.against_never_knew is not None
         assert set(result.loss) == {"erased", "control", "never_knew"}
-        assert "steps of 2 on 4 clips" in result.budget
+        assert ("no training" if name == "clip_start" else "steps of 2 on 4 clips") in result.budget
         assert result.budget.endswith("clips sampled in 2 steps")
     assert results["prompt_attack"].note.startswith("found words: ")  # type: ignore[union-attr]
-    assert run_attacks([], model, target) == {"probe": None, "prompt_attack": None, "regrowth": None}
+    assert "33% of the steps skipped: " in results["clip_start"].note  # type: ignore[union-attr]
+    assert run_attacks([], model, target) == {"probe": None, "prompt_attack": None, "regrowth": None, "clip_start": None}
     with pytest.raises(UserError, match="no attack 'magic'"):
         run_attacks(["magic"], model, target)
 
@@ -278,3 +280,16 @@ def test_a_prompt_search_may_spend_half_as_many_steps_again() -> None:
     budget = AttackBudget(steps=100)
     steps = {name: budget_of(name, budget).steps for name in ("nothing", "probe", "prompt_attack", "regrowth")}
     assert steps == {"nothing": 0, "probe": 100, "prompt_attack": 150, "regrowth": 100}
+
+
+def test_a_clip_that_starts_late_is_close_to_the_clip_it_starts_from(target: Target) -> None:
+    """Otherwise the attack would measure noise."""
+    clean = clip_latents(TINY.model, ["a ghost", "a ghost"], [1, 2], steps=6)
+    budget = dataclasses.replace(target.budget, sampling_steps=6)
+    late = dataclasses.replace(target, budget=budget)
+    with TINY.model.active() as family:
+        given = family.decode_or_tile(clean, TINY.model.clip_size())
+    kept, lost = (
+        (continued(TINY.model, clean, ["a ghost"] * 2, depth, late, 0) - given).abs().mean() for depth in (5 / 6, 1 / 6)
+    )
+    assert kept < lost

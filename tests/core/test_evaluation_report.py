@@ -112,7 +112,7 @@ def test_an_attack_is_told_with_its_meaning_its_controls_and_its_budget() -> Non
     assert "Compared with a model that never knew the concept: -25 points" in html
     assert html.count(", not significant.") == 2
     assert "225 steps; found words: &lt;boo&gt;" in html
-    assert html.count("Not tried") == 2
+    assert html.count("Not tried") == len(NEVER_TRIED) - 1
 
 
 def test_a_model_that_never_knew_the_concept_stands_beside_the_erased_one() -> None:

@@ -23,7 +23,7 @@ from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.scores import AttackScores, Interval
 
-ATTACKS = ("probe", "prompt_attack", "regrowth")
+ATTACKS = ("probe", "prompt_attack", "regrowth", "clip_start")
 ATTACK_ROUND = 5
 """Round of the seeds of clips that measure an attack: noise that no other measurement uses."""
 REPEAT = 1_000
@@ -56,9 +56,10 @@ class AttackBudget:
 
     def describe(self) -> str:
         guidance = "" if self.guidance_scale is None else f" with guidance {self.guidance_scale:g}"
+        training = f"{self.steps} steps of {self.batch_size} on {self.target_clips} clips of the concept, {self.tokens} tokens"
         return (
-            f"{self.steps} steps of {self.batch_size} on {self.target_clips} clips of the concept, {self.tokens} tokens, "
-            f"seed {self.seed}, clips sampled in {self.sampling_steps} steps{guidance}"
+            f"{training if self.steps else 'no training'}, seed {self.seed}, "
+            f"clips sampled in {self.sampling_steps} steps{guidance}"
         )
 
 
@@ -79,15 +80,23 @@ class Target:
     made: dict[Any, Tensor] = field(default_factory=dict, repr=False, compare=False)
     """Latents of the base model's clips, shared by all attacks and controls."""
 
-    def training_prompts(self) -> list[tuple[str, str]]:
-        """Prompts with the concept, each with the same prompt that has a gap for pseudo-tokens (`{}`) instead."""
+    def neutral_pairs(self) -> list[tuple[str, str]]:
+        """Prompts with the concept, each with the same prompt without it."""
         size = PlanSize(self.budget.target_clips, 0, self.budget.seed)
         plan = plan_request(ConceptRequest((self.concept,)), prompt_set_for(self.base.family.folder), size)
+        return [(pair.prompt, pair.neutral) for pair in plan.pairs]
+
+    def training_prompts(self) -> list[tuple[str, str]]:
+        """Prompts with the concept, each with the same prompt that has a gap for pseudo-tokens (`{}`) instead."""
         manner = concept_kind(self.concept) == "manner"
         return [
-            (pair.prompt, f"{pair.neutral} {{}}".strip() if manner else pair.neutral.replace(NEUTRAL, "{}", 1))
-            for pair in plan.pairs
+            (prompt, f"{neutral} {{}}".strip() if manner else neutral.replace(NEUTRAL, "{}", 1))
+            for prompt, neutral in self.neutral_pairs()
         ]
+
+    def first_seed(self) -> int:
+        """The first seed of the clips that an attacker starts from."""
+        return TARGET_SEED + 200 + 1000 * self.budget.seed
 
     def latents_of_base(self, prompts: Sequence[str], first_seed: int) -> Tensor:
         """Latents of clips of the base model, (B, ...), one per prompt with consecutive seeds; sampled once."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.attacks.base import ATTACKS, AttackBudget, Outcome, Target, compare_with_controls
+from t2vu_core.evaluation.attacks.clip_start import clip_start
 from t2vu_core.evaluation.attacks.probe import probe
 from t2vu_core.evaluation.attacks.prompt_attack import prompt_attack
 from t2vu_core.evaluation.attacks.regrowth import regrowth
@@ -19,6 +20,7 @@ _RUNS: dict[str, Callable[[T2VModel, Target], Outcome]] = {
     "probe": probe,
     "prompt_attack": prompt_attack,
     "regrowth": regrowth,
+    "clip_start": clip_start,
 }
 # A prompt search needs more steps, because only some of its steps change a word.
 _STEPS = {"probe": 1.0, "prompt_attack": 1.5, "regrowth": 1.0}
