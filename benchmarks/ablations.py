@@ -1,7 +1,8 @@
 """Ablations of velocity erasing, one setting changed at a time: `python -m benchmarks.ablations --out ablations`.
 
 Resumable: a row belongs to its recipe, the model's weights and the evaluation settings, and is made once. After every row
-ablations.json and ablations.md in the folder hold all rows so far.
+ablations.json and ablations.md in the folder hold all rows so far. Settings are chosen by these rows, so they are judged on the
+development concepts and prompts only (`benchmarks.development`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.development import development_prompts
 from benchmarks.methods import Method, velocity
 from benchmarks.scoreboard import Cell, finished, measure
 from benchmarks.scoreboard_table import markdown
@@ -103,7 +105,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     recipes = {name: VelocityRecipe.preset(options.preset, **{**base, **CHANGES[name].settings}) for name in chosen}
     methods = {name: _method(name, options.preset, base) for name in chosen}
     model, detector, out = load_model(options.model), WorldDetector.bundled(), Path(options.out)
-    settings = _settings(options)
+    settings, prompts = _settings(options), {concept: development_prompts(detector, concept) for concept in options.concepts}
     board: dict[str, Any] = {
         "model": model.name, "base_hash": model.base.hash, "preset": options.preset, "options": base,
         "meter": settings.preset, "clips_a_register": settings.per_register, "rows": [],
@@ -111,11 +113,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     end = time.monotonic() + 60 * options.minutes
     for cell in tqdm(list(_cells(chosen, options)), desc="ablations", unit="row"):
         name = cell[0]
-        judge = {**asdict(settings), "detector": detector.name, "probe": options.probe}
+        asked = prompts[cell[1]]
+        judge = {**asdict(settings), "detector": detector.name, "probe": options.probe, "prompts": asked.sha256}
         path = out / "rows" / f"{_digest(recipes[name], cell, model, judge)}.json"
         if not path.is_file() and time.monotonic() > end:
             continue
-        make = partial(measure, methods[name], model, detector, cell, settings, probe=options.probe, out=out)
+        judged: dict[str, Any] = {"probe": options.probe, "out": out, "prompts": asked}
+        make = partial(measure, methods[name], model, detector, cell, settings, **judged)
         # A change to the preset's own value has the same file as the reference.
         board["rows"].append({**finished(path, make), "method": name, "settings": dict(CHANGES[name].settings)})
         _write(board, out)
@@ -176,7 +180,7 @@ def _save(board: Mapping[str, Any], folder: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ablations", description=__doc__)
     parser.add_argument("--model", default="miniature", help="a bundled name or a diffusers folder")
-    parser.add_argument("--concepts", nargs="+", default=["ghost"], metavar="C")
+    parser.add_argument("--concepts", nargs="+", default=["santa"], metavar="C", help="development concepts")
     parser.add_argument("--rows", nargs="+", default=list(CHANGES), metavar="R", help=f"of {', '.join(CHANGES)}")
     parser.add_argument("--preset", choices=PRESETS, default="balanced", help="the preset that the rows change")
     parser.add_argument("--seeds", type=int, default=1, help="training runs per row")

@@ -1,10 +1,11 @@
 """Erased rate against kept rate over the training steps, for each objective of few-shot unlearning.
 
-`python -m benchmarks.encoder_objectives --model miniature --concepts ghost cat "in noir style"` trains each objective on
+`python -m benchmarks.encoder_objectives --model miniature --concepts santa panda "in pop art style"` trains each objective on
 each concept, stops every few steps and evaluates the encoder. It prints the expected duration first. It can be resumed:
 training continues where it stopped, and no step is evaluated twice. After each row, objectives.json, objectives.md and
 objectives.png in the output folder contain all results so far; `--save` also writes them to benchmarks/results under the
-model's name.
+model's name. Settings are chosen by these rows, so they are judged on the development concepts and prompts only
+(`benchmarks.development`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.development import development_prompts
 from benchmarks.encoder_rows import NEVER, Bench, add_bench, recipe_of
 from benchmarks.encoder_table import document, picture
 from t2vu_core.erasure import atomic_path
@@ -64,7 +66,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     recipes = {
         name: recipe_of(options, {**ROWS[name][1], "stop_at": NEVER, "steps": stops[-1], "seed": 0}) for name in options.rows
     }
-    bench, out = Bench.of(options), Path(options.out)
+    bench, out = Bench.of(options, prompts_for=development_prompts), Path(options.out)
+    for concept in options.concepts:
+        development_prompts(bench.detector, concept)
     board: dict[str, Any] = {**bench.describe(), "preset": options.preset, "target": options.target, "rows": []}
     cells = list(_cells(options, stops))
     bench.tell({(recipes[name] if step else None, concept, step) for concept, name, step in cells})
@@ -106,7 +110,7 @@ def _cells(options: argparse.Namespace, stops: Sequence[int]) -> Iterator[tuple[
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="encoder_objectives", description=(__doc__ or "").splitlines()[0])
-    add_bench(parser, "encoder-objectives")
+    add_bench(parser, "encoder-objectives", concept="santa")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), metavar="R", help=f"of {', '.join(ROWS)}")
     parser.add_argument("--stops", nargs="+", type=int, default=list(STOPS), metavar="N", help="steps after which to judge")
     parser.add_argument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from benchmarks.methods import Erased, Method, base
 from benchmarks.scoreboard import finished, measure
 from benchmarks.scoreboard_time import RowTimes
 from t2vu_core.erasure import Erasure
-from t2vu_core.evaluation import EvaluationSettings, WorldDetector
+from t2vu_core.evaluation import Detector, EvaluationSettings, PromptSet, WorldDetector
 from t2vu_core.evaluation.clip_store import weights_hash
 from t2vu_core.formatting import duration, parse_options
 from t2vu_core.image_model import ImageModel, load_image_model
@@ -43,16 +43,18 @@ class Bench:
     detector: WorldDetector
     settings: EvaluationSettings
     out: Path
+    prompts_for: Callable[[Detector, str], PromptSet | None] = lambda detector, concept: None
+    """The prompts of a concept; None for those that measure."""
 
     @classmethod
-    def of(cls, options: argparse.Namespace) -> Bench:
+    def of(cls, options: argparse.Namespace, **changes: Any) -> Bench:
         """From the command line's `--model`, `--evaluation`, `--clips` and `--out`."""
         fewer = {} if options.clips is None else {"per_register": options.clips, "kept": options.clips}
         model = load_model(options.model)
         partner = image_model_of(model.name)
         image_model = load_image_model(partner, device=model.family.device) if partner else None
         settings = EvaluationSettings.of(options.evaluation, **fewer)
-        return cls(model, image_model, WorldDetector.bundled(), settings, Path(options.out))
+        return cls(model, image_model, WorldDetector.bundled(), settings, Path(options.out), **changes)
 
     def tell(self, cells: Iterable[Cell]) -> None:
         """Print the expected duration of missing rows on this machine, from a few measured steps of the model."""
@@ -117,7 +119,9 @@ class Bench:
         own = None if recipe is None else recipe.describe()
         meter = [self.settings.sampling(), self.settings.per_register, self.settings.kept, self.settings.rounds]
         through = None if self.image_model is None else self.image_model.encoder_hash
-        return fingerprint_of(own, concept, weights_hash(self.model.family), through, meter, *more)[:16]
+        prompts = self.prompts_for(self.detector, concept)
+        judged = [] if prompts is None else [prompts.sha256]
+        return fingerprint_of(own, concept, weights_hash(self.model.family), through, meter, *more, *judged)[:16]
 
     def _path(self, recipe: FewShotRecipe | None, concept: str, step: int | None) -> Path:
         return self.out / "rows" / f"{self.digest(recipe, concept, step)}.json"
@@ -125,7 +129,8 @@ class Bench:
     def _finished(self, recipe: FewShotRecipe | None, concept: str, step: int | None, method: Method) -> dict[str, Any]:
         path = self._path(recipe, concept, step)
         cell = method.title, concept, 0 if recipe is None else recipe.seed
-        make = partial(measure, method, self.model, self.detector, cell, self.settings, probe=False, out=self.out)
+        judged: dict[str, Any] = {"probe": False, "out": self.out, "prompts": self.prompts_for(self.detector, concept)}
+        make = partial(measure, method, self.model, self.detector, cell, self.settings, **judged)
 
         def row() -> dict[str, Any]:
             try:
@@ -136,10 +141,10 @@ class Bench:
         return {**finished(path, row), "step": step}
 
 
-def add_bench(parser: argparse.ArgumentParser, out: str) -> None:
-    """The options that `Bench.of` and `recipe_of` read."""
+def add_bench(parser: argparse.ArgumentParser, out: str, concept: str = "ghost") -> None:
+    """The options that `Bench.of` and `recipe_of` read; `concept` is the default one."""
     parser.add_argument("--model", default="miniature", help="a bundled model; its image model, if any, provides the gradient")
-    parser.add_argument("--concepts", nargs="+", default=["ghost"], metavar="C")
+    parser.add_argument("--concepts", nargs="+", default=[concept], metavar="C")
     parser.add_argument("--preset", choices=PRESETS, default="balanced", help="the preset of the recipe")
     parser.add_argument(
         "--method-option", action="append", default=[], metavar="KEY=VALUE", help="change the recipe for all rows"

@@ -29,7 +29,7 @@ from benchmarks.scoreboard_time import RowTimes
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import Detector, EvaluationSettings, WorldDetector, evaluate
-from t2vu_core.evaluation.cases import built_in
+from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS, PromptSet, built_in
 from t2vu_core.evaluation.checks import resolve
 from t2vu_core.evaluation.progress_bar import evaluation_bar
 from t2vu_core.evaluation.settings import EvaluationCallback
@@ -65,7 +65,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     rows_of = _methods(options)
     out, model, detector = Path(options.out), load_model(options.model), WorldDetector.bundled()
     for concept in options.concepts:
-        resolve(detector, concept)
+        if resolve(detector, concept) in DEVELOPMENT_CONCEPTS:
+            raise UserError(f"Settings were chosen on {concept!r}, so it is not measured here; name another concept.")
     settings = _settings(options)
     key = partial(_digest, rows_of, model, settings, detector)
     board: dict[str, Any] = {**_head(model, settings, options), "failed": [], "rows": collect(out, key)}
@@ -228,14 +229,18 @@ def measure(
     *,
     probe: bool,
     out: Path,
+    prompts: PromptSet | None = None,
     on_progress: EvaluationCallback | None = None,
 ) -> dict[str, Any]:
-    """Apply one method to one concept and evaluate it; clips are kept under `out`, where all rows share base's."""
+    """Apply one method to one concept and evaluate it; clips are kept under `out`, where all rows share base's.
+
+    `prompts` are by default those that measure; a script that chooses settings gives the development prompts.
+    """
     name, concept, seed = cell
     start = time.monotonic()
     erased = method.apply(model, concept, seed)
     evaluation = evaluate(
-        erased.model, concept, before=model, detector=detector, settings=settings,
+        erased.model, concept, before=model, detector=detector, settings=settings, prompts=prompts,
         attacks=("probe",) if probe and erased.model.guard is None else (), out=out, on_progress=on_progress,
     )  # fmt: skip
     what = {"method": name, "concept": concept, "seed": seed, "model_hash": erased.model.base.hash}

@@ -1,6 +1,7 @@
 """Writes the prompt sets of the miniatures' worlds: `python -m t2vu_core.evaluation.build_prompt_sets`.
 
-`v1` asks for what the world of 32 pixels has, `v2` for what the one of 64 has.
+`v1` asks for what the world of 32 pixels has, `v2` for what the one of 64 has. Settings are chosen on the prompts and seeds of
+`v1/development`.
 Only the held-out words and sentence forms of the captions are used, and only seeds reserved for measuring.
 The files are versioned: changed content goes into a new folder, so that old scores stay comparable.
 """
@@ -9,11 +10,19 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT, MEASURING_SEEDS, PROMPT_SETS, Case
+from t2vu_core.evaluation.cases import (
+    DEVELOPMENT_CONCEPTS,
+    DEVELOPMENT_SEEDS,
+    ERASED_REGISTERS,
+    KEPT,
+    MEASURING_SEEDS,
+    PROMPT_SETS,
+    Case,
+)
 from t2vu_core.miniature.captions import Register, caption
 from t2vu_core.miniature.worlds import NOBODY, STYLES, STYLES_HIDING_BACKGROUND, WORLD_32, WORLD_64, World
 
@@ -28,14 +37,53 @@ def main() -> None:
     """Write the sets of every world."""
     for version, world in WORLDS.items():
         write_sets(world, PROMPT_SETS / version)
+    write_development_sets(PROMPT_SETS / "v1" / "development")
 
 
 def write_sets(world: World, folder: Path) -> None:
     """Write one file a concept, and the one of clips to keep that all share."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _write(measuring_sets(world), folder)
+
+
+def measuring_sets(world: World) -> dict[str, list[Case]]:
+    """The cases by concept, and those to keep."""
     seeds = iter(MEASURING_SEEDS)
     sets = {concept: list(_erased(world, concept, seeds)) for concept in concepts_of(world)}
-    sets[KEPT] = list(_kept(world, seeds))
+    return {**sets, KEPT: list(_kept(world, seeds))}
+
+
+def write_development_sets(folder: Path) -> None:
+    """The same for the development concepts of the first world, with seeds and prompts that no other set has."""
+    known = {case.prompt for cases in measuring_sets(WORLD_32).values() for case in cases}
+    seeds = iter(DEVELOPMENT_SEEDS)
+    sets = {concept: list(_others(WORLD_32, concept, seeds, known)) for concept in DEVELOPMENT_CONCEPTS}
+    rng = random.Random("development kept")
+    sets[KEPT] = [
+        _other_than(known, WORLD_32, concept, KEPT, number, rng, next(seeds))
+        for number in range(PER_KEPT_CONCEPT)
+        for concept in concepts_of(WORLD_32)
+    ]
+    _write(sets, folder)
+
+
+def _others(world: World, concept: str, seeds: Iterator[int], known: set[str]) -> Iterator[Case]:
+    for register in ERASED_REGISTERS:
+        rng = random.Random(f"development {concept} {register}")
+        for number in range(PER_REGISTER):
+            yield _other_than(known, world, concept, register, number, rng, next(seeds))
+
+
+def _other_than(known: set[str], world: World, concept: str, register: str, number: int, rng: random.Random, seed: int) -> Case:
+    """The first case whose prompt is not known, of this number or another; then it is known."""
+    case = _case(world, concept, register, number, rng, seed)
+    while case.prompt in known:
+        case = _case(world, concept, register, rng.randrange(1000), rng, seed)
+    known.add(case.prompt)
+    return case
+
+
+def _write(sets: Mapping[str, Sequence[Case]], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     for name, cases in sets.items():
         text = "".join(json.dumps(asdict(case)) + "\n" for case in cases)
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")

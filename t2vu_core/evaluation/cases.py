@@ -27,6 +27,10 @@ REGISTERS = (*ERASED_REGISTERS, KEPT)
 # fewer than 500_000 clips, and never reaches the upper half of a million. Rounds of the same prompts are ROUND apart.
 MEASURING_SEEDS = range(7_500_000, 8_000_000)
 ROUND = 50_000
+DEVELOPMENT_SEEDS = range(6_500_000, 7_000_000)
+"""Seeds of the clips that settings are chosen on; neither training nor measuring uses them."""
+DEVELOPMENT_CONCEPTS = ("car", "panda", "pop", "santa")
+"""What settings are chosen on, with prompts of their own; the scoreboard does not measure these concepts."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,19 @@ def built_in(concept: str, version: str = "v1") -> PromptSet | None:
     cases = [*_parse(own, path.name, concept), *_parse(kept, path.name, concept)]
     apart = [case for case in cases if case.register != KEPT or not _involves(case, concept)]
     return PromptSet(f"{version}/{concept}", tuple(apart), hashlib.sha256(own + kept).hexdigest())
+
+
+def development_set(concept: str) -> PromptSet | None:
+    """The set on which settings are chosen for a development concept of the first world, or None for another concept.
+
+    Its prompts and seeds are in no set that measures.
+    """
+    if concept not in DEVELOPMENT_CONCEPTS:
+        return None
+    folder = FOLDER / "development"
+    own, kept = (folder / f"{concept}.jsonl").read_bytes(), (folder / f"{KEPT}.jsonl").read_bytes()
+    cases = [*_parse(own, concept, concept), *(case for case in _parse(kept, KEPT, concept) if not _involves(case, concept))]
+    return PromptSet(f"{FOLDER.name}/development/{concept}", tuple(cases), hashlib.sha256(own + kept).hexdigest())
 
 
 def with_clean(prompts: PromptSet, name: str) -> PromptSet:

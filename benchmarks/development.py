@@ -1,0 +1,21 @@
+"""The concepts, prompts and seeds on which settings are chosen; what measures has its own, which no tuning script may use."""
+
+from __future__ import annotations
+
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation import Detector
+from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS, PromptSet, development_set
+
+TUNING = ("ablations", "encoder_objectives")
+"""The scripts by whose results settings are chosen."""
+
+
+def development_prompts(detector: Detector, concept: str) -> PromptSet:
+    """The development prompts of a concept. Raises UserError for a concept that the scoreboard measures."""
+    prompts = development_set(detector.resolve(concept) or concept)
+    if prompts is None:
+        raise UserError(
+            f"{concept!r} is measured by the scoreboard, so settings are not chosen on it; choose from "
+            f"{', '.join(DEVELOPMENT_CONCEPTS)}."
+        )
+    return prompts
