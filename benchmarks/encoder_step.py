@@ -22,8 +22,9 @@ from benchmarks.encoder_shapes import SHAPES, Shaped, shaped
 from benchmarks.step_measures import weight_bytes
 from t2vu_core.erasure import atomic_path
 from t2vu_core.families.base import EraserSite, TextCondition
+from t2vu_core.families.text import Text
 from t2vu_core.recipes import FewShotRecipe
-from t2vu_core.text_encoders import text_encoders, trained_sites
+from t2vu_core.text_encoders import trained_sites
 from t2vu_core.training.few_shot.train import unlearn_encoder
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,13 +62,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def sizes(models: Shaped, trained: str = "auto") -> dict[str, Any]:
     """Bytes of the weights in bf16, the layers that `auto` trains, and the bytes of the training state."""
     pipeline = models.gradient_pipeline
-    sites = trained_sites(pipeline, trained, lambda: _passing(pipeline))  # type: ignore[arg-type]
+    sites = trained_sites(Text.of(pipeline), trained, lambda: _passing(pipeline))  # type: ignore[arg-type]
     recipe = FewShotRecipe()
     parameters = sum(_trained_parameters(site, recipe.rank) for site in sites)
     denoiser = pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
     return {
         "denoiser_bytes": _bf16_bytes(denoiser),
-        "encoder_bytes": sum(_bf16_bytes(encoder) for encoder in text_encoders(pipeline).values()),
+        "encoder_bytes": sum(_bf16_bytes(encoder) for encoder in Text.of(pipeline).encoders.values()),
         "vae_bytes": _bf16_bytes(pipeline.vae),
         "trained": "low-rank factors" if sites[0].kind == "lora" else "feed-forward layers and the last attention",
         "trained_parameters": parameters,
@@ -121,7 +122,7 @@ def table(result: dict[str, Any]) -> str:
 def _passing(pipeline: Any) -> TextCondition:
     """A forward pass of each encoder on dummy tokens; the pipeline's own encoding would need real values."""
     ids = torch.zeros(1, 16, dtype=torch.long, device="meta")
-    return TextCondition(torch.cat([encoder(ids)[0] for encoder in text_encoders(pipeline).values()]))
+    return TextCondition(torch.cat([encoder(ids)[0] for encoder in Text.of(pipeline).encoders.values()]))
 
 
 def _trained_parameters(site: EraserSite, rank: int) -> int:

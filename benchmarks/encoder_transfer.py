@@ -88,7 +88,7 @@ def measure_images(bench: Bench, image_model: ImageModel, concept: str, erasure:
     applied = AppliedErasure(erasure, 1.0)
     shown: dict[str, list[bool]] = {}
     for when in ("before", "after"):
-        on = applied.attached(encoder_sites(image_model.pipeline)) if when == "after" else contextlib.nullcontext()
+        on = applied.attached(encoder_sites(image_model.text)) if when == "after" else contextlib.nullcontext()
         with image_model.lock, on:
             judged = _judge(bench, image_model, cases)
         shown[when] = [yes for case, yes in zip(cases, judged, strict=True) if case.register != KEPT]

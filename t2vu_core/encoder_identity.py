@@ -12,6 +12,7 @@ from torch import Tensor
 from t2vu_core.erasure import Base, Erasure, hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families.base import EraserSite
+from t2vu_core.families.text import Text
 from t2vu_core.text_encoders import EncoderFacts, encoder_facts, encoder_sites
 
 SKETCH_LENGTH = 65_536
@@ -80,33 +81,36 @@ def check_encoder(
         )
 
 
-def check_pipeline(erasure: Erasure, pipeline: Any, name: str, *, allow_other_base: bool) -> None:
-    """`check_encoder` for the text encoders of a diffusers pipeline."""
-    sites, facts = encoder_sites(pipeline), encoder_facts(pipeline)
+def check_text(erasure: Erasure, text: Text, name: str, *, allow_other_base: bool) -> None:
+    """`check_encoder` for the text encoders of a model."""
+    sites, facts = encoder_sites(text), encoder_facts(text)
     names = [site for site in site_names(erasure) if site in sites]
     check_encoder(erasure, facts, touched_weights(sites, names), name, allow_other_base=allow_other_base)
 
 
 def check_shared(
-    facts: Mapping[str, EncoderFacts], weights: Mapping[str, Tensor], name: str, pipeline: Any, pipeline_name: str
+    facts: Mapping[str, EncoderFacts], weights: Mapping[str, Tensor], name: str, text: Text, text_name: str
 ) -> None:
-    """Raise UserError unless the pipeline shares the encoders of the image model `name`, given by `facts` and `weights`."""
-    known, sites = encoder_facts(pipeline), encoder_sites(pipeline)
+    """Raise UserError unless the model `text_name` shares the encoders of the image model `name`.
+
+    `facts` and `weights` are those of the image model.
+    """
+    known, sites = encoder_facts(text), encoder_sites(text)
     if any(component not in known or known[component].without_tokenizer() != fact.without_tokenizer()
            for component, fact in facts.items()):  # fmt: skip
         raise UserError(
-            f"The image model {name} has {_sizes(facts)}, the model {pipeline_name} has {_sizes(known)}: they share no text "
+            f"The image model {name} has {_sizes(facts)}, the model {text_name} has {_sizes(known)}: they share no text "
             "encoder. Choose an image model that shares it, or none: the gradient then comes from the video model itself."
         )
     if any(known[component].tokenizer != fact.tokenizer for component, fact in facts.items()):
         raise UserError(
-            f"The image model {name} and the model {pipeline_name} have text encoders of the same size, but their tokenizers "
+            f"The image model {name} and the model {text_name} have text encoders of the same size, but their tokenizers "
             "have other pieces, so the same words give other tokens. Choose an image model that shares the encoder, or none."
         )
     own_weights = touched_weights(sites, sorted({key.rsplit(".", 1)[0] for key in weights}))
     if not _alike({key: sketch(weight) for key, weight in weights.items()}, own_weights):
         raise UserError(
-            f"The image model {name} and the model {pipeline_name} have text encoders of the same size with other weights: "
+            f"The image model {name} and the model {text_name} have text encoders of the same size with other weights: "
             "unlearning would not carry over. Choose an image model that shares the encoder, or none."
         )
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families.base import TextCondition
+from t2vu_core.families.text import Text
 from t2vu_core.families.tiling import decode_or_tile
 from t2vu_core.families.unet import PIPELINE_UNIT, make_unet_scheduler, own_pixels, small, to_latents, to_pixels
 from t2vu_core.miniature.bundled import bundled_image_folder, check_built, image_model_names
@@ -40,6 +41,11 @@ class ImageModel:
     @property
     def text_encoder(self) -> Any:
         return self.pipeline.text_encoder
+
+    @property
+    def text(self) -> Text:
+        """The text encoder and its tokenizer."""
+        return Text.of(self.pipeline)
 
     @property
     def device(self) -> torch.device:

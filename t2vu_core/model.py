@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from t2vu_core.encoder_identity import check_pipeline
+from t2vu_core.encoder_identity import check_text
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError
@@ -53,14 +53,14 @@ class AppliedErasure:
     def sites(self, family: Family) -> dict[str, EraserSite]:
         """The sites that it can be attached to: in the text encoders, or in the denoiser."""
         if self.erasure.kind == "unlearned_encoder":
-            return encoder_sites(family.pipeline)
+            return encoder_sites(family.text)
         return family.sites()
 
     @contextlib.contextmanager
-    def attached(self, sites: Mapping[str, EraserSite]) -> Iterator[None]:
-        """Inside this context, the modules of these sites compute with it."""
+    def attached(self, sites: Mapping[str, EraserSite], device: torch.device | None = None) -> Iterator[None]:
+        """Inside this context, the modules of these sites compute with it: on `device`, or where their weights are."""
         own = self.erasers.fit(sites)
-        erasers = self.erasers.to(next(own[0].module.parameters()).device)
+        erasers = self.erasers.to(device or next(own[0].module.parameters()).device)
         with erasers.attached(own, strength=self.strength):
             yield
 
@@ -108,7 +108,7 @@ class T2VModel:
         return dataclasses.replace(self, erasures=(*self.erasures, applied))
 
     def _with_encoder(self, applied: AppliedErasure, allow_other_base: bool) -> T2VModel:
-        check_pipeline(applied.erasure, self.family.pipeline, self.name, allow_other_base=allow_other_base)
+        check_text(applied.erasure, self.family.text, self.name, allow_other_base=allow_other_base)
         applied.erasers.fit(applied.sites(self.family))
         return dataclasses.replace(self, erasures=(*self.erasures, applied))
 
@@ -139,7 +139,9 @@ class T2VModel:
             for applied in self.erasures:
                 if applied.strength == 0:
                     continue
-                stack.enter_context(applied.attached(applied.sites(self.family)))
+                # Weights of a denoiser may be offloaded, away from where it computes; encoder changes follow their input.
+                device = None if applied.erasure.kind == "unlearned_encoder" else self.family.device
+                stack.enter_context(applied.attached(applied.sites(self.family), device))
             yield self.family
 
     @torch.no_grad()

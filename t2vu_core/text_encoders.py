@@ -1,4 +1,4 @@
-"""The text encoders of a pipeline: their architectures, and the sites where an unlearned encoder changes them.
+"""The text encoders of a model: their architectures, and the sites where an unlearned encoder changes them.
 
 Sites are named `<component>.<module>`, for example `text_encoder.encoder.layers.3.mlp.fc1`, without the prefix
 `text_model.` that some versions of transformers add for CLIP.
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from t2vu_core.errors import UserError
-from t2vu_core.families.base import EraserKind, EraserSite, TextCondition, edit_whole
+from t2vu_core.families.base import EraserKind, EraserSite, TextCondition, edit_whole, is_linear
+from t2vu_core.families.text import Text
 from t2vu_core.recipes import Trained
 
-COMPONENTS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2", "text_encoder_3": "tokenizer_3"}
 LARGE = 400_000_000
 """Above this number of trained parameters, `auto` trains low-rank factors: Adam would need 16 bytes per parameter."""
 
@@ -68,16 +68,17 @@ class EncoderFacts:
     @classmethod
     def of(cls, encoder: nn.Module, tokenizer: Any) -> EncoderFacts:
         kind = kind_of(encoder)
-        table = _input_table(encoder)
+        table: Any = encoder.get_input_embeddings()  # type: ignore[operator]
         layers = sum(1 for module in encoder.modules() if _is_a(module, kind.feed_forward))
-        pieces = json.dumps(sorted(tokenizer.get_vocab().items())).encode()
-        return cls(kind.name, table.embedding_dim, layers, table.num_embeddings, hashlib.sha256(pieces).hexdigest())
+        name = _architecture(encoder, kind)
+        return cls(name, table.embedding_dim, layers, table.num_embeddings, _vocabulary_hash(tokenizer))
 
 
-def text_encoders(pipeline: Any) -> dict[str, nn.Module]:
-    """The text encoders of a diffusers pipeline by component name."""
-    found = {name: getattr(pipeline, name, None) for name in COMPONENTS}
-    return {name: module for name, module in found.items() if isinstance(module, nn.Module)}
+def _vocabulary_hash(tokenizer: Any) -> str | None:
+    """Hash of a tokenizer's pieces; None if another library's form of it does not list all of them."""
+    if not getattr(tokenizer, "whole_vocabulary", True):
+        return None
+    return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
 
 
 def kind_of(encoder: nn.Module) -> EncoderKind:
@@ -98,23 +99,21 @@ def encoder_layers(encoder: nn.Module) -> list[nn.Module]:
     return []
 
 
-def encoder_facts(pipeline: Any) -> dict[str, EncoderFacts]:
-    """The properties of each text encoder of a pipeline."""
-    return {
-        name: EncoderFacts.of(encoder, getattr(pipeline, COMPONENTS[name])) for name, encoder in text_encoders(pipeline).items()
-    }
+def encoder_facts(text: Text) -> dict[str, EncoderFacts]:
+    """The properties of each text encoder."""
+    return {name: EncoderFacts.of(encoder, text.tokenizers[name]) for name, encoder in text.encoders.items()}
 
 
-def encoder_sites(pipeline: Any) -> dict[str, EraserSite]:
+def encoder_sites(text: Text) -> dict[str, EraserSite]:
     """Every linear layer and every embedding table of the text encoders, by name."""
     return {
         site.name: site
-        for component, encoder in text_encoders(pipeline).items()
+        for component, encoder in text.encoders.items()
         for site in _sites(component, encoder, lambda module: True)
     }
 
 
-def trained_sites(pipeline: Any, trained: Trained, encode: Callable[[], TextCondition]) -> list[EraserSite]:
+def trained_sites(text: Text, trained: Trained, encode: Callable[[], TextCondition]) -> list[EraserSite]:
     """The sites that `trained` selects by module type, limited to those that affect an encoded prompt.
 
     `mlp`: the feed-forward layers. `mlp+last-attention`: also the last attention, as in arXiv 2405.07288. `all`: every
@@ -122,12 +121,12 @@ def trained_sites(pipeline: Any, trained: Trained, encode: Callable[[], TextCond
     `lora` for an encoder with billions of parameters. `encode()` encodes any prompt.
     """
     if trained == "auto":
-        sites = trained_sites(pipeline, "mlp+last-attention", encode)
+        sites = trained_sites(text, "mlp+last-attention", encode)
         size = sum(weight.numel() for site in sites for weight in site.module.parameters())
-        return sites if size <= LARGE else trained_sites(pipeline, "lora", encode)
-    passed = {site.name for site in _passed(list(encoder_sites(pipeline).values()), encode)}
+        return sites if size <= LARGE else trained_sites(text, "lora", encode)
+    passed = {site.name for site in _passed(list(encoder_sites(text).values()), encode)}
     chosen: list[EraserSite] = []
-    for component, encoder in text_encoders(pipeline).items():
+    for component, encoder in text.encoders.items():
         kind = kind_of(encoder)
         if trained in ("all", "lora"):
             found = list(_sites(component, encoder, lambda module: True))
@@ -137,7 +136,7 @@ def trained_sites(pipeline: Any, trained: Trained, encode: Callable[[], TextCond
             found += _last_attention(component, encoder, kind, passed)
         chosen += [site for site in found if site.name in passed]
     if trained == "lora":
-        return [dataclasses.replace(site, kind="lora") for site in chosen if isinstance(site.module, nn.Linear)]
+        return [dataclasses.replace(site, kind="lora") for site in chosen if is_linear(site.module)]
     return chosen
 
 
@@ -147,7 +146,7 @@ def _last_attention(component: str, encoder: nn.Module, kind: EncoderKind, passe
     for attention in reversed(attentions):
         sites = list(_sites(component, encoder, functools.partial(operator.is_, attention)))
         if any(site.name in passed for site in sites):
-            return [site for site in sites if isinstance(site.module, nn.Linear)]
+            return [site for site in sites if is_linear(site.module)]
     return []
 
 
@@ -158,10 +157,11 @@ def _sites(component: str, encoder: nn.Module, inside: Callable[[nn.Module], boo
         if not inside(outer):
             continue
         for name, module in outer.named_modules(prefix=outer_name):
-            if isinstance(module, nn.Linear | nn.Embedding) and id(module) not in seen:
+            if (is_linear(module) or isinstance(module, nn.Embedding)) and id(module) not in seen:
                 seen.add(id(module))
+                layer: Any = module
                 kind: EraserKind = "delta"
-                width = module.out_features if isinstance(module, nn.Linear) else module.embedding_dim
+                width = layer.out_features if is_linear(module) else layer.embedding_dim
                 yield EraserSite(f"{component}.{name.removeprefix('text_model.')}", module, width, edit_whole, kind)
 
 
@@ -185,9 +185,11 @@ def _passed(sites: Sequence[EraserSite], encode: Callable[[], TextCondition]) ->
     return [site for site in sites if changes[site.name].grad is not None]
 
 
+def _architecture(encoder: nn.Module, kind: EncoderKind) -> str:
+    """The kind's name. ComfyUI has one class for T5 and UMT5; only UMT5 has a table of positions in every layer."""
+    tables = sum(name.endswith("relative_attention_bias.weight") for name, _ in encoder.named_parameters())
+    return "umt5" if kind.name == "t5" and tables > 1 else kind.name
+
+
 def _is_a(module: nn.Module, names: tuple[str, ...]) -> bool:
     return any(cls.__name__ in names for cls in type(module).__mro__)
-
-
-def _input_table(encoder: nn.Module) -> nn.Embedding:
-    return next(module for module in encoder.modules() if isinstance(module, nn.Embedding))

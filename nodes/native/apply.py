@@ -52,13 +52,17 @@ class EraserOnPass:
         self._tensors, self._strength, self._part, self._family = tensors, strength, part, family
         self._erasers: dict[torch.device, EraserSet] = {}
 
+    def describe(self) -> dict[str, Any]:
+        """What it does, as values that can be compared."""
+        return {"tensors": dict(self._tensors), "strength": self._strength, "part": vars(self._part)}
+
     def sites(self, denoiser: nn.Module, architecture: Architecture, video_tokens: int = 0) -> list[EraserSite]:
         """Where the eraser sits. Raises UserError if it does not fit this denoiser."""
         wrong = f"This MODEL is not the {self._family} model that the eraser is for"
         if architecture.family != self._family:
             raise UserError(f"{wrong}: it is a {architecture.family} model.")
         try:
-            return self._on(torch.device("cpu")).fit(architecture.sites(denoiser, video_tokens))
+            return self._on(torch.device("cpu")).fit(architecture.sites(denoiser, lambda: video_tokens))
         except AttributeError as error:
             raise UserError(f"{wrong}: {type(denoiser).__name__} has other layers ({error}).") from error
         except UserError as error:

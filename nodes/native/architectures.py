@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from t2vu_core.families.base import EraserSite, edit_whole
 
-from .edits import Edit, InputOf, edit_columns, edit_video_tokens
+from .edits import Edit, edit_columns, edit_video_tokens
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,18 @@ class Architecture:
     """Whether a site sees video tokens only, or also the text, before or after them."""
     on_input: bool = False
     """Whether the site is the input of `module`."""
+    one_length: bool = False
+    """Whether all prompts of a batch must have the same number of tokens: it takes one text mask for all of them."""
     norms: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """The other weights of a site: diffusers' name to ComfyUI's."""
     tensors: Sequence[str] = ()
     """The weights of a site in diffusers' order, for the base's hash; empty if they are not known."""
 
-    def sites(self, denoiser: nn.Module, video_tokens: int = 0) -> dict[str, EraserSite]:
-        """The sites of erasers of both kinds, by name. Raises AttributeError if the denoiser lacks one of the modules."""
+    def sites(self, denoiser: nn.Module, video_tokens: Callable[[], int] = lambda: 0) -> dict[str, EraserSite]:
+        """The sites of erasers of both kinds, by name; `video_tokens()` is the number of video tokens in the current pass.
+
+        Raises AttributeError if the denoiser lacks one of the modules.
+        """
         found = [site for block in self._blocks(denoiser) for site in self._sites_of(denoiser, block, video_tokens)]
         return {site.name: site for site in found}
 
@@ -69,22 +74,24 @@ class Architecture:
                 yield f"{self.site.format(block)}.{name}", self._weight(denoiser, weights, name, block)
 
     def video_tokens(self, denoiser: Any, latents: Sequence[Tensor]) -> int:
-        """The number of tokens that latents (B, C, F, H, W) become; ComfyUI pads what does not fill a token."""
-        return sum(
-            math.prod(-(-length // patch) for length, patch in zip(part.shape[2:], _patch_size(denoiser), strict=True))
-            for part in latents
-        )
+        """The number of tokens that latents (B, C, F, H, W) become."""
+        return sum(math.prod(self.token_grid(denoiser, part.shape[2:])) for part in latents)
+
+    def token_grid(self, denoiser: Any, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Frames, rows and columns of the tokens of latents with that many; ComfyUI pads what does not fill a token."""
+        frames, rows, columns = (-(-length // patch) for length, patch in zip(shape, _patch_size(denoiser), strict=True))
+        return frames, rows, columns
 
     def _blocks(self, denoiser: nn.Module) -> range:
         return range(len(cast(nn.ModuleList, denoiser.get_submodule(self.blocks))))
 
-    def _sites_of(self, denoiser: nn.Module, block: int, video_tokens: int) -> Iterator[EraserSite]:
+    def _sites_of(self, denoiser: nn.Module, block: int, video_tokens: Callable[[], int]) -> Iterator[EraserSite]:
         name, module = self.site.format(block), denoiser.get_submodule(self.module.format(block))
         width = cast(nn.Linear, module.get_submodule(self.width)).out_features
         edit: Edit = edit_whole
         if self.text != "apart":
             edit = edit_video_tokens(video_tokens, width, text_first=self.text == "before")
-        yield EraserSite(name, cast(nn.Module, InputOf(module)) if self.on_input else module, width, edit)
+        yield EraserSite(name, module, width, edit, where="input" if self.on_input else "output")
         for projection, place in self.projections.items():
             yield EraserSite(f"{name}.{projection}", *place.place(denoiser, block), "lora")
 
@@ -140,7 +147,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "HunyuanVideo": Architecture(
         family="hunyuan_video", blocks="single_blocks", site="single_transformer_blocks.{}.attn",
-        module="single_blocks.{}.linear2", width="", text="after", on_input=True,
+        module="single_blocks.{}.linear2", width="", text="after", on_input=True, one_length=True,
         projections=_fused("single_blocks.{}.linear1"),
         norms={
             "norm_q.weight": "single_blocks.{}.norm.query_norm.scale", "norm_k.weight": "single_blocks.{}.norm.key_norm.scale",
@@ -149,7 +156,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "HunyuanVideo15": Architecture(
         family="hunyuan_video_15", blocks="double_blocks", site="transformer_blocks.{}.attn",
-        module=f"{_HUNYUAN_15}.proj", width="",
+        module=f"{_HUNYUAN_15}.proj", width="", one_length=True,
         projections={**_fused(f"{_HUNYUAN_15}.qkv"), "to_out.0": Projection(f"{_HUNYUAN_15}.proj")},
     ),
     "AsymmDiTJoint": Architecture(

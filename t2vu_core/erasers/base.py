@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from t2vu_core.erasers.bottleneck import BottleneckEraser
 from t2vu_core.erasers.delta import DeltaEraser, TableEraser
@@ -93,7 +94,7 @@ class EraserSet(nn.Module):
         try:
             for site in sites:
                 hook = _hook(site, erasers[site.name], strength, record, lambda: self._on)
-                handles.append(site.module.register_forward_hook(hook))
+                handles.append(_register(site, hook))
             with uncompiled():
                 yield
         finally:
@@ -133,6 +134,12 @@ def _empty_eraser(tensors: Mapping[str, Tensor], name: str) -> Eraser:
         return TableEraser(*tensors[f"{name}.table.weight"].shape)
     rank, width = tensors[f"{name}.down.weight"].shape
     return BottleneckEraser(width, rank)
+
+
+def _register(site: EraserSite, hook: Callable[..., object]) -> RemovableHandle:
+    if site.where == "output":
+        return site.module.register_forward_hook(hook)
+    return site.module.register_forward_pre_hook(lambda module, args: (hook(module, args, args[0]), *args[1:]))
 
 
 def _hook(

@@ -27,7 +27,8 @@ class DeltaEraser(nn.Module):
 
     def fits(self, module: nn.Module, width: int) -> bool:
         """Whether it fits this linear layer."""
-        return isinstance(module, nn.Linear) and module.weight.shape == self.delta.weight.shape
+        own = (getattr(module, "in_features", None), getattr(module, "out_features", None))
+        return own == (self.delta.in_features, self.delta.out_features)
 
     def forward(self, hidden: Tensor) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from t2vu_core.erasure import atomic_path, hash_tensors
 from t2vu_core.errors import UserError
@@ -73,9 +73,10 @@ def fingerprint(model: T2VModel, weights: str) -> str:
 
 
 def weights_hash(family: Family) -> str:
-    """SHA-256 over the weights of all components, including text encoder and VAE."""
-    modules = {name: part for name, part in family.pipeline.components.items() if isinstance(part, nn.Module)}
-    return hash_tensors((f"{name}.{key}", value) for name, module in sorted(modules.items()) for key, value in _tensors(module))
+    """SHA-256 over the weights of all components, including text encoder and VAE, and over `Family.describe`."""
+    weights = hash_tensors(family.named_weights())
+    described = family.describe()
+    return weights if not described else hashlib.sha256(json.dumps([weights, described], sort_keys=True).encode()).hexdigest()
 
 
 def clip_key(maker: str, prompt: str, seed: int, settings: dict[str, Any]) -> str:
@@ -92,7 +93,3 @@ def generate(store: ClipStore, keys: Sequence[str], sample: Callable[[], Tensor]
         for key, clip in zip(keys, sample(), strict=True):
             store.put(key, clip)
     return torch.stack([store.get(key) for key in keys])
-
-
-def _tensors(module: nn.Module) -> Iterable[tuple[str, Tensor]]:
-    return sorted(module.state_dict().items())

@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
+import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
+from t2vu_core.families.text import Text
 from t2vu_core.families.text_attention import TextAttention, TextKeys, watched_text
 from t2vu_core.families.tiling import decode_or_tile
 from t2vu_core.pipelines import open_pipeline
@@ -72,14 +74,24 @@ class TextCondition:
     def to(self, device: torch.device | str) -> TextCondition:
         return self._map(lambda tensor: tensor.to(device))
 
+    def padded(self, length: int) -> TextCondition:
+        """With masked tokens of zeros up to this length."""
+        mask = torch.ones_like(self.embeds_BSD[..., 0], dtype=torch.long) if self.mask_BS is None else self.mask_BS
+        missing = length - mask.shape[1]
+        embeds = F.pad(self.embeds_BSD, (0, 0, 0, missing))
+        return dataclasses.replace(self, embeds_BSD=embeds, mask_BS=F.pad(mask, (0, missing)))
+
     def expand(self, count: int) -> TextCondition:
         """Repeat a single encoded prompt `count` times."""
         return self[torch.zeros(count, dtype=torch.long)]
 
     @staticmethod
     def cat(conditions: Sequence[TextCondition]) -> TextCondition:
+        lengths = {condition.embeds_BSD.shape[1] for condition in conditions}
+        rows = conditions if len(lengths) == 1 else [condition.padded(max(lengths)) for condition in conditions]
+
         def join(name: str) -> Tensor | None:
-            present = [part for condition in conditions if (part := getattr(condition, name)) is not None]
+            present = [part for condition in rows if (part := getattr(condition, name)) is not None]
             return torch.cat(present) if present else None
 
         parts: dict[str, Any] = {field.name: join(field.name) for field in dataclasses.fields(TextCondition)}
@@ -92,14 +104,15 @@ class TextCondition:
 
 
 EraserKind = Literal["bottleneck", "lora", "delta"]
+EraserPlace = Literal["output", "input"]
 
 
 @dataclass(frozen=True)
 class EraserSite:
-    """A module whose output an eraser edits.
+    """A module whose output, or input, an eraser edits.
 
     `edit(output, change)` returns the module's output with `change` applied: for a bottleneck only to its video tokens
-    (B, N, width), for a LoRA or a delta to the whole output.
+    (B, N, width), for a LoRA or a delta to the whole output. With `where` "input" it gets the module's first input instead.
     """
 
     name: str
@@ -107,6 +120,12 @@ class EraserSite:
     width: int
     edit: Callable[[Any, Callable[[Tensor], Tensor]], Any]
     kind: EraserKind = "bottleneck"
+    where: EraserPlace = "output"
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module is a linear layer. Those of quantised models are not all derived from `nn.Linear`."""
+    return hasattr(module, "in_features") and hasattr(module, "out_features")
 
 
 def edit_whole(output: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
@@ -156,6 +175,25 @@ class Family(abc.ABC):
         return sharded
 
     @property
+    def text(self) -> Text:
+        """The text encoders and their tokenizers."""
+        return Text.of(self.pipeline)
+
+    def components(self) -> dict[str, nn.Module]:
+        """Every network that decides a clip, by component name."""
+        return {name: part for name, part in self.pipeline.components.items() if isinstance(part, nn.Module)}
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """The weights of all components, in a fixed order."""
+        for name, module in sorted(self.components().items()):
+            for key, value in sorted(module.state_dict().items()):
+                yield f"{name}.{key}", value
+
+    def describe(self) -> dict[str, Any]:
+        """What decides a clip besides weights and precision, as JSON values; empty if the model's folder says all of it."""
+        return {}
+
+    @property
     def denoisers(self) -> dict[str, Any]:
         """The trained denoisers by component name; most architectures have one."""
         return {"transformer": self.pipeline.transformer}
@@ -186,8 +224,7 @@ class Family(abc.ABC):
 
         `encode` still works, slowly, on the CPU. If the model is on the CPU, nothing moves.
         """
-        parts = self.pipeline.components.items()
-        encoders = [part for name, part in parts if name.startswith("text_encoder") and isinstance(part, nn.Module)]
+        encoders = [part for name, part in self.components().items() if name.startswith("text_encoder")]
         homes = [next(encoder.parameters()).device for encoder in encoders]
         try:
             for encoder in encoders:
@@ -287,10 +324,10 @@ class Family(abc.ABC):
     def lora_sites(self) -> list[EraserSite]:
         """The sites of LoRA erasers: the projections of the same attentions that video tokens pass through."""
         return [
-            EraserSite(f"{site.name}.{name}", linear, linear.out_features, edit_whole, "lora")
+            EraserSite(f"{site.name}.{name}", linear, cast(nn.Linear, linear).out_features, edit_whole, "lora")
             for site in self.eraser_sites()
             for name, linear in site.module.named_modules()
-            if name in LORA_PROJECTIONS and isinstance(linear, nn.Linear)
+            if name in LORA_PROJECTIONS and is_linear(linear)
         ]
 
     def sites(self) -> dict[str, EraserSite]:

@@ -53,7 +53,10 @@ class Checkpoint:
         In `folder`; without one, in a folder of its own in `unfinished`. None if both are missing.
         """
         carried = [[applied.strength, hash_tensors(sorted(applied.erasure.tensors.items()))] for applied in model.erasures]
-        fingerprint = fingerprint_of(*parts, model.base.hash, str(model.family.dtype), carried)
+        described = model.family.describe()
+        fingerprint = fingerprint_of(
+            *parts, model.base.hash, str(model.family.dtype), carried, *([described] if described else [])
+        )
         if folder is not None:
             return cls(folder / "state.safetensors", fingerprint)
         if unfinished is None:

@@ -11,8 +11,11 @@ def add_noise(scheduler: Any, clean: Tensor, eps: Tensor, place: Tensor) -> tupl
     """x_t and the prediction that is correct there, for indices `place` (B,) into the scheduler's timesteps.
 
     Diffusion (Ho et al., arXiv 2006.11239; v: Salimans & Ho, arXiv 2202.00512) or flow matching (Lipman et al.,
-    arXiv 2210.02747), in the model's own output space.
+    arXiv 2210.02747), in the model's own output space. A scheduler that has a method `noised` is asked for both.
     """
+    if hasattr(scheduler, "noised"):
+        noisy, target = scheduler.noised(clean, eps, place)
+        return noisy, target
     place = place.cpu()
     # Some schedulers that can do flow matching also keep the betas of diffusion.
     if hasattr(scheduler, "alphas_cumprod") and scheduler.config.get("prediction_type") != "flow_prediction":

@@ -41,8 +41,8 @@ def shard_base(family: Family, workers: Workers) -> Family:
                 for block in blocks:
                     fully_shard(block, mesh=mesh)
         fully_shard(denoiser, mesh=mesh)
-    for part in family.pipeline.components.values():
-        if isinstance(part, nn.Module) and part not in denoisers:
+    for part in family.components().values():
+        if part not in denoisers:
             part.to(workers.device)
     log.info("The denoiser (%s) is sharded over %d processes; this one holds %d of its weights.", hashed[:12], workers.count,
              sum(map(held, denoisers)))  # fmt: skip

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.families.text import Text
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.two_subjects import both_orders
-from t2vu_core.text_encoders import kind_of, text_encoders, trained_sites
+from t2vu_core.text_encoders import kind_of, trained_sites
 from t2vu_core.training.checkpoint import Checkpoint, TrainingState
 from t2vu_core.training.few_shot.plan import plan_encoder
 from t2vu_core.training.few_shot.train import unlearn_encoder
@@ -35,7 +36,7 @@ def test_every_family_trains_its_encoder_through_itself_on_one_frame(tiny: TinyM
     after = encoder_state(pipeline)
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert not any(
-        parameter.requires_grad for encoder in text_encoders(pipeline).values() for parameter in encoder.parameters()
+        parameter.requires_grad for encoder in Text.of(pipeline).encoders.values() for parameter in encoder.parameters()
     )
     assert all(tensor.abs().max() > 0 for tensor in erasure.tensors.values())
     frozen = tiny.model.family.encode(["a ghost"]).embeds_BSD
@@ -73,7 +74,7 @@ def test_latents_of_a_clip_are_what_the_decoder_takes(tiny: TinyModel) -> None:
     ],
 )
 def test_the_papers_layers_are_found_by_their_types(trained: str, expected: set[str]) -> None:
-    sites = trained_sites(TINY.model.family.pipeline, trained, lambda: TINY.model.family.encode_with_gradients(["a ghost"]))
+    sites = trained_sites(TINY.model.family.text, trained, lambda: TINY.model.family.encode_with_gradients(["a ghost"]))
     names = {site.name for site in sites}
     mlp = {f"text_encoder.encoder.block.{block}.layer.{name}" for block in range(2) for name in expected}
     last = {f"text_encoder.encoder.block.1.layer.0.SelfAttention.{name}" for name in "qkvo"}
@@ -82,7 +83,7 @@ def test_the_papers_layers_are_found_by_their_types(trained: str, expected: set[
 
 def test_all_trains_every_table_and_matrix_that_a_prompt_passes() -> None:
     family = TINY.model.family
-    sites = trained_sites(family.pipeline, "all", lambda: family.encode_with_gradients(["a ghost"]))
+    sites = trained_sites(family.text, "all", lambda: family.encode_with_gradients(["a ghost"]))
     names = {site.name for site in sites}
     assert "text_encoder.encoder.block.0.layer.0.SelfAttention.relative_attention_bias" in names
     assert f"text_encoder.{T5_TABLE}" in names
@@ -91,7 +92,7 @@ def test_all_trains_every_table_and_matrix_that_a_prompt_passes() -> None:
 
 def test_layers_that_the_pipeline_skips_are_not_trained() -> None:
     family = TINY_MODELS["hunyuan-video"].model.family
-    sites = trained_sites(family.pipeline, "mlp+last-attention", lambda: family.encode_with_gradients(["a ghost"]))
+    sites = trained_sites(family.text, "mlp+last-attention", lambda: family.encode_with_gradients(["a ghost"]))
     llama = {site.name for site in sites if site.name.startswith("text_encoder.")}
     assert {name.split(".")[2] for name in llama} == {"0"}, "the pipeline reads the third hidden state from the end"
     assert "text_encoder.layers.0.self_attn.o_proj" in llama

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from t2vu_core.encoder_identity import base_of, describe_encoder, touched_weights
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
+from t2vu_core.families.text import Text
 from t2vu_core.interchange import export_encoder
 from t2vu_core.interchange.encoder_files import comfyui_layer
 from t2vu_core.text_encoders import encoder_facts, encoder_sites
@@ -47,8 +47,8 @@ class Encoder:
     """The encoder that ComfyUI holds where transformers' is a part of it."""
 
     @property
-    def pipeline(self) -> Any:
-        return SimpleNamespace(text_encoder=self.model, tokenizer=self.tokenizer)
+    def text(self) -> Text:
+        return Text({"text_encoder": self.model}, {"text_encoder": self.tokenizer})
 
     def weights(self) -> dict[str, torch.Tensor]:
         """By the names of ComfyUI's class."""
@@ -58,12 +58,12 @@ class Encoder:
 
     def random_erasure(self) -> Erasure:
         """Every place changed, as `all` would."""
-        sites = {name: site for name, site in encoder_sites(self.pipeline).items() if name != "text_encoder.shared"}
+        sites = {name: site for name, site in encoder_sites(self.text).items() if name != "text_encoder.shared"}
         erasers = EraserSet.create(list(sites.values()), rank=1, seed=0)
         generator = torch.Generator().manual_seed(1)
         for parameter in erasers.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator)
-        weights, facts = touched_weights(sites, list(sites)), encoder_facts(self.pipeline)
+        weights, facts = touched_weights(sites, list(sites)), encoder_facts(self.text)
         tensors = {name: tensor.bfloat16() for name, tensor in erasers.named_tensors().items()}
         return Erasure(
             "unlearned_encoder", ("ghost",), base_of(f"tiny {self.kind}", weights, facts), tensors, "random, for tests",

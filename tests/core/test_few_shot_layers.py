@@ -63,7 +63,7 @@ BESIDE_MATRICES = {
 def chosen(name: str, trained: str) -> dict[str, str]:
     """Places and the kind of change at each."""
     family = TINY_MODELS[name].model.family
-    sites = trained_sites(family.pipeline, trained, lambda: family.encode_with_gradients(["a ghost"]))  # type: ignore[arg-type]
+    sites = trained_sites(family.text, trained, lambda: family.encode_with_gradients(["a ghost"]))  # type: ignore[arg-type]
     return {site.name: site.kind for site in sites}
 
 
@@ -82,7 +82,7 @@ def test_all_means_matrices_and_tables_and_lora_the_matrices(name: str) -> None:
     assert feed_forward | attention <= factors.keys()
     assert everything.keys() - factors.keys() == BESIDE_MATRICES[name]
     assert set(factors.values()) == {"lora"}
-    assert everything.keys() <= encoder_sites(TINY_MODELS[name].model.family.pipeline).keys()
+    assert everything.keys() <= encoder_sites(TINY_MODELS[name].model.family.text).keys()
 
 
 @pytest.mark.parametrize("trained", ["mlp", "mlp+last-attention", "all", "lora"])
@@ -102,7 +102,7 @@ def test_low_rank_factors_move_a_layer_as_far_in_a_step_as_whole_weights_do(name
     whole, factors = (
         weight_changes(unlearn_encoder(tiny.model, "ghost", recipe(trained=trained, **settings))) for trained in ("mlp", "lora")
     )
-    sites = encoder_sites(tiny.model.family.pipeline)
+    sites = encoder_sites(tiny.model.family.text)
     share = {name: change.norm() / sites[name].module.weight.float().norm() for name, change in whole.items()}
     ratios = torch.stack([factors[name].norm() / whole[name].norm() for name in whole])
     assert torch.stack(list(share.values())).mean() == pytest.approx(2 * FewShotRecipe().learning_rate, rel=0.5)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from t2vu_core.text_encoders import encoder_layers, text_encoders
+from t2vu_core.families.text import Text
+from t2vu_core.text_encoders import encoder_layers
 from t2vu_core.training.few_shot import shot_models
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from tests.core.tiny_few_shot import VIDEO, recipe, small, twin
@@ -20,7 +21,7 @@ LENGTHS = {"animatediff": [2], "cogvideox-2b": [2], "wan-2.1": [2], "hunyuan-vid
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_layers_of_an_encoder_are_its_blocks(name: str) -> None:
-    encoders = text_encoders(TINY_MODELS[name].model.family.pipeline)
+    encoders = TINY_MODELS[name].model.family.text.encoders
     assert [len(encoder_layers(encoder)) for encoder in encoders.values()] == LENGTHS[name]
 
 
@@ -51,7 +52,7 @@ def test_afterwards_the_models_are_as_they_were(monkeypatch: pytest.MonkeyPatch)
     unlearn_encoder(llama.model, "ghost", recipe(steps=1, shots=1, **small(llama)))
     unlearn_encoder(VIDEO.model, "ghost", recipe(steps=1, shots=1), image_model=twin())
     pipelines: list[Any] = [llama.model.family.pipeline, VIDEO.model.family.pipeline, twin().pipeline]
-    for encoder in (each for pipeline in pipelines for each in text_encoders(pipeline).values()):
+    for encoder in (each for pipeline in pipelines for each in Text.of(pipeline).encoders.values()):
         assert all(inspect.ismethod(layer.forward) for layer in encoder_layers(encoder))
     assert pipelines[0].text_encoder.config.use_cache is True
     assert not twin().pipeline.unet.is_gradient_checkpointing

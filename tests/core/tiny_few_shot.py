@@ -12,9 +12,9 @@ from torch import Tensor
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled
+from t2vu_core.families.text import Text
 from t2vu_core.image_model import ImageModel, load_image_model
 from t2vu_core.recipes import FewShotRecipe
-from t2vu_core.text_encoders import text_encoders
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.progress import TrainProgress
 from tests.core.tiny_models import TINY_MODELS, TinyModel, image_unet, image_vae
@@ -52,7 +52,7 @@ def encoder_state(pipeline: Any) -> dict[str, Tensor]:
     """A copy of everything that a pipeline's text encoders hold."""
     return {
         f"{component}.{name}": value.clone()
-        for component, encoder in text_encoders(pipeline).items()
+        for component, encoder in Text.of(pipeline).encoders.items()
         for name, value in encoder.state_dict().items()
     }
 

@@ -38,7 +38,7 @@ def learn_tokens(
     """
     budget, family = target.budget, model.family
     pairs = target.training_prompts()
-    placeholder = Placeholder.choose(family.pipeline.tokenizer, [text for pair in pairs for text in pair] + [
+    placeholder = Placeholder.choose(family.text.tokenizer, [text for pair in pairs for text in pair] + [
         case.prompt for case in target.cases], budget.tokens)  # fmt: skip
     clean = target.latents_of_base([pair[0] for pair in pairs], TARGET_SEED + budget.seed * 1000)
     prompts = [pair[1].replace("{}", placeholder.text) for pair in pairs]
@@ -67,6 +67,6 @@ def _table(model: T2VModel) -> Tensor:
 
 def _start(model: T2VModel, target: Target) -> Tensor:
     """The embeddings of the concept's own tokens, repeated to (k, D)."""
-    own = token_ids(model.family.pipeline.tokenizer, target.concept)
+    own = token_ids(model.family.text.tokenizer, target.concept)
     ids = [own[index % len(own)] for index in range(target.budget.tokens)]
     return _table(model)[ids].clone()

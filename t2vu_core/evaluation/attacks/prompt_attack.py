@@ -25,7 +25,7 @@ def prompt_attack(model: T2VModel, target: Target) -> Outcome:
     allowed = allowed_tokens(model, target)
     words_VD = table.detach()[allowed].float()
     placeholder, vectors, loss = learn_tokens(model, target, lambda soft: straight_through(soft, words_VD))
-    words = model.family.pipeline.tokenizer.decode(allowed[nearest(vectors, words_VD)].tolist())
+    words = model.family.text.tokenizer.decode(allowed[nearest(vectors, words_VD)].tolist())
     prompts = [placeholder.instead_of((target.concept, target.name), case.prompt) for case in target.cases]
     with replaced(model.family, placeholder, vectors):
         return Outcome(target.success(model, prompts), loss, note=f"found words: {words}")
@@ -33,7 +33,7 @@ def prompt_attack(model: T2VModel, target: Target) -> Outcome:
 
 def allowed_tokens(model: T2VModel, target: Target) -> Tensor:
     """All tokens except special ones and those that spell the concept, (V,), on the device of the embedding table."""
-    tokenizer = model.family.pipeline.tokenizer
+    tokenizer = model.family.text.tokenizer
     table: Tensor = input_embeddings(model.family).weight  # type: ignore[assignment]
     own = {*token_ids(tokenizer, target.concept), *token_ids(tokenizer, target.name), *tokenizer.all_special_ids}
     said = spellings(f"{target.concept} {target.name}")

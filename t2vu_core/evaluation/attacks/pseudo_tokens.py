@@ -70,7 +70,7 @@ def replaced(family: Family, placeholder: Placeholder, vectors_kD: Tensor) -> It
 
 def input_embeddings(family: Family) -> nn.Module:
     """The text encoder's input embedding table; its weight is (V, D)."""
-    encoder = family.pipeline.text_encoder
+    encoder: Any = family.text.encoder
     # T5's outer class names a table that shares its weights with the one that is read, in its stack.
     stack = getattr(encoder, "encoder", encoder)
     table: nn.Module = (stack if hasattr(stack, "embed_tokens") else encoder).get_input_embeddings()

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from t2vu_core.families.base import TextCondition
+from t2vu_core.families.text import Text
 from t2vu_core.families.unet import checkpointed, make_unet_scheduler
 from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel
 from t2vu_core.sampling import denoise, guided, noise
-from t2vu_core.text_encoders import encoder_layers, text_encoders
+from t2vu_core.text_encoders import encoder_layers
 
 NOISE_LEVELS = 50
 """Timesteps of the scheduler, from which a shot's noise level is drawn."""
@@ -31,7 +32,7 @@ class ShotModel(Protocol):
     """What few-shot unlearning needs of a denoiser. It is never changed."""
 
     name: str
-    pipeline: Any
+    text: Text
 
     @property
     def device(self) -> torch.device: ...
@@ -67,7 +68,7 @@ class ImageShots:
     num_frames = 1
 
     def __init__(self, image_model: ImageModel, height: int = 0, width: int = 0) -> None:
-        self.name, self.pipeline, self._model = image_model.name, image_model.pipeline, image_model
+        self.name, self.text, self._model = image_model.name, image_model.text, image_model
         self._pixels = height or image_model.size[0], width or image_model.size[1]
         image_model.check_size(*self._pixels)
 
@@ -89,7 +90,7 @@ class ImageShots:
         return torch.cat([self._model.latents_of(shot) for shot in shots])
 
     def scheduler(self) -> Any:
-        return make_unet_scheduler(self.pipeline.scheduler, NOISE_LEVELS, self.device)
+        return make_unet_scheduler(self._model.pipeline.scheduler, NOISE_LEVELS, self.device)
 
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:
         height, width = self._pixels
@@ -100,8 +101,8 @@ class ImageShots:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        unet = self.pipeline.unet
-        with self._model.lock, _large_encoders_checkpointed(self.pipeline):
+        unet = self._model.pipeline.unet
+        with self._model.lock, _large_encoders_checkpointed(self.text):
             large = _is_large(unet) and not unet.is_gradient_checkpointing
             try:
                 if large:
@@ -116,7 +117,7 @@ class VideoShots:
     """The video model itself, on clips of one frame or a few: for models whose encoder no image model shares."""
 
     def __init__(self, model: T2VModel, num_frames: int = 1, height: int = 0, width: int = 0) -> None:
-        self.name, self.pipeline, self._family, self._model = model.name, model.family.pipeline, model.family, model
+        self.name, self.text, self._family, self._model = model.name, model.family.text, model.family, model
         self._size = model.clip_size(num_frames, height, width)
 
     @property
@@ -158,23 +159,24 @@ class VideoShots:
     def held(self) -> Iterator[None]:
         large = any(_is_large(denoiser) for denoiser in self._family.denoisers.values())
         denoising = self._family.gradient_checkpointing() if large else contextlib.nullcontext()
-        with self._model.lock, denoising, _large_encoders_checkpointed(self.pipeline):
+        with self._model.lock, denoising, _large_encoders_checkpointed(self.text):
             yield
 
 
 @contextlib.contextmanager
-def _large_encoders_checkpointed(pipeline: Any) -> Iterator[None]:
+def _large_encoders_checkpointed(text: Text) -> Iterator[None]:
     """Within, each layer of a large text encoder is computed again in the backward pass.
 
     The key-value cache of decoder-only encoders is off: the second pass would read the entries of the first.
     """
-    encoders = [encoder for encoder in text_encoders(pipeline).values() if _is_large(encoder)]
-    configs: list[Any] = [encoder.config for encoder in encoders]
+    encoders = [encoder for encoder in text.encoders.values() if _is_large(encoder)]
+    # The encoders of other libraries have no configuration of this kind, and no cache.
+    configs: list[Any] = [getattr(encoder, "config", None) for encoder in encoders]
     caching = [config for config in configs if getattr(config, "use_cache", False)]
     try:
         for config in caching:
             config.use_cache = False
-        with checkpointed(layer for encoder in encoders for layer in encoder_layers(encoder)):
+        with (text.recomputed or checkpointed)(layer for encoder in encoders for layer in encoder_layers(encoder)):
             yield
     finally:
         for config in caching:

@@ -72,12 +72,12 @@ def unlearn_encoder(
     request, recipe, start = ConceptRequest.of(concept), recipe or FewShotRecipe(), time.monotonic()
     with torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
         plan = plan_encoder(model, request, recipe)
-        check_visible(shot_model.pipeline.tokenizer, plan.concepts)
+        check_visible(shot_model.text.tokenizer, plan.concepts)
         unused = warn_unused(plan, request, PROMPT_SETTINGS)
-        sites = trained_sites(shot_model.pipeline, recipe.trained, lambda: shot_model.encode([plan.pairs[0].prompt]))
+        sites = trained_sites(shot_model.text, recipe.trained, lambda: shot_model.encode([plan.pairs[0].prompt]))
         facts, weights = _trained_encoder(shot_model, sites)
         if image_model is not None:
-            check_shared(facts, weights, image_model.name, model.family.pipeline, model.name)
+            check_shared(facts, weights, image_model.name, model.family.text, model.name)
         base = base_of(shot_model.name, weights, facts)
         given = None if images is None else hash_tensors([("images", images)])
         parts = recipe.describe(), plan.describe(), dataclasses.asdict(base), given
@@ -111,7 +111,7 @@ def _trained_encoder(shot_model: ShotModel, sites: Sequence[EraserSite]) -> tupl
     """Facts and weights of the text encoders that contain the sites."""
     by_name = {site.name: site for site in sites}
     touched = {name.split(".")[0] for name in by_name}
-    facts = {name: fact for name, fact in encoder_facts(shot_model.pipeline).items() if name in touched}
+    facts = {name: fact for name, fact in encoder_facts(shot_model.text).items() if name in touched}
     return facts, touched_weights(by_name, list(by_name))
 
 
@@ -128,7 +128,7 @@ def _shot_model(model: T2VModel, image_model: ImageModel | None, recipe: FewShot
         if image_model is not None:
             for applied in model.erasures:
                 if applied.erasure.kind == "unlearned_encoder" and applied.strength:
-                    stack.enter_context(applied.attached(encoder_sites(image_model.pipeline)))
+                    stack.enter_context(applied.attached(encoder_sites(image_model.text)))
         yield shot_model
 
 

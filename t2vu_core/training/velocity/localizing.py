@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from t2vu_core.errors import UserError
 from t2vu_core.families.base import ClipSize, EraserSite, Family
 from t2vu_core.objectives.localization import localization_loss
 
@@ -41,6 +42,11 @@ class OutsideMask:
         """Mean over layers, sum over the masked rows: Eq. 9 before its mean over clips."""
         self._open = False
         assert self._outside is not None
+        if not self._parts:
+            raise UserError(
+                "This model cannot measure what the eraser adds outside the concept while it saves memory: set localization "
+                "to 0, or switch low_memory (gradient_checkpointing) off."
+            )
         layers = len(self._sites) // len(self._family.denoisers)
         return torch.stack(self._parts).sum() / layers
 

@@ -78,7 +78,7 @@ def erase_velocity(
     check_batches(recipe, workers)
     with torch.inference_mode(False), model.active() as family:
         clip_size(family, recipe)
-        check_visible(family.pipeline.tokenizer, request.concepts)
+        check_visible(family.text.tokenizer, request.concepts)
         plan = _plan(request, family, recipe, on_progress)
         unused = warn_unused(plan, request, PROMPT_SETTINGS)
         parts = recipe.describe(), plan.describe()
