@@ -12,6 +12,7 @@ from .export_encoder import ExportEncoder
 from .export_lora import ExportLora
 from .few_shot import FewShotUnlearn
 from .guard import Guard
+from .load_miniature_native import LoadMiniatureNative
 from .load_model import LoadT2VModel
 from .sample_video import SampleVideo
 from .velocity_erase import VelocityErase
@@ -23,6 +24,7 @@ class T2VUnlearning(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LoadT2VModel,
+            LoadMiniatureNative,
             FewShotUnlearn,
             ApplyUnlearnedEncoder,
             ApplyUnlearnedEncoderClip,

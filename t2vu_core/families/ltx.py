@@ -32,6 +32,8 @@ MAX_TEXT_TOKENS = 128
 FPS = 25
 PIPELINE_UNIT = 32
 """The stock pipeline takes multiples of 32 pixels only."""
+OWN_RATIO = 32
+"""Pixels of LTX-Video's own VAE per latent, each way; only the miniature's has fewer."""
 
 
 class LTX(Family):
@@ -46,6 +48,10 @@ class LTX(Family):
 
     @property
     def defaults(self) -> SamplingDefaults:
+        pixels = self.pipeline.vae_spatial_compression_ratio
+        if pixels < OWN_RATIO:
+            frames = 4 * self.pipeline.vae_temporal_compression_ratio + 1
+            return SamplingDefaults(ClipSize(frames, 4 * pixels, 4 * pixels), 20, 3.0, 8)
         return SamplingDefaults(ClipSize(161, 512, 704), 50, 3.0, FPS)
 
     def check_size(self, size: ClipSize) -> None:

@@ -98,14 +98,13 @@ def make_transformer(
 
 
 def make_scheduler() -> FlowMatchEulerDiscreteScheduler:
-    """LTX-Video's noise schedule, shifted by the number of tokens and stretched to end at 0.1."""
+    """LTX-Video's noise schedule, shifted by the number of tokens; not stretched to end at 0.1, so that KSampler has it too."""
     return FlowMatchEulerDiscreteScheduler(
         use_dynamic_shifting=True,
         base_shift=0.95,
         max_shift=2.05,
         base_image_seq_len=1024,
         max_image_seq_len=4096,
-        shift_terminal=0.1,
     )
 
 

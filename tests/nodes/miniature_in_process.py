@@ -1,0 +1,102 @@
+"""Run inside ComfyUI's folder: `python miniature_in_process.py FOLDER` samples the miniatures in ComfyUI's own classes.
+
+Reads FOLDER/given.safetensors (noise, timesteps) and given.json (prompts), and writes what ComfyUI's text encoders, denoisers,
+KSampler and VAE make of them to FOLDER/found.safetensors and found.json.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+folder, repository = Path(sys.argv[1]), Path(__file__).parents[2]
+sys.path.insert(0, os.getcwd())
+sys.argv = [sys.argv[0], "--cpu", "--use-pytorch-cross-attention"]
+import comfy.options  # noqa: E402
+
+comfy.options.enable_args_parsing()
+# Its name is taken later by a module of another package.
+importlib.import_module("utils.install_util")
+import comfy.sample  # noqa: E402
+import torch  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+# As ComfyUI loads a pack: its own module `nodes` keeps its name.
+spec = importlib.util.spec_from_file_location(
+    "t2vu_pack", repository / "__init__.py", submodule_search_locations=[str(repository)]
+)
+assert spec is not None
+assert spec.loader is not None
+pack = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+from t2vu_pack.nodes.load_miniature_native import LoadMiniatureNative  # noqa: E402
+from t2vu_pack.nodes.native.miniature import MINIATURES, PRECISIONS  # noqa: E402
+
+from t2vu_core import UserError  # noqa: E402
+
+given, asked = load_file(folder / "given.safetensors"), json.loads((folder / "given.json").read_text(encoding="utf-8"))
+found: dict[str, torch.Tensor] = {}
+said: dict[str, Any] = {}
+
+
+def encode(clip: Any, text: str) -> Any:
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def keep(name: str, value: torch.Tensor) -> None:
+    found[name] = value.detach().float().clone().contiguous()
+
+
+@torch.inference_mode()
+def sampled(name: str, loaded: Any) -> torch.Tensor:
+    """KSampler on the latent that the node gives, from the given noise."""
+    model, clip, _, latent = loaded
+    words, nothing = encode(clip, asked["prompts"][name]), encode(clip, "")
+    empty = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    return comfy.sample.sample(
+        model, given[f"{name}.noise"], asked["steps"], asked["guidance"], "euler", "simple", words, nothing, empty, seed=0,
+        disable_pbar=True,
+    )  # fmt: skip
+
+
+@torch.inference_mode()
+def predicted(name: str, loaded: Any) -> torch.Tensor:
+    model, clip, *_ = loaded
+    [[text, beside]] = encode(clip, asked["prompts"][name])
+    arguments = [beside["attention_mask"]] if "attention_mask" in beside else []
+    return model.model.diffusion_model(given[f"{name}.noise"], given[f"{name}.timestep"], text, *arguments)
+
+
+def one(name: str) -> None:
+    """Everything in float32, and what each precision changes."""
+    with torch.inference_mode():
+        loaded = LoadMiniatureNative.execute(name, "fp32").args
+        model, clip, vae, _ = loaded
+    said[f"{name} trainable"] = not any(value.is_inference() for value in model.model.parameters())
+    keep(f"{name}.text", encode(clip, asked["prompts"][name])[0][0])
+    keep(f"{name}.predicted", predicted(name, loaded))
+    latents = sampled(name, loaded)
+    keep(f"{name}.sampled", latents)
+    with torch.inference_mode():
+        pictures = vae.decode(latents)
+        keep(f"{name}.decoded", pictures)
+        keep(f"{name}.encoded", vae.encode(pictures.reshape(-1, *pictures.shape[-3:])))
+    for precision in PRECISIONS:
+        rounded = LoadMiniatureNative.execute(name, precision).args
+        keep(f"{name}.{precision}", predicted(name, rounded))
+        kinds = {str(value.dtype) for value in rounded[0].model.diffusion_model.state_dict().values()}
+        said[f"{name} {precision}"] = sorted(kinds)
+
+
+for name in MINIATURES:
+    try:
+        one(name)
+    except UserError as error:
+        said[f"{name} refused"] = str(error)
+save_file(found, folder / "found.safetensors")
+(folder / "found.json").write_text(json.dumps(said), encoding="utf-8")

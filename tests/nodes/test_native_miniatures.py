@@ -1,0 +1,165 @@
+"""Load Miniature: in ComfyUI's own classes the miniatures compute what they compute in diffusers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from t2vu_core import load_model
+from t2vu_core.families import Family
+from t2vu_core.families.unet import make_unet_scheduler
+from t2vu_core.image_model import load_image_model
+from t2vu_core.sampling import Guided, denoise, guided
+from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
+
+STEPS, GUIDANCE = 5, 3.0
+"""A number of steps that divides 1000: others fall between the noise levels that ComfyUI keeps."""
+PROMPTS = {
+    "miniature-ltx": "a ghost moving left under a starry night",
+    "miniature-unet": "a ghost under a starry night",
+    "miniature": "a ghost moving left under a starry night",
+}
+SHAPES = {"miniature-ltx": (1, 128, 5, 4, 4), "miniature-unet": (1, 12, 8, 8), "miniature": (1, 12, 9, 8, 8)}
+TIMESTEPS = {"miniature-ltx": 0.7, "miniature-unet": 700.0, "miniature": 700.0}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one process in ComfyUI's folder found."""
+
+    tensors: Mapping[str, Tensor]
+    said: Mapping[str, Any]
+
+
+def given() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    noise = {f"{name}.noise": torch.randn(shape, generator=generator) for name, shape in SHAPES.items()}
+    return noise | {f"{name}.timestep": torch.tensor([value]) for name, value in TIMESTEPS.items()}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    folder = tmp_path_factory.mktemp("miniatures")
+    save_file(given(), folder / "given.safetensors")
+    asked = {"prompts": PROMPTS, "steps": STEPS, "guidance": GUIDANCE}
+    (folder / "given.json").write_text(json.dumps(asked), encoding="utf-8")
+    paths = os.pathsep.join([str(SHIM), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    script = str(Path(__file__).with_name("miniature_in_process.py"))
+    answer = subprocess.run(
+        [os.environ.get("COMFYUI_PYTHON") or sys.executable, script, str(folder)],
+        cwd=comfyui_folder(), env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-4000:]
+    assert "No VAE weights" not in answer.stderr
+    said = json.loads((folder / "found.json").read_text(encoding="utf-8"))
+    return Found(load_file(folder / "found.safetensors"), said)
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    assert expected.std() > 0.01
+    return float((found.reshape(expected.shape) - expected).norm() / expected.norm())
+
+
+@dataclass(frozen=True)
+class InDiffusers:
+    """The same miniature in diffusers, with latents in ComfyUI's layout."""
+
+    text: Tensor
+    predict: Callable[[Tensor, Tensor], Tensor]
+    sample: Callable[[Tensor], Tensor]
+    """Latents as the VAE takes them, as ComfyUI's are outside a model."""
+    decode: Callable[[Tensor], Tensor]
+    """(B, F, H, W, 3), or (B, H, W, 3) for images."""
+    encode: Callable[[Tensor], Tensor]
+
+
+def never_quite_zero(scheduler: Any) -> Any:
+    """ComfyUI keeps a trace of signal at the first step of a schedule with zero terminal SNR."""
+    if hasattr(scheduler, "alphas_cumprod"):
+        scheduler.alphas_cumprod[-1] = 4.8973451890853435e-08
+    return scheduler
+
+
+def video_in_diffusers(name: str) -> InDiffusers:
+    family: Family = load_model(name).family
+    size = family.defaults.size
+    swap = (lambda x: x.transpose(1, 2)) if family.channel_axis == 2 else (lambda x: x)
+    scale = family.pipeline.vae.config.scaling_factor
+    words, nothing = family.encode([PROMPTS[name]]), family.encode([""])
+
+    def predict(latents: Tensor, timestep: Tensor) -> Tensor:
+        return swap(family.predict(swap(latents), timestep * (1000 if name == "miniature-ltx" else 1), words, size))
+
+    def sample(noise: Tensor) -> Tensor:
+        scheduler = never_quite_zero(family.make_scheduler(STEPS, size))
+        return swap(denoise(scheduler, swap(noise), guided(family, size, words, nothing, GUIDANCE), step=family.step)) / scale
+
+    def decode(latents: Tensor) -> Tensor:
+        return family.decode(swap(latents) * scale, size).movedim(2, -1)
+
+    def encode(pictures: Tensor) -> Tensor:
+        return swap(family.latents_of(pictures.movedim(-1, 2), size)) / scale
+
+    return InDiffusers(words.embeds_BSD, predict, sample, decode, encode)
+
+
+def image_in_diffusers(name: str) -> InDiffusers:
+    model = load_image_model(f"{name}-image")
+    scale = model.pipeline.vae.config.scaling_factor
+    words, nothing = model.encode([PROMPTS[name]]), model.encode([""])
+
+    def sample(noise: Tensor) -> Tensor:
+        scheduler = never_quite_zero(make_unet_scheduler(model.pipeline.scheduler, STEPS, model.device))
+        return denoise(scheduler, noise, Guided(model.predict, words, nothing, GUIDANCE)) / scale
+
+    def decode(latents: Tensor) -> Tensor:
+        return (model.pipeline.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1).movedim(1, -1)
+
+    def encode(pictures: Tensor) -> Tensor:
+        return model.latents_of(pictures.movedim(-1, 1)) / scale
+
+    return InDiffusers(words.embeds_BSD, lambda x, t: model.predict(x, t, words), sample, decode, encode)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@torch.no_grad()
+def test_a_miniature_is_the_same_model_in_comfyui(found: Found, name: str) -> None:
+    if (refused := found.said.get(f"{name} refused")) is not None:
+        assert refused == "miniature needs ComfyUI 0.21 or newer; this one can run miniature-ltx or miniature-unet."
+        pytest.skip("this ComfyUI has no CogVideoX")
+    ours = image_in_diffusers(name) if name == "miniature-unet" else video_in_diffusers(name)
+    noise, timestep, sampled = (given()[f"{name}.noise"], given()[f"{name}.timestep"], found.tensors[f"{name}.sampled"])
+    pictures = found.tensors[f"{name}.decoded"]
+    expected = {
+        "text": ours.text,
+        "predicted": ours.predict(noise, timestep),
+        "sampled": ours.sample(noise),
+        "decoded": ours.decode(sampled),
+        "encoded": ours.encode(pictures),
+    }
+    wrong = {what: difference(found.tensors[f"{name}.{what}"], value) for what, value in expected.items()}
+    assert max(wrong.values()) < 1e-5, wrong
+    assert found.said[f"{name} trainable"]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_each_precision_stores_what_it_says_and_rounds_a_little(found: Found, name: str) -> None:
+    if f"{name} refused" in found.said:
+        pytest.skip("this ComfyUI has no CogVideoX")
+    exact = found.tensors[f"{name}.predicted"]
+    off = {precision: difference(found.tensors[f"{name}.{precision}"], exact) for precision in ("bf16", "fp8", "fp8_scaled")}
+    assert 0 < off["bf16"] < 0.02
+    assert off["bf16"] < off["fp8_scaled"] < off["fp8"] < 0.3
+    for precision in ("fp8", "fp8_scaled"):
+        assert "torch.float8_e4m3fn" in found.said[f"{name} {precision}"]
