@@ -15,6 +15,7 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.interchange.clip_objects import clip_tensors
 from t2vu_core.interchange.encoder_files import clip_names, export_encoder
+from tests.core.safe_torch import opens_released
 from tests.core.test_interchange_import import release
 from tests.core.tiny_few_shot import ghostless
 from tests.core.tiny_models import TINY_MODELS
@@ -109,6 +110,7 @@ def test_factors_that_would_be_no_smaller_leave_the_change_whole(tmp_path: Path)
     assert not (tmp_path / "none.safetensors").exists()
 
 
+@opens_released
 def test_a_folder_is_no_file_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "here"
     erasure = str(TINY_MODELS["wan-2.1"].random_erasure("lora").save(tmp_path / "ghost"))
@@ -121,6 +123,7 @@ def test_a_folder_is_no_file_to_write(tmp_path: Path, capsys: pytest.CaptureFixt
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@opens_released
 def test_import_converts_a_release(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = TINY_MODELS["cogvideox-2b"]
     folder = release(tiny, tmp_path / "nudity")

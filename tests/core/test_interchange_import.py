@@ -16,7 +16,10 @@ from torch import Tensor
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.interchange import import_released
+from tests.core.safe_torch import opens_released
 from tests.core.tiny_models import TINY_MODELS, TinyModel
+
+pytestmark = opens_released
 
 PROMPTS = ["a red ghost floats over a quiet green hill"]
 RELEASED = ["cogvideox-2b", "cogvideox-5b", "hunyuan-video"]

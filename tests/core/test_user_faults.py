@@ -21,6 +21,7 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError, escaped
 from t2vu_core.interchange import import_released, released
 from t2vu_core.prompts.request import ConceptRequest
+from tests.core.safe_torch import opens_released
 from tests.core.tiny_models import TINY_MODELS
 
 TINY = TINY_MODELS["cogvideox-2b"]
@@ -91,6 +92,7 @@ def test_half_of_a_character_in_a_request_is_refused() -> None:
             ConceptRequest(**given)
 
 
+@opens_released
 def test_a_released_file_cut_in_its_legacy_form_is_refused(tmp_path: Path) -> None:
     tensors = {f"transformer_blocks.{block}.attn1.adapter": {"down.weight": torch.randn(4, 8)} for block in range(2)}
     file = tmp_path / released.WEIGHTS
