@@ -17,6 +17,7 @@ from t2vu_core.errors import UserError, escaped, panics_refused
 
 COMMANDS = {
     "models": "models",
+    "plan": "plan",
     "sample": "sample",
     "erase": "erase",
     "unlearn-encoder": "unlearn_encoder",
