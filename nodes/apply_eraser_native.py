@@ -10,6 +10,7 @@ from t2vu_core.interchange.denoisers import DENOISERS, ONLY_DENOISER, denoiser_t
 from . import comfy_bridge
 from .declare import Eraser, advanced, schema, strength_input
 from .native import Part, same_weights, with_eraser
+from .words import said
 
 
 class ApplyEraserNative(io.ComfyNode):
@@ -46,7 +47,6 @@ class ApplyEraserNative(io.ComfyNode):
                 _share_input("end_at", 1.0, "The share of the sampling at which the eraser ends. 1: after the last step."),
             ],
             outputs=[io.Model.Output("erased", display_name="model", tooltip="The model with the concept erased.")],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -65,8 +65,7 @@ class ApplyEraserNative(io.ComfyNode):
             raise UserError("This is an unlearned text encoder: apply it with Apply Unlearned Encoder (CLIP).")
         tensors, part = denoiser_tensors(eraser, denoiser), Part(start_at, end_at)
         erased = with_eraser(model, tensors, eraser.base.family, strength=strength, part=part)
-        comfy_bridge.Progress(cls.hidden.unique_id).say(same_weights(model, eraser, confirmed=same_base))
-        return io.NodeOutput(erased)
+        return io.NodeOutput(erased, ui=said(same_weights(model, eraser, confirmed=same_base)))
 
 
 def _share_input(name: str, default: float, tooltip: str) -> io.Input:

@@ -3,11 +3,12 @@
 from comfy_api.v0_0_2 import io
 
 from t2vu_core import Erasure, UserError
-from t2vu_core.erasure import KIND_TITLES
+from t2vu_core.erasure import KIND_TITLES, is_whole
 from t2vu_core.evaluation.report.wording import spoken
 
 from . import comfy_bridge
 from .declare import Eraser, UnlearnedEncoder, file_name_input, overwrite_input, schema
+from .words import said
 
 LOADERS = {"eraser": "Load Erasure", "unlearned_encoder": "Load Unlearned Encoder"}
 """The node that loads each kind of erasure."""
@@ -30,7 +31,6 @@ class SaveErasure(io.ComfyNode):
                 overwrite_input(),
             ],
             outputs=[io.String.Output("file", display_name="file", tooltip="The file as Load Erasure lists it.")],
-            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -40,12 +40,14 @@ class SaveErasure(io.ComfyNode):
             raise UserError("There is no erasure to save: the evaluated model has none. Apply one to it first.")
         path = comfy_bridge.new_erasure_file(name.strip() or comfy_bridge.default_name(erasure), overwrite=overwrite)
         note = ""
+        if overwrite and erasure.partial and is_whole(path):
+            note = f": a {erasure.partial} does not replace {path.name}, which is not one"
+            path = comfy_bridge.new_erasure_file(comfy_bridge.erasure_name(path), overwrite=False)
         if erasure.source and erasure.source.is_outdated(path):
             note = f": {path.name} has changed since it was loaded and stays as it is"
             path = comfy_bridge.new_erasure_file(comfy_bridge.erasure_name(path), overwrite=False)
         saved = comfy_bridge.erasure_name(erasure.save(path))
-        comfy_bridge.Progress(cls.hidden.unique_id).say(f"saved as {saved}{note}")
-        return io.NodeOutput(saved)
+        return io.NodeOutput(saved, ui=said(f"saved as {saved}{note}"))
 
 
 class _Loader(io.ComfyNode):
@@ -61,7 +63,7 @@ class _Loader(io.ComfyNode):
     @classmethod
     @comfy_bridge.outside_inference_mode
     def execute(cls, file: str) -> io.NodeOutput:
-        return _load(file, cls.KIND, cls.hidden.unique_id)
+        return _load(file, cls.KIND)
 
 
 class LoadErasure(_Loader):
@@ -79,7 +81,6 @@ class LoadErasure(_Loader):
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser."),
                 _description_output("Concepts, base model, method and scores as text."),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
 
@@ -98,7 +99,6 @@ class LoadUnlearnedEncoder(_Loader):
                 UnlearnedEncoder.Output("encoder", display_name="encoder", tooltip="For both Apply Unlearned Encoder nodes."),
                 _description_output("Concepts, encoder, method and scores as text."),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
 
@@ -111,7 +111,7 @@ def _description_output(tooltip: str) -> io.Output:
     return io.String.Output("description", display_name="description", tooltip=tooltip)
 
 
-def _load(file: str, kind: str, node_id: str | None) -> io.NodeOutput:
+def _load(file: str, kind: str) -> io.NodeOutput:
     """An erasure of that kind and its description. Raises UserError, with the right node, for another kind."""
     erasure = Erasure.load(comfy_bridge.erasure_file(file))
     if erasure.kind != kind:
@@ -120,8 +120,7 @@ def _load(file: str, kind: str, node_id: str | None) -> io.NodeOutput:
             f"use {LOADERS[erasure.kind]}."
         )
     text = describe(erasure)
-    comfy_bridge.Progress(node_id).say(text)
-    return io.NodeOutput(erasure, text)
+    return io.NodeOutput(erasure, text, ui=said(text))
 
 
 def describe(erasure: Erasure) -> str:
@@ -132,5 +131,6 @@ def describe(erasure: Erasure) -> str:
             f"From: {erasure.base.name} ({erasure.base.family}, {erasure.base.hash[:12]})",
             f"Method: {erasure.method}, {erasure.created}",
             f"Scores: {spoken(erasure.scores)}",
+            *([f"Only a {erasure.partial}: the training was stopped before its end."] if erasure.partial else []),
         ]
     )

@@ -14,6 +14,7 @@ from t2vu_core.model import T2VModel
 
 from . import comfy_bridge
 from .declare import Eraser, Model, advanced, number_input, preset_input, schema, text_input
+from .words import said
 
 
 class EvaluateErasure(io.ComfyNode):
@@ -116,6 +117,7 @@ class EvaluateErasure(io.ComfyNode):
         )
         scores = evaluated.evaluation.scores
         verdict = text_table(scores)
-        progress.say(verdict.splitlines()[0])
         last = model.erasures[-1].erasure if model.erasures else None
-        return io.NodeOutput(verdict, json.dumps(scores.to_json()), str(evaluated.report), evaluated.erasure or last)
+        return io.NodeOutput(
+            verdict, json.dumps(scores.to_json()), str(evaluated.report), evaluated.erasure or last, ui=said(verdict)
+        )

@@ -8,6 +8,7 @@ from t2vu_core.interchange.encoder_files import EncoderExport
 
 from . import comfy_bridge
 from .declare import UnlearnedEncoder, lora_file_inputs, schema
+from .words import said
 
 MAX_RANK = 4096
 
@@ -43,7 +44,6 @@ class ExportEncoder(io.ComfyNode):
                     tooltip="The share of the change that the factors leave out, from 0 to 1; 0 for an exact file.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -52,8 +52,7 @@ class ExportEncoder(io.ComfyNode):
     def execute(cls, encoder: Erasure, rank: int, folder: str, name: str = "", overwrite: bool = False) -> io.NodeOutput:
         path = comfy_bridge.new_lora_file(folder, name.strip() or comfy_bridge.default_name(encoder), overwrite=overwrite)
         written = export_encoder(encoder, path, rank=rank or None)
-        comfy_bridge.Progress(cls.hidden.unique_id).say(_summary(written))
-        return io.NodeOutput(comfy_bridge.lora_name(folder, written.file), written.error)
+        return io.NodeOutput(comfy_bridge.lora_name(folder, written.file), written.error, ui=said(_summary(written)))
 
 
 def _summary(written: EncoderExport) -> str:

@@ -11,6 +11,7 @@ from t2vu_core.interchange.lora_files import file_endings
 
 from . import comfy_bridge
 from .declare import Eraser, lora_file_inputs, schema
+from .words import said
 
 
 class ExportLora(io.ComfyNode):
@@ -41,7 +42,6 @@ class ExportLora(io.ComfyNode):
                     tooltip="The files in that folder, one per line; two for a model with two denoisers.",
                 )
             ],
-            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -54,8 +54,8 @@ class ExportLora(io.ComfyNode):
         name, endings = name.strip() or comfy_bridge.default_name(eraser), file_endings(eraser)
         path = comfy_bridge.new_lora_file(folder, name, overwrite=overwrite, endings=endings)
         files = export_lora(eraser, path, layout=chosen)
-        comfy_bridge.Progress(cls.hidden.unique_id).say(_summary(eraser, files, layout))
-        return io.NodeOutput("\n".join(comfy_bridge.lora_name(folder, file) for file in files))
+        names = "\n".join(comfy_bridge.lora_name(folder, file) for file in files)
+        return io.NodeOutput(names, ui=said(_summary(eraser, files, layout)))
 
 
 def _summary(eraser: Erasure, files: list[Path], layout: str) -> str:

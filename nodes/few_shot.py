@@ -25,6 +25,7 @@ from .declare import (
 )
 from .pictures import loss_picture
 from .training_view import TrainingView
+from .words import said
 
 AUTO, NONE = "auto", "none"
 OBJECTIVES = FewShotRecipe.choices("objective")
@@ -86,10 +87,9 @@ class FewShotUnlearn(io.ComfyNode):
             on_progress=view,
         )
         trained = encoder.training
-        view.progress.say(trained["warning"] or f"remaining effect of the concept: {max(0.0, trained['remaining']):.0%}")
-        view.close()
-        shown = NO_SHOTS if view.kept is None else view.kept
-        return io.NodeOutput(encoder, shown[:, 0].movedim(1, -1).contiguous(), loss_picture(trained["losses"]))
+        words = f"{view.close(encoder)}\nremaining effect of the concept: {max(0.0, trained['remaining']):.0%}"
+        shown = (NO_SHOTS if view.kept is None else view.kept)[:, 0].movedim(1, -1).contiguous()
+        return io.NodeOutput(encoder, shown, loss_picture(trained["losses"]), ui=said(words))
 
 
 def _image_model(choice: str, model: T2VModel) -> ImageModel | None:

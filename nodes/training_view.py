@@ -4,7 +4,8 @@ import time
 
 from torch import Tensor
 
-from t2vu_core.training.loop import StopEarly
+from t2vu_core import Erasure
+from t2vu_core.training.loop import Pause
 from t2vu_core.training.progress import Stage, TrainProgress
 
 from . import comfy_bridge
@@ -13,10 +14,15 @@ MIN_SECONDS = 2.0
 """The time left is shown once a stage has run for this long."""
 
 
+class Paused(Pause, comfy_bridge.Cancelled):
+    """The user has cancelled a training run whose state is saved: to ComfyUI a cancel, so that it does not keep a result."""
+
+
 class TrainingView:
     """A progress callback that shows every step under the node, and keeps the last picture of the stage `keep`.
 
-    ComfyUI's cancel ends the training early: the node returns what was trained so far, then the run stops.
+    ComfyUI's cancel pauses the training: the next run of the graph goes on with it. Where the state cannot be saved, the
+    node returns a partial result, and the nodes after it do not run.
     """
 
     def __init__(self, node_id: str | None, keep: Stage) -> None:
@@ -41,13 +47,25 @@ class TrainingView:
             if not self._trained:
                 raise
             self._cancelled = True
-            raise StopEarly from None
+            self.progress.keep(f"Cancelled after {self._trained}. Run goes on with the training from there.")
+            raise Paused from None
 
-    def close(self) -> None:
-        """Let a cancel take effect: the nodes after this one do not run, and its output is kept for the next run."""
+    def close(self, erasure: Erasure) -> str:
+        """The words that stay on the node. Lets a cancel that could not pause the training take effect after the node."""
+        words = "\n".join(filter(None, [self._outcome(erasure), erasure.training["warning"]]))
         if self._cancelled:
-            self.progress.say(f"Cancelled at {self._trained}. What was trained is kept: queue again to continue with it.")
             comfy_bridge.cancel_the_rest()
+        return words
+
+    def _outcome(self, erasure: Erasure) -> str:
+        if not erasure.partial:
+            return f"Trained {erasure.training['steps']} steps in {_clock(erasure.training['seconds'])}."
+        if not self._cancelled:
+            return f"{erasure.partial[0].upper()}{erasure.partial[1:]}."
+        return (
+            f"Cancelled: {erasure.partial}. The state of the training could not be saved, so it cannot go on; "
+            "change the seed to train again."
+        )
 
     def _line(self, done: TrainProgress) -> str:
         loss = "" if done.loss is None else f", loss {done.loss:.4f}"

@@ -23,6 +23,7 @@ from .declare import (
 )
 from .pictures import loss_picture
 from .training_view import TrainingView
+from .words import said
 
 NO_LANGUAGE_MODEL = "none"
 PRESETS_ETA, ZERO = "preset", "zero"
@@ -92,11 +93,9 @@ class VelocityErase(io.ComfyNode):
         eraser = erase_velocity(
             model, request, recipe, unfinished_folder=comfy_bridge.unfinished_runs(), on_progress=view, show_mask=True
         )
-        if warning := eraser.training["warning"]:
-            view.progress.say(warning)
-        view.close()
+        words = view.close(eraser)
         assert view.kept is not None
-        return io.NodeOutput(eraser, loss_picture(eraser.training["losses"]), view.kept[0].movedim(1, -1))
+        return io.NodeOutput(eraser, loss_picture(eraser.training["losses"]), view.kept[0].movedim(1, -1), ui=said(words))
 
 
 def _eta(eta: float, eta_zero: str) -> dict[str, float]:

@@ -81,6 +81,11 @@ class Erasure:
             "created": self.created,
         }
 
+    @property
+    def partial(self) -> str | None:
+        """What is missing of a training run that was stopped or failed before its end, in words; None if nothing is."""
+        return partial_of(self.describe())
+
     def with_scores(self, scores: Scores) -> Erasure:
         """The same erasure with its scores."""
         return dataclasses.replace(self, scores=scores)
@@ -129,7 +134,7 @@ class Erasure:
             "modelspec.sai_model_spec": "1.0.1",
             "modelspec.architecture": f"{self.base.family}/{self.kind.replace('_', '-')}",
             "modelspec.implementation": "t2v-unlearning",
-            "modelspec.title": f"Erases {', '.join(self.concepts)}",
+            "modelspec.title": f"Erases {', '.join(self.concepts)}" + (f" ({self.partial})" if self.partial else ""),
             "modelspec.date": self.created,
         }
 
@@ -180,6 +185,22 @@ def read_description(path: Path) -> dict[str, Any]:
     if description["kind"] == "unlearned_encoder" and not _says_encoder(description.get("encoder")):
         raise UserError(f"{path.name} has a broken description: it does not say which text encoder it is for.")
     return description
+
+
+def partial_of(description: Mapping[str, Any]) -> str | None:
+    """`Erasure.partial`, of the description in a file."""
+    training, recipe = description["training"], description["recipe"]
+    if training.get("partial") is not True:
+        return None
+    return f"partial result: {training.get('steps', '?')} of {recipe.get('steps', '?')} steps"
+
+
+def is_whole(path: Path) -> bool:
+    """Whether there is a file other than a partial result."""
+    try:
+        return path.exists() and partial_of(read_description(path)) is None
+    except UserError:
+        return True
 
 
 def read_scores(description: Mapping[str, Any], name: str) -> Scores | None:

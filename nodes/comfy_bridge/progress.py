@@ -16,6 +16,9 @@ PREVIEW_SECONDS = 0.7
 PREVIEW_SHARE = 0.1
 """Maximum share of a node's time that is spent on previews."""
 
+KEPT_TEXT = "t2v-unlearning.text"
+"""The event of the websocket that web/js/words.js draws."""
+
 Cancelled = comfy.model_management.InterruptProcessingException
 """What `Progress.report` raises once the user has cancelled."""
 
@@ -42,9 +45,15 @@ class Progress:
         self._bar.update_absolute(step, total, picture)
 
     def say(self, text: str) -> None:
-        """Show a line of text under the node."""
+        """Show a line of text under the node until the run ends."""
         if self._node_id is not None:
             PromptServer.instance.send_progress_text(text, self._node_id)
+
+    def keep(self, text: str) -> None:
+        """Show a text on the node that stays there, from a node that gives no output."""
+        if self._node_id is not None:
+            self.say(text)
+            PromptServer.instance.send_sync(KEPT_TEXT, {"node": self._node_id, "text": text})
 
     def _preview_is_due(self) -> bool:
         """A preview costs a decode, which is expensive in a large model."""

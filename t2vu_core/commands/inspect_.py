@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from t2vu_core.erasure import KIND_TITLES, Erasure
+from t2vu_core.erasure import KIND_TITLES, Erasure, partial_of
 from t2vu_core.errors import escaped
 from t2vu_core.evaluation.report.wording import spoken
 from t2vu_core.scores import Scores
@@ -43,6 +43,8 @@ def show(result: dict[str, Any]) -> str:
         f"  base     {base['name']} ({base['family']}), weights {base['hash'][:16]}",
         f"  made     {result['created']}, in {result['training'].get('seconds', '?')} s",
     ]
+    if partial := partial_of(result):
+        lines.append(f"  state    {partial}; the training was stopped before its end")
     scores = None if result["scores"] is None else Scores.from_json(result["scores"])
     lines.append(f"  scores   {spoken(scores)}")
     return "\n".join(map(escaped, lines))

@@ -81,8 +81,11 @@ class Checkpoint:
         if self.temporary:
             shutil.rmtree(self.path.parent, ignore_errors=True)
 
-    def write(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-        """Save the state. Raises UserError if it cannot be written; a temporary checkpoint only logs a warning."""
+    def write(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bool:
+        """Save the state; returns whether it is saved.
+
+        Raises UserError if it cannot be written; a temporary checkpoint only logs a warning.
+        """
         copied = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
         try:
             with atomic_path(self.path) as temporary:
@@ -91,6 +94,8 @@ class Checkpoint:
             if not self.temporary:
                 raise
             log.warning("%s The training goes on, but it could not be resumed if it were stopped.", error)
+            return False
+        return True
 
     def read(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         """The saved tensors and metadata; None if there is no file.
@@ -124,6 +129,8 @@ class TrainingState:
     seconds_before: float = 0.0
     """How long the run trained before it was resumed."""
     started: float = field(default_factory=time.monotonic)
+    saved_steps: int = 0
+    """The steps that the checkpoint holds."""
 
     @contextlib.contextmanager
     def held(self, first: bool = True) -> Iterator[None]:
@@ -140,7 +147,8 @@ class TrainingState:
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
         tensors |= {f"{EXTRA}{name}": tensor for name, tensor in self.extra.items()}
         seconds = self.seconds_before + time.monotonic() - self.started
-        self.checkpoint.write(tensors, {"losses": json.dumps(self.losses), "seconds": str(seconds)})
+        if self.checkpoint.write(tensors, {"losses": json.dumps(self.losses), "seconds": str(seconds)}):
+            self.saved_steps = len(self.losses)
 
     def restore(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
         """Put a saved state back, if there is one. Raises UserError like `Checkpoint.read`."""

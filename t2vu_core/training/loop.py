@@ -27,6 +27,13 @@ class StopEarly(Exception):
     """Raised by a progress callback: end the run now and use what was trained so far."""
 
 
+class Pause(StopEarly):
+    """Raised by a progress callback: end the run now and resume it later. `train` passes it on once the state is saved.
+
+    A run without a checkpoint, or whose state cannot be written, cannot be resumed: it then ends as by StopEarly.
+    """
+
+
 def step_generator(seed: int, step: int) -> torch.Generator:
     """The random numbers of one step: they depend only on seed and step, so that a resumed run draws the same."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
@@ -44,7 +51,7 @@ def train(
     """Minimise `loss_at(step)` over the schedule's steps; returns the losses.
 
     A state with a checkpoint resumes where the saved one ends; it is saved every few steps, at the end, and when an
-    exception ends the run. `on_step` and `loss_at` may raise StopEarly to end the run and keep it. With several
+    exception ends the run. `on_step` and `loss_at` may raise StopEarly to end the run and keep it, or Pause. With several
     `workers`, `loss_at` gives this process's part of the loss, and only the first process saves. Raises
     TrainingDiverged, naming the step, if the loss, the gradient or an updated parameter is not finite; the parameters are
     then those before that step.
@@ -53,9 +60,10 @@ def train(
     workers, state = workers or Workers(), state or TrainingState()
     state.restore(parameters, optimizer)
     losses, saves = state.losses, state.checkpoint if workers.first else None
-    stop, whole, before = False, True, BeforeStep(parameters.values(), optimizer)
+    stop: StopEarly | None = None
+    whole, before = True, BeforeStep(parameters.values(), optimizer)
     try:
-        while len(losses) < schedule.steps and not workers.any(stop):
+        while len(losses) < schedule.steps and not workers.any(stop is not None):
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate(len(losses))
             loss = _backward(loss_at, parameters.values(), workers, len(losses))
@@ -75,6 +83,8 @@ def train(
         # Ctrl-C inside an update leaves parameters of no step; then the last saved state is the valid one.
         if saves and losses and whole:
             state.save(parameters, optimizer)
+    if isinstance(stop, Pause) and state.saved_steps == len(losses) < schedule.steps:
+        raise stop
     return losses
 
 
@@ -93,13 +103,13 @@ def train_while_finite(
         return list(error.losses), str(error)
 
 
-def _wants_to_stop(on_step: OnStep | None, losses: list[float]) -> bool:
+def _wants_to_stop(on_step: OnStep | None, losses: list[float]) -> StopEarly | None:
     try:
         if on_step is not None:
             on_step(len(losses), losses[-1])
-    except StopEarly:
-        return True
-    return False
+    except StopEarly as stop:
+        return stop
+    return None
 
 
 def _update(optimizer: torch.optim.Optimizer, before: BeforeStep, workers: Workers, step: int) -> None:

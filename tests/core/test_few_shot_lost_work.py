@@ -84,6 +84,8 @@ def test_ctrl_c_keeps_what_was_trained_and_resume_could_go_on(t2vu: Callable, tm
     assert told["ended"] == "stopped"
     assert 25 <= told["steps"] < 100_000
     assert len(Erasure.load(tmp_path / "ghost.safetensors").training["losses"]) == told["steps"]
+    _, shown, _ = t2vu("inspect", tmp_path / "ghost.safetensors")
+    assert f"partial result: {told['steps']} of 100000 steps" in shown
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from t2vu_core.errors import UserError
 from t2vu_core.training.checkpoint import Checkpoint, TrainingState
-from t2vu_core.training.loop import StopEarly, TrainingDiverged, step_generator, train, train_while_finite
+from t2vu_core.training.loop import Pause, StopEarly, TrainingDiverged, step_generator, train, train_while_finite
 from t2vu_core.training.schedule import Schedule
 from t2vu_core.training.workers import Workers
 
@@ -87,6 +87,28 @@ def test_a_run_that_is_ended_early_keeps_its_steps(where: str, tmp_path: Path) -
     checkpoint = Checkpoint(tmp_path / "state.safetensors", "a run", every=100)
     assert len(fit(weight, loss_at, state=TrainingState(checkpoint), on_step=on_step)) == 3
     assert saved_weight(checkpoint.path) == weight.item() > 0
+
+
+def test_a_paused_run_gives_no_result_unless_its_state_is_lost(tmp_path: Path) -> None:
+    weight = nn.Parameter(torch.zeros(1))
+
+    def pause_at(last: int) -> Callable[[int, float], None]:
+        def on_step(step: int, loss: float) -> None:
+            if step == last:
+                raise Pause
+
+        return on_step
+
+    options: dict[str, Any] = {
+        "loss_at": pulled(weight, [1.0] * 5),
+        "state": TrainingState(Checkpoint(tmp_path / "s", "a run")),
+    }
+    with pytest.raises(Pause):
+        fit(weight, on_step=pause_at(3), **options)
+    assert len(fit(weight, on_step=pause_at(5), **options)) == 5, "a run that has made its steps is complete"
+    assert len(fit(weight, pulled(weight, [1.0] * 5), on_step=pause_at(3))) == 3, (
+        "without a checkpoint the result is all there is"
+    )
 
 
 def test_the_state_is_saved_while_the_run_goes_on(tmp_path: Path) -> None:

@@ -178,6 +178,8 @@ def test_stopping_early_keeps_what_was_trained() -> None:
     erasure = erase_velocity(TINY.model, "ghost", recipe(), on_progress=stop)
     assert erasure.training["steps"] == 3
     assert any(tensor.abs().max() > 0 for name, tensor in erasure.tensors.items() if "up" in name)
+    assert erasure.partial == f"partial result: 3 of {recipe().steps} steps"
+    assert erase_velocity(TINY.model, "ghost", recipe()).partial is None
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_break() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from t2vu_core import Erasure, VelocityRecipe
+from tests.core.full_disk import small_disk
 from tests.nodes.conftest import Trained
 from tests.nodes.graphs import apply, erase, frames_of, load, node, pixels, refusal, sample, sampled
 from tools.comfyui import ComfyServer, queue
@@ -135,25 +138,63 @@ def test_a_concept_in_many_letters_gives_a_file_name_that_a_disk_takes(comfy: Co
     file.unlink()
 
 
-def test_a_cancelled_training_keeps_what_it_has_learned(comfy: ComfyServer) -> None:
-    """The run stops there; the next one saves what was trained, without training again."""
-
-    def cancel_in_training(event: Event, control: Control) -> None:
-        if event.type == "text" and b"training 3/" in event.payload:
+def _cancel_at(step: int) -> Callable[[Event, Control], None]:
+    def listen(event: Event, control: Control) -> None:
+        if event.type == "text" and f"training {step}/".encode() in event.payload:
             control.interrupt()
 
+    return listen
+
+
+def test_a_cancelled_training_replaces_nothing_and_run_goes_on_with_it(comfy: ComfyServer, eraser_name: str) -> None:
+    folder = comfy.base / "output" / "erasures"
+    whole = Erasure.load(folder / eraser_name).save(folder / "finished.safetensors").read_bytes()
     graph: Graph = {
         "load": load(),
-        "erase": erase(seed=98, steps=1000),
-        "save": node("T2VUSaveErasure", erasure=["erase", 0], name="kept", overwrite=False),
+        "erase": erase(seed=98, steps=12),
+        "save": node("T2VUSaveErasure", erasure=["erase", 0], name="finished", overwrite=True),
     }
-    assert queue(comfy.url, graph, cancel_in_training).of("execution_interrupted")
-    assert not list((comfy.base / "output").rglob("kept*"))
+    cancelled = queue(comfy.url, graph, _cancel_at(3))
+    assert cancelled.of("execution_interrupted")
+    (kept,) = cancelled.of("t2v-unlearning.text")
+    assert kept.data["node"] == "erase"
+    assert re.search(r"^Cancelled after step \d of 12\. Run goes on", kept.data["text"])
+    assert (folder / "finished.safetensors").read_bytes() == whole
     again = queue(comfy.url, graph)
     assert again.succeeded
+    assert "erase" not in again.cached
+    said = [event.payload for event in again.of("text")]
+    assert not any(b"training 3/12" in line for line in said), "the steps before the cancel are not trained again"
+    assert any(b"training 12/12" in line for line in said)
+    assert len(Erasure.load(folder / "finished.safetensors").training["losses"]) == 12
+    assert again.outputs["save"]["text"] == ["saved as finished.safetensors"]
+
+
+def test_without_room_for_its_state_a_cancelled_training_is_a_partial_result(comfy: ComfyServer, eraser_name: str) -> None:
+    folder = comfy.base / "output" / "erasures"
+    whole = Erasure.load(folder / eraser_name).save(folder / "complete.safetensors").read_bytes()
+    graph: Graph = {
+        "load": load(),
+        "erase": erase(seed=97, steps=12),
+        "save": node("T2VUSaveErasure", erasure=["erase", 0], name="complete", overwrite=True),
+    }
+    unfinished = comfy.base / "output" / "unfinished_trainings"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    with small_disk(unfinished):
+        cancelled = queue(comfy.url, graph, _cancel_at(3))
+    assert cancelled.of("execution_interrupted")
+    assert "of 12 steps. The state of the training could not be saved" in cancelled.outputs["erase"]["text"][0]
+    again = queue(comfy.url, graph)
     assert "erase" in again.cached
-    (saved,) = (comfy.base / "output").rglob("kept*")
-    assert 3 <= len(Erasure.load(saved).training["losses"]) < 20
+    assert (folder / "complete.safetensors").read_bytes() == whole
+    assert "a partial result" in again.outputs["save"]["text"][0]
+    saved = Erasure.load(folder / "complete_2.safetensors")
+    assert saved.partial == f"partial result: {len(saved.training['losses'])} of 12 steps"
+    loaded = queue(
+        comfy.url,
+        {"file": node("T2VULoadErasure", file="complete_2.safetensors"), "text": node("PreviewAny", source=["file", 1])},
+    )
+    assert "Only a partial result" in loaded.outputs["text"]["text"][0]
 
 
 def test_cancelling_before_a_training_leaves_no_file_and_a_working_server(comfy: ComfyServer) -> None:

@@ -62,7 +62,7 @@ def graph(eraser: str, **changes: Any) -> Graph:
 
 def text_of(result: Result) -> str:
     assert result.succeeded, result.error
-    return b"".join(event.payload for event in result.of("text")).decode(errors="replace")
+    return str(result.outputs["apply"]["text"][0])
 
 
 @pytest.mark.parametrize("eraser", ["lora", "bottleneck"])

@@ -159,7 +159,7 @@ def _train(
     ended = GONE if erased else BROKE if diverged else STOPPED if len(losses) < recipe.steps else WHOLE
     if ended in (GONE, WHOLE):
         run.finish()
-    return _finished(erasers), {**measured, "ended": ended, "diverged": diverged}, push
+    return _finished(erasers), {**measured, "ended": ended, "partial": ended in (STOPPED, BROKE), "diverged": diverged}, push
 
 
 def _scaled(erasers: EraserSet, sites: Sequence[EraserSite]) -> EraserSet:

@@ -102,7 +102,8 @@ def erase_velocity(
     warning = warn_outcome(request.title, push, diverged)
     record = training_record(
         start, state, trajectory_seconds=round(sampled, 1), trajectory_bytes=points.num_bytes,
-        pushed=push and round(push.share, 4), warning=" ".join(filter(None, (warning, unused))) or None, diverged=diverged,
+        partial=len(state.losses) < recipe.steps, pushed=push and round(push.share, 4),
+        warning=" ".join(filter(None, (warning, unused))) or None, diverged=diverged,
     )  # fmt: skip
     writer = request.language_model.name if request.language_model else None
     return Erasure(
