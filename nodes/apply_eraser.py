@@ -3,6 +3,7 @@
 from comfy_api.v0_0_2 import io
 
 from t2vu_core import Erasure, T2VModel
+from t2vu_core.base_identity import compare_bases
 
 from . import comfy_bridge
 from .declare import Eraser, Model, other_base_input, schema, strength_input
@@ -28,9 +29,13 @@ class ApplyEraser(io.ComfyNode):
                 ),
             ],
             outputs=[Model.Output("erased", display_name="model", tooltip="The model with the concept erased.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     @comfy_bridge.outside_inference_mode
     def execute(cls, model: T2VModel, eraser: Erasure, strength: float, allow_other_base: bool = False) -> io.NodeOutput:
-        return io.NodeOutput(model.with_erasure(eraser, strength, allow_other_base=allow_other_base))
+        erased = model.with_erasure(eraser, strength, allow_other_base=allow_other_base)
+        found = compare_bases(eraser.base, model.base) or "other weights"
+        comfy_bridge.Progress(cls.hidden.unique_id).say(f"trained on {eraser.base.name}; this model: {found}")
+        return io.NodeOutput(erased)

@@ -31,8 +31,8 @@ class ApplyEraserNative(io.ComfyNode):
                 io.Boolean.Input(
                     "same_base",
                     default=False,
-                    tooltip="Confirms that this is the model the eraser was trained on. Needed only where the weights cannot "
-                    "be compared, such as in fp8 or GGUF, or differ, such as in a fine-tune.",
+                    tooltip="Confirms that this is a fine-tune of the model the eraser was trained on. Not needed for that "
+                    "model in bf16, fp8 or GGUF, unless the eraser's file is of version 0.1.",
                 ),
                 advanced(
                     io.Combo,
@@ -65,7 +65,7 @@ class ApplyEraserNative(io.ComfyNode):
             raise UserError("This is an unlearned text encoder: apply it with Apply Unlearned Encoder (CLIP).")
         tensors, part = denoiser_tensors(eraser, denoiser), Part(start_at, end_at)
         erased = with_eraser(model, tensors, eraser.base.family, strength=strength, part=part)
-        return io.NodeOutput(erased, ui=said(same_weights(model, eraser, confirmed=same_base)))
+        return io.NodeOutput(erased, ui=said(same_weights(model, eraser, confirmed=same_base, denoiser=denoiser)))
 
 
 def _share_input(name: str, default: float, tooltip: str) -> io.Input:

@@ -14,8 +14,8 @@ from t2vu_core.errors import UserError
 from t2vu_core.families.base import EraserSite
 from t2vu_core.families.text import Text
 from t2vu_core.text_encoders import EncoderFacts, encoder_facts, encoder_sites
+from t2vu_core.weight_sketch import sketch
 
-SKETCH_LENGTH = 65_536
 SKETCH_TOLERANCE = 4e-3
 """Root mean square over all tensors: rounding to bf16 changes a sketch by about 1.5e-3, a fine-tune by more."""
 SKETCH_OUTLIER = 1.2e-2
@@ -41,14 +41,6 @@ def touched_weights(sites: Mapping[str, EraserSite], names: Sequence[str]) -> di
     if missing:
         raise UserError(f"The unlearned encoder does not fit this model: its encoder has no layer {missing[0]}.")
     return {f"{name}.{key}": value.detach() for name in names for key, value in sites[name].module.named_parameters()}
-
-
-def sketch(weight: Tensor) -> float:
-    """A number in about [-4, 4] that hardly depends on the number format: a projection onto fixed random signs."""
-    flat = weight.detach().flatten()
-    values = flat[:: max(1, len(flat) // SKETCH_LENGTH)].to("cpu", torch.float32)
-    signs = torch.randint(0, 2, values.shape, generator=torch.Generator().manual_seed(0)).float() * 2 - 1
-    return float(values @ signs / values.norm().clamp_min(1e-12))
 
 
 def site_names(erasure: Erasure) -> list[str]:

@@ -28,6 +28,7 @@ from torch import Tensor
 from t2vu_core.errors import UserError, first_line, reading
 from t2vu_core.file_stamp import FileStamp
 from t2vu_core.scores import Scores
+from t2vu_core.weight_sketch import Sketch
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
@@ -43,6 +44,12 @@ class Base:
     family: str
     hash: str
     """SHA-256 over names, shapes and bf16 values of the weights that the erasure depends on."""
+    sketch: Sketch | None = field(default=None, compare=False, repr=False)
+    """Of the same weights, to recognise them in other formats; None if there is none, as in files of version 0.1."""
+
+    def describe(self) -> dict[str, str]:
+        """Without the sketch."""
+        return {"name": self.name, "family": self.family, "hash": self.hash}
 
 
 @dataclass(frozen=True)
@@ -71,13 +78,14 @@ class Erasure:
             "format_version": FORMAT_VERSION,
             "kind": self.kind,
             "concepts": list(self.concepts),
-            "base": dataclasses.asdict(self.base),
+            "base": self.base.describe(),
             "method": self.method,
             "recipe": dict(self.recipe),
             "prompts": dict(self.prompts),
             "training": dict(self.training),
             "scores": None if self.scores is None else self.scores.to_json(),
             **({} if self.encoder is None else {"encoder": dict(self.encoder)}),
+            **({} if self.base.sketch is None else {"base_sketch": self.base.sketch.to_json()}),
             "created": self.created,
         }
 
@@ -117,7 +125,7 @@ class Erasure:
         return cls(
             kind=description["kind"],
             concepts=tuple(description["concepts"]),
-            base=Base(**description["base"]),
+            base=Base(**description["base"], sketch=_read_sketch(description, path.name)),
             tensors=tensors,
             method=description["method"],
             recipe=description["recipe"],
@@ -207,6 +215,15 @@ def read_scores(description: Mapping[str, Any], name: str) -> Scores | None:
     """The scores in a description. Raises UserError if they are not what `Scores.to_json` writes."""
     scores = description["scores"]
     return None if scores is None else Scores.from_json(scores, f"The scores in {name} are broken")
+
+
+def _read_sketch(description: Mapping[str, Any], name: str) -> Sketch | None:
+    if description.get("base_sketch") is None:
+        return None
+    try:
+        return Sketch.from_json(description["base_sketch"])
+    except ValueError as error:
+        raise UserError(f"{name} has a broken sketch of its base: {error}.") from error
 
 
 def _says_encoder(encoder: Any) -> bool:

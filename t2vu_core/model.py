@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from t2vu_core.base_identity import check_base
 from t2vu_core.encoder_identity import check_text
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
@@ -79,14 +80,14 @@ class T2VModel:
 
     @property
     def base(self) -> Base:
-        """Name, family and hash of the weights that erasers depend on."""
-        return Base(self.name, self.family.name, self.family.base_hash)
+        """Name, family, hash and sketch of the weights that erasers depend on."""
+        return Base(self.name, self.family.name, self.family.base_hash, self.family.base_sketch)
 
     def with_erasure(self, erasure: Erasure, strength: float = 1.0, *, allow_other_base: bool = False) -> T2VModel:
         """This model with one more erasure.
 
-        Raises UserError if the strength is not a finite number, or if the erasure was trained on other weights
-        (`allow_other_base` overrides the latter, for fine-tunes of the same base).
+        Raises UserError if the strength is not a finite number, or if the erasure was trained on other weights. Weights
+        that differ by rounding only (fp16, fp8) are accepted; `allow_other_base` accepts fine-tunes, but not another model.
         """
         if not isinstance(strength, int | float) or not math.isfinite(strength):
             raise UserError(f"The strength must be a number such as 1.0, not {strength!r}.")
@@ -97,12 +98,7 @@ class T2VModel:
                 f"This erasure is for the {erasure.base.family} family (trained on {erasure.base.name}); "
                 f"the model {self.name} is {self.family.name}."
             )
-        if erasure.base.hash != self.base.hash and not allow_other_base:
-            raise UserError(
-                f"This erasure was trained on {erasure.base.name} ({erasure.base.hash[:12]}), but the model is "
-                f"{self.name} ({self.base.hash[:12]}): their weights differ. Load that base, or allow another base "
-                "explicitly if this one is a fine-tune of it."
-            )
+        check_base(erasure, self.base, allow_other_base=allow_other_base)
         applied = AppliedErasure(erasure, float(strength))
         applied.erasers.fit(self.family.sites())
         return dataclasses.replace(self, erasures=(*self.erasures, applied))
@@ -118,6 +114,8 @@ class T2VModel:
         if len(self.erasures) != 1 or self.erasures[0].strength != 1 or self.guard is not None:
             return None
         erasure = self.erasures[0].erasure
+        if erasure.kind == "eraser" and erasure.base.hash != self.base.hash:
+            return None
         try:
             self.without_erasures().with_erasure(erasure)
         except UserError:

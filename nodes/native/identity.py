@@ -1,64 +1,115 @@
-"""Whether a MODEL has the weights that an erasure was trained on: the same hash as the diffusers folder."""
+"""Whether a MODEL has the weights that an eraser was trained on: by hash where formats allow it, else by a sketch."""
 
 import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from t2vu_core import Erasure, UserError
+from t2vu_core.base_identity import usable_sketch
 from t2vu_core.erasure import hash_tensors
+from t2vu_core.interchange.denoisers import ONLY_DENOISER, SECOND_DENOISER, STRETCHES
+from t2vu_core.weight_sketch import Comparison, Sketch, compare, percent, sketch
 
 from .apply import denoiser_of
-from .architectures import architecture_of
+from .architectures import Architecture, architecture_of
+from .stored_weights import StoredWeights
 
-EXACT = (torch.float32, torch.bfloat16, torch.float16)
-"""The precisions that a hash can compare; it is taken over bf16 values, so bf16 and float32 files of one model agree."""
-
-_known: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
-
-
-def same_weights(model: Any, erasure: Erasure, *, confirmed: bool) -> str:
-    """What is known about the MODEL's weights, in a few words; `confirmed` by the user, they are not compared.
-
-    Raises UserError if they are not confirmed and not the same.
-    """
-    base = erasure.base
-    if confirmed:
-        return f"same_base is on: not compared with {base.name}"
-    own = _base_hash(model)
-    if own == base.hash:
-        return f"the same weights as {base.name}"
-    compared = (
-        "this MODEL's weights cannot be compared with it"
-        if own is None
-        else f"this MODEL has other weights ({own[:12]}, not {base.hash[:12]})"
-    )
-    raise UserError(
-        f"This eraser was trained on {base.name} ({base.family}), and {compared}. Switch on same_base if it is that model in "
-        "another precision, one of its two denoisers, or a fine-tune of it."
-    )
+HASHED = ("float32", "bfloat16", "float16")
+"""The formats of which a hash is taken. It is over bf16 values, so bf16 and float32 files of one model agree."""
+NO_HASH = ""
 
 
-def _base_hash(model: Any) -> str | None:
-    """The hash of the weights that erasers depend on, without LoRAs; None if it cannot be taken from this MODEL."""
+@dataclass(frozen=True)
+class Weights:
+    """What identifies the weights of a MODEL that erasers depend on, without LoRAs."""
+
+    sketch: Sketch
+    """Its hash is empty if the weights are in a format that has none."""
+    errors: Mapping[str, float]
+    """The expected rounding error of each tensor."""
+
+
+_known: weakref.WeakKeyDictionary[Any, Weights | None] = weakref.WeakKeyDictionary()
+
+
+def weights_of(model: Any) -> Weights | None:
+    """The identity of a MODEL's weights; None if it cannot be taken."""
     if model.model not in _known:
-        _known[model.model] = _hash(model)
+        _known[model.model] = _weights_of(model)
     return _known[model.model]
 
 
-def _hash(model: Any) -> str | None:
+def same_weights(model: Any, erasure: Erasure, *, confirmed: bool, denoiser: str = ONLY_DENOISER) -> str:
+    """What is known about the MODEL's weights, in a few words. `denoiser` is which of a base's two this is.
+
+    Raises UserError if they are not the same up to rounding, unless the user has `confirmed` it; and for another model.
+    """
+    base, own = erasure.base, weights_of(model)
+    if own is not None and own.sketch.hash == base.hash:
+        return f"the same weights as {base.name}"
+    found = _compared(erasure, own, denoiser)
+    if found is not None and found.verdict == "rounded":
+        return f"{found}; compared with {base.name}"
+    trained = f"This eraser was trained on {base.name} ({base.family}), and this MODEL"
+    if found is not None and found.verdict == "another":
+        raise UserError(
+            f"{trained} is another model: their weights differ by {found.off:.0%}. An eraser serves the model that it was "
+            "trained on, other number formats of it, and its fine-tunes."
+        )
+    if confirmed:
+        return f"same_base is on: {'not compared with' if found is None else f'{found}, of'} {base.name}"
+    if found is not None:
+        raise UserError(
+            f"{trained} is a fine-tune of it, or was rounded more coarsely before: their weights differ by "
+            f"{percent(found.off)}. Switch on same_base to use the eraser on it."
+        )
+    compared = (
+        f"{trained} has other weights ({own.sketch.hash[:12]}, not {base.hash[:12]})"
+        if own is not None and own.sketch.hash
+        else f"{trained}'s weights cannot be compared with it"
+    )
+    raise UserError(
+        f"{compared}. Switch on same_base if it is that model in another precision, one of its two denoisers, or a fine-tune "
+        "of it."
+    )
+
+
+def _compared(erasure: Erasure, own: Weights | None, denoiser: str) -> Comparison | None:
+    trained = usable_sketch(erasure.base)
+    if trained is None or own is None:
+        return None
+    if denoiser != ONLY_DENOISER:
+        prefix = next(prefix for prefix, name in STRETCHES.items() if name == denoiser)
+        trained = trained.part(prefix, () if prefix else (SECOND_DENOISER,))
+    return compare(trained, own.sketch, own.errors)
+
+
+def _weights_of(model: Any) -> Weights | None:
     denoiser = denoiser_of(model.get_model_object("diffusion_model"))
     architecture = architecture_of(denoiser)
     if architecture is None or not architecture.tensors:
         return None
-    weights: dict[str, Tensor] = denoiser.state_dict()
-    # While a LoRA is merged in, the patcher holds the weights as they were loaded.
-    weights |= {key.removeprefix("diffusion_model."): kept.weight for key, kept in model.backup.items()}
+    stored = StoredWeights(model, denoiser)
     try:
-        named = list(architecture.named_base_tensors(denoiser, weights))
-    except (KeyError, AttributeError):
+        values = [(name, sketch(tensor)) for name, tensor in architecture.named_base_tensors(denoiser, stored)]
+    except (KeyError, AttributeError, NotImplementedError):
+        # Other layers, or weights that are not in memory yet.
         return None
-    if any(tensor.dtype not in EXACT or tensor.is_meta for _, tensor in named):
-        return None
-    return hash_tensors(named)
+    return _identity(architecture, denoiser, stored, values)
+
+
+def _identity(
+    architecture: Architecture, denoiser: nn.Module, stored: StoredWeights, values: list[tuple[str, float]]
+) -> Weights:
+    # The errors go through the table of tensors too, as some are parts of a fused one.
+    errors = {key: torch.tensor(form.rounding).expand(form.shape) for key, form in stored.formats.items()}
+    named = {name: float(part.flatten()[0]) for name, part in architecture.named_base_tensors(denoiser, errors)}
+    coarsest = max(stored.formats.values(), key=lambda form: form.rounding).name
+    hashed = all(form.plain and form.name in HASHED for form in stored.formats.values())
+    digest = hash_tensors(architecture.named_base_tensors(denoiser, stored)) if hashed else NO_HASH
+    made = Sketch.made(digest, ((name, coarsest, named[name], value) for name, value in values))
+    return Weights(made, named)

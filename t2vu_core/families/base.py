@@ -29,6 +29,7 @@ from t2vu_core.families.text_attention import TextAttention, TextKeys, watched_t
 from t2vu_core.families.tiling import decode_or_tile
 from t2vu_core.pipelines import open_pipeline
 from t2vu_core.quiet import quiet_libraries
+from t2vu_core.weight_sketch import Sketch
 
 
 @dataclass(frozen=True)
@@ -350,6 +351,11 @@ class Family(abc.ABC):
     def base_hash(self) -> str:
         """Hash of the weights that an eraser of this family depends on."""
         return hash_tensors(self.named_base_tensors())
+
+    @cached_property
+    def base_sketch(self) -> Sketch:
+        """Sketch of the same weights, which recognises them in other formats."""
+        return Sketch.of(self.base_hash, self.named_base_tensors())
 
     def named_base_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The weights that an eraser of this family depends on, in a fixed order: those of the erased modules."""

@@ -30,8 +30,8 @@ def shard_base(family: Family, workers: Workers) -> Family:
         from torch.distributed.fsdp import fully_shard
     except ImportError as error:
         raise UserError("Sharding needs torch 2.6 or newer; start without --use_fsdp, or update torch.") from error
-    # The hash is needed later, when no process holds all weights: compute and cache it now.
-    hashed = family.base_hash
+    # Hash and sketch are needed later, when no process holds all weights: compute and cache them now.
+    hashed = family.base_sketch.hash
     mesh = init_device_mesh(workers.device.type, (workers.count,))
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     denoisers = list(family.denoisers.values())

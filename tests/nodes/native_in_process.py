@@ -112,14 +112,67 @@ def both_kinds(family: str) -> None:
 
 
 def identity(family: str) -> None:
-    for dtype in (torch.float32, torch.bfloat16, torch.float8_e4m3fn):
-        for eraser in ("own", "other"):
+    models = {str(dtype).removeprefix("torch."): load(family, dtype=dtype) for dtype in DTYPES}
+    if family == "wan":
+        models |= {"scaled": scaled_fp8(), "Q8_0": blocks()}
+    for name, model in models.items():
+        for eraser in ("own", "other", "sketched", "tuned", "another"):
             erasure = Erasure.load(folder / f"{family}_{eraser}_base.safetensors")
-            try:
-                answer = same_weights(load(family, dtype=dtype), erasure, confirmed=False)
-            except UserError as error:
-                answer = str(error)
-            said[f"{family} {str(dtype).removeprefix('torch.')} {eraser}"] = answer
+            for confirmed in (False, True):
+                try:
+                    answer = same_weights(model, erasure, confirmed=confirmed)
+                except UserError as error:
+                    answer = str(error)
+                said[f"{family} {name} {eraser}{' confirmed' if confirmed else ''}"] = answer
+
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn)
+
+
+def scaled_fp8() -> Any:
+    """Wan's matrices in fp8 with a scale each, as repackaged files have them."""
+    stored = {}
+    for name, tensor in load_file(folder / "wan.safetensors").items():
+        if tensor.ndim == 2 and "blocks" in name:
+            scale = tensor.abs().max() / 448
+            stored[name], stored[name.replace(".weight", ".scale_weight")] = (tensor / scale).to(torch.float8_e4m3fn), scale
+        else:
+            stored[name] = tensor
+    stored["scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+    with torch.inference_mode():
+        return comfy.sd.load_diffusion_model_state_dict(stored)
+
+
+class Blocks(torch.Tensor):
+    """As ComfyUI-GGUF's tensors: bytes under another shape, which only their layer can read."""
+
+    tensor_type, tensor_shape, patches = "Q8_0", torch.Size(()), ()
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.tensor_shape
+
+
+class BlockLinear(torch.nn.Linear):
+    def get_weight(self, tensor: Any, dtype: torch.dtype) -> torch.Tensor:
+        rows = tensor.as_subclass(torch.Tensor).reshape(-1, 34)
+        values = rows[:, 2:].view(torch.int8).float() * rows[:, :2].view(torch.float16).float()
+        return values.reshape(tensor.tensor_shape).to(dtype)
+
+
+def blocks() -> Any:
+    """Wan's cross-attentions as Q8_0: 32 bytes and a scale in fp16."""
+    model = load("wan")
+    for block in model.model.diffusion_model.blocks:
+        for layer in (block.cross_attn.q, block.cross_attn.k, block.cross_attn.v, block.cross_attn.o):
+            rows = layer.weight.detach().clone().reshape(-1, 32)
+            scale = (rows.abs().amax(1, keepdim=True) / 127).half()
+            packed = torch.cat([scale.view(torch.uint8), (rows / scale.float()).round().to(torch.int8).view(torch.uint8)], 1)
+            shape, layer.__class__ = layer.weight.shape, BlockLinear
+            del layer.weight
+            layer.weight = packed.as_subclass(Blocks)
+            layer.weight.tensor_shape = shape
+    return model
 
 
 def parts_of_the_sampling(model: Any) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from t2vu_core.erasure import Base, Erasure
+from t2vu_core.weight_sketch import Sketch
 from tests.core.tiny_models import TINY_MODELS
 from tests.nodes.twins import TWINS, Twin, wan
 from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
@@ -28,6 +29,10 @@ ANY = {
     "mochi": "mochi", "cogvideox": "cogvideox-5b",
 }  # fmt: skip
 """The tiny diffusers model that is as large as ComfyUI's tiny model of the family."""
+
+
+FORMATS = {"float16": 2e-4, "float8_e4m3fn": 0.027, "scaled": 0.022, "Q8_0": 0.0055}
+"""With the rounding error of each: scaled fp8 and Q8_0 of Wan's matrices only."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,21 @@ def difference(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
+def sketched_bases(name: str, twin: Twin) -> dict[str, Base]:
+    """The twin's own base, one of which it is a fine-tune by 30 %, and another model's."""
+    generator = torch.Generator().manual_seed(0)
+
+    def base(which: str, digest: str, share: float) -> Base:
+        changed = [
+            (key, value + share * value.pow(2).mean().sqrt() * torch.randn(value.shape, generator=generator))
+            for key, value in twin.family.named_base_tensors()
+        ]
+        return Base(f"{which} {name}", name, digest, Sketch.of(digest, changed))
+
+    own = Base(f"tiny {name}", name, twin.family.base_hash, twin.family.base_sketch)
+    return {"sketched": own, "tuned": base("tuned", "1" * 64, 0.3), "another": base("another", "2" * 64, 3.0)}
+
+
 def write_inputs(folder: Path, twins: Mapping[str, Twin]) -> None:
     given = {}
     for name, twin in twins.items():
@@ -59,6 +79,8 @@ def write_inputs(folder: Path, twins: Mapping[str, Twin]) -> None:
             save_file(twin.eraser(kind), folder / f"{name}_{kind}.safetensors")
         for which, digest in (("own", twin.family.base_hash), ("other", "0" * 64)):
             base = Base(f"tiny {name}", name, digest)
+            Erasure("eraser", ("ghost",), base, twin.eraser("lora"), "random").save(folder / f"{name}_{which}_base")
+        for which, base in sketched_bases(name, twin).items():
             Erasure("eraser", ("ghost",), base, twin.eraser("lora"), "random").save(folder / f"{name}_{which}_base")
     save_file(given, folder / "given.safetensors")
     for family, name in ANY.items():
@@ -115,10 +137,37 @@ def test_the_weights_that_an_eraser_was_trained_on_are_recognised(sampled: Sampl
 
 
 @pytest.mark.parametrize("family", TWINS)
-def test_rounded_weights_must_be_confirmed(sampled: Sampled, family: str) -> None:
+def test_a_file_of_an_older_version_must_be_confirmed_in_fp8(sampled: Sampled, family: str) -> None:
     for eraser in ("own", "other"):
         assert "Switch on same_base" in sampled.said[f"{family} float8_e4m3fn {eraser}"]
         assert "cannot be compared" in sampled.said[f"{family} float8_e4m3fn {eraser}"]
+
+
+@pytest.mark.parametrize("family", TWINS)
+def test_the_same_model_is_recognised_in_every_format(sampled: Sampled, family: str) -> None:
+    said = sampled.said
+    for dtype in ("float32", "bfloat16"):
+        assert said[f"{family} {dtype} sketched"] == f"the same weights as tiny {family}"
+    for dtype, error in FORMATS.items():
+        found = said.get(f"{family} {dtype} sketched")
+        if found is None:
+            assert family != "wan"
+            continue
+        assert found.startswith("the same but for rounding ("), found
+        assert found.endswith(f"compared with tiny {family}")
+        assert float(found.split("off by ")[1].split(" %")[0]) / 100 == pytest.approx(error, rel=0.5)
+        assert ("a fine-tune that changes less than that" in found) == (error >= 0.01)
+
+
+@pytest.mark.parametrize("family", TWINS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float8_e4m3fn"])
+def test_a_fine_tune_is_confirmed_and_another_model_refused(sampled: Sampled, family: str, dtype: str) -> None:
+    said = sampled.said
+    assert "is a fine-tune of it, or was rounded" in said[f"{family} {dtype} tuned"]
+    assert "Switch on same_base" in said[f"{family} {dtype} tuned"]
+    assert said[f"{family} {dtype} tuned confirmed"].startswith("same_base is on: a fine-tune, off by ")
+    for confirmed in ("", " confirmed"):
+        assert "this MODEL is another model" in said[f"{family} {dtype} another{confirmed}"]
 
 
 def test_an_eraser_can_be_on_for_a_part_of_the_sampling(sampled: Sampled) -> None:

@@ -7,7 +7,6 @@ or the video model's own on clips of one frame.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -80,7 +79,7 @@ def unlearn_encoder(
             check_shared(facts, weights, image_model.name, model.family.text, model.name)
         base = base_of(shot_model.name, weights, facts)
         given = None if images is None else hash_tensors([("images", images)])
-        parts = recipe.describe(), plan.describe(), dataclasses.asdict(base), given
+        parts = recipe.describe(), plan.describe(), base.describe(), given
         state = TrainingState(Checkpoint.in_folder(log_folder, model, *parts, unfinished=unfinished_folder))
         run = Run(model.family, recipe, state, on_progress=on_progress)
         with state.held():
