@@ -1,6 +1,7 @@
 """Export LoRA."""
 
 from pathlib import Path
+from typing import Any
 
 from comfy_api.v0_0_2 import io
 
@@ -8,9 +9,11 @@ from t2vu_core import Erasure, UserError
 from t2vu_core.interchange import LAYOUTS, export_lora
 from t2vu_core.interchange.comfyui_names import FIRST_VERSION
 from t2vu_core.interchange.lora_files import file_endings
+from t2vu_core.interchange.merge_error import MergeError
 
 from . import comfy_bridge
 from .declare import Eraser, lora_file_inputs, schema
+from .native import merged_into
 from .words import said
 
 
@@ -34,6 +37,12 @@ class ExportLora(io.ComfyNode):
                     tooltip="Whose layer names to use: comfyui for ComfyUI's own models, diffusers for its pipelines.",
                 ),
                 *lora_file_inputs(),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="ComfyUI's own model that Load LoRA will merge the file into. Connected: the node measures what "
+                    "rounding to fp8 leaves of the change. It is not changed.",
+                ),
             ],
             outputs=[
                 io.String.Output(
@@ -47,18 +56,26 @@ class ExportLora(io.ComfyNode):
 
     @classmethod
     @comfy_bridge.outside_inference_mode
-    def execute(cls, eraser: Erasure, layout: str, folder: str, name: str = "", overwrite: bool = False) -> io.NodeOutput:
+    def execute(
+        cls, eraser: Erasure, layout: str, folder: str, name: str = "", overwrite: bool = False, model: Any = None
+    ) -> io.NodeOutput:
         chosen = next((known for known in LAYOUTS if known == layout), None)
         if chosen is None:
             raise UserError(f"There is no layout {layout!r}; choose one of {', '.join(LAYOUTS)}.")
         name, endings = name.strip() or comfy_bridge.default_name(eraser), file_endings(eraser)
         path = comfy_bridge.new_lora_file(folder, name, overwrite=overwrite, endings=endings)
+        merged = None if model is None else merged_into(model, eraser)
         files = export_lora(eraser, path, layout=chosen)
         names = "\n".join(comfy_bridge.lora_name(folder, file) for file in files)
-        return io.NodeOutput(names, ui=said(_summary(eraser, files, layout)))
+        return io.NodeOutput(names, ui=said(_summary(eraser, files, layout, merged)))
 
 
-def _summary(eraser: Erasure, files: list[Path], layout: str) -> str:
-    saved = f"saved as {', '.join(file.name for file in files)}"
+def _summary(eraser: Erasure, files: list[Path], layout: str, merged: MergeError | None) -> str:
+    parts = [f"saved as {', '.join(file.name for file in files)}"]
     needed = FIRST_VERSION.get(eraser.base.family) if layout == "comfyui" else None
-    return f"{saved}; ComfyUI has such models from version {needed} on" if needed else saved
+    if needed:
+        parts.append(f"ComfyUI has such models from version {needed} on")
+    if merged is not None:
+        advice = "" if merged.tolerable else "; use Apply Eraser (MODEL), which merges nothing"
+        parts.append(f"{merged}{advice}")
+    return "; ".join(parts)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.weight_sketch import Comparison, Sketch, compare, percent
+from t2vu_core.formatting import percent
+from t2vu_core.weight_sketch import Comparison, Sketch, compare
 
 log = logging.getLogger(__name__)
 

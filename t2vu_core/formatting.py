@@ -30,3 +30,8 @@ def _value(text: str) -> int | float | str:
 def duration(seconds: float) -> str:
     """75 -> "75 seconds", 400 -> "7 minutes"."""
     return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+
+
+def percent(share: float) -> str:
+    """With two digits, but without an exponent."""
+    return f"{float(f'{100 * share:.2g}'):g} %"

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from t2vu_core.formatting import percent
+
 SKETCH_LENGTH = 65_536
 EXACT = ("float32", "bfloat16")
 """Formats that a hash over bf16 values compares exactly."""
@@ -25,6 +27,8 @@ ANOTHER = 0.5
 """Root mean square of the distances from which on it is another model. Other weights are about 1 away, fine-tunes 0.01 to 0.3."""
 FLOOR = 1e-4
 """Arithmetic and the digits in the file move a sketch by less."""
+EQUAL = 2e-5
+"""The digits in the file alone."""
 NAMES = {"float8_e4m3fn": "fp8", "float8_e5m2": "fp8 (e5m2)", "bfloat16": "bf16", "float16": "fp16"}
 
 Verdict = Literal["same", "rounded", "fine-tune", "another"]
@@ -96,17 +100,12 @@ class Comparison:
             return f"another model (off by {self.off:.0%})"
         if self.verdict == "fine-tune":
             return f"a fine-tune, off by {percent(self.off)}"
-        if self.off < FLOOR:
+        if self.off < EQUAL:
             return "the same weights"
         said = f"the same but for rounding ({NAMES.get(self.precision, self.precision)}, off by {percent(self.off)})"
         if self.rounding < 0.01:
             return said
         return f"{said}; a fine-tune that changes less than that cannot be told from it"
-
-
-def percent(share: float) -> str:
-    """With two digits, but without an exponent."""
-    return f"{float(f'{100 * share:.2g}'):g} %"
 
 
 def compare(trained: Sketch, own: Sketch, errors: Mapping[str, float] | None = None) -> Comparison:

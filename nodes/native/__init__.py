@@ -2,5 +2,6 @@
 
 from .apply import Part, with_eraser
 from .identity import same_weights
+from .merging import merged_into
 
-__all__ = ["Part", "same_weights", "with_eraser"]
+__all__ = ["Part", "merged_into", "same_weights", "with_eraser"]

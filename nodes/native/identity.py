@@ -11,8 +11,9 @@ from torch import nn
 from t2vu_core import Erasure, UserError
 from t2vu_core.base_identity import usable_sketch
 from t2vu_core.erasure import hash_tensors
+from t2vu_core.formatting import percent
 from t2vu_core.interchange.denoisers import ONLY_DENOISER, SECOND_DENOISER, STRETCHES
-from t2vu_core.weight_sketch import Comparison, Sketch, compare, percent, sketch
+from t2vu_core.weight_sketch import Comparison, Sketch, compare, sketch
 
 from .apply import denoiser_of
 from .architectures import Architecture, architecture_of
@@ -88,6 +89,7 @@ def _compared(erasure: Erasure, own: Weights | None, denoiser: str) -> Compariso
     return compare(trained, own.sketch, own.errors)
 
 
+@torch.no_grad()
 def _weights_of(model: Any) -> Weights | None:
     denoiser = denoiser_of(model.get_model_object("diffusion_model"))
     architecture = architecture_of(denoiser)

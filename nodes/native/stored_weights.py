@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from t2vu_core.weight_sketch import rounding
 
-
 UNQUANTISED = 16
 """Bits of a number from which on a GGUF tensor is in a floating-point format."""
 
@@ -51,9 +50,23 @@ class StoredWeights(Mapping[str, Tensor]):
         values, name_of_format, error, plain = _unpacked(module, stored)
         scale = getattr(module, "scale_weight", None) if name == "weight" else None
         if scale is not None:
-            values, name_of_format, plain = values.float() * scale.to(values.device, torch.float32), f"scaled {name_of_format}", False
+            values, name_of_format, plain = (
+                values.float() * scale.to(values.device, torch.float32),
+                f"scaled {name_of_format}",
+                False,
+            )
         self.formats[key] = Format(name_of_format, error, plain, values.shape)
         return values
+
+    def fp8_scale(self, key: str) -> float | None:
+        """The factor of a weight's fp8 numbers; None if it is not in fp8."""
+        values = self[key]
+        if "float8_e4m3fn" not in self.formats[key].name:
+            return None
+        scale = getattr(self._denoiser.get_submodule(key.rpartition(".")[0]), "scale_weight", None)
+        if scale is not None:
+            return float(scale)
+        return 1.0 if self.formats[key].plain else float(values.abs().max()) / torch.finfo(torch.float8_e4m3fn).max
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self._denoiser.named_parameters())

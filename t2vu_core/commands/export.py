@@ -9,6 +9,9 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.interchange import LAYOUTS, export_encoder, export_lora
 from t2vu_core.interchange.comfyui_names import FIRST_VERSION
+from t2vu_core.interchange.lora_files import lora_pairs
+from t2vu_core.interchange.merge_error import MergeError, merge_error
+from t2vu_core.model import load_model
 
 HELP = "write an erasure as a LoRA file for ComfyUI's own models, or an eraser for diffusers"
 
@@ -24,15 +27,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="for an unlearned encoder: write its best low-rank factors of rank N, a smaller, approximate file",
     )
+    parser.add_argument(
+        "--model", metavar="M", help="for an eraser: its model; measures what merging into fp8 weights rounds away"
+    )
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Write the file, or two files for a model with two denoisers."""
     erasure = Erasure.load(options.file)
     if erasure.kind == "unlearned_encoder":
+        if options.model is not None:
+            raise UserError(
+                "--model measures the merging of erasers; an unlearned encoder is not merged into a denoiser. Remove --model."
+            )
         return _run_encoder(erasure, options)
     if options.rank is not None:
         raise UserError("--rank is for unlearned encoders; an eraser keeps the rank that it was trained with. Remove --rank.")
+    merged = _merged(erasure, options.model) if options.model else None
     files = export_lora(erasure, options.out, layout=options.format)
     needs = FIRST_VERSION.get(erasure.base.family) if options.format == "comfyui" else None
     return {
@@ -41,7 +52,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "family": erasure.base.family,
         "concepts": list(erasure.concepts),
         "needs_comfyui": needs,
+        "fp8_change": merged and merged.change,
+        "fp8_error": merged and merged.error,
+        "fp8": merged and str(merged),
     }
+
+
+def _merged(erasure: Erasure, source: str) -> MergeError:
+    """What merging the LoRA into the model's weights, rounded to fp8, does to it. The model must be the erasure's."""
+    model = load_model(source, device="cpu")
+    model.with_erasure(erasure)
+    modules = {site.name: site.module for site in model.family.lora_sites()}
+    return merge_error(lora_pairs(erasure), lambda name: (modules[name].get_parameter("weight"), 1.0), simulated=True)
 
 
 def _run_encoder(erasure: Erasure, options: argparse.Namespace) -> dict[str, Any]:
@@ -67,6 +89,8 @@ def show(result: dict[str, Any]) -> str:
     lines = [f"{file}: for {result['format']}, {result['family']}" for file in result["out"]]
     if result["needs_comfyui"]:
         lines.append(f"ComfyUI has {result['family']} models of its own from version {result['needs_comfyui']}.")
+    if result.get("fp8"):
+        lines.append(f"Of this LoRA, {result['fp8']}; Apply Eraser (MODEL) merges nothing.")
     if "error" in result:
         exact = f"the factors leave out {result['error']:.1%} of the change" if result["error"] else "exact"
         lines.append(f"{result['bytes'] / 2**20:.1f} MiB, {exact}; Load LoRA applies it to the CLIP.")

@@ -32,9 +32,9 @@ class FullMasks(TorchDispatchMode):
         if func is aten.index.Tensor:
             args = (args[0], [index for each in args[1] for index in self._plain(each)])
         output = func(*args, **(kwargs or {}))
-        if func in (aten.bitwise_not.default, aten.logical_not.default):
-            self._negated.append(output)
-        elif isinstance(output, Tensor) and args and isinstance(args[0], Tensor) and self._is_negated(args[0]):
+        if func in (aten.bitwise_not.default, aten.logical_not.default) or (
+            isinstance(output, Tensor) and args and isinstance(args[0], Tensor) and self._is_negated(args[0])
+        ):
             self._negated.append(output)
         return output
 
@@ -50,4 +50,3 @@ class FullMasks(TorchDispatchMode):
         if index is None or index.dtype != torch.bool:
             return [index]
         return self._indices(index).unbind(1)
-

@@ -77,7 +77,7 @@ def _pipeline(kind: Any, folder: Path, index: dict[str, Any]) -> Any:
             arguments[name] = _component(folder / name, entry)
         elif entry is not None:
             arguments[name] = entry
-        elif name in index or name not in index and _required(kind, name):
+        elif name in index or (name not in index and _required(kind, name)):
             arguments[name] = None
     arguments.pop("self", None)
     return kind(**arguments)

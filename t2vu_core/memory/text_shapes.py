@@ -39,17 +39,13 @@ def _cogvideox(config: Any, rows: int, dtype: torch.dtype) -> TextCondition:
 
 def _hunyuan(config: Any, rows: int, dtype: torch.dtype) -> TextCondition:
     condition = _masked(HUNYUAN_TOKENS, "text_embed_dim")(config, rows, dtype)
-    return TextCondition(
-        condition.embeds_BSD, condition.mask_BS, torch.empty(rows, config.pooled_projection_dim, dtype=dtype)
-    )
+    return TextCondition(condition.embeds_BSD, condition.mask_BS, torch.empty(rows, config.pooled_projection_dim, dtype=dtype))
 
 
 def _hunyuan_15(config: Any, rows: int, dtype: torch.dtype) -> TextCondition:
     condition = _masked(QWEN_TOKENS, "text_embed_dim")(config, rows, dtype)
     glyphs = _masked(GLYPH_TOKENS, "text_embed_2_dim")(config, rows, dtype)
-    return TextCondition(
-        condition.embeds_BSD, condition.mask_BS, glyphs_BGD=glyphs.embeds_BSD, glyph_mask_BG=glyphs.mask_BS
-    )
+    return TextCondition(condition.embeds_BSD, condition.mask_BS, glyphs_BGD=glyphs.embeds_BSD, glyph_mask_BG=glyphs.mask_BS)
 
 
 _CONDITIONS: dict[str, Callable[[Any, int, torch.dtype], TextCondition]] = {

@@ -45,9 +45,10 @@ assert spec is not None
 assert spec.loader is not None
 pack = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
-from t2vu_pack.nodes.native import Part, same_weights, with_eraser  # noqa: E402
+from t2vu_pack.nodes.native import Part, merged_into, same_weights, with_eraser  # noqa: E402
 from t2vu_pack.nodes.native.apply import EraserOnPass  # noqa: E402
 from t2vu_pack.nodes.native.architectures import architecture_of  # noqa: E402
+from t2vu_pack.nodes.native.stored_weights import StoredWeights  # noqa: E402
 
 from t2vu_core import Erasure, UserError  # noqa: E402
 from t2vu_core.erasers import EraserSet  # noqa: E402
@@ -202,6 +203,37 @@ def with_others(model: Any) -> None:
     said["plain after others"] = torch.equal(sample(model, "wan"), found["wan.plain"])
 
 
+@torch.no_grad()
+def merging() -> None:
+    """What Load LoRA leaves of a small LoRA in fp8 weights, against what Export LoRA says."""
+    small = Erasure.load(folder / "wan_small.safetensors")
+    said["float32 merging"] = str(merged_into(load("wan"), small))
+    lora = {
+        f"{name}.lora_{letter}.weight": part
+        for name, pair in to_comfyui("wan", lora_pairs(small)).items()
+        for letter, part in zip("AB", pair, strict=True)
+    }
+    for name, model in {"fp8": load("wan", dtype=torch.float8_e4m3fn), "scaled": scaled_fp8()}.items():
+        found = merged_into(model, small)
+        said.update({f"{name} error": found.error, f"{name} change": found.change, f"{name} merging": str(found)})
+        keys, denoiser = comfy.lora.model_lora_keys_unet(model.model, {}), model.model.diffusion_model
+        before = {key: StoredWeights(model, denoiser)[f"{key}.weight"].float().clone() for key in layers_of(small)}
+        model.add_patches(comfy.lora.load_lora(lora, keys), 1.0)
+        model.patch_model()
+        missed, wanted = 0.0, 0.0
+        model.backup.clear()
+        for key, weight in before.items():
+            down, up = (lora[f"diffusion_model.{key}.lora_{letter}.weight"] for letter in "AB")
+            after = StoredWeights(model, denoiser)[f"{key}.weight"].float()
+            missed += float((after - weight - up @ down).square().sum())
+            wanted += float((up @ down).square().sum())
+        said[f"{name} merged"] = (missed / wanted) ** 0.5
+
+
+def layers_of(erasure: Erasure) -> list[str]:
+    return [name.removeprefix("diffusion_model.") for name in to_comfyui("wan", lora_pairs(erasure))]
+
+
 def caches(model: Any) -> None:
     def cached(source: Any, threshold: float) -> torch.Tensor:
         (with_cache,) = EasyCacheNode.execute(source, threshold, 0.0, 1.0, False).result
@@ -282,6 +314,7 @@ parts_of_the_sampling(wan)
 with_others(wan)
 caches(wan)
 on_a_copy(wan)
+merging()
 low_precision()
 compiled(wan)
 save_file(found, folder / "found.safetensors")
