@@ -9,7 +9,7 @@ from t2vu_core.interchange.denoisers import DENOISERS, ONLY_DENOISER, denoiser_t
 
 from . import comfy_bridge
 from .declare import Eraser, advanced, schema, strength_input
-from .native import Part, same_weights, with_eraser
+from .native import Part, said_of, with_eraser
 from .words import said
 
 
@@ -65,7 +65,7 @@ class ApplyEraserNative(io.ComfyNode):
             raise UserError("This is an unlearned text encoder: apply it with Apply Unlearned Encoder (CLIP).")
         tensors, part = denoiser_tensors(eraser, denoiser), Part(start_at, end_at)
         erased = with_eraser(model, tensors, eraser.base.family, strength=strength, part=part)
-        return io.NodeOutput(erased, ui=said(same_weights(model, eraser, confirmed=same_base, denoiser=denoiser)))
+        return io.NodeOutput(erased, ui=said(said_of(model, eraser, confirmed=same_base, denoiser=denoiser)))
 
 
 def _share_input(name: str, default: float, tooltip: str) -> io.Input:

@@ -17,7 +17,8 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.families.base import EraserSite
 
 from .. import comfy_bridge
-from .architectures import Architecture, architecture_of
+from .architectures import Architecture
+from .found_sites import any_architecture, reached
 
 KEY = "t2vu_erasers"
 SAME_SIGMA = 1e-4
@@ -78,7 +79,7 @@ class EraserOnPass:
         latents = [x, *(part for part in [kwargs.get("ref_latent")] if part is not None)]
         video_tokens = 0 if architecture.text == "apart" else architecture.video_tokens(denoiser, latents)
         sites = self.sites(denoiser, architecture, video_tokens)
-        with self._on(x.device).attached(sites, strength=self._strength):
+        with self._on(x.device).attached(sites, strength=self._strength), reached(architecture, sites):
             return executor(x, t, *args, **kwargs)
 
     def _on(self, device: torch.device) -> EraserSet:
@@ -108,11 +109,11 @@ def denoiser_of(diffusion_model: Any) -> nn.Module:
 
 
 def known_architecture(denoiser: nn.Module) -> Architecture:
-    """The denoiser's architecture. Raises UserError for an unknown one."""
-    architecture = architecture_of(denoiser)
+    """The denoiser's architecture. Raises UserError if it is unknown and no attentions to the text are found in it."""
+    architecture = any_architecture(denoiser)
     if architecture is None:
         raise UserError(
-            f"This MODEL is a {type(denoiser).__name__}, in which no places for erasers are known. They are known in the "
-            "models of Wan, LTX-Video, HunyuanVideo, Mochi and CogVideoX."
+            f"This MODEL is a {type(denoiser).__name__}, in which no places for erasers are known, and no cross- or joint "
+            "attention was found by name. They are known in Wan, LTX-Video, HunyuanVideo, Mochi and CogVideoX."
         )
     return architecture

@@ -16,8 +16,9 @@ from t2vu_core.interchange.denoisers import ONLY_DENOISER, SECOND_DENOISER, STRE
 from t2vu_core.weight_sketch import Comparison, Sketch, compare, sketch
 
 from .apply import denoiser_of
-from .architectures import Architecture, architecture_of
-from .stored_weights import StoredWeights
+from .architectures import Architecture
+from .found_sites import any_architecture, found_note
+from .loaded_weights import LoadedWeights
 
 HASHED = ("float32", "bfloat16", "float16")
 """The formats of which a hash is taken. It is over bf16 values, so bf16 and float32 files of one model agree."""
@@ -79,6 +80,13 @@ def same_weights(model: Any, erasure: Erasure, *, confirmed: bool, denoiser: str
     )
 
 
+def said_of(model: Any, erasure: Erasure, *, confirmed: bool, denoiser: str = ONLY_DENOISER) -> str:
+    """`same_weights`, and what was found by name in a denoiser that is not in the table."""
+    said = same_weights(model, erasure, confirmed=confirmed, denoiser=denoiser)
+    note = found_note(denoiser_of(model.get_model_object("diffusion_model")))
+    return f"{said}; {note}" if note else said
+
+
 def _compared(erasure: Erasure, own: Weights | None, denoiser: str) -> Comparison | None:
     trained = usable_sketch(erasure.base)
     if trained is None or own is None:
@@ -92,10 +100,10 @@ def _compared(erasure: Erasure, own: Weights | None, denoiser: str) -> Compariso
 @torch.no_grad()
 def _weights_of(model: Any) -> Weights | None:
     denoiser = denoiser_of(model.get_model_object("diffusion_model"))
-    architecture = architecture_of(denoiser)
+    architecture = any_architecture(denoiser)
     if architecture is None or not architecture.tensors:
         return None
-    stored = StoredWeights(model, denoiser)
+    stored = LoadedWeights(model, denoiser)
     try:
         values = [(name, sketch(tensor)) for name, tensor in architecture.named_base_tensors(denoiser, stored)]
     except (KeyError, AttributeError, NotImplementedError):
@@ -105,7 +113,7 @@ def _weights_of(model: Any) -> Weights | None:
 
 
 def _identity(
-    architecture: Architecture, denoiser: nn.Module, stored: StoredWeights, values: list[tuple[str, float]]
+    architecture: Architecture, denoiser: nn.Module, stored: LoadedWeights, values: list[tuple[str, float]]
 ) -> Weights:
     # The errors go through the table of tensors too, as some are parts of a fused one.
     errors = {key: torch.tensor(form.rounding).expand(form.shape) for key, form in stored.formats.items()}

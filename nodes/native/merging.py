@@ -12,7 +12,7 @@ from t2vu_core.interchange.lora_files import lora_pairs
 from t2vu_core.interchange.merge_error import MergeError, merge_error
 
 from .apply import denoiser_of
-from .stored_weights import StoredWeights
+from .loaded_weights import LoadedWeights
 
 
 @torch.no_grad()
@@ -23,7 +23,7 @@ def merged_into(model: Any, erasure: Erasure) -> MergeError:
     """
     first = next(iter(by_denoiser(lora_pairs(erasure)).values()))
     pairs = to_comfyui(erasure.base.family, first)
-    weights = StoredWeights(model, denoiser_of(model.get_model_object("diffusion_model")))
+    weights = LoadedWeights(model, denoiser_of(model.get_model_object("diffusion_model")))
     scales: set[float | None] = set()
 
     def weight_of(name: str) -> tuple[Tensor, float]:

@@ -48,7 +48,7 @@ spec.loader.exec_module(pack)
 from t2vu_pack.nodes.native import Part, merged_into, same_weights, with_eraser  # noqa: E402
 from t2vu_pack.nodes.native.apply import EraserOnPass  # noqa: E402
 from t2vu_pack.nodes.native.architectures import architecture_of  # noqa: E402
-from t2vu_pack.nodes.native.stored_weights import StoredWeights  # noqa: E402
+from t2vu_pack.nodes.native.loaded_weights import LoadedWeights  # noqa: E402
 
 from t2vu_core import Erasure, UserError  # noqa: E402
 from t2vu_core.erasers import EraserSet  # noqa: E402
@@ -217,14 +217,14 @@ def merging() -> None:
         found = merged_into(model, small)
         said.update({f"{name} error": found.error, f"{name} change": found.change, f"{name} merging": str(found)})
         keys, denoiser = comfy.lora.model_lora_keys_unet(model.model, {}), model.model.diffusion_model
-        before = {key: StoredWeights(model, denoiser)[f"{key}.weight"].float().clone() for key in layers_of(small)}
+        before = {key: LoadedWeights(model, denoiser)[f"{key}.weight"].float().clone() for key in layers_of(small)}
         model.add_patches(comfy.lora.load_lora(lora, keys), 1.0)
         model.patch_model()
         missed, wanted = 0.0, 0.0
         model.backup.clear()
         for key, weight in before.items():
             down, up = (lora[f"diffusion_model.{key}.lora_{letter}.weight"] for letter in "AB")
-            after = StoredWeights(model, denoiser)[f"{key}.weight"].float()
+            after = LoadedWeights(model, denoiser)[f"{key}.weight"].float()
             missed += float((after - weight - up @ down).square().sum())
             wanted += float((up @ down).square().sum())
         said[f"{name} merged"] = (missed / wanted) ** 0.5

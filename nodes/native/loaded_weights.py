@@ -25,7 +25,7 @@ class Format:
     shape: torch.Size
 
 
-class StoredWeights(Mapping[str, Tensor]):
+class LoadedWeights(Mapping[str, Tensor]):
     """The weights by ComfyUI's names, each unpacked when it is read; `formats` has those that were read.
 
     A scale is applied. A tensor in one of PyTorch's formats is itself, not a copy. Raises KeyError for a missing weight.
