@@ -5,9 +5,10 @@ Shapes: B images, S text tokens, D width; images are (B, 3, H, W) in [0, 1], lat
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,8 +36,15 @@ class ImageModel:
 
     name: str
     pipeline: StableDiffusionPipeline
+    folder: Path | None = None
+    """Where its own prompt set is, if it has one."""
     # Held while something is attached to the shared modules.
     lock: threading.RLock = dataclasses.field(default_factory=threading.RLock, repr=False, compare=False)
+
+    @property
+    def denoiser(self) -> Any:
+        """The UNet."""
+        return self.pipeline.unet
 
     @property
     def text_encoder(self) -> Any:
@@ -92,6 +100,26 @@ class ImageModel:
             return_dict=False,
         )[0].float()
 
+    def make_scheduler(self, num_inference_steps: int) -> Any:
+        """A new scheduler with its timesteps set."""
+        return make_unet_scheduler(self.pipeline.scheduler, num_inference_steps, self.device)
+
+    @contextlib.contextmanager
+    def gradient_checkpointing(self) -> Iterator[None]:
+        """Inside this context, the UNet recomputes its activations in the backward pass."""
+        unet = self.pipeline.unet
+        already = unet.is_gradient_checkpointing
+        try:
+            unet.enable_gradient_checkpointing()
+            yield
+        finally:
+            if not already:
+                unet.disable_gradient_checkpointing()
+
+    def describe(self) -> dict[str, Any]:
+        """What else than the weights defines a training run through it: nothing."""
+        return {}
+
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps_B: Tensor) -> Tensor:
         """x_t = alpha_t x_0 + sigma_t noise (Ho et al., arXiv 2006.11239, equation 4)."""
         return self.pipeline.scheduler.add_noise(latents, noise, timesteps_B)
@@ -140,7 +168,7 @@ class ImageModel:
             condition = self.encode(asked.prompts)
             empty = self.encode([negative_prompt]).expand(len(asked.prompts)) if guidance > 1 else None
             latents = self._noise(height, width, asked.seeds)
-            scheduler = make_unet_scheduler(self.pipeline.scheduler, steps, self.device)
+            scheduler = self.make_scheduler(steps)
             told = None if on_step is None else lambda step, total, _: on_step(step, total)
             latents = denoise(scheduler, latents, Guided(self.predict, condition, empty, guidance), on_step=told)
             vae = self.pipeline.vae
@@ -188,4 +216,4 @@ def load_image_model(
         )
     if not isinstance(pipeline.unet, UNet2DConditionModel):
         raise UserError(f"{failure}: its UNet is a {type(pipeline.unet).__name__}.")
-    return ImageModel(folder.name if folder == Path(source) else str(source), pipeline.to(device))
+    return ImageModel(folder.name if folder == Path(source) else str(source), pipeline.to(device), folder)

@@ -24,7 +24,7 @@ ROUNDED = 2.0
 OUTLIER = 6.0
 """For a single tensor, in the same units. Measured: at most 3.6 of 72 tensors."""
 ANOTHER = 0.5
-"""Root mean square of the distances from which on it is another model. Other weights are about 1 away, fine-tunes 0.01 to 0.3."""
+"""Root mean square of the distances from which on it is another model: independent weights are about 1 apart."""
 FLOOR = 1e-4
 """Arithmetic and the digits in the file move a sketch by less."""
 EQUAL = 2e-5

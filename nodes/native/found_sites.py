@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,7 @@ class FoundArchitecture(Architecture):
     found: tuple[str, ...] = field(default=())
     """ComfyUI's names of the projections."""
 
-    def sites(self, denoiser: nn.Module, video_tokens: int = 0) -> dict[str, EraserSite]:
+    def sites(self, denoiser: nn.Module, video_tokens: Callable[[], int] = lambda: 0) -> dict[str, EraserSite]:
         """The projections, as sites of LoRA erasers."""
         modules: dict[str, Any] = {name: denoiser.get_submodule(name) for name in self.found}
         return {name: EraserSite(name, module, module.out_features, edit_whole, "lora") for name, module in modules.items()}
@@ -42,6 +42,10 @@ class FoundArchitecture(Architecture):
         """The projections' weights."""
         for name in self.found:
             yield f"{name}.weight", weights[f"{name}.weight"]
+
+    def video_tokens(self, denoiser: Any, latents: Sequence[Tensor]) -> int:
+        """No site has to know it."""
+        return 0
 
     def describe(self) -> str:
         """What was found, in a sentence."""

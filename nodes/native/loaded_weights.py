@@ -47,7 +47,7 @@ class LoadedWeights(Mapping[str, Tensor]):
             raise KeyError(key)
         kept = self._backup.get(f"diffusion_model.{key}")
         stored = stored if kept is None else kept.weight
-        values, name_of_format, error, plain = _unpacked(module, stored)
+        values, name_of_format, left, plain = _unpacked(module, stored)
         scale = getattr(module, "scale_weight", None) if name == "weight" else None
         if scale is not None:
             values, name_of_format, plain = (
@@ -55,7 +55,7 @@ class LoadedWeights(Mapping[str, Tensor]):
                 f"scaled {name_of_format}",
                 False,
             )
-        self.formats[key] = Format(name_of_format, error, plain, values.shape)
+        self.formats[key] = Format(name_of_format, left, plain, values.shape)
         return values
 
     def fp8_scale(self, key: str) -> float | None:

@@ -47,16 +47,14 @@ class Checkpoint:
     """Whether the folder belongs to this run alone and is removed when the run is complete."""
 
     @classmethod
-    def in_folder(cls, folder: Path | None, model: T2VModel, *parts: Any, unfinished: Path | None = None) -> Checkpoint | None:
+    def in_folder(
+        cls, folder: Path | None, model: T2VModel | None, *parts: Any, unfinished: Path | None = None
+    ) -> Checkpoint | None:
         """The checkpoint of the run that `model`, with its erasures, and `parts` (JSON values) define.
 
         In `folder`; without one, in a folder of its own in `unfinished`. None if both are missing.
         """
-        carried = [[applied.strength, hash_tensors(sorted(applied.erasure.tensors.items()))] for applied in model.erasures]
-        described = model.family.describe()
-        fingerprint = fingerprint_of(
-            *parts, model.base.hash, str(model.family.dtype), carried, *([described] if described else [])
-        )
+        fingerprint = fingerprint_of(*parts, *([] if model is None else _described(model)))
         if folder is not None:
             return cls(folder / "state.safetensors", fingerprint)
         if unfinished is None:
@@ -181,6 +179,13 @@ def _make_room(folder: Path) -> None:
     others = [path for path in folder.parent.glob("[0-9a-f]" * OWN_NAME) if path != folder and not in_use(path)]
     for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _described(model: T2VModel) -> list[Any]:
+    """The model, as JSON values: its weights, their precision, the erasures it carries, and what its family adds."""
+    carried = [[applied.strength, hash_tensors(sorted(applied.erasure.tensors.items()))] for applied in model.erasures]
+    described = model.family.describe()
+    return [model.base.hash, str(model.family.dtype), carried, *([described] if described else [])]
 
 
 def fingerprint_of(*parts: Any) -> str:

@@ -20,13 +20,19 @@ Recipe = TypeVar("Recipe", VelocityRecipe, FewShotRecipe)
 class Run(Generic[Recipe]):
     """One training run. Only its `state` changes while it trains."""
 
-    family: Family
-    """The frozen video model."""
+    video: Family | None
+    """The frozen video model; few-shot unlearning through an image model does without."""
     recipe: Recipe
     state: TrainingState = field(default_factory=TrainingState)
     workers: Workers = field(default_factory=Workers)
     cache: TrajectoryCache = field(default_factory=TrajectoryCache)
     on_progress: ProgressCallback | None = None
+
+    @property
+    def family(self) -> Family:
+        """The frozen video model, where there is one."""
+        assert self.video is not None
+        return self.video
 
     @property
     def schedule(self) -> Schedule:

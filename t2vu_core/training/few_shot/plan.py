@@ -19,6 +19,7 @@ from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.templates import with_image_templates
 from t2vu_core.prompts.two_subjects import both_orders, other_alone
 from t2vu_core.recipes import FewShotRecipe
+from t2vu_core.training.few_shot.shot_models import AnyImageModel
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ class EncoderPlan:
         return same | ~same.any(1, keepdim=True)
 
 
-def plan_encoder(model: T2VModel, request: ConceptRequest, recipe: FewShotRecipe) -> EncoderPlan:
+def plan_encoder(model: T2VModel | AnyImageModel, request: ConceptRequest, recipe: FewShotRecipe) -> EncoderPlan:
     """Pairs of every concept in turn, and preserve prompts that name none of them.
 
     No context names any of the concepts: the neutral prompt of one pair would otherwise preserve another concept.
     """
-    folder = model.family.folder
+    folder = model.family.folder if isinstance(model, T2VModel) else model.folder
     prompts = prompt_set_for(folder)
     if folder is None or not (folder / "prompts.json").is_file():
         prompts = with_image_templates(prompts)

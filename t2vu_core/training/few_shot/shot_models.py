@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -14,8 +15,7 @@ from torch import Tensor, nn
 
 from t2vu_core.families.base import TextCondition
 from t2vu_core.families.text import Text
-from t2vu_core.families.unet import checkpointed, make_unet_scheduler
-from t2vu_core.image_model import ImageModel
+from t2vu_core.families.unet import checkpointed
 from t2vu_core.model import T2VModel
 from t2vu_core.sampling import denoise, guided, noise
 from t2vu_core.text_encoders import encoder_layers
@@ -62,12 +62,54 @@ class ShotModel(Protocol):
         ...
 
 
+class AnyImageModel(Protocol):
+    """An image model as `ImageShots` needs it: `ImageModel`, or one that another library has loaded."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def text(self) -> Text: ...
+    @property
+    def folder(self) -> Path | None:
+        """Where its own prompt set is, if it has one."""
+        ...
+
+    @property
+    def lock(self) -> contextlib.AbstractContextManager[Any]: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def denoiser(self) -> nn.Module: ...
+    def describe(self) -> dict[str, Any]:
+        """What else than the weights defines a training run through it, as JSON values."""
+        ...
+
+    def check_size(self, height: int, width: int) -> None: ...
+    def encode(self, prompts: Sequence[str]) -> TextCondition: ...
+    def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition) -> Tensor: ...
+    def latents_of(self, images: Tensor) -> Tensor: ...
+    def make_scheduler(self, num_inference_steps: int) -> Any: ...
+    def sample(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        seeds: int | Sequence[int] = 0,
+        num_inference_steps: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor: ...
+    def gradient_checkpointing(self) -> contextlib.AbstractContextManager[None]: ...
+
+
 class ImageShots:
     """An image model's shots: clips of one frame."""
 
     num_frames = 1
 
-    def __init__(self, image_model: ImageModel, height: int = 0, width: int = 0) -> None:
+    def __init__(self, image_model: AnyImageModel, height: int = 0, width: int = 0) -> None:
         self.name, self.text, self._model = image_model.name, image_model.text, image_model
         self._pixels = height or image_model.size[0], width or image_model.size[1]
         image_model.check_size(*self._pixels)
@@ -90,7 +132,7 @@ class ImageShots:
         return torch.cat([self._model.latents_of(shot) for shot in shots])
 
     def scheduler(self) -> Any:
-        return make_unet_scheduler(self._model.pipeline.scheduler, NOISE_LEVELS, self.device)
+        return self._model.make_scheduler(NOISE_LEVELS)
 
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:
         height, width = self._pixels
@@ -101,16 +143,10 @@ class ImageShots:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        unet = self._model.pipeline.unet
-        with self._model.lock, _large_encoders_checkpointed(self.text):
-            large = _is_large(unet) and not unet.is_gradient_checkpointing
-            try:
-                if large:
-                    unet.enable_gradient_checkpointing()
-                yield
-            finally:
-                if large:
-                    unet.disable_gradient_checkpointing()
+        large = _is_large(self._model.denoiser)
+        denoising = self._model.gradient_checkpointing() if large else contextlib.nullcontext()
+        with self._model.lock, denoising, _large_encoders_checkpointed(self.text):
+            yield
 
 
 class VideoShots:

@@ -19,9 +19,9 @@ from torch import Tensor
 from t2vu_core.encoder_identity import base_of, check_shared, describe_encoder, touched_weights
 from t2vu_core.erasers import BottleneckEraser, DeltaEraser, EraserSet, LoraEraser, TableEraser
 from t2vu_core.erasure import Erasure, hash_tensors
+from t2vu_core.errors import UserError
 from t2vu_core.families.base import EraserSite
 from t2vu_core.families.spelling import check_visible
-from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.plan import warn_unused
 from t2vu_core.prompts.request import ConceptRequest
@@ -31,7 +31,7 @@ from t2vu_core.training.checkpoint import Checkpoint, TrainingState
 from t2vu_core.training.few_shot.material import Material, collect
 from t2vu_core.training.few_shot.measure import measure, measure_baseline, measure_push, should_stop
 from t2vu_core.training.few_shot.plan import EncoderPlan, plan_encoder
-from t2vu_core.training.few_shot.shot_models import ImageShots, ShotModel, VideoShots
+from t2vu_core.training.few_shot.shot_models import AnyImageModel, ImageShots, ShotModel, VideoShots
 from t2vu_core.training.few_shot.shots import generated_shots, given_shots
 from t2vu_core.training.few_shot.step import EncoderStep
 from t2vu_core.training.loop import StopEarly, train_while_finite
@@ -50,11 +50,11 @@ FewShotRun = Run[FewShotRecipe]
 
 
 def unlearn_encoder(
-    model: T2VModel,
+    model: T2VModel | None,
     concept: str | Sequence[str] | ConceptRequest,
     recipe: FewShotRecipe | None = None,
     *,
-    image_model: ImageModel | None = None,
+    image_model: AnyImageModel | None = None,
     images: Tensor | None = None,
     log_folder: Path | None = None,
     unfinished_folder: Path | None = None,
@@ -63,25 +63,30 @@ def unlearn_encoder(
     """Train a change of the model's text encoder that makes it forget a concept, or several at once.
 
     The gradient comes from `image_model`, which shares the text encoder with the model; without it from the model itself,
-    on clips of `recipe.num_frames` frames. `images` (B, 3, H, W) in [0, 1] are the shots; without them shots are generated.
+    on clips of `recipe.num_frames` frames. Without a model, the image model's own text encoder is trained, for any model
+    that shares it. `images` (B, 3, H, W) in [0, 1] are the shots; without them shots are generated.
     The models, with the erasures they carry, are frozen and not changed. `log_folder`, `unfinished_folder`, `on_progress`
     and a loss that is not finite are as in `erase_velocity`. Raises UserError if a concept is empty or the tokenizer cannot
-    represent it, if `images` are not images, or if the image model has another encoder.
+    represent it, if `images` are not images, if the image model has another encoder, or if there is neither model.
     """
+    source = image_model if model is None else model
+    if source is None:
+        raise UserError("Give a model, or an image model whose text encoder is to be trained.")
     request, recipe, start = ConceptRequest.of(concept), recipe or FewShotRecipe(), time.monotonic()
     with torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
-        plan = plan_encoder(model, request, recipe)
+        plan = plan_encoder(source, request, recipe)
         check_visible(shot_model.text.tokenizer, plan.concepts)
         unused = warn_unused(plan, request, PROMPT_SETTINGS)
         sites = trained_sites(shot_model.text, recipe.trained, lambda: shot_model.encode([plan.pairs[0].prompt]))
         facts, weights = _trained_encoder(shot_model, sites)
-        if image_model is not None:
+        if image_model is not None and model is not None:
             check_shared(facts, weights, image_model.name, model.family.text, model.name)
         base = base_of(shot_model.name, weights, facts)
         given = None if images is None else hash_tensors([("images", images)])
-        parts = recipe.describe(), plan.describe(), base.describe(), given
+        more = image_model.describe() if image_model is not None else {}
+        parts = recipe.describe(), plan.describe(), base.describe(), given, *([more] if more else [])
         state = TrainingState(Checkpoint.in_folder(log_folder, model, *parts, unfinished=unfinished_folder))
-        run = Run(model.family, recipe, state, on_progress=on_progress)
+        run = Run(None if model is None else model.family, recipe, state, on_progress=on_progress)
         with state.held():
             material = _material(run, shot_model, plan, images)
             shot_seconds = time.monotonic() - start
@@ -115,20 +120,25 @@ def _trained_encoder(shot_model: ShotModel, sites: Sequence[EraserSite]) -> tupl
 
 
 @contextlib.contextmanager
-def _shot_model(model: T2VModel, image_model: ImageModel | None, recipe: FewShotRecipe) -> Iterator[ShotModel]:
+def _shot_model(model: T2VModel | None, image_model: AnyImageModel | None, recipe: FewShotRecipe) -> Iterator[ShotModel]:
     """The denoiser that gives the gradient, locked, with the erasures that the model carries."""
-    with model.active(), contextlib.ExitStack() as stack:
-        shot_model: ShotModel = (
-            VideoShots(model, recipe.num_frames, recipe.height, recipe.width)
-            if image_model is None
-            else ImageShots(image_model, recipe.height, recipe.width)
-        )
+    with contextlib.ExitStack() as stack:
+        if model is not None:
+            stack.enter_context(model.active())
+        shot_model = _shots_of(model, image_model, recipe)
         stack.enter_context(shot_model.held())
         if image_model is not None:
-            for applied in model.erasures:
+            for applied in () if model is None else model.erasures:
                 if applied.erasure.kind == "unlearned_encoder" and applied.strength:
                     stack.enter_context(applied.attached(encoder_sites(image_model.text)))
         yield shot_model
+
+
+def _shots_of(model: T2VModel | None, image_model: AnyImageModel | None, recipe: FewShotRecipe) -> ShotModel:
+    if image_model is not None:
+        return ImageShots(image_model, recipe.height, recipe.width)
+    assert model is not None
+    return VideoShots(model, recipe.num_frames, recipe.height, recipe.width)
 
 
 def _train(
