@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,9 +33,9 @@ def eraser(miniature: T2VModel) -> Erasure:
 
 
 @pytest.fixture
-def other() -> Iterator[T2VModel]:
+def other() -> T2VModel:
     """A copy of the model, whose weights a test may change."""
-    yield load_model("miniature", device="cpu")
+    return load_model("miniature", device="cpu")
 
 
 def change(model: T2VModel, new: Callable[[Tensor], Tensor]) -> T2VModel:
