@@ -14,7 +14,10 @@ FOLDER_MARKERS = {"nodes": ["comfy"], "browser": ["comfy", "browser"]}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Markers by folder. Of two processes, one takes all tests that need the server, which so starts once."""
     for item in items:
+        group = "comfy" if item.path.parent.name in FOLDER_MARKERS else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
         for marker in FOLDER_MARKERS.get(item.path.parent.name, []):
             item.add_marker(marker)
 
