@@ -11,6 +11,7 @@ from .evaluate import EvaluateErasure
 from .export_encoder import ExportEncoder
 from .export_lora import ExportLora
 from .few_shot import FewShotUnlearn
+from .from_comfyui import FromComfyUI
 from .guard import Guard
 from .load_miniature_native import LoadMiniatureNative
 from .load_model import LoadT2VModel
@@ -25,6 +26,7 @@ class T2VUnlearning(ComfyExtension):
         return [
             LoadT2VModel,
             LoadMiniatureNative,
+            FromComfyUI,
             FewShotUnlearn,
             ApplyUnlearnedEncoder,
             ApplyUnlearnedEncoderClip,

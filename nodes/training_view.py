@@ -34,6 +34,7 @@ class TrainingView:
         self._trained = ""
         """The last training step, in words; empty before the first."""
         self._stage, self._first, self._began = "", 0, 0.0
+        comfy_bridge.take_cancel()
 
     def __call__(self, done: TrainProgress) -> None:
         if done.stage == self._keep and done.preview is not None:
@@ -50,10 +51,17 @@ class TrainingView:
             self.progress.keep(f"Cancelled after {self._trained}. Run goes on with the training from there.")
             raise Paused from None
 
+<<<<<<< HEAD
     def close(self, erasure: Erasure) -> str:
         """The words that stay on the node. Lets a cancel that could not pause the training take effect after the node."""
         words = "\n".join(filter(None, [self._outcome(erasure), erasure.training["warning"]]))
         if self._cancelled:
+=======
+    def close(self) -> None:
+        """Let a cancel take effect: the nodes after this one do not run, and its output is kept for the next run."""
+        if comfy_bridge.take_cancel() or self._cancelled:
+            self.progress.say(f"Cancelled at {self._trained}. What was trained is kept: queue again to continue with it.")
+>>>>>>> 22ab4dc (T2V Model from ComfyUI: training, sampling and measuring on MODEL, CLIP and VAE)
             comfy_bridge.cancel_the_rest()
         return words
 

@@ -24,13 +24,14 @@ from .models import (
     model_names,
 )
 from .patches import check_strength, with_encoder
-from .progress import Cancelled, Progress, cancel_the_rest
+from .progress import Cancelled, Progress, cancel_the_rest, cancelled_inside_a_pass, take_cancel
 
 __all__ = [
     "LORA_FOLDERS",
     "Cancelled",
     "Progress",
     "cancel_the_rest",
+    "cancelled_inside_a_pass",
     "check_strength",
     "default_dtype",
     "default_name",
@@ -52,6 +53,7 @@ __all__ = [
     "new_lora_file",
     "outside_inference_mode",
     "register_folders",
+    "take_cancel",
     "unfinished_runs",
     "with_encoder",
 ]

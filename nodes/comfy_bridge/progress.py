@@ -1,6 +1,7 @@
 """A node's progress bar, text and preview, and ComfyUI's cancel button."""
 
 import math
+import threading
 import time
 from collections.abc import Callable
 
@@ -21,6 +22,21 @@ KEPT_TEXT = "t2v-unlearning.text"
 
 Cancelled = comfy.model_management.InterruptProcessingException
 """What `Progress.report` raises once the user has cancelled."""
+
+
+_inside_a_pass = threading.Event()
+
+
+def cancelled_inside_a_pass() -> None:
+    """Note that a layer of ComfyUI's took a cancel, so that the node can pass it on when it has its result."""
+    _inside_a_pass.set()
+
+
+def take_cancel() -> bool:
+    """Whether a cancel was noted since the last call."""
+    found = _inside_a_pass.is_set()
+    _inside_a_pass.clear()
+    return found
 
 
 def cancel_the_rest() -> None:

@@ -1,7 +1,18 @@
-"""Erasers on ComfyUI's own MODEL: where they sit in its denoisers, and the wrapper that attaches them to each pass."""
+"""Erasers on ComfyUI's own MODEL, CLIP and VAE: where they sit in its denoisers, how they are trained, and how applied."""
 
 from .apply import Part, with_eraser
+from .from_comfyui import Sampled, model_from_comfyui
 from .identity import said_of, same_weights
 from .merging import merged_into
+from .origin import remember_folder
 
-__all__ = ["Part", "merged_into", "said_of", "same_weights", "with_eraser"]
+__all__ = [
+    "Part",
+    "Sampled",
+    "merged_into",
+    "model_from_comfyui",
+    "remember_folder",
+    "said_of",
+    "same_weights",
+    "with_eraser",
+]

@@ -109,7 +109,8 @@ class Architecture:
 
 def _patch_size(denoiser: Any) -> Sequence[int]:
     """Frames, rows and columns of the latents in one token."""
-    patch = denoiser.patch_size
+    # LTX-Video's latents are tokens as they are.
+    patch = getattr(denoiser, "patch_size", 1)
     if isinstance(patch, int):
         return (getattr(denoiser, "patch_size_t", None) or 1, patch, patch)
     return patch if len(patch) == 3 else (1, *patch)

@@ -1,0 +1,179 @@
+"""One MODEL as a frozen denoiser: a pass of any batch of latents, noise levels and prompts, with gradients if asked."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import comfy.model_management
+import comfy.sampler_helpers
+import comfy.samplers
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from torch import Tensor, nn
+
+from t2vu_core.families.base import EraserSite, TextCondition
+from t2vu_core.training.loop import StopEarly
+
+from .. import comfy_bridge
+from .apply import KEY, denoiser_of, known_architecture
+from .differentiable import frozen_linears, make_ordinary, training_mode
+from .in_place import CopyOnWrite, recomputed
+from .loaded_weights import LoadedWeights
+from .schedule import input_scale
+
+TRAINING_MEMORY = 4.0
+"""The memory of a pass with gradients, as a multiple of ComfyUI's estimate for sampling: it decides what is offloaded."""
+PARTS_OF_TEXT = {"mask_BS": "attention_mask", "pooled_BD": "pooled_output", "glyphs_BGD": "conditioning_byt5small"}
+"""What a CONDITIONING holds of the text besides its embeddings, by the field of a TextCondition."""
+
+
+class NativeDenoiser:
+    """A MODEL with what its CONDITIONING holds besides the text, for every prompt: a start image, a guidance strength."""
+
+    def __init__(self, patcher: Any, others: Mapping[str, Any]) -> None:
+        """Raises UserError for an architecture in which no places for erasers are known."""
+        self.patcher, self._others = patcher, others
+        self.architecture = known_architecture(self.network)
+        self._video_tokens = 0
+        """Of the current pass."""
+        self._recomputing = False
+
+    @property
+    def network(self) -> nn.Module:
+        """ComfyUI's diffusion model."""
+        return denoiser_of(self.patcher.model.diffusion_model)
+
+    @property
+    def sampling(self) -> Any:
+        """ComfyUI's rules for this MODEL's noise levels, as nodes such as ModelSamplingSD3 have set them."""
+        return self.patcher.get_model_object("model_sampling")
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        place: torch.device = self.patcher.load_device
+        return place
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision it computes in."""
+        model = self.patcher.model
+        own: torch.dtype = model.get_dtype() if model.manual_cast_dtype is None else model.manual_cast_dtype
+        return own
+
+    def changes(self) -> list[Any]:
+        """What changes its passes besides the weights: LoRAs, and erasers that are on the MODEL."""
+        return [self.patcher.patches, [keyed.get(KEY) for keyed in self.patcher.wrappers.values()]]
+
+    def sites(self) -> dict[str, EraserSite]:
+        """The sites of erasers of both kinds, by name."""
+        return self.architecture.sites(self.network, lambda: self._video_tokens)
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """All weights as they were loaded, without LoRAs."""
+        weights = LoadedWeights(self.patcher, self.network)
+        yield from ((name, weights[name]) for name in sorted(weights))
+
+    def named_base_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """The weights that an eraser depends on; where diffusers' names of them are not known, under ComfyUI's."""
+        weights = LoadedWeights(self.patcher, self.network)
+        if self.architecture.tensors:
+            yield from self.architecture.named_base_tensors(self.network, weights)
+            return
+        modules = [site.module for site in self.sites().values()]
+        yield from ((name, weights[name]) for name in weights if self.network.get_submodule(name.rpartition(".")[0]) in modules)
+
+    def predict(self, latents: Tensor, sigmas_B: Tensor, condition: TextCondition) -> Tensor:
+        """The network's own output, float32."""
+        self.load(latents.shape, training=torch.is_grad_enabled())
+        if self.architecture.one_length and condition.mask_BS is not None:
+            return self._by_length(latents, sigmas_B, condition)
+        sigmas = sigmas_B.to(self.device, torch.float32)
+        scale = input_scale(self.sampling, sigmas).view(-1, *[1] * (latents.dim() - 1))
+        return self._apply(latents.to(self.device, torch.float32) / scale, sigmas, condition)
+
+    def load(self, shape: Sequence[int], *, training: bool) -> None:
+        """Load the MODEL to its device. It is done before every pass, because other models push it off."""
+        needed = self.patcher.model.memory_required(list(shape)) * (TRAINING_MEMORY if training else 1.0)
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
+        self.patcher.pre_run()
+        if training:
+            make_ordinary(self.patcher.model)
+
+    @contextlib.contextmanager
+    def gradient_checkpointing(self) -> Iterator[None]:
+        """Inside this context, its blocks compute again in the backward pass."""
+        lists = [child for child in self.network.children() if isinstance(child, nn.ModuleList)]
+        self._recomputing = True
+        try:
+            with training_mode(), frozen_linears(self.network), recomputed(block for blocks in lists for block in blocks):
+                yield
+        finally:
+            self._recomputing = False
+
+    def _apply(self, x: Tensor, sigmas: Tensor, condition: TextCondition) -> Tensor:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_raw_output(self.sampling))
+            if torch.is_grad_enabled() and not self._recomputing:
+                stack.enter_context(training_mode())
+                stack.enter_context(frozen_linears(self.network))
+                stack.enter_context(CopyOnWrite())
+            conditions = self._conditions(condition, x)
+            reference = conditions.get("ref_latent")
+            latents = [x] if reference is None else [x, reference]
+            self._video_tokens = self.architecture.video_tokens(self.network, latents)
+            try:
+                out = self.patcher.model.apply_model(x, sigmas, transformer_options=self._options(sigmas), **conditions)
+            except comfy_bridge.Cancelled:
+                if not torch.is_grad_enabled():
+                    raise
+                # Every layer of ComfyUI's looks for a cancel and takes it. The effect of what was trained is measured
+                # after it, so the run ends here and the node passes the cancel on.
+                comfy_bridge.cancelled_inside_a_pass()
+                raise StopEarly from None
+        predicted: Tensor = out.float()
+        return predicted
+
+    def _options(self, sigmas: Tensor) -> dict[str, Any]:
+        """Erasers that are on the MODEL stay on; other wrappers, such as caches that skip passes, do not take part.
+
+        Attention is PyTorch's: of the others, some have no backward pass.
+        """
+        wrappers = {kind: {KEY: keyed[KEY]} for kind, keyed in self.patcher.wrappers.items() if KEY in keyed}
+        return {
+            **self.patcher.model_options.get("transformer_options", {}),
+            "wrappers": wrappers, "sample_sigmas": sigmas, "sigmas": sigmas, "cond_or_uncond": [0], "uuids": [],
+            "optimized_attention_override": lambda own, *args, **options: attention_pytorch(*args, **options),
+        }  # fmt: skip
+
+    def _conditions(self, condition: TextCondition, x: Tensor) -> dict[str, Any]:
+        """What ComfyUI makes of a CONDITIONING for any architecture, with a row for each prompt."""
+        parts = {theirs: getattr(condition, ours) for ours, theirs in PARTS_OF_TEXT.items()}
+        given = {**self._others, **{name: part for name, part in parts.items() if part is not None}}
+        rows = comfy.sampler_helpers.convert_cond([[condition.embeds_BSD, given]])
+        (row,) = comfy.samplers.process_conds(self.patcher.model, x, {"positive": rows}, self.device)["positive"]
+        return {name: part.process_cond(batch_size=len(x), area=None).cond for name, part in row["model_conds"].items()}
+
+    def _by_length(self, latents: Tensor, sigmas_B: Tensor, condition: TextCondition) -> Tensor:
+        """Prompts of each length in a pass of their own."""
+        assert condition.mask_BS is not None
+        lengths = condition.mask_BS.bool().sum(1).cpu()
+        out = torch.empty(latents.shape, dtype=torch.float32, device=self.device)
+        for length in lengths.unique().tolist():
+            rows = (lengths == length).nonzero().flatten()
+            text = condition[rows.to(condition.embeds_BSD.device)]
+            text = dataclasses.replace(text, mask_BS=None, embeds_BSD=text.embeds_BSD[:, :length])
+            part = self.predict(latents[rows.to(latents.device)], sigmas_B[rows.to(sigmas_B.device)], text)
+            out = out.index_put((rows.to(self.device),), part)
+        return out
+
+
+@contextlib.contextmanager
+def _raw_output(sampling: Any) -> Iterator[None]:
+    """Inside this context, `apply_model` gives the network's output, not the clean latents that follow from it."""
+    vars(sampling)["calculate_denoised"] = lambda sigma, output, x: output
+    try:
+        yield
+    finally:
+        del vars(sampling)["calculate_denoised"]

@@ -1,0 +1,251 @@
+"""A Family over ComfyUI's MODEL, CLIP and VAE: t2vu_core trains, samples and measures on it as on a diffusers folder.
+
+Latents are (B, C, F, H, W) as ComfyUI's network takes them, predictions are the network's own output, and timesteps are
+sigmas. Everything but the places of erasers is asked of ComfyUI.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import comfy.samplers
+import torch
+from torch import Tensor, nn
+
+from t2vu_core import UserError
+from t2vu_core.families.base import ClipSize, EraserSite, Family, MaskLayers, SamplingDefaults, TextCondition
+from t2vu_core.families.text import Text
+from t2vu_core.families.text_attention import TextAttention
+
+from .denoiser import NativeDenoiser
+from .digest import digest
+from .schedule import Schedule
+from .text import NativeText
+
+PADDED_TOKENS = 256
+"""Shortest length of encoded prompts for architectures that take prompts of one length: all rows of a run fit together."""
+SECOND = "transformer_2"
+"""diffusers' name of the denoiser for low noise levels."""
+
+
+@dataclass(frozen=True)
+class NativeSettings:
+    """How the graph samples: what ComfyUI's MODEL does not know itself."""
+
+    defaults: SamplingDefaults
+    latent_shape: tuple[int, ...]
+    """Of a clip of the default size: channels, frames, rows, columns."""
+    scheduler: str = "simple"
+    boundary: float = 0.875
+    """The noise level from which on the first of two denoisers computes."""
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """What the CONDITIONING holds besides the text."""
+    folder: Path | None = None
+    """Where the model's own prompt set is, if it has one."""
+
+
+class NativeFamily(Family):
+    """MODEL, CLIP and VAE as one model; with a second MODEL for low noise levels, as in Wan 2.2 A14B."""
+
+    def __init__(self, models: Sequence[Any], clip: Any, vae: Any, settings: NativeSettings) -> None:
+        """Raises UserError for an architecture or a text encoder that is not known."""
+        self._settings, self._vae = settings, vae
+        self._denoisers = [NativeDenoiser(model, settings.others) for model in models]
+        architecture = self._first.architecture
+        self.name = architecture.family  # type: ignore[misc]
+        self.folder, self.any_rank = settings.folder, bool
+        try:
+            self._text = NativeText(clip, PADDED_TOKENS if architecture.one_length else 0)
+        except LookupError as error:
+            raise UserError(f"This CLIP cannot be used: {error}.") from error
+
+    @property
+    def _first(self) -> NativeDenoiser:
+        return self._denoisers[0]
+
+    # What it is made of.
+
+    @property
+    def text(self) -> Text:
+        return self._text.text
+
+    @property
+    def denoisers(self) -> dict[str, Any]:
+        return dict(zip(("transformer", SECOND), (denoiser.network for denoiser in self._denoisers), strict=False))
+
+    def components(self) -> dict[str, nn.Module]:
+        networks = {**self.denoisers, "text_encoder": self._text.clip.cond_stage_model}
+        decoder = getattr(self._vae, "first_stage_model", None)
+        return networks if decoder is None else {**networks, "vae": decoder}
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        for name, denoiser in zip(self.denoisers, self._denoisers, strict=True):
+            yield from ((f"{name}.{key}", value) for key, value in denoiser.named_weights())
+        for name, module in self.components().items():
+            if name not in self.denoisers:
+                yield from ((f"{name}.{key}", value) for key, value in sorted(module.state_dict().items()))
+
+    def describe(self) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "latent_shape": list(settings.latent_shape),
+            "sigmas": self._schedule().sigmas.tolist(),
+            "boundary": settings.boundary if len(self._denoisers) > 1 else None,
+            "others": digest(settings.others),
+            "patches": [digest(denoiser.changes()) for denoiser in self._denoisers],
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self._first.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._first.dtype
+
+    # Sizes and sampling.
+
+    @property
+    def defaults(self) -> SamplingDefaults:
+        return self._settings.defaults
+
+    def check_size(self, size: ClipSize) -> None:
+        """ComfyUI pads latents to whole tokens; only the VAE limits the size."""
+        ratio, time = self._ratios
+        if size.height % ratio or size.width % ratio or min(size.height, size.width) < ratio or size.num_frames < 1:
+            raise UserError(
+                f"This VAE cannot make {size.width} x {size.height} pixels: width and height must be multiples of {ratio}."
+            )
+        if (size.num_frames - 1) % time:
+            below = (size.num_frames - 1) // time * time + 1
+            raise UserError(f"This VAE cannot make {size.num_frames} frames: it makes {below} or {below + time}.")
+
+    def latent_shape(self, size: ClipSize) -> tuple[int, ...]:
+        if size == self.defaults.size:
+            return self._settings.latent_shape
+        ratio, time = self._ratios
+        channels = self._settings.latent_shape[0]
+        return (channels, (size.num_frames - 1) // time + 1, size.height // ratio, size.width // ratio)
+
+    def token_grid(self, size: ClipSize) -> tuple[int, int, int]:
+        return self._first.architecture.token_grid(self._first.network, self.latent_shape(size)[1:])
+
+    def make_scheduler(self, num_inference_steps: int, size: ClipSize) -> Schedule:
+        return self._schedule(num_inference_steps)
+
+    def step(self, scheduler: Any, prediction: Tensor, timestep: Tensor, latents: Tensor) -> Tensor:
+        following: Tensor = scheduler.step(prediction, timestep, latents)
+        return following
+
+    @property
+    def _ratios(self) -> tuple[int, int]:
+        """How many pixels and frames of a clip are one of its latents."""
+        return compression(self._vae)
+
+    def _schedule(self, steps: int = 0) -> Schedule:
+        sampling = self._first.sampling
+        count = steps or self.defaults.num_inference_steps
+        sigmas = comfy.samplers.calculate_sigmas(sampling, self._settings.scheduler, count)
+        return Schedule(sigmas.to(self.device, torch.float32), sampling)
+
+    # Passes.
+
+    def encode(self, prompts: Sequence[str]) -> TextCondition:
+        with torch.inference_mode(False):
+            return self._text.encode(prompts).to(self.device)
+
+    def encode_with_gradients(self, prompts: Sequence[str]) -> TextCondition:
+        return self._text.encode_with_gradients(prompts).to(self.device)
+
+    def concept_positions(self, prompt: str, concept: str) -> list[int]:
+        return self._text.words.positions(prompt, concept)
+
+    def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
+        if len(self._denoisers) == 1:
+            return self._first.predict(latents, timesteps_B, condition)
+        prediction = torch.empty(latents.shape, dtype=torch.float32, device=self.device)
+        noisy = self._noisy(timesteps_B)
+        for denoiser, chosen in zip(self._denoisers, (noisy, ~noisy), strict=True):
+            rows = chosen.nonzero().flatten()
+            if len(rows):
+                part = denoiser.predict(latents[rows.to(latents.device)], timesteps_B[rows], condition[rows.to(self.device)])
+                prediction = prediction.index_put((rows.to(self.device),), part)
+        return prediction
+
+    def passes(self, site_name: str, timesteps_B: Tensor) -> Tensor:
+        if len(self._denoisers) == 1:
+            return super().passes(site_name, timesteps_B)
+        noisy = self._noisy(timesteps_B)
+        return ~noisy if site_name.startswith(f"{SECOND}.") else noisy
+
+    def _noisy(self, timesteps_B: Tensor) -> Tensor:
+        return timesteps_B >= self._settings.boundary
+
+    @contextlib.contextmanager
+    def gradient_checkpointing(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for denoiser in self._denoisers:
+                stack.enter_context(denoiser.gradient_checkpointing())
+            yield
+
+    @contextlib.contextmanager
+    def offload_encoder(self) -> Iterator[None]:
+        """ComfyUI moves the text encoder away when the denoiser needs the room."""
+        yield
+
+    @contextlib.contextmanager
+    def text_attention(
+        self, positions: Sequence[Sequence[int]], size: ClipSize, layers: MaskLayers = "all"
+    ) -> Iterator[TextAttention]:
+        if self._first.architecture.text != "apart" or self._first.architecture.one_length:
+            raise UserError("In this MODEL the attention to the concept's words cannot be read: set mask_source to prediction.")
+        with super().text_attention(positions, size, layers) as watch:
+            yield watch
+
+    # Pictures.
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, size: ClipSize) -> Tensor:
+        images = self._vae.decode(self._first.patcher.model.process_latent_out(latents.float().cpu()))
+        if images.dim() == 4:
+            images = images.unflatten(0, (len(latents), -1))
+        clips: Tensor = images.movedim(-1, 2).float().clamp(0, 1)
+        return clips
+
+    @torch.no_grad()
+    def latents_of(self, clips: Tensor, size: ClipSize) -> Tensor:
+        encoded = [self._vae.encode(clip.movedim(1, -1).cpu()) for clip in clips]
+        latents: Tensor = self._first.patcher.model.process_latent_in(torch.cat(encoded))
+        return latents.to(self.device, torch.float32)
+
+    def decode_or_tile(self, latents: Tensor, size: ClipSize) -> Tensor:
+        """ComfyUI's VAE decodes in tiles by itself where memory is too small."""
+        return self.decode(latents, size)
+
+    # Erasers.
+
+    def eraser_sites(self) -> list[EraserSite]:
+        return [site for site in self.sites().values() if site.kind == "bottleneck"]
+
+    def lora_sites(self) -> list[EraserSite]:
+        return [site for site in self.sites().values() if site.kind == "lora"]
+
+    def sites(self) -> dict[str, EraserSite]:
+        found: dict[str, EraserSite] = {}
+        for prefix, denoiser in zip(("", f"{SECOND}."), self._denoisers, strict=False):
+            for name, site in denoiser.sites().items():
+                found[f"{prefix}{name}"] = dataclasses.replace(site, name=f"{prefix}{name}")
+        return found
+
+    def named_base_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for prefix, denoiser in zip(("", f"{SECOND}."), self._denoisers, strict=False):
+            for name, tensor in denoiser.named_base_tensors():
+                yield f"{prefix}{name}", tensor
+
+
+def compression(vae: Any) -> tuple[int, int]:
+    """How many pixels in each direction, and how many frames, one place of a VAE's latents stands for."""
+    return vae.spacial_compression_decode(), vae.temporal_compression_decode() or 1

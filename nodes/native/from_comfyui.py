@@ -1,0 +1,108 @@
+"""A model for this pack out of a graph's MODEL, CLIP and VAE."""
+
+import copy
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from t2vu_core import T2VModel, UserError
+from t2vu_core.families.base import ClipSize, SamplingDefaults
+
+from .family import NativeFamily, NativeSettings, compression
+from .origin import folder_of, name_of
+
+LOCK = threading.RLock()
+"""Models of one graph may share weights: they take turns."""
+OF_THE_TEXT = ("pooled_output", "attention_mask", "conditioning_byt5small")
+"""Parts of a CONDITIONING that every prompt has of its own."""
+PLAIN = (torch.Tensor, str, int, float, bool)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """How a graph samples."""
+
+    steps: int
+    cfg: float
+    shift: float = 0.0
+    """0: as the MODEL does."""
+    scheduler: str = "simple"
+    boundary: float = 0.875
+    fps: float = 16.0
+
+
+def model_from_comfyui(
+    models: Sequence[Any],
+    clip: Any,
+    vae: Any,
+    sampled: Sampled,
+    *,
+    latent: Mapping[str, Any] | None = None,
+    pixels: tuple[int, int, int] = (0, 0, 0),
+    conditioning: Any = None,
+) -> T2VModel:
+    """The size comes from `pixels` (frames, height, width), with zeros from the empty `latent`.
+
+    Raises UserError if there is no size, or if a part cannot be used.
+    """
+    models = [_shifted(model, sampled.shift) if sampled.shift else model for model in models]
+    size, shape = _size(models[0], vae, latent, pixels)
+    settings = NativeSettings(
+        SamplingDefaults(size, sampled.steps, sampled.cfg, max(1, round(sampled.fps))),
+        shape, sampled.scheduler, sampled.boundary, _others(conditioning), folder_of(models[0]),
+    )  # fmt: skip
+    family = NativeFamily(models, clip, vae, settings)
+    family.check_size(size)
+    return T2VModel(name_of(models[0]), family, lock=LOCK)
+
+
+def _size(
+    model: Any, vae: Any, latent: Mapping[str, Any] | None, pixels: tuple[int, int, int]
+) -> tuple[ClipSize, tuple[int, ...]]:
+    """The clips, and the shape of their latents."""
+    ratio, time = compression(vae)
+    if latent is None:
+        if not all(pixels):
+            raise UserError("The size of the clips is not known: connect an empty latent, or set width, height and num_frames.")
+        own = (0, 0, 0)
+    else:
+        if latent["samples"].dim() != 5:
+            raise UserError("The latent is not one of a video: connect an empty latent video, as your KSampler gets it.")
+        frames, rows, columns = latent["samples"].shape[2:]
+        own = ((frames - 1) * time + 1, rows * ratio, columns * ratio)
+    size = ClipSize(*(given or from_latent for given, from_latent in zip(pixels, own, strict=True)))
+    channels = model.model.latent_format.latent_channels
+    return size, (channels, (size.num_frames - 1) // time + 1, size.height // ratio, size.width // ratio)
+
+
+def _shifted(model: Any, shift: float) -> Any:
+    """The MODEL with another shift, as ModelSamplingSD3 sets it. Raises UserError if its schedule has none."""
+    sampling = copy.deepcopy(model.get_model_object("model_sampling"))
+    if not hasattr(sampling, "shift"):
+        raise UserError(f"The schedule of this MODEL ({type(sampling).__name__}) has no shift: set shift to 0.")
+    more = {"multiplier": sampling.multiplier} if hasattr(sampling, "multiplier") else {}
+    sampling.set_parameters(shift=shift, **more)
+    shifted = model.clone()
+    shifted.add_object_patch("model_sampling", sampling)
+    return shifted
+
+
+def _others(conditioning: Any) -> dict[str, Any]:
+    """The parts of a CONDITIONING that are not of its text. They were made in inference mode: tensors are copied."""
+    if not conditioning:
+        return {}
+    parts = {name: value for name, value in conditioning[0][1].items() if name not in OF_THE_TEXT}
+    return {name: _copied(value) for name, value in parts.items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    return all(map(_is_plain, value)) if isinstance(value, list | tuple) else isinstance(value, PLAIN)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    return [_copied(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,76 @@
+"""Prompts through ComfyUI's CLIP, as rows of one batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from t2vu_core.families.base import TextCondition
+from t2vu_core.families.text import Text
+
+from .differentiable import frozen_linears, make_ordinary, training_mode
+from .in_place import CopyOnWrite, recomputed
+from .words import Words, literal, network_of
+
+Encoded = tuple[Tensor, dict[str, Any]]
+"""What a CLIP gives for one prompt: embeddings (1, S, D), and the other parts of its CONDITIONING."""
+
+
+class NativeText:
+    """A CLIP as the methods need it."""
+
+    def __init__(self, clip: Any, shortest: int = 0) -> None:
+        """Prompts of fewer than `shortest` tokens are padded to that. Raises LookupError if no text encoder is known."""
+        self.clip, self.words, self._shortest = clip, Words(clip), shortest
+        self.text = Text({"text_encoder": network_of(clip)}, {"text_encoder": self.words}, recomputed)
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> TextCondition:
+        """Encode prompts as CLIP Text Encode does, taking their letters literally."""
+        return _batch([self._encoded(prompt) for prompt in prompts], self._shortest)
+
+    def encode_with_gradients(self, prompts: Sequence[str]) -> TextCondition:
+        """`encode`, with gradients to what is trained on the text encoder."""
+        self.clip.load_model()
+        encoder = self.clip.cond_stage_model
+        make_ordinary(encoder)
+        with training_mode(), frozen_linears(encoder), CopyOnWrite():
+            return _batch([self._encoded(prompt) for prompt in prompts], self._shortest)
+
+    def _encoded(self, prompt: str) -> Encoded:
+        ((embeds, parts), *_) = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(literal(prompt)))
+        return embeds, parts
+
+
+def _batch(rows: Sequence[Encoded], shortest: int) -> TextCondition:
+    """Shorter prompts are padded and masked."""
+    longest = max(shortest, *(embeds.shape[1] for embeds, _ in rows))
+    return TextCondition(
+        torch.cat([_padded(embeds.clone(), longest) for embeds, _ in rows]),
+        _masks(rows, longest),
+        _joined(rows, "pooled_output"),
+        _joined(rows, "conditioning_byt5small"),
+    )
+
+
+def _masks(rows: Sequence[Encoded], longest: int) -> Tensor | None:
+    """Integer masks: LTX takes others for biases. None if every row has all tokens and no mask of its own."""
+    masks = [parts.get("attention_mask") for _, parts in rows]
+    if all(mask is None for mask in masks) and all(embeds.shape[1] == longest for embeds, _ in rows):
+        return None
+    whole = [
+        torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device) if mask is None else mask.long()
+        for (embeds, _), mask in zip(rows, masks, strict=True)
+    ]
+    return torch.cat([_padded(mask, longest) for mask in whole])
+
+
+def _padded(tensor: Tensor, length: int) -> Tensor:
+    missing = length - tensor.shape[1]
+    return torch.cat([tensor, tensor.new_zeros(tensor.shape[0], missing, *tensor.shape[2:])], dim=1) if missing else tensor
+
+
+def _joined(rows: Sequence[Encoded], name: str) -> Tensor | None:
+    parts = [parts[name].clone() for _, parts in rows if parts.get(name) is not None]
+    return torch.cat(parts) if len(parts) == len(rows) else None

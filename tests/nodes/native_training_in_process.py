@@ -1,0 +1,413 @@
+"""Run inside ComfyUI's folder: `python native_training_in_process.py FOLDER` trains erasers on ComfyUI's own tiny models.
+
+Reads FOLDER/<family>.safetensors (a model in ComfyUI's format) and given.safetensors (noise, conditions), and writes what
+it found to FOLDER/found.safetensors and found.json, and the trained erasers to FOLDER/trained_<kind>.safetensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+folder, repository = Path(sys.argv[1]), Path(__file__).parents[2]
+sys.path.insert(0, os.getcwd())
+sys.argv = [sys.argv[0], "--cpu"]
+import comfy.options  # noqa: E402
+
+comfy.options.enable_args_parsing()
+# Its name is taken later by a module of another package.
+importlib.import_module("utils.install_util")
+import comfy.ldm.wan.model  # noqa: E402
+import comfy.lora  # noqa: E402
+import comfy.model_management  # noqa: E402
+import comfy.ops  # noqa: E402
+import comfy.sample  # noqa: E402
+import comfy.sd  # noqa: E402
+import torch  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+# As ComfyUI loads a pack: its own module `nodes` keeps its name.
+spec = importlib.util.spec_from_file_location(
+    "t2vu_pack", repository / "__init__.py", submodule_search_locations=[str(repository)]
+)
+assert spec is not None
+assert spec.loader is not None
+pack = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+from t2vu_pack.nodes import comfy_bridge  # noqa: E402
+from t2vu_pack.nodes.native import Sampled, model_from_comfyui  # noqa: E402
+from t2vu_pack.nodes.native.in_place import CopyOnWrite  # noqa: E402
+
+from t2vu_core import T2VModel, VelocityRecipe, erase_velocity  # noqa: E402
+from t2vu_core.erasers import EraserSet  # noqa: E402
+from t2vu_core.families.base import TextCondition  # noqa: E402
+from t2vu_core.sampling import denoise, guided  # noqa: E402
+
+given, found, said = load_file(folder / "given.safetensors"), {}, {}
+STEPS, GUIDANCE = 4, 3.0
+KINDS = ("bottleneck", "lora")
+FLOAT8 = torch.float8_e4m3fn
+
+
+class Clip:
+    """A text encoder for denoisers with random weights: a letter is a token, and each text has embeddings of its own."""
+
+    def __init__(self, family: str) -> None:
+        self._family = family
+        letters = SimpleNamespace(
+            inv_vocab={code: chr(code) for code in range(32, 127)}, tokenize_with_weights=self._tokens,
+            tokenizer=SimpleNamespace(unk_token_id=-1), start_token=0, end_token=0, pad_token=0,
+        )  # fmt: skip
+        self.tokenizer = SimpleNamespace(clip="letters", letters=letters)
+        self.cond_stage_model = torch.nn.Module()
+        self.cond_stage_model.clip = "letters"  # type: ignore[assignment]
+        self.cond_stage_model.letters = torch.nn.Module()
+        self.cond_stage_model.letters.transformer = torch.nn.Linear(1, 1)
+
+    def tokenize(self, text: str) -> str:
+        return text
+
+    def encode_from_tokens_scheduled(self, text: str) -> Any:
+        generator = torch.Generator().manual_seed(sum(place * ord(letter) for place, letter in enumerate(text, 1)))
+        # Prompts of other lengths, where the architecture knows masks.
+        length = 16 if self._family == "wan" else 5 + len(text) % 11
+        parts: dict[str, Any] = {} if self._family == "wan" else {"attention_mask": torch.ones(1, length, dtype=torch.long)}
+        if self._family == "hunyuan_video":
+            parts["pooled_output"] = torch.randn(1, 768, generator=generator)
+        return [[torch.randn(1, length, given[f"{self._family}.text"].shape[-1], generator=generator), parts]]
+
+    def _tokens(self, text: str, return_word_ids: bool = False) -> Any:
+        return [[(ord(letter), 1.0, place + 1) for place, letter in enumerate(text) if not letter.isspace()]]
+
+
+class Pixels:
+    """In place of a VAE: nothing here is looked at."""
+
+    def __init__(self, ratio: int, time: int) -> None:
+        self.spacial_compression_decode, self.temporal_compression_decode = lambda: ratio, lambda: time
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents[:, :3].movedim(1, -1)
+
+
+RATIOS = {"wan": (8, 4), "ltx": (32, 8), "hunyuan_video": (8, 4)}
+
+
+def load(family: str, **options: Any) -> Any:
+    """As Load Diffusion Model does it: nodes run in inference mode."""
+    with torch.inference_mode():
+        return comfy.sd.load_diffusion_model(str(folder / f"{family}.safetensors"), model_options=options)
+
+
+def made(family: str, model: Any = None, *, shape: Sequence[int] | None = None, conditioning: Any = None) -> T2VModel:
+    latent = {"samples": torch.zeros(1, *(shape or given[f"{family}.noise"].shape[1:]))}
+    sampled = Sampled(STEPS, GUIDANCE)
+    parts = Clip(family), Pixels(*RATIOS[family])
+    return model_from_comfyui([model or load(family)], *parts, sampled, latent=latent, conditioning=conditioning)
+
+
+def erasers_for(family: Any, kind: str) -> tuple[EraserSet, list[Any]]:
+    """Random ones, on their sites."""
+    sites = family.eraser_sites() if kind == "bottleneck" else family.lora_sites()
+    erasers = EraserSet.create(sites, rank=4, seed=0)
+    generator = torch.Generator().manual_seed(2)
+    for parameter in erasers.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    return erasers, sites
+
+
+def batch(family: Any) -> tuple[Tensor, Tensor, TextCondition]:
+    """Two rows of other noise levels and other prompts."""
+    x = torch.randn(2, *family.latent_shape(family.defaults.size), generator=torch.Generator().manual_seed(0))
+    return x, torch.tensor([0.7, 0.4]), family.encode(["a ghost", "a cat at night"])
+
+
+def gradients(name: str) -> None:
+    """The gradient of both kinds in a random direction, plain and recomputed, against a finite difference."""
+    family: Any = made(name).family
+    x, sigmas, condition = batch(family)
+    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+
+    def loss() -> Tensor:
+        return (family.predict(x, sigmas, condition, family.defaults.size).double() * weights).mean()
+
+    for kind, step in zip(KINDS, (2e-3, 1e-3), strict=True):
+        erasers, sites = erasers_for(family, kind)
+        generator = torch.Generator().manual_seed(3)
+        along = [(own, torch.randn(own.shape, generator=generator)) for own in erasers.parameters()]
+        with torch.no_grad(), erasers.attached(sites):
+            ends = [moved(along, by, loss) for by in (step, -step)]
+        said[f"{name} {kind} difference"] = (ends[0] - ends[1]) / (2 * step)
+        for way in ("plain", "recomputed"):
+            erasers.zero_grad()
+            recomputed = family.gradient_checkpointing() if way == "recomputed" else contextlib.nullcontext()
+            with torch.enable_grad(), recomputed, erasers.attached(sites):
+                loss().backward()
+            slopes = [float((own.grad * direction).sum()) for own, direction in along if own.grad is not None]
+            said[f"{name} {kind} {way}"] = sum(slopes)
+
+
+def moved(along: Sequence[tuple[Tensor, Tensor]], by: float, loss: Callable[[], Tensor]) -> float:
+    """The loss with every parameter moved that far in its direction."""
+    for parameter, direction in along:
+        parameter.data.add_(direction, alpha=by)
+    value = loss().item()
+    for parameter, direction in along:
+        parameter.data.sub_(direction, alpha=by)
+    return value
+
+
+class Packed(comfy.ops.manual_cast):  # type: ignore[misc]
+    """What ComfyUI-GGUF's layers do: int8 blocks with scales, unpacked whenever the layer computes."""
+
+    class Linear(comfy.ops.manual_cast.Linear):  # type: ignore[misc]
+        def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+            weight = state.pop(f"{prefix}weight").float()
+            self.scales = weight.abs().amax(1, keepdim=True).clamp_min(1e-9) / 127
+            self.weight = torch.nn.Parameter((weight / self.scales).round().to(torch.int8), requires_grad=False)
+            if f"{prefix}bias" in state:
+                self.bias = torch.nn.Parameter(state.pop(f"{prefix}bias"), requires_grad=False)
+
+        def cast_bias_weight(self, like: Tensor) -> tuple[Tensor, Tensor | None]:
+            bias = None if self.bias is None else self.bias.to(like.dtype)
+            return self.weight.to(like.dtype) * self.scales.to(like), bias
+
+        def forward_comfy_cast_weights(self, hidden: Tensor) -> Tensor:
+            return torch.nn.functional.linear(hidden, *self.cast_bias_weight(hidden))
+
+
+def stored(how: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tiny Wan as a file of that precision, and the same values in float32."""
+    file, plain = {}, {}
+    for name, value in load_file(folder / "wan.safetensors").items():
+        file[name] = plain[name] = value
+        if how == "fp8_scaled" and value.dim() == 2:
+            scale = value.abs().max() / 448
+            file[name], file[name.replace(".weight", ".scale_weight")] = (value / scale).to(FLOAT8), scale
+            plain[name] = file[name].float() * scale
+        elif how in ("fp8", "fp8_scaled") and not name.startswith("patch_embedding"):
+            # ComfyUI keeps that layer in float32.
+            file[name] = value.to(FLOAT8)
+            plain[name] = file[name].float()
+        elif how == "bf16":
+            file[name] = value.bfloat16()
+            plain[name] = file[name].float()
+        elif how == "packed" and value.dim() == 2:
+            scale = value.abs().amax(1, keepdim=True).clamp_min(1e-9) / 127
+            plain[name] = (value / scale).round() * scale
+    if how == "fp8_scaled":
+        file["scaled_fp8"] = torch.zeros(2, dtype=FLOAT8)
+    return file, plain
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "fp8": {"dtype": FLOAT8}, "fp8_scaled": {}, "bf16": {"dtype": torch.bfloat16}, "packed": {"custom_operations": Packed},
+}  # fmt: skip
+
+
+def gradient(model: Any, kind: str, how: str) -> tuple[Tensor, int]:
+    """All gradients of a pass, and the bytes that were kept for the backward pass."""
+    family: Any = made("wan", model).family
+    x, sigmas, condition = batch(family)
+    erasers, sites = erasers_for(family, kind)
+    kept: dict[int, int] = {}
+    own = CopyOnWrite._pack
+
+    def pack(self: CopyOnWrite, tensor: Tensor) -> Any:
+        if not isinstance(tensor, torch.nn.Parameter):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return own(self, tensor)
+
+    CopyOnWrite._pack = pack  # type: ignore[method-assign]
+    recomputed = family.gradient_checkpointing() if how == "recomputed" else contextlib.nullcontext()
+    try:
+        with torch.enable_grad(), recomputed, erasers.attached(sites):
+            with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+                out = family.predict(x, sigmas, condition, family.defaults.size)
+            size = sum(kept.values())
+            out.square().mean().backward()
+    finally:
+        CopyOnWrite._pack = own  # type: ignore[method-assign]
+    return torch.cat([parameter.grad.flatten() for parameter in erasers.parameters()]), size
+
+
+def precision() -> None:
+    for how in OPTIONS:
+        file, plain = stored(how)
+        for name, values in (("stored", file), ("plain", plain)):
+            save_file(values, folder / f"{name}.safetensors")
+        model, whole = load("stored", **OPTIONS[how]), load("plain", dtype=torch.float32)
+        layer = model.model.diffusion_model.blocks[0].cross_attn.k
+        said[f"{how} layer"] = f"{type(layer.weight).__name__} {layer.weight.dtype}"
+        for kind in KINDS:
+            expected, _ = gradient(whole, kind, "plain")
+            for way in ("plain", "recomputed", "autocast"):
+                got, kept = gradient(model, kind, way)
+                cosine = torch.nn.functional.cosine_similarity(got, expected, dim=0)
+                said[f"{how} {kind} {way}"] = [float(cosine), float(got.norm() / expected.norm()), kept]
+
+
+RECIPE = {
+    "steps": 8, "concept_trajectories": 2, "preserve_trajectories": 2, "trajectory_steps": 2, "rank": 4, "learning_rate": 1e-2,
+}  # fmt: skip
+SMALL = (16, 2, 4, 6)
+
+
+def train(model: Any, *, cancel_at: int = 0, **options: Any) -> tuple[Any, list[int]]:
+    steps: list[int] = []
+
+    def on_progress(done: Any) -> None:
+        if done.loss is not None:
+            steps.append(done.step)
+            if done.step == cancel_at:
+                # As the button does it, from another thread: the next layer that computes takes it.
+                comfy.model_management.interrupt_current_processing()
+
+    recipe = VelocityRecipe.preset("quick", **{**RECIPE, **options})
+    subject = made("wan", model, shape=SMALL)
+    erasure = erase_velocity(subject, "ghost", recipe, unfinished_folder=folder / "unfinished", on_progress=on_progress)
+    return erasure, steps
+
+
+def same(one: Any, other: Any) -> bool:
+    return all(torch.equal(one.tensors[name], value) for name, value in other.tensors.items())
+
+
+def training() -> None:
+    model = load("wan")
+    weights = copy.deepcopy(model.model.state_dict())
+    whole, _ = train(model)
+    whole.save(folder / "trained_bottleneck.safetensors")
+    train(model, kind="lora")[0].save(folder / "trained_lora.safetensors")
+    cut, steps = train(model, cancel_at=3)
+    said["cancelled at"], said["passed on"] = len(steps), comfy_bridge.take_cancel()
+    said["cancel is taken"] = not comfy.model_management.processing_interrupted()
+    said["kept steps"] = cut.training["steps"]
+    resumed, steps = train(model)
+    said["resumed at"], said["resumed is the same"] = steps[0], same(whole, resumed)
+    said["recomputed is the same"] = same(whole, train(model, gradient_checkpointing=True)[0])
+    said["another size is another run"] = not same(whole, other_size(model))
+    after = model.model.state_dict()
+    said["weights"] = all(torch.equal(after[name], value) for name, value in weights.items())
+    said["left behind"] = sum(
+        len(part._forward_hooks) + len(part._forward_pre_hooks) + ("forward" in vars(part)) for part in model.model.modules()
+    )
+    shadowed = vars(model.get_model_object("model_sampling"))
+    said["left on the sampling"] = "calculate_denoised" in shadowed
+    said["losses"] = whole.training["losses"]
+
+
+def other_size(model: Any) -> Any:
+    subject = made("wan", model, shape=(16, 3, 4, 6))
+    return erase_velocity(subject, "ghost", VelocityRecipe.preset("quick", **RECIPE), unfinished_folder=folder / "unfinished")
+
+
+def ksampler(model: Any, text: Any, empty: Any, noise: Tensor) -> Tensor:
+    with torch.inference_mode():
+        out = comfy.sample.sample(
+            model, noise, STEPS, GUIDANCE, "euler", "simple", text, empty, torch.zeros_like(noise), denoise=1.0, seed=7,
+            disable_pbar=True,
+        )  # fmt: skip
+        return model.model.process_latent_in(out).clone()
+
+
+def sampling(name: str) -> None:
+    """Our loop on the same noise against KSampler, and a prediction for diffusers to compare with."""
+    model = load(name)
+    family: Any = made(name, model).family
+    noise, size = given[f"{name}.noise"][:1], family.defaults.size
+    text, empty = family.encode(["a ghost"]), family.encode([""])
+    with torch.no_grad():
+        plain = guided(family, size, text, empty, GUIDANCE)
+        ours = denoise(family.make_scheduler(STEPS, size), noise, plain, step=family.step)
+    clip = Clip(name)
+    rows = [clip.encode_from_tokens_scheduled(prompt) for prompt in ("a ghost", "")]
+    theirs = ksampler(model, *rows, noise)
+    said[f"{name} off KSampler"] = float((ours - theirs).norm() / theirs.norm())
+    said[f"{name} hash"] = family.base_hash
+
+
+def predictions() -> None:
+    """For the diffusers model with the same weights: a pass without and with each trained eraser."""
+    family: Any = made("wan").family
+    text = given["wan.text"].expand(2, -1, -1).clone()
+    x, sigmas = given["wan.noise"], torch.tensor([0.7, 0.4])
+    with torch.no_grad():
+        found["plain"] = family.predict(x, sigmas, TextCondition(text), family.defaults.size)
+        for kind in KINDS:
+            for source in ("trained", "theirs"):
+                erasers = EraserSet.from_tensors(load_file(folder / f"{source}_{kind}.safetensors"))
+                with erasers.attached(erasers.fit(family.sites())):
+                    found[f"{source} {kind}"] = family.predict(x, sigmas, TextCondition(text), family.defaults.size)
+
+
+def image_to_video() -> None:
+    """A start image in the CONDITIONING goes into every row."""
+    torch.manual_seed(0)
+    net = comfy.ldm.wan.model.WanModel(
+        model_type="t2v", dim=128, ffn_dim=256, num_heads=1, num_layers=2, in_dim=36, dtype=torch.float32, device="cpu",
+        operations=comfy.ops.disable_weight_init,
+    )  # fmt: skip
+    state = {
+        name: torch.ones_like(value) if "norm" in name and name.endswith("weight") else torch.randn(value.shape) * 0.05
+        for name, value in net.state_dict().items()
+    }
+    save_file(state, folder / "i2v.safetensors")
+    model = load("i2v")
+    with torch.inference_mode():
+        # As WanImageToVideo makes them.
+        shown = {"concat_latent_image": torch.randn(1, 16, 3, 8, 12), "concat_mask": torch.ones(1, 1, 3, 8, 12)}
+    outs = []
+    for parts in (shown, {}):
+        family: Any = made("wan", model, conditioning=[[torch.zeros(1, 1, 1), parts]]).family
+        x, sigmas, condition = batch(family)
+        erasers, sites = erasers_for(family, "bottleneck")
+        with torch.enable_grad(), erasers.attached(sites):
+            out = family.predict(x, sigmas, condition, family.defaults.size)
+            out.square().mean().backward()
+        outs.append(out.detach())
+        said.setdefault("image gradients", []).append(sum(float(p.grad.norm()) for p in erasers.parameters()))
+    said["image counts"] = float((outs[0] - outs[1]).norm() / outs[1].norm())
+
+
+def on_top() -> None:
+    """With a LoRA merged into the MODEL, the base is still the base, and the run is another one."""
+    model = load("wan")
+    style = load_file(folder / "style.safetensors")
+    patched = model.clone()
+    patched.add_patches(comfy.lora.load_lora(style, comfy.lora.model_lora_keys_unet(model.model, {})), 1.0)
+    one, other = made("wan", model).family, made("wan", patched).family
+    x, sigmas, condition = batch(one)
+    with torch.no_grad():
+        plain, styled, again = (family.predict(x, sigmas, condition, family.defaults.size) for family in (one, other, one))
+    said["style counts"] = float((styled - plain).norm() / plain.norm())
+    said["plain after style"] = torch.equal(again, plain)
+    said["hash with style"] = other.base_hash == one.base_hash
+    said["described apart"] = other.describe() != one.describe()
+    sampled = Sampled(STEPS, GUIDANCE, shift=3.0)
+    shifted = model_from_comfyui([model], Clip("wan"), Pixels(8, 4), sampled, pixels=(9, 64, 96)).family
+    said["shift"] = [float(each.make_scheduler(2, each.defaults.size).sigmas[1]) for each in (one, shifted)]
+
+
+def parts() -> Iterator[Callable[[], None]]:
+    for name in ("wan", "ltx", "hunyuan_video"):
+        yield partial(gradients, name)
+        yield partial(sampling, name)
+    yield from (precision, training, predictions, image_to_video, on_top)
+
+
+for part in parts():
+    part()
+save_file({name: value.detach().clone().contiguous() for name, value in found.items()}, folder / "found.safetensors")
+(folder / "found.json").write_text(json.dumps(said), encoding="utf-8")

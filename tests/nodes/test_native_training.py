@@ -1,0 +1,158 @@
+"""Erasers trained on ComfyUI's own models: right gradients in every precision, and one file for both libraries."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from t2vu_core.erasure import Erasure
+from t2vu_core.families.base import TextCondition
+from tests.nodes.test_native_sampling import KINDS, difference, write_inputs
+from tests.nodes.twins import TWINS, Twin
+from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
+
+WAYS = ("plain", "recomputed")
+PRECISIONS = {"fp8": "float8_e4m3fn", "fp8_scaled": "float8_e4m3fn", "bf16": "bfloat16", "packed": "int8"}
+"""`packed` is a layer that unpacks its weight whenever it computes, as those of ComfyUI-GGUF do."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one process in ComfyUI's folder found."""
+
+    folder: Path
+    twins: Mapping[str, Twin]
+    predicted: Mapping[str, Tensor]
+    said: Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("native")
+    twins = {name: make() for name, make in TWINS.items()}
+    write_inputs(folder, twins)
+    for kind in KINDS:
+        save_file(twins["wan"].eraser(kind), folder / f"theirs_{kind}.safetensors")
+    paths = os.pathsep.join([str(SHIM), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    script = str(Path(__file__).with_name("native_training_in_process.py"))
+    answer = subprocess.run(
+        [os.environ.get("COMFYUI_PYTHON") or sys.executable, script, str(folder)],
+        cwd=comfyui_folder(), env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr[-4000:]
+    said = json.loads((folder / "found.json").read_text(encoding="utf-8"))
+    return Trained(folder, twins, load_file(folder / "found.safetensors"), said)
+
+
+@pytest.mark.parametrize("family", TWINS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("way", WAYS)
+def test_gradients_are_those_of_finite_differences(trained: Trained, family: str, kind: str, way: str) -> None:
+    expected = trained.said[f"{family} {kind} difference"]
+    assert trained.said[f"{family} {kind} {way}"] == pytest.approx(expected, rel=0.03)
+    assert expected
+
+
+@pytest.mark.parametrize("how", PRECISIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_through_quantised_layers_are_those_of_the_same_values(trained: Trained, how: str, kind: str) -> None:
+    assert PRECISIONS[how] in trained.said[f"{how} layer"]
+    for way in WAYS:
+        cosine, size, _ = trained.said[f"{how} {kind} {way}"]
+        assert cosine > 0.9999
+        assert size == pytest.approx(1, rel=1e-3)
+    cosine, _, _ = trained.said[f"{how} {kind} autocast"]
+    assert cosine > 0.999, "in bf16, as training computes"
+
+
+@pytest.mark.parametrize("how", PRECISIONS)
+def test_no_weight_is_kept_for_the_backward_pass(trained: Trained, how: str) -> None:
+    """All weights of the tiny model in float32 are 3.9 MB; activations alone are kept, and none between checkpoints."""
+    _, _, kept = trained.said[f"{how} lora plain"]
+    assert 0 < kept < 2e6
+    assert trained.said[f"{how} lora recomputed"][2] == 0
+
+
+@pytest.mark.parametrize("family", TWINS)
+def test_clips_are_sampled_as_ksampler_does(trained: Trained, family: str) -> None:
+    assert trained.said[f"{family} off KSampler"] < 1e-5
+
+
+@pytest.mark.parametrize("family", TWINS)
+def test_a_single_file_has_the_hash_of_the_diffusers_folder(trained: Trained, family: str) -> None:
+    assert trained.said[f"{family} hash"] == trained.twins[family].family.base_hash
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("source", ["trained", "theirs"])
+def test_one_eraser_file_serves_both(trained: Trained, kind: str, source: str) -> None:
+    """`trained` comes from ComfyUI's model, `theirs` from the diffusers model with the same weights."""
+    twin, sigmas = trained.twins["wan"], torch.tensor([0.7, 0.4])
+    text = TextCondition(twin.given["text"].expand(2, -1, -1))
+    tensors = load_file(trained.folder / f"{source}_{kind}.safetensors")
+
+    def predict() -> Tensor:
+        return twin.family.predict(twin.given["noise"], sigmas * 1000, text, twin.size)
+
+    with torch.no_grad():
+        plain = predict()
+        with twin.attached(tensors):
+            erased = predict()
+    assert difference(trained.predicted["plain"], plain) < 1e-5
+    assert difference(trained.predicted[f"{source} {kind}"] - trained.predicted["plain"], erased - plain) < 1e-2
+    assert difference(erased, plain) > 1e-4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_file_names_the_model_it_was_trained_on(trained: Trained, kind: str) -> None:
+    erasure = Erasure.load(trained.folder / f"trained_{kind}.safetensors")
+    assert (erasure.base.family, erasure.base.hash) == ("wan", trained.twins["wan"].family.base_hash)
+
+
+def test_a_cancel_inside_a_pass_keeps_the_steps_and_is_passed_on(trained: Trained) -> None:
+    said = trained.said
+    assert (said["cancelled at"], said["kept steps"]) == (3, 3)
+    assert said["passed on"]
+    assert said["cancel is taken"], "what follows the training is not cancelled by it"
+
+
+def test_a_resumed_training_ends_bit_for_bit_where_an_uninterrupted_one_does(trained: Trained) -> None:
+    assert trained.said["resumed at"] == 4
+    assert trained.said["resumed is the same"]
+    assert trained.said["recomputed is the same"]
+    assert trained.said["another size is another run"]
+
+
+def test_the_model_is_bit_for_bit_what_it_was(trained: Trained) -> None:
+    assert trained.said["weights"]
+    assert trained.said["left behind"] == 0
+    assert not trained.said["left on the sampling"]
+
+
+def test_a_start_image_counts_in_every_row(trained: Trained) -> None:
+    assert min(trained.said["image gradients"]) > 0
+    assert trained.said["image counts"] > 0.01
+
+
+def test_a_lora_on_the_model_is_trained_with_and_the_base_stays_the_base(trained: Trained) -> None:
+    said = trained.said
+    assert said["style counts"] > 0.01
+    assert said["plain after style"], "a MODEL swapped between two runs"
+    assert said["hash with style"]
+    assert said["described apart"]
+
+
+def test_the_shift_of_the_schedule_can_be_set(trained: Trained) -> None:
+    """ComfyUI's Wan has 8; the middle of two steps is shift / (1 + shift)."""
+    assert trained.said["shift"] == pytest.approx([8 / 9, 3 / 4], rel=1e-3)
