@@ -5,17 +5,12 @@ import time
 from torch import Tensor
 
 from t2vu_core import Erasure
-from t2vu_core.training.loop import Pause
 from t2vu_core.training.progress import Stage, TrainProgress
 
 from . import comfy_bridge
 
 MIN_SECONDS = 2.0
 """The time left is shown once a stage has run for this long."""
-
-
-class Paused(Pause, comfy_bridge.Cancelled):
-    """The user has cancelled a training run whose state is saved: to ComfyUI a cancel, so that it does not keep a result."""
 
 
 class TrainingView:
@@ -49,19 +44,13 @@ class TrainingView:
                 raise
             self._cancelled = True
             self.progress.keep(f"Cancelled after {self._trained}. Run goes on with the training from there.")
-            raise Paused from None
+            raise comfy_bridge.Paused from None
 
-<<<<<<< HEAD
     def close(self, erasure: Erasure) -> str:
         """The words that stay on the node. Lets a cancel that could not pause the training take effect after the node."""
+        self._cancelled |= comfy_bridge.take_cancel()
         words = "\n".join(filter(None, [self._outcome(erasure), erasure.training["warning"]]))
         if self._cancelled:
-=======
-    def close(self) -> None:
-        """Let a cancel take effect: the nodes after this one do not run, and its output is kept for the next run."""
-        if comfy_bridge.take_cancel() or self._cancelled:
-            self.progress.say(f"Cancelled at {self._trained}. What was trained is kept: queue again to continue with it.")
->>>>>>> 22ab4dc (T2V Model from ComfyUI: training, sampling and measuring on MODEL, CLIP and VAE)
             comfy_bridge.cancel_the_rest()
         return words
 

@@ -24,11 +24,12 @@ from .models import (
     model_names,
 )
 from .patches import check_strength, with_encoder
-from .progress import Cancelled, Progress, cancel_the_rest, cancelled_inside_a_pass, take_cancel
+from .progress import Cancelled, Paused, Progress, cancel_the_rest, cancelled_inside_a_pass, take_cancel
 
 __all__ = [
     "LORA_FOLDERS",
     "Cancelled",
+    "Paused",
     "Progress",
     "cancel_the_rest",
     "cancelled_inside_a_pass",

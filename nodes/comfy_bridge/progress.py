@@ -10,6 +10,8 @@ import comfy.utils
 from server import PromptServer
 from torch import Tensor
 
+from t2vu_core.training.loop import Pause
+
 from ..pictures import preview_picture
 
 PREVIEW_SECONDS = 0.7
@@ -24,11 +26,15 @@ Cancelled = comfy.model_management.InterruptProcessingException
 """What `Progress.report` raises once the user has cancelled."""
 
 
+class Paused(Pause, Cancelled):
+    """A cancel of a training run: it pauses the run, then ends the node as every cancel does."""
+
+
 _inside_a_pass = threading.Event()
 
 
 def cancelled_inside_a_pass() -> None:
-    """Note that a layer of ComfyUI's took a cancel, so that the node can pass it on when it has its result."""
+    """Note that a layer of ComfyUI's took a cancel, so that a node that has a result all the same can pass it on."""
     _inside_a_pass.set()
 
 

@@ -13,7 +13,6 @@ from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 
 from t2vu_core.families.base import EraserSite, TextCondition
-from t2vu_core.training.loop import StopEarly
 
 from .. import comfy_bridge
 from .apply import KEY, denoiser_of, known_architecture
@@ -128,10 +127,10 @@ class NativeDenoiser:
             except comfy_bridge.Cancelled:
                 if not torch.is_grad_enabled():
                     raise
-                # Every layer of ComfyUI's looks for a cancel and takes it. The effect of what was trained is measured
-                # after it, so the run ends here and the node passes the cancel on.
+                # Every layer of ComfyUI's looks for a cancel and takes it: the training run pauses here, and if its state
+                # cannot be saved, the node passes the cancel on when it has its result.
                 comfy_bridge.cancelled_inside_a_pass()
-                raise StopEarly from None
+                raise comfy_bridge.Paused from None
         predicted: Tensor = out.float()
         return predicted
 

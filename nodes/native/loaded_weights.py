@@ -1,19 +1,12 @@
-<<<<<<< HEAD
 """The denoiser's weights as they were loaded, as numbers: without merged LoRAs, scales applied, quantised layers unpacked."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-=======
-"""A denoiser's weights as they were loaded, as numbers: without merged LoRAs, scales applied, quantised layers unpacked."""
-
-from collections.abc import Iterator, Mapping
->>>>>>> 22ab4dc (T2V Model from ComfyUI: training, sampling and measuring on MODEL, CLIP and VAE)
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-<<<<<<< HEAD
 from t2vu_core.weight_sketch import rounding
 
 UNQUANTISED = 16
@@ -42,20 +35,10 @@ class LoadedWeights(Mapping[str, Tensor]):
         # While a LoRA is merged in, the patcher holds the weights as they were loaded.
         self._denoiser, self._backup = denoiser, model.backup
         self.formats: dict[str, Format] = {}
-=======
-
-class LoadedWeights(Mapping[str, Tensor]):
-    """By ComfyUI's names; each is unpacked when it is read. Raises KeyError for a missing one."""
-
-    def __init__(self, patcher: Any, denoiser: nn.Module) -> None:
-        # While a LoRA is merged in, the patcher holds the weights as they were loaded.
-        self._backup, self._denoiser = patcher.backup, denoiser
->>>>>>> 22ab4dc (T2V Model from ComfyUI: training, sampling and measuring on MODEL, CLIP and VAE)
 
     def __getitem__(self, key: str) -> Tensor:
         path, _, name = key.rpartition(".")
         try:
-<<<<<<< HEAD
             module = self._denoiser.get_submodule(path)
             stored = getattr(module, name)
         except AttributeError as error:
@@ -84,30 +67,12 @@ class LoadedWeights(Mapping[str, Tensor]):
         if scale is not None:
             return float(scale)
         return 1.0 if self.formats[key].plain else float(values.abs().max()) / torch.finfo(torch.float8_e4m3fn).max
-=======
-            module: Any = self._denoiser.get_submodule(path)
-            tensor = getattr(module, name)
-        except AttributeError as error:
-            raise KeyError(key) from error
-        if tensor is None:
-            raise KeyError(key)
-        kept = self._backup.get(f"diffusion_model.{key}")
-        if kept is not None:
-            tensor = kept.weight
-        elif hasattr(module, "get_weight"):
-            # Of ComfyUI-GGUF, whose LoRAs are not merged.
-            tensor = module.get_weight(tensor, torch.float32)
-        whole: Tensor = tensor.dequantize() if hasattr(tensor, "_qdata") else tensor
-        scale = getattr(module, "scale_weight", None) if name == "weight" else None
-        return whole if scale is None else whole.float() * scale.float()
->>>>>>> 22ab4dc (T2V Model from ComfyUI: training, sampling and measuring on MODEL, CLIP and VAE)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self._denoiser.named_parameters())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-<<<<<<< HEAD
 
 
 def _unpacked(module: nn.Module, stored: Any) -> tuple[Tensor, str, float, bool]:
@@ -152,5 +117,3 @@ def _of_bits(bits: float) -> float:
 
 def _name(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-=======
->>>>>>> 22ab4dc (T2V Model from ComfyUI: training, sampling and measuring on MODEL, CLIP and VAE)

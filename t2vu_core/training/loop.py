@@ -74,8 +74,8 @@ def train(
             if saves and len(losses) % saves.every == 0:
                 state.save(parameters, optimizer)
             stop = _wants_to_stop(on_step, losses)
-    except StopEarly:
-        pass
+    except StopEarly as error:
+        stop = error
     except TrainingDiverged as error:
         error.losses, whole = losses, True
         raise

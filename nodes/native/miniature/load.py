@@ -16,6 +16,7 @@ from torch import Tensor
 from t2vu_core import UserError
 from t2vu_core.miniature.bundled import bundled_folder, check_built
 
+from ..origin import remember_folder
 from .precision import PRECISIONS
 
 
@@ -75,5 +76,6 @@ def load_miniature(name: str, precision: str) -> NativeMiniature:
     if folder is None:
         raise UserError(f"The weights of {name} are not in this copy of the package.")
     model, clip, vae = importlib.import_module(entry.builder, __package__).build(folder, precision)
+    remember_folder(model, folder)
     samples = torch.zeros(entry.latent, device=comfy.model_management.intermediate_device())
     return NativeMiniature(model, clip, vae, {"samples": samples})
