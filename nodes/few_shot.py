@@ -31,6 +31,8 @@ AUTO, NONE = "auto", "none"
 OBJECTIVES = FewShotRecipe.choices("objective")
 NO_SHOTS = torch.zeros(1, 1, 3, 8, 8)
 
+LOWER = "use a smaller model of the same text encoder, fewer shots, or another image_model"
+
 
 class FewShotUnlearn(io.ComfyNode):
     @classmethod
@@ -77,15 +79,16 @@ class FewShotUnlearn(io.ComfyNode):
         request = ConceptRequest(lines(concept), lines(synonyms), preserve_prompts=lines(preserve_prompts))
         view = TrainingView(cls.hidden.unique_id, keep="shots")
         comfy_bridge.make_room()
-        encoder = unlearn_encoder(
-            model,
-            request,
-            recipe,
-            image_model=_image_model(image_model, model),
-            images=None if images is None else images.clone().movedim(-1, 1)[:, :3],
-            unfinished_folder=comfy_bridge.unfinished_runs(),
-            on_progress=view,
-        )
+        with comfy_bridge.enough_memory("a text encoder was trained", LOWER):
+            encoder = unlearn_encoder(
+                model,
+                request,
+                recipe,
+                image_model=_image_model(image_model, model),
+                images=None if images is None else images.clone().movedim(-1, 1)[:, :3],
+                unfinished_folder=comfy_bridge.unfinished_runs(),
+                on_progress=view,
+            )
         trained = encoder.training
         words = f"{view.close(encoder)}\nremaining effect of the concept: {max(0.0, trained['remaining']):.0%}"
         shown = (NO_SHOTS if view.kept is None else view.kept)[:, 0].movedim(1, -1).contiguous()

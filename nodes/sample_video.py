@@ -70,17 +70,18 @@ class SampleVideo(io.ComfyNode):
         def on_step(step: SampleStep) -> None:
             progress.report(step.step, step.total, step.preview)
 
-        clips = model.sample(
-            prompt,
-            seeds=seed,
-            negative_prompt=negative_prompt,
-            num_frames=frames or None,
-            height=height or None,
-            width=width or None,
-            num_inference_steps=steps or None,
-            guidance_scale=None if guidance == 0 else guidance,
-            on_step=on_step,
-        )
+        with comfy_bridge.enough_memory("a clip was sampled", "lower frames, width or height, or load the model in fp8"):
+            clips = model.sample(
+                prompt,
+                seeds=seed,
+                negative_prompt=negative_prompt,
+                num_frames=frames or None,
+                height=height or None,
+                width=width or None,
+                num_inference_steps=steps or None,
+                guidance_scale=None if guidance == 0 else guidance,
+                on_step=on_step,
+            )
         images = clips[0].permute(0, 2, 3, 1).contiguous()
         return io.NodeOutput(images, _video(images, fps if fps > 0 else model.family.defaults.fps))
 

@@ -26,6 +26,7 @@ from .training_view import TrainingView
 from .words import said
 
 NO_LANGUAGE_MODEL = "none"
+LOWER = "switch low_memory on, lower num_frames or the size of the model's clips, or load the model in fp8"
 PRESETS_ETA, ZERO = "preset", "zero"
 
 
@@ -90,9 +91,10 @@ class VelocityErase(io.ComfyNode):
         )  # fmt: skip
         view = TrainingView(cls.hidden.unique_id, keep="mask")
         comfy_bridge.make_room()
-        eraser = erase_velocity(
-            model, request, recipe, unfinished_folder=comfy_bridge.unfinished_runs(), on_progress=view, show_mask=True
-        )
+        with comfy_bridge.enough_memory("an eraser was trained", LOWER):
+            eraser = erase_velocity(
+                model, request, recipe, unfinished_folder=comfy_bridge.unfinished_runs(), on_progress=view, show_mask=True
+            )
         words = view.close(eraser)
         assert view.kept is not None
         return io.NodeOutput(eraser, loss_picture(eraser.training["losses"]), view.kept[0].movedim(1, -1), ui=said(words))

@@ -1,6 +1,6 @@
 """The parts of ComfyUI that the nodes use: progress and cancel, devices, model and output folders, weight patches."""
 
-from .devices import default_dtype, device, make_room, outside_inference_mode
+from .devices import default_dtype, device, enough_memory, make_room, outside_inference_mode
 from .files import (
     LORA_FOLDERS,
     default_name,
@@ -37,6 +37,7 @@ __all__ = [
     "default_dtype",
     "default_name",
     "device",
+    "enough_memory",
     "erasure_file",
     "erasure_name",
     "erasure_names",

@@ -1,11 +1,13 @@
 """Where ComfyUI computes, in which precision, and the memory that its own models hold."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 import comfy.model_management
 import torch
 
+from t2vu_core import UserError
 from t2vu_core.errors import panics_refused
 
 Parameters = ParamSpec("Parameters")
@@ -18,6 +20,17 @@ def outside_inference_mode(execute: Callable[Parameters, Output]) -> Callable[Pa
     A library's panic becomes a UserError: it is not an Exception, and would end the thread that works on the queue.
     """
     return panics_refused()(torch.inference_mode(mode=False)(execute))
+
+
+@contextlib.contextmanager
+def enough_memory(what: str, lower: str) -> Iterator[None]:
+    """In this block, too little memory becomes a UserError that says what to lower; ComfyUI's models make room."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        comfy.model_management.unload_all_models()
+        comfy.model_management.soft_empty_cache()
+        raise UserError(f"The memory ran out while {what}: {lower}.") from error
 
 
 def device() -> torch.device:

@@ -48,8 +48,9 @@ spec.loader.exec_module(pack)
 from t2vu_pack.nodes import comfy_bridge  # noqa: E402
 from t2vu_pack.nodes.native import Sampled, model_from_comfyui  # noqa: E402
 from t2vu_pack.nodes.native.in_place import CopyOnWrite  # noqa: E402
+from t2vu_pack.nodes.velocity_erase import LOWER  # noqa: E402
 
-from t2vu_core import T2VModel, VelocityRecipe, erase_velocity  # noqa: E402
+from t2vu_core import T2VModel, UserError, VelocityRecipe, erase_velocity  # noqa: E402
 from t2vu_core.erasers import EraserSet  # noqa: E402
 from t2vu_core.families.base import TextCondition  # noqa: E402
 from t2vu_core.sampling import denoise, guided  # noqa: E402
@@ -299,6 +300,7 @@ def training() -> None:
     said["resumed at"], said["resumed is the same"] = steps[0], same(whole, resumed)
     said["recomputed is the same"] = same(whole, train(model, gradient_checkpointing=True)[0])
     said["another size is another run"] = not same(whole, other_size(model))
+    said["memory"] = too_little_memory(model)
     after = model.model.state_dict()
     said["weights"] = all(torch.equal(after[name], value) for name, value in weights.items())
     said["left behind"] = sum(
@@ -307,6 +309,26 @@ def training() -> None:
     shadowed = vars(model.get_model_object("model_sampling"))
     said["left on the sampling"] = "calculate_denoised" in shadowed
     said["losses"] = whole.training["losses"]
+
+
+def too_little_memory(model: Any) -> str:
+    """What a user sees when the memory runs out in a step of a training."""
+    own = model.model.apply_model
+
+    def too_large(*args: Any, **kwargs: Any) -> Tensor:
+        if torch.is_grad_enabled():
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return own(*args, **kwargs)
+
+    model.model.apply_model = too_large
+    try:
+        with comfy_bridge.enough_memory("an eraser was trained", LOWER):
+            train(model, seed=5)
+    except UserError as error:
+        return str(error)
+    finally:
+        del model.model.apply_model
+    return ""
 
 
 def other_size(model: Any) -> Any:

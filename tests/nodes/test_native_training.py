@@ -138,6 +138,10 @@ def test_the_model_is_bit_for_bit_what_it_was(trained: Trained) -> None:
     assert not trained.said["left on the sampling"]
 
 
+def test_too_little_memory_says_what_to_lower(trained: Trained) -> None:
+    assert trained.said["memory"].startswith("The memory ran out while an eraser was trained: switch low_memory on, ")
+
+
 def test_a_start_image_counts_in_every_row(trained: Trained) -> None:
     assert min(trained.said["image gradients"]) > 0
     assert trained.said["image counts"] > 0.01

@@ -15,6 +15,7 @@ from tools.comfyui.server import PACK, REPOSITORY
 
 DISPLAY_NAMES = {
     "T2VULoadModel": "Load T2V Model",
+    "T2VUFromComfyUI": "T2V Model from ComfyUI",
     "T2VULoadMiniatureNative": "Load Miniature (MODEL, CLIP, VAE, LATENT)",
     "T2VUFewShotUnlearn": "Few-Shot Unlearn Encoder",
     "T2VUApplyEncoder": "Apply Unlearned Encoder",
