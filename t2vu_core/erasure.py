@@ -27,11 +27,14 @@ from torch import Tensor
 
 from t2vu_core.errors import UserError, first_line, reading
 from t2vu_core.file_stamp import FileStamp
+from t2vu_core.input_files import check_output, check_regular
 from t2vu_core.scores import Scores
 from t2vu_core.weight_sketch import Sketch
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
+MOST_TENSORS = 20_000
+"""Of an erasure; the largest supported models have some hundred layers with four tensors each."""
 ErasureKind = Literal["eraser", "unlearned_encoder"]
 KIND_TITLES = {"eraser": "eraser of a denoiser", "unlearned_encoder": "unlearned text encoder"}
 
@@ -163,10 +166,12 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 def read_description(path: Path) -> dict[str, Any]:
     """The JSON description in a file's header, checked; no tensors are read."""
     if not path.is_file():
+        if path.exists():
+            check_regular(path, f"{path} cannot be read", "Name an erasure file.")
         raise UserError(f"There is no erasure file at {path}.")
     try:
         with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata, count = file.metadata() or {}, len(file.keys())
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path.name} is not a readable safetensors file ({error}).") from error
     if "t2vu" not in metadata:
@@ -174,6 +179,8 @@ def read_description(path: Path) -> dict[str, Any]:
             f"{path.name} is a safetensors file but not an erasure: it has no t2vu description. "
             "Erasures are made by `t2vu erase` or the node Save Erasure."
         )
+    if count > MOST_TENSORS:
+        raise UserError(f"{path.name} holds {count} tensors; an erasure has at most {MOST_TENSORS}.")
     try:
         description = json.loads(metadata["t2vu"])
     except (ValueError, RecursionError) as error:
@@ -249,10 +256,11 @@ def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def safetensors_path(path: str | os.PathLike[str]) -> Path:
-    """The file to write, with `.safetensors` appended if it is missing. Raises UserError if it is a folder."""
+    """The file to write, with `.safetensors` appended if it is missing. Raises UserError if it is a folder or a device."""
     target = Path(path)
     if target.is_dir():
         raise UserError(f"{target} is a folder; name the file to write, for example {target / 'ghost.safetensors'}.")
+    check_output(target)
     return target if target.suffix == SUFFIX else target.with_name(target.name + SUFFIX)
 
 
@@ -270,6 +278,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     A symbolic link at `target` stays: the file that it leads to is written.
     """
+    check_output(target)
     try:
         temporary = _temporary(target)
     except OSError as error:
@@ -290,6 +299,7 @@ def check_writable(target: Path) -> None:
 
     It takes every step of `atomic_path`, with a file of another name.
     """
+    check_output(target)
     folder = _real(target).parent
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:

@@ -14,6 +14,10 @@ class UserError(ValueError):
     """Invalid input. The command line prints the message and exits with code 2; a node shows it."""
 
 
+class NotFinite(UserError):
+    """A computation gave NaN or inf."""
+
+
 class Cancelled(Exception):
     """The user cancelled; this is not a failure."""
 

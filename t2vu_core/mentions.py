@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 FIRST_CJK = 0x2E80
 """Letters from here on belong to languages that put no spaces between words."""
@@ -13,6 +14,7 @@ def without_spaces(name: str) -> bool:
     return any(ord(letter) >= FIRST_CJK for letter in name)
 
 
+@lru_cache(maxsize=4096)
 def mentions(name: str) -> re.Pattern[str]:
     """A pattern that finds a name in any case, with any space between its words, in the plural or with a possessive 's.
 

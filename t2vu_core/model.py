@@ -21,8 +21,10 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.families import FAMILIES, ClipSize, EraserSite, Family, family_for
+from t2vu_core.input_files import read_bounded
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names, check_built
-from t2vu_core.sampling import Guard, OnLatents, Predictor, SamplingRequest, denoise, guided, noise
+from t2vu_core.pipelines import weights_blamed
+from t2vu_core.sampling import Guard, OnLatents, Predictor, SamplingRequest, check_finite, denoise, guided, noise
 from t2vu_core.text_encoders import encoder_sites
 
 MAX_CLIP_PIXELS = 121 * 1280 * 720
@@ -140,7 +142,8 @@ class T2VModel:
                 # Weights of a denoiser may be offloaded, away from where it computes; encoder changes follow their input.
                 device = None if applied.erasure.kind == "unlearned_encoder" else self.family.device
                 stack.enter_context(applied.attached(applied.sites(self.family), device))
-            yield self.family
+            with weights_blamed(self.family, self.name):
+                yield self.family
 
     @torch.no_grad()
     def sample(
@@ -173,7 +176,9 @@ class T2VModel:
             predict: Predictor = plain if self.guard is None else self.guard.start(family, asked.prompts, steps, plain)
             told = None if on_step is None else _tell(on_step, family, size)
             latents = denoise(scheduler, latents, predict, step=family.step, on_step=told)
-            return family.decode_or_tile(latents, size).cpu()
+            clips = family.decode_or_tile(latents, size).cpu()
+            check_finite(clips)
+            return clips
 
     def clip_size(self, num_frames: int | None = None, height: int | None = None, width: int | None = None) -> ClipSize:
         """The requested size, completed with the model's own. Raises UserError if the model cannot make it."""
@@ -220,8 +225,9 @@ def _pipeline_class(folder: Path, source: str) -> str:
     index = folder / "model_index.json"
     if not index.is_file():
         raise UserError(f"{folder} is not a diffusers model: it has no model_index.json.")
+    text = read_bounded(index, f"{folder} is not a diffusers model")
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = json.loads(text)
         components = {name: value for name, value in content.items() if isinstance(value, list) and value[0]}
         pipeline_class = str(content["_class_name"])
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:

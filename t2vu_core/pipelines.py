@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import transformers
 from packaging.version import Version
 from torch import nn
 
-from t2vu_core.errors import UserError, reading
+from t2vu_core.errors import NotFinite, UserError, reading
+from t2vu_core.model_limits import check_model_folder
 from t2vu_core.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ def open_pipeline(pipeline_class: Any, folder: Path, failure: str, *, dtype: tor
 
     Raises UserError (`failure`, followed by the reason) if a component cannot be loaded or needs its own code.
     """
+    check_model_folder(folder, failure)
     with reading(failure):
         code = _own_code(folder)
         if code is not None:
@@ -51,6 +54,21 @@ def open_pipeline(pipeline_class: Any, folder: Path, failure: str, *, dtype: tor
     pipeline.set_progress_bar_config(disable=True)
     _tell_random(pipeline, folder, held_back)
     return pipeline
+
+
+@contextlib.contextmanager
+def weights_blamed(family: Any, name: str) -> Iterator[None]:
+    """NotFinite in this block becomes a UserError that names the weights which are not finite, if there are any."""
+    try:
+        yield
+    except NotFinite as error:
+        broken = next((key for key, value in family.named_weights() if not torch.isfinite(value.float()).all()), None)
+        if broken is not None:
+            component, _, key = broken.partition(".")
+            raise UserError(
+                f"The weights of {component} in {name} hold NaN or inf (in {key}): download its files again."
+            ) from error
+        raise
 
 
 def _tell_random(pipeline: Any, folder: Path, warnings: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from t2vu_core.errors import UserError, check_text
+from t2vu_core.errors import NotFinite, UserError, check_text
 from t2vu_core.families.base import ClipSize, Family, TextCondition
 from t2vu_core.objectives.velocity import guide
 
@@ -136,6 +136,15 @@ def scheduler_step(scheduler: Any, prediction: Tensor, timestep: Tensor, latents
     return stepped
 
 
+def check_finite(values: Tensor) -> None:
+    """Raise NotFinite if there is NaN or inf among the values that a model computed."""
+    if not torch.isfinite(values).all():
+        raise NotFinite(
+            "The model computes NaN or inf. Load it with --dtype bf16 or fp32 (in the node: dtype), lower the strength of its "
+            "erasures, or download it again."
+        )
+
+
 def denoise(
     scheduler: Any,
     latents: Tensor,
@@ -147,12 +156,15 @@ def denoise(
 ) -> Tensor:
     """Take latents from noise to clip along the scheduler's timesteps; an exception from `on_step` stops the loop.
 
-    With `skip`, the latents have the noise of a later timestep, and the steps before it are left out.
+    With `skip`, the latents have the noise of a later timestep, and the steps before it are left out. Raises NotFinite if
+    the first or the last step gives NaN or inf.
     """
     timesteps = scheduler.timesteps[skip:]
     total = len(timesteps)
     for number, timestep in enumerate(timesteps, 1):
         latents = step(scheduler, predict(latents, timestep), timestep, latents)
+        if number in (1, total):
+            check_finite(latents)
         if on_step is not None:
             on_step(number, total, latents)
     return latents

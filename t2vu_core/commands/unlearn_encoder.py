@@ -6,15 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
-
 from t2vu_core.commands.options import DTYPES, open_model
 from t2vu_core.commands.progress_bars import kept_on_interrupt, training_bar
 from t2vu_core.commands.training import TrainingOrder, add_training, closing_message, settings_of
-from t2vu_core.errors import UserError
+from t2vu_core.image_files import read_images
 from t2vu_core.image_model import ImageModel, load_image_model
 from t2vu_core.miniature.bundled import image_model_of
 from t2vu_core.model import T2VModel
@@ -24,7 +19,6 @@ from t2vu_core.training.few_shot.train import STOPPED, unlearn_encoder
 
 HELP = "train the text encoder, from a few images, until it no longer represents a concept"
 NONE = "none"
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,24 +67,6 @@ def show(result: dict[str, Any]) -> str:
     trained = f"{result['steps']} steps in {result['seconds']} s, shots {result['shots']}"
     made = f"{file}: a text encoder without {concepts}, {trained}."
     return closing_message(made, stopped=result["ended"] == STOPPED, warning=result["warning"])
-
-
-def read_images(folder: Path) -> Tensor:
-    """The images of a folder, (B, 3, H, W) in [0, 1], sorted by name and resized to the size of the first."""
-    files = sorted(file for file in folder.glob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise UserError(f"There are no images in {folder}: add files that end in {', '.join(IMAGE_SUFFIXES)}.")
-    size = _read_image(files[0]).size
-    resized = [np.array(_read_image(file).resize(size, Image.Resampling.BICUBIC)) for file in files]
-    return torch.stack([torch.from_numpy(pixels).permute(2, 0, 1).float() / 255 for pixels in resized])
-
-
-def _read_image(file: Path) -> Image.Image:
-    try:
-        with Image.open(file) as opened:
-            return opened.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise UserError(f"The image {file} cannot be read: {error}.") from error
 
 
 def _image_model(options: argparse.Namespace, model: T2VModel) -> ImageModel | None:

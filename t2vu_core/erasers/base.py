@@ -43,12 +43,9 @@ class EraserSet(nn.Module):
         if not names:
             raise UserError("The erasure holds no tensors: it would erase nothing.")
         try:
-            erasers = cls({name: _empty_eraser(tensors, name) for name in names})
-            state = {
-                f"erasers.{key.rsplit('.', 2)[0].replace('.', '/')}.{'.'.join(key.rsplit('.', 2)[1:])}": value
-                for key, value in tensors.items()
-            }
-            erasers.load_state_dict(state)
+            # One eraser at a time: `load_state_dict` of the whole set compares every name with every site.
+            states = _by_site(tensors)
+            erasers = cls({name: _filled_eraser(tensors, name, states[name]) for name in names})
         except LookupError as error:
             raise UserError(f"The erasure's tensors do not form a set of erasers: {error.args[0]} is missing.") from error
         except (TypeError, ValueError, RuntimeError) as error:
@@ -140,6 +137,22 @@ def _register(site: EraserSite, hook: Callable[..., object]) -> RemovableHandle:
     if site.where == "output":
         return site.module.register_forward_hook(hook)
     return site.module.register_forward_pre_hook(lambda module, args: (hook(module, args, args[0]), *args[1:]))
+
+
+def _by_site(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of each site by their names in its eraser."""
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        site, *name = key.rsplit(".", 2)
+        states.setdefault(site, {})[".".join(name)] = tensor
+    return states
+
+
+def _filled_eraser(tensors: Mapping[str, Tensor], name: str, state: Mapping[str, Tensor]) -> Eraser:
+    """The eraser of a site with its tensors."""
+    eraser = _empty_eraser(tensors, name)
+    eraser.load_state_dict(state)
+    return eraser
 
 
 def _hook(

@@ -23,6 +23,7 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError, reading
+from t2vu_core.input_files import check_regular, read_bounded
 from t2vu_core.model import T2VModel
 
 WEIGHTS, CONFIG = "eraser_weights.pt", "eraser_config.json"
@@ -46,7 +47,9 @@ def import_released(path: str | os.PathLike[str], *, concepts: tuple[str, ...] =
     """
     weights = Path(path)
     weights = weights / WEIGHTS if weights.is_dir() else weights
-    if not weights.is_file():
+    if weights.exists():
+        check_regular(weights, f"{weights} cannot be read", f"Give the file {WEIGHTS} or its folder.")
+    else:
         raise UserError(f"There is no {WEIGHTS} at {path}; give the file or the folder that contains it.")
     tensors, family = _rename(_flatten(_load(weights), weights.name), weights.name)
     erasers = EraserSet.from_tensors(tensors)
@@ -139,10 +142,11 @@ def _check_shapes(tensors: Mapping[str, Tensor], weights: Path) -> int:
 
 def _settings(path: Path, name: str) -> Iterator[Any]:
     """The setting's value, if there is a configuration file."""
-    if not path.is_file():
+    if not path.exists():
         return
+    content = read_bounded(path, f"{CONFIG} cannot be read")
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(content)
         yield settings[name]
     except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise UserError(f"{CONFIG} cannot be read: it needs {name} ({error}).") from error

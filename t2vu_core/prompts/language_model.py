@@ -22,6 +22,7 @@ from packaging.version import Version
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from t2vu_core.errors import UserError, reading
+from t2vu_core.model_limits import check_model_folder
 from t2vu_core.prompts.grammar import short_prompt
 from t2vu_core.prompts.pairs import ConceptKind, concept_kind, contains_name
 from t2vu_core.quiet import quiet_libraries
@@ -72,6 +73,7 @@ def write_prompts(
     a few times. `on_step(done, count)` is called for the progress with each concept; an exception from it stops the
     writing. Raises UserError if the folder holds no language model, or if no answer contains a name of a concept.
     """
+    check_model_folder(folder, f"The language model in {folder} cannot be loaded")
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quiet_libraries():
             writer = _Writer(folder, partial(_answers, *_open(folder, device)), count, on_step)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import stat
 from pathlib import Path
 
 from t2vu_core.errors import UserError, has_surrogate
+from t2vu_core.input_files import read_bounded
 
 MAX_LINES = 10_000
 MAX_BYTES = 16 * 2**20
+MAX_CHARACTERS = 20_000
+"""Of one prompt; text encoders read a few thousand at most."""
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _LINE_END = re.compile("\r\n|\r|\n")
 _JSON = re.compile(r'\s*\{\s*"')
@@ -18,26 +20,14 @@ _JSON = re.compile(r'\s*\{\s*"')
 
 def read_file(path: Path) -> bytes:
     """The content of a prompt file. Raises UserError unless it is a regular file of at most MAX_BYTES."""
-    try:
-        # Opening a FIFO would wait for a writer, and a device has no end.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UserError(f"The prompts in {path} cannot be read: it is not a regular file. Name a text file.")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"The prompts in {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    if len(content) > MAX_BYTES:
-        raise UserError(f"{path} is larger than {MAX_BYTES // 2**20} MiB, which is too large for a prompt file; shorten it.")
-    return content
+    return read_bounded(path, f"The prompts in {path} cannot be read", "Name a text file.", MAX_BYTES)
 
 
 def numbered_lines(content: bytes | str, name: str) -> list[tuple[int, str]]:
     """The lines that are not empty, without surrounding space, with their numbers; errors call the content `name`.
 
     A byte order mark is skipped. Braces, weights and all other characters stay as they are. Raises UserError for text that
-    is not UTF-8, and for more than MAX_LINES lines.
+    is not UTF-8, for more than MAX_LINES lines, and for a line of more than MAX_CHARACTERS.
     """
     text = content if isinstance(content, str) else _decoded(content, name)
     lines = [(number, line.strip()) for number, line in enumerate(_LINE_END.split(text.removeprefix("\ufeff")), 1)]
@@ -45,6 +35,8 @@ def numbered_lines(content: bytes | str, name: str) -> list[tuple[int, str]]:
     if len(found) > MAX_LINES:
         raise UserError(f"{name} has {len(found)} prompts; at most {MAX_LINES} are read. Shorten it.")
     for number, line in found:
+        if len(line) > MAX_CHARACTERS:
+            raise UserError(f"{name}, line {number}: {len(line)} characters are too many for a prompt; shorten it.")
         if has_surrogate(line):
             raise UserError(f"{name}, line {number}: half of a character pair stands alone; type the text again.")
     return found

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from t2vu_core.errors import UserError
+from t2vu_core.input_files import read_bounded
 from t2vu_core.prompts.pairs import bare, concept_kind
 from t2vu_core.prompts.request import ConceptRequest
 
@@ -34,10 +35,11 @@ class PromptSet:
 def prompt_set_for(folder: Path | None) -> PromptSet:
     """The prompt set in a model's folder; the general one if it has none. Raises UserError if it cannot be read."""
     own = folder / "prompts.json" if folder else None
-    if own is None or not own.is_file():
+    if own is None or not own.exists():
         return _general_prompt_set()
+    content = read_bounded(own, f"{own} is not a prompt set")
     try:
-        return PromptSet.parse(json.loads(own.read_text(encoding="utf-8")))
+        return PromptSet.parse(json.loads(content))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{own} is not a prompt set: {error}.") from error
 

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t2vu_core.errors import UserError, check_text
+from t2vu_core.prompts.lines import MAX_CHARACTERS, MAX_LINES
+
+MOST = {"concepts": 64, "synonyms": 64, "concept_prompts": MAX_LINES, "preserve_prompts": MAX_LINES}
+"""How many of each a request takes; a plan compares every prompt with every name."""
 
 
 @dataclass(frozen=True)
 class ConceptRequest:
     """The concepts to erase and the user's own words for them.
 
-    `concepts` are cleaned of surplus spaces and each kept once. Raises UserError if there is none, if one is empty,
-    or if `synonyms` come with several concepts, since it is not clear whose synonyms they are.
+    `concepts` are cleaned of surplus spaces and each kept once. Raises UserError if there is none, if one is empty, if there
+    are too many, or if `synonyms` come with several concepts, since it is not clear whose synonyms they are.
     """
 
     concepts: tuple[str, ...]
@@ -33,7 +37,10 @@ class ConceptRequest:
         for name in ("synonyms", "concept_prompts", "preserve_prompts"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             for text in getattr(self, name):
-                check_text(text, "The text")
+                _check_prompt(text, "The text")
+        for name, most in MOST.items():
+            if len(getattr(self, name)) > most:
+                raise UserError(f"{len(getattr(self, name))} {name.replace('_', ' ')} are too many: at most {most} are taken.")
         if len(self.concepts) > 1 and self.synonyms:
             raise UserError(
                 f"With several concepts it is not clear whose synonym {self.synonyms[0]!r} is: add it as a concept of its own."
@@ -57,5 +64,11 @@ def clean_concept(concept: str) -> str:
     words = " ".join(concept.split())
     if not words:
         raise UserError('The concept is empty: say in words what to erase, for example "ghost".')
-    check_text(words, "The concept")
+    _check_prompt(words, "The concept")
     return words
+
+
+def _check_prompt(text: str, what: str) -> None:
+    check_text(text, what)
+    if len(text) > MAX_CHARACTERS:
+        raise UserError(f"{what} {text[:40]!r}... has {len(text)} characters; at most {MAX_CHARACTERS} are read. Shorten it.")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from t2vu_core.errors import NotFinite
 from t2vu_core.training.before_step import BeforeStep
 from t2vu_core.training.checkpoint import TrainingState
 from t2vu_core.training.schedule import Schedule
@@ -17,7 +18,7 @@ OnStep = Callable[[int, float], None]
 """Called after every step with the number of steps done and the loss."""
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(NotFinite):
     """A loss, gradient or parameter is not finite. The state before that step is kept; `losses` are of the steps before it."""
 
     losses: Sequence[float] = ()

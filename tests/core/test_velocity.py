@@ -97,7 +97,7 @@ def test_progress_tells_both_stages_and_cancel_stops_within_a_step() -> None:
 
     with pytest.raises(Cancelled):
         erase_velocity(TINY.model, "ghost", recipe(), on_progress=stop)
-    assert {progress.stage for progress in seen} == {"trajectories", "training"}
+    assert {progress.stage for progress in seen} == {"encoding", "trajectories", "training"}
     assert seen[-1].step == 2
     assert not TINY.model.family.pipeline.transformer.transformer_blocks[0].attn1._forward_hooks
 

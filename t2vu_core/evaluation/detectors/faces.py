@@ -14,18 +14,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors.base import Accuracy, Judgement
 from t2vu_core.evaluation.detectors.sampled_frames import sampled_frames, spread
+from t2vu_core.image_files import IMAGE_SUFFIXES, check_count, read_image
 
 A_FACE = "a face"
 # dlib's own threshold: closer descriptors count as the same person.
 THRESHOLD = 0.6
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 class FaceDetector:
@@ -40,13 +39,14 @@ class FaceDetector:
     @classmethod
     def from_folder(cls, folder: Path) -> FaceDetector:
         """Photographs of the person. Raises UserError if there are none, or if one does not show exactly one face."""
-        files = sorted(file for file in folder.glob("*") if file.suffix.lower() in SUFFIXES) if folder.name else []
+        files = sorted(file for file in folder.glob("*") if file.suffix.lower() in IMAGE_SUFFIXES) if folder.name else []
         if not files:
             raise UserError(f"There are no photographs in {str(folder)!r}; name a folder of the person's as faces:FOLDER.")
+        check_count(len(files), f"{folder} holds")
         network = FaceNetwork.installed()
         found = []
         for file in files:
-            faces = network.describe(_pixels(file))
+            faces = network.describe(np.array(read_image(file)))
             if len(faces) != 1:
                 raise UserError(f"{file} shows {len(faces) or 'no'} face{'s' if len(faces) > 1 else ''}; it must show one.")
             found.append(faces)
@@ -112,11 +112,3 @@ class FaceNetwork:
         places = self.find(pixels_HWC, 1)
         found = [np.array(self.recognise.compute_face_descriptor(pixels_HWC, self.landmarks(pixels_HWC, p))) for p in places]
         return torch.from_numpy(np.stack(found)).float() if found else torch.zeros(0, 128)
-
-
-def _pixels(file: Path) -> np.ndarray:
-    try:
-        with Image.open(file) as opened:
-            return np.array(opened.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise UserError(f"The photograph {file} cannot be read: {error}.") from error

@@ -18,6 +18,7 @@ from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.training.few_shot.plan import EncoderPlan
 from t2vu_core.training.few_shot.shot_models import ShotModel
 from t2vu_core.training.noising import add_noise
+from t2vu_core.training.progress import ProgressCallback, TrainProgress
 
 ENCODE_BATCH = 16
 
@@ -74,18 +75,34 @@ class Material:
 
 
 @torch.no_grad()
-def collect(model: ShotModel, shots: Tensor, plan: EncoderPlan, recipe: FewShotRecipe, own: Tensor | None = None) -> Material:
-    """Encode the shots, their mirror images and all prompts once.
+def collect(
+    model: ShotModel,
+    shots: Tensor,
+    plan: EncoderPlan,
+    recipe: FewShotRecipe,
+    own: Tensor | None = None,
+    on_progress: ProgressCallback | None = None,
+) -> Material:
+    """Encode the shots, their mirror images and all prompts once. What `on_progress` raises stops it.
 
     `own` says which shots show the concept of a pair, bool (P, shots); all of them if it is None.
     """
     pairs = plan.pairs
-    latents = torch.cat([model.latents_of(shots), model.latents_of(shots.flip(-1))]).float().cpu()
+    latents = _encoded_shots(model, torch.cat([shots, shots.flip(-1)]), on_progress)
     own = torch.ones(len(pairs), len(shots), dtype=torch.bool) if own is None else own
     kept = tuple(dict.fromkeys(["", *plan.preserve, *(pair.neutral for pair in pairs)]))
     neutrals = [pair.neutral if recipe.reference == "neutral" else "" for pair in pairs]
     concept, neutral, keep = (encode_all(model, texts) for texts in ([pair.prompt for pair in pairs], neutrals, kept))
     return Material(model, latents, model.scheduler(), torch.cat([own, own], dim=1), tuple(pairs), kept, concept, neutral, keep)
+
+
+def _encoded_shots(model: ShotModel, shots: Tensor, on_progress: ProgressCallback | None) -> Tensor:
+    latents = []
+    for done, shot in enumerate(shots):
+        if on_progress is not None:
+            on_progress(TrainProgress("encoding", done, len(shots)))
+        latents.append(model.latents_of(shot[None]).float().cpu())
+    return torch.cat(latents)
 
 
 def encode_all(model: ShotModel, prompts: Sequence[str]) -> TextCondition:

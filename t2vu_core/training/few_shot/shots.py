@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t2vu_core.errors import UserError
+from t2vu_core.image_files import check_count
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.training.few_shot.plan import EncoderPlan
 from t2vu_core.training.few_shot.shot_models import ShotModel
@@ -41,6 +42,7 @@ def given_shots(images: Tensor, model: ShotModel, on_progress: ProgressCallback 
     """
     if images.ndim != 4 or images.shape[1] != 3 or not len(images) or not torch.isfinite(images).all():
         raise UserError(f"Shots must be images (B, 3, H, W) of finite numbers in [0, 1], not {tuple(images.shape)}.")
+    check_count(len(images), "The batch holds")
     sized = F.interpolate(images.float(), model.pixels, mode="bicubic", antialias=True).clamp(0, 1)
     shots = sized[:, None].repeat(1, model.num_frames, 1, 1, 1)
     _Report(on_progress, len(shots))([shots], len(shots), len(shots))

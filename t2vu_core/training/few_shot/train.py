@@ -106,9 +106,11 @@ def unlearn_encoder(
 def _material(run: FewShotRun, shot_model: ShotModel, plan: EncoderPlan, images: Tensor | None) -> Material:
     """The encoded prompts and shots; every given image is taken to show every concept."""
     if images is not None:
-        return collect(shot_model, given_shots(images, shot_model, run.on_progress), plan, run.recipe)
+        return collect(
+            shot_model, given_shots(images, shot_model, run.on_progress), plan, run.recipe, on_progress=run.on_progress
+        )
     shots = generated_shots(shot_model, plan, run.recipe, run.on_progress)
-    return collect(shot_model, shots, plan, run.recipe, plan.shots_of_pairs(len(shots)))
+    return collect(shot_model, shots, plan, run.recipe, plan.shots_of_pairs(len(shots)), run.on_progress)
 
 
 def _trained_encoder(shot_model: ShotModel, sites: Sequence[EraserSite]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,9 +13,11 @@ from t2vu_core.prompts.plan import PromptPlan
 from t2vu_core.prompts.prompt_set import PromptSet
 from t2vu_core.prompts.two_subjects import two_subject_pairs
 from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.progress import ProgressCallback, TrainProgress
 
 log = logging.getLogger(__name__)
 
+ENCODE_BATCH = 128
 Item = TypeVar("Item")
 Positions = list[list[int]]
 NEUTRAL_OF = {"concept": "neutral", "two_subjects": "alone"}
@@ -32,8 +34,10 @@ class EncodedPrompts:
     """Where the concept's tokens are in the text, for `concept` and `two_subjects`."""
 
 
-def encode_prompts(family: Family, plan: PromptPlan, prompt_set: PromptSet, recipe: VelocityRecipe) -> EncodedPrompts:
-    """Encode every prompt, so that the text encoder is not needed any more."""
+def encode_prompts(
+    family: Family, plan: PromptPlan, prompt_set: PromptSet, recipe: VelocityRecipe, on_progress: ProgressCallback | None = None
+) -> EncodedPrompts:
+    """Encode every prompt, so that the text encoder is not needed any more. What `on_progress` raises stops it."""
     pairs = repeated(plan.pairs, recipe.concept_trajectories)
     texts = {"empty": [""], "concept": [pair.prompt for pair in pairs], "neutral": [pair.neutral for pair in pairs]}
     both = _two_subjects(plan, prompt_set, recipe)
@@ -44,7 +48,22 @@ def encode_prompts(family: Family, plan: PromptPlan, prompt_set: PromptSet, reci
     positions: dict[str, Positions] = {
         name: [_named_at(family, prompt, plan.names) for prompt in texts[name]] for name in NEUTRAL_OF if name in texts
     }
-    return EncodedPrompts({name: family.encode(prompts) for name, prompts in texts.items()}, positions)
+    return EncodedPrompts(_encoded(family, texts, on_progress), positions)
+
+
+def _encoded(
+    family: Family, texts: Mapping[str, Sequence[str]], on_progress: ProgressCallback | None
+) -> dict[str, TextCondition]:
+    done, total, encoded = 0, sum(map(len, texts.values())), {}
+    for name, prompts in texts.items():
+        batches = []
+        for first in range(0, len(prompts), ENCODE_BATCH):
+            if on_progress is not None:
+                on_progress(TrainProgress("encoding", done + first, total))
+            batches.append(family.encode(prompts[first : first + ENCODE_BATCH]))
+        encoded[name] = TextCondition.cat(batches)
+        done += len(prompts)
+    return encoded
 
 
 def first_named(positions: Positions) -> int:
