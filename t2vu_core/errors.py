@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import unicodedata
 from collections.abc import Iterator
 
@@ -49,12 +50,22 @@ def has_surrogate(text: str) -> bool:
 def first_line(error: BaseException) -> str:
     """The first line of another library's error message, or the whole message if its first line ends with a colon.
 
-    The name of the error's class if the message is empty.
+    Sentences that advise to switch a protection off are left out. The name of the error's class if nothing remains.
     """
     lines = [line.strip() for line in str(error).strip().splitlines()]
-    if lines and lines[0].endswith(":"):
-        return " ".join(filter(None, lines))
-    return next(iter(lines), type(error).__name__)
+    text = " ".join(filter(None, lines)) if lines and lines[0].endswith(":") else next(iter(lines), "")
+    return without_unsafe_advice(text) or type(error).__name__
+
+
+def without_unsafe_advice(text: str) -> str:
+    """The text without its sentences about settings that let a file run code."""
+    return " ".join(sentence for sentence in _SENTENCE_END.split(text) if not _UNSAFE.search(sentence))
+
+
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
+_UNSAFE = re.compile(
+    r"trust_remote_code|weights_only|use_safetensors|safe_serialization|allow_pickle|safe_globals|TRUST_REMOTE|picklescan", re.I
+)
 
 
 @contextlib.contextmanager
@@ -80,4 +91,6 @@ def reading(failure: str, advice: str = "") -> Iterator[None]:
     except (UserError, Cancelled):
         raise
     except Exception as error:
-        raise UserError(f"{failure}: {first_line(error)}{advice}") from error
+        # ComfyUI logs the whole chain of errors.
+        cause = None if _UNSAFE.search(str(error)) else error
+        raise UserError(f"{failure}: {first_line(error)}{advice}") from cause

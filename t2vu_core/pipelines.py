@@ -17,6 +17,7 @@ from packaging.version import Version
 from torch import nn
 
 from t2vu_core.errors import NotFinite, UserError, reading
+from t2vu_core.model_folders import pipeline_problem, weights_variant
 from t2vu_core.model_limits import check_model_folder
 from t2vu_core.quiet import quiet_libraries
 
@@ -37,14 +38,16 @@ def open_pipeline(pipeline_class: Any, folder: Path, failure: str, *, dtype: tor
     """
     check_model_folder(folder, failure)
     with reading(failure):
-        code = _own_code(folder)
-        if code is not None:
-            raise UserError(f"{failure}: it needs to run its own code ({code}), which is never allowed.")
+        components = {name: entry for name, entry in _components(folder).items() if name not in options}
+        problem = pipeline_problem(folder, components)
+        if problem is not None:
+            raise UserError(f"{failure}: {problem}.")
         lack = _lack(folder)
         if lack is not None:
             raise UserError(f"{failure}: {lack}. Download these files again.")
+        options |= {"variant": weights_variant(folder, components), "use_safetensors": True, DTYPE: dtype}
         with quiet_libraries() as held_back:
-            pipeline = pipeline_class.from_pretrained(folder, local_files_only=True, **{DTYPE: dtype}, **options)
+            pipeline = pipeline_class.from_pretrained(folder, local_files_only=True, **options)
     for name, component in pipeline.components.items():
         if isinstance(component, nn.Module):
             unfilled = next((key for key, value in component.state_dict().items() if value.is_meta), None)
@@ -88,14 +91,6 @@ def _components(folder: Path) -> dict[str, list[Any]]:
     """Library and class of each component in model_index.json."""
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     return {name: entry for name, entry in index.items() if isinstance(entry, list) and entry}
-
-
-def _own_code(folder: Path) -> str | None:
-    """The file that older versions of diffusers would import as a component's library."""
-    for name, entry in _components(folder).items():
-        if (folder / name / f"{entry[0]}.py").is_file():
-            return f"{name}/{entry[0]}.py"
-    return None
 
 
 def _lack(folder: Path) -> str | None:

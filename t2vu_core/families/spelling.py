@@ -8,6 +8,7 @@ from typing import Any
 
 from t2vu_core.errors import UserError, reading
 from t2vu_core.mentions import mentions
+from t2vu_core.model_folders import LOCAL
 
 
 def concept_tokens(
@@ -38,7 +39,7 @@ def _fast_tokenizer(folder: str) -> Any:
 
     advice = "; install transformers 5, or add sentencepiece and protobuf to the installed version."
     with reading(f"The tokenizer in {folder} has no fast form here", advice):
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, use_fast=True)
+        return AutoTokenizer.from_pretrained(folder, **LOCAL, use_fast=True)
 
 
 def check_visible(tokenizer: Any, concepts: Sequence[str]) -> None:

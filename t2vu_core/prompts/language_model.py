@@ -22,6 +22,7 @@ from packaging.version import Version
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from t2vu_core.errors import UserError, reading
+from t2vu_core.model_folders import LOCAL, folder_problem
 from t2vu_core.model_limits import check_model_folder
 from t2vu_core.prompts.grammar import short_prompt
 from t2vu_core.prompts.pairs import ConceptKind, concept_kind, contains_name
@@ -125,10 +126,14 @@ class _Writer:
 def _open(folder: Path, device: torch.device) -> tuple[Any, Any]:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is not a folder with a language model: it has no config.json.")
-    with reading(f"The language model in {folder} cannot be loaded"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
+    failure = f"The language model in {folder} cannot be loaded"
+    with reading(failure):
+        problem = folder_problem(folder)
+        if problem is not None:
+            raise UserError(f"{failure}: {problem}.")
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL, padding_side="left")
         dtype = torch.float32 if device.type == "cpu" else "auto"
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True, **{DTYPE: dtype})
+        model = AutoModelForCausalLM.from_pretrained(folder, **LOCAL, use_safetensors=True, **{DTYPE: dtype})
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer, model.to(device).eval()

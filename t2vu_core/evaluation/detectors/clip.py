@@ -14,6 +14,7 @@ from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError, reading
 from t2vu_core.evaluation.detectors.base import Accuracy, Judgement
 from t2vu_core.evaluation.detectors.sampled_frames import sampled_frames, spread
+from t2vu_core.model_folders import LOCAL, folder_problem
 
 WITH = ("a photo of {}", "a picture of {}", "a frame of a video that shows {}")
 WITHOUT = ("a photo", "a picture", "a frame of a video", "a photo of something else")
@@ -39,9 +40,14 @@ class ZeroShotDetector:
 
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder} holds no CLIP model (no config.json); name its folder as clip:FOLDER.")
-        with reading(f"The CLIP model in {folder} cannot be loaded"):
-            model = CLIPModel.from_pretrained(folder, local_files_only=True).eval().requires_grad_(False)
-            processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
+        failure = f"The CLIP model in {folder} cannot be loaded"
+        with reading(failure):
+            problem = folder_problem(folder)
+            if problem is not None:
+                raise UserError(f"{failure}: {problem}.")
+            model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+            processor = CLIPProcessor.from_pretrained(folder, **LOCAL)
+        model = model.eval().requires_grad_(False)
         return cls(model, processor, folder.name)
 
     def known(self) -> tuple[str, ...]:
