@@ -1,10 +1,11 @@
-"""Makes `t2vu_core` importable if the pack was copied to custom_nodes without installing the package."""
+"""Makes `t2vu_core` importable where only the pack was copied to custom_nodes, and finds a second copy of the pack."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
 NAME = "t2vu_core"
+ENTRY = ".nodes.extension"
 
 
 def provide_core() -> None:
@@ -21,3 +22,11 @@ def provide_core() -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[NAME] = module
     spec.loader.exec_module(module)
+
+
+def other_copy() -> Path | None:
+    """The folder of another copy of this pack whose nodes ComfyUI has already loaded."""
+    for name, module in list(sys.modules.items()):
+        if name.endswith(ENTRY) and name != f"{__package__}.extension" and hasattr(module, "T2VUnlearning"):
+            return Path(str(module.__file__)).parent.parent
+    return None

@@ -38,7 +38,8 @@ class EvaluateErasure(io.ComfyNode):
                     "detector",
                     default="miniature",
                     optional=True,
-                    tooltip="The detector: miniature; clip:FOLDER with a CLIP model; nudenet; faces:FOLDER with photographs.",
+                    tooltip="The detector: miniature; clip:NAME, a CLIP folder in models/clip_vision; nudenet; faces:NAME, "
+                    "photographs in a folder of the input folder.",
                 ),
                 text_input(
                     "prompts",
@@ -108,7 +109,7 @@ class EvaluateErasure(io.ComfyNode):
             model,
             concept,
             shared=True,
-            detector=open_detector(detector),
+            detector=open_detector(comfy_bridge.detector_in_folders(detector)),
             settings=EvaluationSettings.of(preset, guidance_scale=None if guidance == 0 else guidance),
             prompts=parse_prompt_set(prompts, "The node's prompt list", concept) if prompts.strip() else None,
             attacks=ATTACKS if attacks else (),

@@ -6,6 +6,7 @@ from . import comfy_bridge
 from .apply_encoder import ApplyUnlearnedEncoder, ApplyUnlearnedEncoderClip
 from .apply_eraser import ApplyEraser
 from .apply_eraser_native import ApplyEraserNative
+from .checked_inputs import with_checked_inputs
 from .erasure_files import LoadErasure, LoadUnlearnedEncoder, SaveErasure
 from .evaluate import EvaluateErasure
 from .export_encoder import ExportEncoder
@@ -23,7 +24,7 @@ class T2VUnlearning(ComfyExtension):
     """Erase concepts from text-to-video models."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
+        nodes = [
             LoadT2VModel,
             LoadMiniatureNative,
             FromComfyUI,
@@ -42,6 +43,7 @@ class T2VUnlearning(ComfyExtension):
             EvaluateErasure,
             Guard,
         ]
+        return [with_checked_inputs(node) for node in nodes]
 
 
 async def comfy_entrypoint() -> ComfyExtension:

@@ -15,6 +15,7 @@ from .files import (
 )
 from .folders import register_folders
 from .models import (
+    detector_in_folders,
     fingerprint,
     image_model_folder,
     image_model_names,
@@ -36,6 +37,7 @@ __all__ = [
     "check_strength",
     "default_dtype",
     "default_name",
+    "detector_in_folders",
     "device",
     "enough_memory",
     "erasure_file",

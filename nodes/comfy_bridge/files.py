@@ -7,13 +7,16 @@ from pathlib import Path
 import folder_paths
 
 from t2vu_core import Erasure, UserError
+from t2vu_core.file_names import cut_to_bytes, num_bytes
 
 from .folders import ERASURES, SUFFIX
 
 LORAS = "loras"
 LORA_FOLDERS = ("models/loras", "output/loras")
 MAX_NAME_BYTES = 160
-"""File systems allow names of 255 bytes; this leaves room for a number, an ending and the name of a temporary file."""
+"""Of a name that is made of words. Drives take 255 bytes; this leaves room for a number and an ending."""
+MAX_GIVEN_BYTES = 220
+"""Of a name that a user gives."""
 
 
 def erasure_names() -> list[str]:
@@ -38,7 +41,7 @@ def erasure_name(path: Path) -> str:
 def evaluation_folder(concept: str) -> Path:
     """The folder in output/evaluations for a concept; characters other than letters and digits become underscores."""
     plain = "".join(letter if letter.isalnum() else "_" for letter in concept.strip())[:80] or "_"
-    return Path(folder_paths.get_output_directory()) / "evaluations" / plain
+    return Path(folder_paths.get_output_directory()) / "evaluations" / cut_to_bytes(plain, MAX_NAME_BYTES)
 
 
 def unfinished_runs() -> Path:
@@ -80,6 +83,8 @@ def _new_file(root: str, shown: str, name: str, overwrite: bool, endings: Sequen
     stem = name.strip().removesuffix(SUFFIX)
     if not stem or "\0" in stem or stem.endswith(("/", "\\")) or os.path.basename(stem).startswith("."):
         raise UserError(f"{name!r} cannot be the name of a file; give a name such as ghost or styles/noir.")
+    if any(num_bytes(part) > MAX_GIVEN_BYTES for part in Path(stem).parts):
+        raise UserError(f"{name[:30]!r}... is too long for the name of a file: at most {MAX_GIVEN_BYTES} bytes are possible.")
     path = os.path.realpath(os.path.join(root, stem + SUFFIX))
     if not Path(path).is_relative_to(root):
         raise UserError(f"{name!r} leads outside {shown}; give a name such as ghost or styles/noir.")
@@ -92,4 +97,4 @@ def _new_file(root: str, shown: str, name: str, overwrite: bool, endings: Sequen
 def default_name(erasure: Erasure) -> str:
     """A file name made of the concepts: other characters become underscores, and long names are cut."""
     plain = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in "-".join(erasure.concepts))
-    return plain[:80].encode()[:MAX_NAME_BYTES].decode(errors="ignore")
+    return cut_to_bytes(plain[:80], MAX_NAME_BYTES)

@@ -6,6 +6,7 @@ import folder_paths
 
 MODELS = "t2v"
 LANGUAGE_MODELS = "LLM"
+CLIP_MODELS = "clip_vision"
 ERASURES = "erasures"
 SUFFIX = ".safetensors"
 

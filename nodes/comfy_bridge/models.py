@@ -1,6 +1,7 @@
-"""The model folders that nodes offer: bundled models, diffusers folders and language models, by name."""
+"""The folders that nodes offer by name: bundled models, diffusers folders, language models, CLIP models, photographs."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from t2vu_core import UserError
 from t2vu_core.families import FAMILIES
 from t2vu_core.miniature import bundled
 
-from .folders import LANGUAGE_MODELS, MODELS
+from .folders import CLIP_MODELS, LANGUAGE_MODELS, MODELS
 
 VIDEO_PIPELINES = {name for family in FAMILIES for name in family.pipeline_classes}
 IMAGE_PIPELINES = {"StableDiffusionPipeline"}
@@ -45,15 +46,44 @@ def image_model_folder(name: str) -> Path:
 
 def language_model_names() -> list[str]:
     """The transformers folders under models/LLM, which can write prompts."""
-    return list(_language_models())
+    return list(_transformers_folders(LANGUAGE_MODELS))
 
 
 def language_model_folder(name: str) -> Path:
     """The folder of an offered language model. Raises UserError for any other name."""
-    offered = _language_models()
+    offered = _transformers_folders(LANGUAGE_MODELS)
     if name not in offered:
         raise UserError(f"There is no language model {name!r}. Copy its transformers folder to models/{LANGUAGE_MODELS}.")
     return offered[name]
+
+
+def detector_in_folders(name: str) -> str:
+    """The name of a detector with the path of its folder, which must be one of ComfyUI's. Raises UserError for any other.
+
+    `clip:NAME` is in models/clip_vision, `faces:NAME` in the input folder: anyone who can queue a graph can name a detector.
+    """
+    kind, colon, folder = name.partition(":")
+    if not colon or kind not in ("clip", "faces"):
+        return name
+    return f"{kind}:{_clip_folder(folder.strip()) if kind == 'clip' else _photographs(folder.strip())}"
+
+
+def _clip_folder(name: str) -> Path:
+    offered = _transformers_folders(CLIP_MODELS)
+    found = offered.get(name) or next((path for path in offered.values() if str(path) == name), None)
+    if found is None:
+        raise UserError(f"There is no CLIP model {name!r}. A graph names a folder in models/{CLIP_MODELS}, such as clip:"
+                        f"{next(iter(offered), 'NAME')}; the command line takes any path.")  # fmt: skip
+    return found
+
+
+def _photographs(name: str) -> str:
+    root = os.path.realpath(folder_paths.get_input_directory())
+    path = os.path.realpath(os.path.join(root, name.replace("\0", "")))
+    if path == root or not Path(path).is_relative_to(root) or not os.path.isdir(path):
+        raise UserError(f"There is no folder {name!r} with photographs. A graph names a folder in ComfyUI's input folder, such "
+                        "as faces:NAME; the command line takes any path.")  # fmt: skip
+    return path
 
 
 def fingerprint(folder: Path) -> str:
@@ -74,9 +104,10 @@ def _image_models() -> dict[str, Path]:
     return found | _diffusers_folders(IMAGE_PIPELINES, found)
 
 
-def _language_models() -> dict[str, Path]:
+def _transformers_folders(kind: str) -> dict[str, Path]:
+    """The folders with a config.json in ComfyUI's folders of this kind."""
     found: dict[str, Path] = {}
-    for root in map(Path, folder_paths.get_folder_paths(LANGUAGE_MODELS)):
+    for root in map(Path, folder_paths.get_folder_paths(kind)):
         for config in sorted([*root.glob("*/config.json"), *root.glob("*/*/config.json")]):
             found.setdefault(config.parent.relative_to(root).as_posix(), config.parent)
     return found
