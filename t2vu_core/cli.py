@@ -7,13 +7,15 @@ import importlib
 import io
 import json
 import logging
+import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
-from t2vu_core.errors import UserError, escaped, panics_refused
+from t2vu_core.errors import UserError, escaped, panics_refused, without_unsafe_advice
 
 COMMANDS = {
     "models": "models",
@@ -62,6 +64,9 @@ def _run(options: argparse.Namespace) -> int:
         print(f"t2vu: {escaped(str(error))}", file=sys.stderr)
         return 2
     except Exception as error:
+        if isinstance(error, OSError) and _of_the_user(error.filename):
+            print(f"t2vu: {escaped(f'{error.filename}: {error.strerror}')}.", file=sys.stderr)
+            return 2
         if options.verbose:
             raise
         print(f"t2vu: failed: {escaped(_first_line(error))} (a fault of t2vu; {_write_log()})", file=sys.stderr)
@@ -69,6 +74,12 @@ def _run(options: argparse.Namespace) -> int:
     if result is not None:
         print(json.dumps(result, indent=1) if options.json else escaped(command.show(result), keep="\n"))
     return 0
+
+
+def _of_the_user(file: object) -> bool:
+    """Whether a file that could not be read or written is none of this package."""
+    own = Path(__file__).resolve().parent
+    return isinstance(file, str | os.PathLike) and not Path(os.path.abspath(file)).is_relative_to(own)
 
 
 def _show_every_character() -> None:
@@ -99,8 +110,8 @@ class _Escaping(logging.Formatter):
 
 def _first_line(error: Exception) -> str:
     """The first line of an unexpected error, with the class name unless it is a RuntimeError or OSError with a message."""
-    lines = str(error).strip().splitlines() or [""]
-    return lines[0] if isinstance(error, RuntimeError | OSError) and lines[0] else f"{type(error).__name__} {lines[0]}".strip()
+    line = without_unsafe_advice((str(error).strip().splitlines() or [""])[0])
+    return line if isinstance(error, RuntimeError | OSError) and line else f"{type(error).__name__} {line}".strip()
 
 
 def _parser() -> argparse.ArgumentParser:

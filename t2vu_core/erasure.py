@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2vu_core.errors import UserError, first_line, reading
+from t2vu_core.file_names import MAX_BYTES, check_names, cut_to_bytes, num_bytes
 from t2vu_core.file_stamp import FileStamp
 from t2vu_core.input_files import check_output, check_regular
 from t2vu_core.scores import Scores
@@ -113,7 +114,7 @@ class Erasure:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Erasure:
         """Read an erasure file. Raises UserError, with the reason, if it is damaged or is not an erasure."""
-        path = Path(path)
+        path = check_names(path)
         description = read_description(path)
         try:
             source = FileStamp.of(path)
@@ -165,7 +166,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 
 def read_description(path: Path) -> dict[str, Any]:
     """The JSON description in a file's header, checked; no tensors are read."""
-    if not path.is_file():
+    if not check_names(path).is_file():
         if path.exists():
             check_regular(path, f"{path} cannot be read", "Name an erasure file.")
         raise UserError(f"There is no erasure file at {path}.")
@@ -257,7 +258,7 @@ def hash_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 def safetensors_path(path: str | os.PathLike[str]) -> Path:
     """The file to write, with `.safetensors` appended if it is missing. Raises UserError if it is a folder or a device."""
-    target = Path(path)
+    target = check_names(path)
     if target.is_dir():
         raise UserError(f"{target} is a folder; name the file to write, for example {target / 'ghost.safetensors'}.")
     check_output(target)
@@ -278,7 +279,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     A symbolic link at `target` stays: the file that it leads to is written.
     """
-    check_output(target)
+    check_output(check_names(target))
     try:
         temporary = _temporary(target)
     except OSError as error:
@@ -299,7 +300,7 @@ def check_writable(target: Path) -> None:
 
     It takes every step of `atomic_path`, with a file of another name.
     """
-    check_output(target)
+    check_output(check_names(target))
     folder = _real(target).parent
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
@@ -321,7 +322,7 @@ def check_writable(target: Path) -> None:
 
 def remove_unfinished(target: Path) -> None:
     """Remove the temporary files of `target` that a killed process left. Only for a file that no other process writes."""
-    for path in target.parent.glob(f".{glob.escape(target.stem)}-{'?' * RANDOM_CHARACTERS}{target.suffix}"):
+    for path in target.parent.glob(f"{glob.escape(_prefix(target))}{'?' * RANDOM_CHARACTERS}{target.suffix}"):
         with contextlib.suppress(OSError):
             path.unlink()
 
@@ -343,11 +344,17 @@ def _real(target: Path) -> Path:
     return Path(os.path.realpath(target)) if target.is_symlink() else target
 
 
+def _prefix(target: Path) -> str:
+    """The beginning of the names of its temporary files; they have room for a long name's ending and for one more character."""
+    room = MAX_BYTES - num_bytes(target.suffix) - RANDOM_CHARACTERS - 3
+    return f".{cut_to_bytes(target.stem, max(room, 0))}-"
+
+
 def _temporary(target: Path) -> Path:
     """A new, empty file in the folder of `target`, which is made if it is missing."""
     folder = _real(target).parent
     folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=folder)
+    handle, name = tempfile.mkstemp(prefix=_prefix(target), suffix=target.suffix, dir=folder)
     os.close(handle)
     return Path(name)
 

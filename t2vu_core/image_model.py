@@ -24,6 +24,7 @@ from t2vu_core.families.base import TextCondition
 from t2vu_core.families.text import Text
 from t2vu_core.families.tiling import decode_or_tile
 from t2vu_core.families.unet import PIPELINE_UNIT, make_unet_scheduler, own_pixels, small, to_latents, to_pixels
+from t2vu_core.file_names import check_names
 from t2vu_core.miniature.bundled import bundled_image_folder, check_built, image_model_names
 from t2vu_core.pipelines import open_pipeline
 from t2vu_core.quiet import quiet_libraries
@@ -197,7 +198,7 @@ def load_image_model(
     Raises UserError for an unknown name, and for a folder that is not such a model.
     """
     check_built(str(source))
-    folder = bundled_image_folder(str(source)) or Path(source)
+    folder = bundled_image_folder(str(source)) or check_names(source)
     if not (folder / "model_index.json").is_file():
         raise UserError(
             f"There is no image model {str(source)!r}: it is neither a diffusers folder nor one of the bundled image "

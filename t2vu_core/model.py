@@ -21,6 +21,7 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.families import FAMILIES, ClipSize, EraserSite, Family, family_for
+from t2vu_core.file_names import check_names
 from t2vu_core.input_files import read_bounded
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names, check_built
 from t2vu_core.pipelines import weights_blamed
@@ -203,7 +204,7 @@ def load_model(source: str | Path, *, dtype: torch.dtype | None = None, device: 
     Raises UserError for an unknown name, an incomplete folder (naming what is missing), or an unsupported pipeline.
     """
     check_built(str(source))
-    folder = bundled_folder(str(source)) or Path(source)
+    folder = bundled_folder(str(source)) or check_names(source)
     pipeline_class = _pipeline_class(folder, str(source))
     family = family_for(pipeline_class)
     if family is None:

@@ -23,6 +23,7 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError, reading
+from t2vu_core.file_names import check_names
 from t2vu_core.input_files import check_regular, read_bounded
 from t2vu_core.model import T2VModel
 
@@ -45,7 +46,7 @@ def import_released(path: str | os.PathLike[str], *, concepts: tuple[str, ...] =
     is used; without `model`, the base is unknown, and applying the erasure requires `allow_other_base`. Raises UserError
     for anything that is not such a release.
     """
-    weights = Path(path)
+    weights = check_names(path)
     weights = weights / WEIGHTS if weights.is_dir() else weights
     if weights.exists():
         check_regular(weights, f"{weights} cannot be read", f"Give the file {WEIGHTS} or its folder.")

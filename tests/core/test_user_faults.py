@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from t2vu_core.commands import models
-from t2vu_core.erasure import Erasure
+from t2vu_core.erasure import Erasure, atomic_path, check_writable, remove_unfinished
 from t2vu_core.errors import UserError, escaped
 from t2vu_core.interchange import import_released, released
 from t2vu_core.prompts.request import ConceptRequest
@@ -147,3 +147,54 @@ def test_a_stream_that_lacks_a_character_gets_an_escape(erasure: Path, encoding:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "\\u5e7d\\u970a \\ud83d" in done.stdout
+
+
+LONG = "x" * 300
+FITS = "y" * (255 - len(".safetensors"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sample", "--model", LONG, "--prompt", "x", "--out", "a.mp4"),
+        ("sample", "--model", TINY.folder, "--prompt", "x", "--out", f"{LONG}.mp4"),
+        ("sample", "--model", TINY.folder, "--prompt", "x", "--erasure", LONG, "--out", "a.mp4"),
+        ("inspect", LONG),
+        ("inspect", f"folder/{LONG}/x.safetensors"),
+        ("import", LONG, "--out", "a"),
+        ("export", LONG, "--format", "comfyui", "--out", "a"),
+        ("erase", "--model", TINY.folder, "--concept", "x", "--out", LONG, "--preset", "quick"),
+        ("erase", "--model", TINY.folder, "--concept", "x", "--out", "a", "--preset", "quick", "--log", LONG),
+        ("erase", "--model", TINY.folder, "--concept", "x", "--out", "a", "--preset", "quick", "--preserve-prompts", LONG),
+        ("evaluate", "--model", TINY.folder, "--concept", "ghost", "--out", LONG),
+        ("evaluate", "--model", TINY.folder, "--concept", "ghost", "--out", "a", "--detector", f"clip:{LONG}"),
+        ("unlearn-encoder", "--model", TINY.folder, "--concept", "x", "--out", "a", "--images", LONG),
+    ],
+    ids=lambda arguments: " ".join(str(part)[:20] for part in arguments if str(part) != str(TINY.folder)),
+)
+def test_a_name_that_no_drive_takes_is_refused_before_anything_is_computed(
+    t2vu: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, error = t2vu(*arguments)
+    assert (code, error.count("t2vu: ")) == (2, 1)
+    assert "x" * 20 in error
+    assert "Errno" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_longest_possible_name_is_written_whole(tmp_path: Path) -> None:
+    erasure = TINY.random_erasure("bottleneck")
+    check_writable(tmp_path / f"{FITS}.safetensors")
+    file = erasure.save(tmp_path / FITS)
+    assert file.name == f"{FITS}.safetensors"
+    assert list(tmp_path.iterdir()) == [file]
+    with atomic_path(file) as left:
+        left.touch()
+    left.touch()
+    remove_unfinished(file)
+    assert not left.exists()
+    wide = TINY.random_erasure("bottleneck").save(tmp_path / ("幽" * 81))
+    assert Erasure.load(wide).concepts == erasure.concepts
+    with pytest.raises(UserError, match="300 bytes"):
+        erasure.save(tmp_path / LONG)
