@@ -104,7 +104,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"There is no row {unknown[0]!r}; there are {', '.join(CHANGES)}.")
     recipes = {name: VelocityRecipe.preset(options.preset, **{**base, **CHANGES[name].settings}) for name in chosen}
     methods = {name: _method(name, options.preset, base) for name in chosen}
-    model, detector, out = load_model(options.model), WorldDetector.bundled(), Path(options.out)
+    model, out = load_model(options.model), Path(options.out)
+    detector = WorldDetector.for_model(model)
     settings, prompts = _settings(options), {concept: development_prompts(detector, concept) for concept in options.concepts}
     board: dict[str, Any] = {
         "model": model.name, "base_hash": model.base.hash, "preset": options.preset, "options": base,

@@ -54,7 +54,7 @@ class Bench:
         partner = image_model_of(model.name)
         image_model = load_image_model(partner, device=model.family.device) if partner else None
         settings = EvaluationSettings.of(options.evaluation, **fewer)
-        return cls(model, image_model, WorldDetector.bundled(), settings, Path(options.out), **changes)
+        return cls(model, image_model, WorldDetector.for_model(model), settings, Path(options.out), **changes)
 
     def tell(self, cells: Iterable[Cell]) -> None:
         """Print the expected duration of missing rows on this machine, from a few measured steps of the model."""

@@ -31,6 +31,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.evaluation import Detector, EvaluationSettings, WorldDetector, evaluate
 from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS, PromptSet, built_in
 from t2vu_core.evaluation.checks import resolve
+from t2vu_core.evaluation.detectors import world_of_model
 from t2vu_core.evaluation.progress_bar import evaluation_bar
 from t2vu_core.evaluation.settings import EvaluationCallback
 from t2vu_core.model import T2VModel, load_model
@@ -63,7 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Make the requested rows that are missing; returns all valid rows in the folder."""
     rows_of = _methods(options)
-    out, model, detector = Path(options.out), load_model(options.model), WorldDetector.bundled()
+    out, model = Path(options.out), load_model(options.model)
+    detector = WorldDetector.for_model(model)
     for concept in options.concepts:
         if resolve(detector, concept) in DEVELOPMENT_CONCEPTS:
             raise UserError(f"Settings were chosen on {concept!r}, so it is not measured here; name another concept.")
@@ -175,7 +177,7 @@ def _digest(
     own: Any = rows_of[name].settings if name in rows_of else None
     if name == NEVER_KNEW and own is not None:
         own = own.get(concept, measured)
-    prompts = built_in(resolve(detector, concept))
+    prompts = built_in(resolve(detector, concept), world_of_model(model).prompt_sets)
     meter = {**_meter(settings), "attack_clips": settings.attack_clips, "detector": detector.name}
     asked = prompts.sha256 if prompts else None
     return fingerprint_of(ROW_FORMAT, name, own, concept, seed, model.base.hash, meter, asked, probe)[:16]

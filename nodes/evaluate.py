@@ -109,7 +109,7 @@ class EvaluateErasure(io.ComfyNode):
             model,
             concept,
             shared=True,
-            detector=open_detector(comfy_bridge.detector_in_folders(detector)),
+            detector=open_detector(comfy_bridge.detector_in_folders(detector), model),
             settings=EvaluationSettings.of(preset, guidance_scale=None if guidance == 0 else guidance),
             prompts=parse_prompt_set(prompts, "The node's prompt list", concept) if prompts.strip() else None,
             attacks=ATTACKS if attacks else (),

@@ -51,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Evaluate into the folder, and store the scores in the erasure file if they are of that erasure alone."""
-    detector = open_detector(options.detector)
     prompts = None if options.prompts is None else load_prompt_set(Path(options.prompts), options.concept)
     settings = _settings(options)
     base = open_model(options)
+    detector = open_detector(options.detector, base)
     model = apply_guard(apply_erasures(base, options), options, [options.concept])
     with evaluation_bar() as on_progress:
         evaluated = evaluate_to(

@@ -10,11 +10,11 @@ from typing import Any
 from tqdm import tqdm
 
 from t2vu_core.errors import UserError
-from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
+from t2vu_core.miniature.bundled import LTX_NAME, UNET_NAME, WEIGHTS
 from t2vu_core.miniature_build.card import write_card
 
 HELP = "train a bundled model from scratch, or measure it"
-NAMES = ("miniature", UNET_NAME)
+NAMES = ("miniature", UNET_NAME, LTX_NAME)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +47,8 @@ def _build(options: argparse.Namespace) -> dict[str, Any]:
         unet_plan = UNetBuildPlan() if options.minutes is None else UNetBuildPlan(image_minutes=options.minutes)
         build_unet(work, unet_plan)
         return {"installed": str(export_unet(work, unet_plan))}
+    if options.name == LTX_NAME:
+        return _build_ltx(work, options.minutes)
     from t2vu_core.miniature_build.build import BuildPlan, build, build_without, export, train_further
 
     plan = BuildPlan() if options.minutes is None else BuildPlan(denoiser_minutes=options.minutes)
@@ -60,6 +62,15 @@ def _build(options: argparse.Namespace) -> dict[str, Any]:
     return {"installed": str(WEIGHTS)}
 
 
+def _build_ltx(work: Path, minutes: float | None) -> dict[str, Any]:
+    from t2vu_core.miniature_build.ltx.install import build_ltx, export_ltx
+    from t2vu_core.miniature_build.ltx.plan import LtxPlan
+
+    plan = LtxPlan() if minutes is None else LtxPlan(denoiser_seconds=60 * minutes)
+    build_ltx(work, plan)
+    return {"installed": str(export_ltx(work))}
+
+
 def _check_build(options: argparse.Namespace) -> None:
     if (options.without is None) != (options.out is None):
         raise UserError("--without needs --out, the folder for that model, and --out needs --without.")
@@ -67,9 +78,9 @@ def _check_build(options: argparse.Namespace) -> None:
         raise UserError("--without trains a separate model from scratch; leave --further out, or increase --minutes.")
     if options.favour and options.further is None:
         raise UserError("--favour chooses what --further trains on more often; name its minutes with --further.")
-    if options.name == UNET_NAME and options.without is not None:
+    if options.name != NAMES[0] and options.without is not None:
         raise UserError("--without is for --name miniature only.")
-    if options.name == UNET_NAME and options.further is not None:
+    if options.name != NAMES[0] and options.further is not None:
         raise UserError(f"--further is for --name miniature only; build {options.name} again with more --minutes.")
 
 

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         verification = verify(
             base,
             erasure,
-            detector=open_detector(options.detector),
+            detector=open_detector(options.detector, base),
             prompts=prompts,
             share=options.share,
             seed=options.seed,

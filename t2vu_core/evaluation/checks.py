@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.attacks import check_attacks, terse_cases
 from t2vu_core.evaluation.cases import PromptSet, built_in, with_clean
-from t2vu_core.evaluation.detectors import Detector
+from t2vu_core.evaluation.detectors import Detector, world_of_model
 from t2vu_core.model import T2VModel
 
 
@@ -41,7 +41,7 @@ def prompts_for(prompts: PromptSet | None, model: T2VModel, name: str, detector:
 
     Raises UserError if no prompts ship for the concept.
     """
-    prompts = prompts or built_in(name)
+    prompts = prompts or built_in(name, world_of_model(model).prompt_sets)
     if prompts is None:
         raise UserError(f"No prompt set for {name!r} ships with the package; name a file with prompts for it.")
     if detector.clean_prompts is not None:

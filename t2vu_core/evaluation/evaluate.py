@@ -51,7 +51,7 @@ def evaluate(
         model: The model to measure, with its erasures or its guard.
         concept: In words, as the erasure names it.
         before: The model to compare with; by default `model` without erasures and guard. Both get the same prompts and seeds.
-        detector: By default the miniature's.
+        detector: By default the miniatures', for the size of the model's clips.
         settings: How much is measured; by default the preset "quick".
         prompts: By default the set that ships for the concept.
         attacks: Names of attacks that try to bring the concept back (`t2vu_core.evaluation.attacks`).
@@ -66,7 +66,7 @@ def evaluate(
     attacks cannot run, or there is no space for the clips.
     """
     start = time.monotonic()
-    settings, detector = settings or EvaluationSettings(), detector or WorldDetector.bundled()
+    settings, detector = settings or EvaluationSettings(), detector or WorldDetector.for_model(model)
     before = before or model.without_erasures()
     name = resolve(detector, concept)
     check_erasures(model, detector, name, concept)

@@ -8,6 +8,7 @@ from t2vu_core.errors import UserError
 
 WEIGHTS = Path(__file__).parent / "weights"
 UNET_NAME = "miniature-unet"
+LTX_NAME = "miniature-ltx"
 IMAGE_MODELS = {"miniature-unet-image": UNET_NAME}
 """Image models by name, each with the video model in whose folder it lives: they share encoder, VAE and image UNet."""
 
@@ -41,7 +42,7 @@ def bundled_image_folder(name: str) -> Path | None:
 def check_built(name: str) -> None:
     """Raise UserError for a miniature that is known but whose weights are not in this copy of the package."""
     video = IMAGE_MODELS.get(name, name)
-    if video in IMAGE_MODELS.values() and video not in bundled_names():
+    if video in (UNET_NAME, LTX_NAME) and video not in bundled_names():
         raise UserError(
             f"The weights of {video} are not in this copy of the package; build them with "
             f"`t2vu miniature build --name {video}`."

@@ -49,6 +49,8 @@ class World:
     stored_sizes: tuple[int, ...]
     """Those of them that are in the file; the others are made from the largest."""
     star_radius: float
+    prompt_sets: str
+    """The version of the prompt sets that ask for what is in this world."""
     outline: float = 0.0
     """How dark the subjects' outlines are in the styles without colour, where they hardly differ from the background."""
     whole_radii: bool = False
@@ -112,6 +114,7 @@ WORLD_32 = World(
     sprite_sizes=(30, 24, 20, 15, 10),
     stored_sizes=(30, 24, 20, 15, 10),
     star_radius=1.0,
+    prompt_sets="v1",
 )
 WORLD_64 = World(
     size=64,
@@ -122,6 +125,7 @@ WORLD_64 = World(
     sprite_sizes=(60, 48, 44, 40, 38, 36, 34, 30, 28, 26, 24, 22, 20, 18, 16),
     stored_sizes=(60,),
     star_radius=1.6,
+    prompt_sets="v2",
     outline=0.6,
     whole_radii=True,
 )
@@ -134,3 +138,8 @@ def world_of(num_subjects: int) -> World:
         if len(world.subjects) == num_subjects:
             return world
     raise ValueError(f"No world has {num_subjects} subjects; there are {[len(world.subjects) for world in WORLDS]}.")
+
+
+def world_drawn_at(height: int) -> World:
+    """The world of the clips of a model that makes clips of this height: that of 32 pixels for every model but its own."""
+    return WORLD_64 if height == WORLD_64.size else WORLD_32

@@ -25,6 +25,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.miniature import captions, world
 from t2vu_core.miniature.bundled import WEIGHTS
 from t2vu_core.miniature.detector import MiniatureDetector, load_detector
+from t2vu_core.miniature.worlds import World
 from t2vu_core.miniature_build.architecture import (
     make_scheduler,
     make_text_encoder,
@@ -166,29 +167,34 @@ def train_further(
         (folder / "build.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def prompt_set(*, per_kind: int = 60, num_preserve: int = 400, seed: int = 7) -> dict[str, object]:
-    """The prompts that come with the miniature, of the `seen` split only: contexts, preserve prompts, other names."""
+def prompt_set(
+    *, per_kind: int = 60, num_preserve: int = 400, seed: int = 7, drawn: World = world.WORLD_32
+) -> dict[str, object]:
+    """The prompts that come with a miniature, of the `seen` split only: contexts, preserve prompts, other names.
+
+    `drawn` is the world that it draws.
+    """
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     split: captions.Split = "seen"
 
     def say(row: list[int]) -> str:
-        return captions.caption(row, rng, register=rng.choice(captions.REGISTERS), split=split)
+        return captions.caption(row, rng, register=rng.choice(captions.REGISTERS), split=split, world=drawn)
 
     def context(row: list[int], column: int) -> str | None:
         """The caption with a place where the fact of `column` was said, or None where it was not said once."""
-        words = captions.SUBJECT_WORDS if column == world.FIRST else captions.STYLE_WORDS
-        own = words[(world.SUBJECTS if column == world.FIRST else world.STYLES)[row[column]]]
+        words = captions.subject_words(drawn) if column == world.FIRST else captions.STYLE_WORDS
+        own = words[(drawn.subjects if column == world.FIRST else world.STYLES)[row[column]]]
         text = say(row)
         plain = f" {text} ".replace(",", " ").replace(".", " ")
         spoken = sorted((form for form in (own.usual, *own.seen) if f" {form} " in plain), key=len)
         return text.replace(spoken[-1], "{}") if spoken and text.count(spoken[-1]) == 1 else None
 
-    rows = world.sample_labels(4000, generator, empty=0.0).tolist()
+    rows = world.sample_labels(4000, generator, empty=0.0, world=drawn).tolist()
     styled = [row for row in rows if row[world.STYLE] != 0]
     things = list(dict.fromkeys(filter(None, (context(row, world.FIRST) for row in rows[:600]))))
     manners = list(dict.fromkeys(filter(None, (context(row, world.STYLE) for row in styled[:600]))))
     preserve = list(dict.fromkeys(say(row) for row in rows[1000:]))
-    names = {name: list(words.seen) for name, words in captions.SUBJECT_WORDS.items()}
+    names = {name: list(words.seen) for name, words in captions.subject_words(drawn).items()}
     names |= {words.usual: list(words.seen) for name, words in captions.STYLE_WORDS.items() if name != "plain"}
     return {"things": things[:per_kind], "manners": manners[:per_kind], "preserve": preserve[:num_preserve], "names": names}
 

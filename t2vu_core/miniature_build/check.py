@@ -18,6 +18,7 @@ from t2vu_core.miniature.detector import (
     THRESHOLD,
     Detection,
     MiniatureDetector,
+    detector_path,
     load_detector,
     ruin,
     subject_targets,
@@ -33,6 +34,8 @@ from t2vu_core.miniature.world import (
     render,
     sample_labels,
 )
+from t2vu_core.miniature.worlds import world_drawn_at
+from t2vu_core.miniature_build.check_short import measure_short_prompts, share
 from t2vu_core.model import T2VModel, load_model
 
 CHECK_SEED = 424_242
@@ -44,30 +47,34 @@ def check(
     name: str = "miniature",
     *,
     clips_per_register: int = 150,
+    renders: int = 2000,
     model: T2VModel | None = None,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Measure everything the model card says. `on_clip(done, total)` follows the generation of clips."""
     model = model or load_model(name)
-    detector = load_detector(WEIGHTS / "detector.safetensors")
+    size = model.clip_size().height
+    detector = load_detector(detector_path(world_drawn_at(size)))
     fidelity, seconds = measure_fidelity(model, detector, clips_per_register, on_clip)
     image_name = image_model_of(name)
     images = measure_images(load_image_model(image_name), detector, clips_per_register) if image_name else None
     return {
-        "detector": measure_detector(detector),
+        "size": size,
+        "detector": measure_detector(detector, num_clips=renders),
         "fidelity": fidelity,
+        **measure_short_prompts(model, detector, max(1, clips_per_register // 2)),
         "clips": clips_per_register * (len(REGISTERS) + 1),
         "num_inference_steps": model.family.defaults.num_inference_steps,
         "guidance_scale": model.family.defaults.guidance_scale,
         "seconds_per_clip": round(seconds, 2),
-        "megabytes": megabytes(WEIGHTS / name, *WEIGHTS.glob("*.safetensors")),
+        "megabytes": megabytes(WEIGHTS / name, detector_path(detector.world), detector.world.sprites_file),
         **({} if images is None else {"image_model": image_name, "images": images}),
     }
 
 
 def measure_detector(detector: MiniatureDetector, *, num_clips: int = 2000) -> dict[str, float]:
     """Shares of correct answers on unseen renders, per attribute, and how it behaves on clips without a subject."""
-    generator = torch.Generator().manual_seed(CHECK_SEED)
+    generator, few = torch.Generator().manual_seed(CHECK_SEED), min(300, num_clips)
     world, device = detector.world, detector.style.weight.device
 
     def draw(labels: Tensor) -> Tensor:
@@ -78,14 +85,14 @@ def measure_detector(detector: MiniatureDetector, *, num_clips: int = 2000) -> d
     scores = attribute_scores(verdict, labels)
     present = subject_targets(labels, len(world.subjects)).bool()
     answers = verdict.subjects > THRESHOLD
-    nobody = draw(sample_labels(300, generator, empty=1.0, world=world))
-    ruined = ruin(draw(sample_labels(300, generator, world=world)).cpu(), generator)
+    nobody = draw(sample_labels(few, generator, empty=1.0, world=world))
+    ruined = ruin(draw(sample_labels(few, generator, world=world)).cpu(), generator)
     return {
         **scores,
-        "misses": _share(~answers[present]),
-        "false_alarms": _share(answers[~present]),
-        "false_alarms_empty": _share((detector.judge(nobody).subjects > THRESHOLD).any(1)),
-        "false_alarms_unrecognisable": _share((detector.judge(ruined).subjects > THRESHOLD).any(1)),
+        "misses": share(~answers[present]),
+        "false_alarms": share(answers[~present]),
+        "false_alarms_empty": share((detector.judge(nobody).subjects > THRESHOLD).any(1)),
+        "false_alarms_unrecognisable": share((detector.judge(ruined).subjects > THRESHOLD).any(1)),
     }
 
 
@@ -96,14 +103,14 @@ def measure_fidelity(
     on_clip: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, dict[str, float]], float]:
     """Per register, the share of clips that show what was asked; and the seconds that a single clip takes."""
-    registers = [*REGISTERS, "two_subject"]
+    registers, world = [*REGISTERS, "two_subject"], detector.world
     total, done, fidelity = clips_per_register * len(registers), 0, {}
     for index, register in enumerate(registers):
         generator, rng = torch.Generator().manual_seed(CHECK_SEED + index), random.Random(CHECK_SEED + index)
         pairs = 1.0 if register == "two_subject" else 0.0
-        labels = sample_labels(clips_per_register, generator, two_subjects=pairs, empty=0.0)
+        labels = sample_labels(clips_per_register, generator, two_subjects=pairs, empty=0.0, world=world)
         spoken: Register = "terse" if register == "two_subject" else cast(Register, register)
-        prompts = [caption(row, rng, register=spoken) for row in labels.tolist()]
+        prompts = [caption(row, rng, register=spoken, world=world) for row in labels.tolist()]
         parts = []
         for start in range(0, clips_per_register, SAMPLING_BATCH):
             batch = prompts[start : start + SAMPLING_BATCH]
@@ -148,10 +155,10 @@ def attribute_scores(verdict: Detection, labels: Tensor) -> dict[str, float]:
     visible = ~torch.isin(labels[:, STYLE], torch.tensor([STYLES.index(name) for name in STYLES_HIDING_BACKGROUND]))
     known = somebody & (labels[:, FIRST] < num_subjects)
     return {
-        "subject": _share((answers | ~targets).all(1)[known]),
-        "style": _share(verdict.style.argmax(1) == labels[:, STYLE]),
-        "motion": _share((verdict.motion.argmax(1) == labels[:, MOTION])[somebody]),
-        "background": _share((verdict.background.argmax(1) == labels[:, BACKGROUND])[visible]),
+        "subject": share((answers | ~targets).all(1)[known]),
+        "style": share(verdict.style.argmax(1) == labels[:, STYLE]),
+        "motion": share((verdict.motion.argmax(1) == labels[:, MOTION])[somebody]),
+        "background": share((verdict.background.argmax(1) == labels[:, BACKGROUND])[visible]),
     }
 
 
@@ -159,7 +166,3 @@ def megabytes(*paths: Path) -> float:
     """Size of files, and of everything in folders, MiB."""
     files = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
     return round(sum(file.stat().st_size for file in files) / 2**20, 2)
-
-
-def _share(answers: Tensor) -> float:
-    return round(answers.float().mean().item(), 4)

@@ -32,7 +32,7 @@ def test_the_sets_that_ship_are_those_that_are_built(version: str, tmp_path: Pat
 
 @pytest.mark.parametrize("concept", CONCEPTS)
 def test_every_concept_has_every_register_on_held_out_words(concept: str, detector: WorldDetector) -> None:
-    prompts = built_in(concept, detector.prompt_sets)
+    prompts = built_in(concept, WORLD_64.prompt_sets)
     assert prompts is not None
     assert {register: len(prompts.of(register)) for register in ERASED_REGISTERS} == dict.fromkeys(
         ERASED_REGISTERS, PER_REGISTER

@@ -9,24 +9,28 @@ from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors.base import Accuracy, Detector, Judgement
 from t2vu_core.evaluation.detectors.clip import ZeroShotDetector
 from t2vu_core.evaluation.detectors.faces import FaceDetector
-from t2vu_core.evaluation.detectors.miniature import WorldDetector
+from t2vu_core.evaluation.detectors.miniature import WorldDetector, world_of_model
 from t2vu_core.evaluation.detectors.nudity import NudityDetector
+from t2vu_core.model import T2VModel
 
-DETECTORS: dict[str, Callable[[str], Detector]] = {
-    "miniature": lambda rest: WorldDetector.bundled(),
-    "clip:FOLDER": lambda rest: ZeroShotDetector.from_folder(Path(rest)),
-    "nudenet": NudityDetector.of,
-    "faces:FOLDER": lambda rest: FaceDetector.from_folder(Path(rest)),
+DETECTORS: dict[str, Callable[[str, T2VModel | None], Detector]] = {
+    "miniature": lambda rest, model: WorldDetector.for_model(model),
+    "clip:FOLDER": lambda rest, model: ZeroShotDetector.from_folder(Path(rest)),
+    "nudenet": lambda rest, model: NudityDetector.of(rest),
+    "faces:FOLDER": lambda rest, model: FaceDetector.from_folder(Path(rest)),
 }
-"""The name of a detector on the command line -> a function that opens it, given the text after the colon."""
+"""The name of a detector on the command line -> a function that opens it, given the text after the colon and the model."""
 
-__all__ = ["DETECTORS", "Accuracy", "Detector", "Judgement", "WorldDetector", "open_detector"]
+__all__ = ["DETECTORS", "Accuracy", "Detector", "Judgement", "WorldDetector", "open_detector", "world_of_model"]
 
 
-def open_detector(name: str) -> Detector:
-    """A detector by name. Raises UserError if there is no such detector, or if it needs something that is missing."""
+def open_detector(name: str, model: T2VModel | None = None) -> Detector:
+    """A detector by name, for clips of a model: the miniatures' depends on the size of its clips.
+
+    Raises UserError if there is no such detector, or if it needs something that is missing.
+    """
     kind, _, rest = name.partition(":")
     opened = {known.partition(":")[0]: open_it for known, open_it in DETECTORS.items()}
     if kind not in opened:
         raise UserError(f"There is no detector {name!r}; there are {', '.join(DETECTORS)}.")
-    return opened[kind](rest)
+    return opened[kind](rest, model)

@@ -15,7 +15,8 @@ from t2vu_core.evaluation.detectors.base import Accuracy, Judgement
 from t2vu_core.evaluation.detectors.miniature_accuracy import stored_accuracy
 from t2vu_core.miniature.captions import STYLE_WORDS, subject_words
 from t2vu_core.miniature.detector import THRESHOLD, MiniatureDetector, detector_path, load_detector
-from t2vu_core.miniature.worlds import BACKGROUNDS, MOTIONS, NUM_FRAMES, STYLES, WORLD_32, World
+from t2vu_core.miniature.worlds import BACKGROUNDS, MOTIONS, NUM_FRAMES, STYLES, WORLD_32, World, world_drawn_at
+from t2vu_core.model import T2VModel
 
 
 class WorldDetector:
@@ -35,15 +36,15 @@ class WorldDetector:
             raise UserError("The miniature's detector is not part of this installation; name another detector.")
         return cls(load_detector(path))
 
+    @classmethod
+    def for_model(cls, model: T2VModel | None) -> WorldDetector:
+        """The bundled detector of the world that a model draws; that of 32 pixels for no model."""
+        return cls.bundled(WORLD_32 if model is None else world_of_model(model))
+
     @property
     def world(self) -> World:
         """The world whose clips it was trained on."""
         return self.network.world
-
-    @property
-    def prompt_sets(self) -> str:
-        """The version of the prompt sets that ask for what is in its world."""
-        return "v1" if self.world == WORLD_32 else "v2"
 
     def known(self) -> tuple[str, ...]:
         return (*self.world.subjects, *STYLES[1:])
@@ -86,6 +87,11 @@ class WorldDetector:
             confidence = float(torch.maximum(subjects, 1 - subjects).min())
             judgements.append(Judgement(shown, frames, confidence, attributes))
         return judgements
+
+
+def world_of_model(model: T2VModel) -> World:
+    """The world whose detector and prompt sets measure a model; decided by the height of its clips."""
+    return world_drawn_at(model.clip_size().height)
 
 
 @cache

@@ -36,7 +36,6 @@ from t2vu_core.miniature_build.ltx.train_vae import draw_clips, peak_signal_to_n
 
 log = logging.getLogger(__name__)
 
-NAME = "miniature-ltx"
 GUIDANCE_SCALE, STEPS = 3.0, 20
 PROBE_TIMEOUT = 120.0
 SECONDS_TO_JUDGE = 45.0

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from diffusers import LTXPipeline
 
-from t2vu_core.miniature.bundled import WEIGHTS
+from t2vu_core.miniature.bundled import LTX_NAME, WEIGHTS
 from t2vu_core.miniature.detector import detector_path, load_detector
 from t2vu_core.miniature.worlds import WORLD_64
 from t2vu_core.miniature_build.ltx.assemble import assemble
-from t2vu_core.miniature_build.ltx.build import GUIDANCE_SCALE, NAME, STEPS
+from t2vu_core.miniature_build.ltx.build import GUIDANCE_SCALE, STEPS
 from t2vu_core.miniature_build.ltx.judge import draw_sheet, judge
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options.out.mkdir(parents=True, exist_ok=True)
-    model = WEIGHTS / NAME
+    model = WEIGHTS / LTX_NAME
     if options.stages is not None:
         model = options.out / "model"
         assemble(options.stages, model)
