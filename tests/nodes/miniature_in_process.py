@@ -34,10 +34,12 @@ assert spec is not None
 assert spec.loader is not None
 pack = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pack)
+from t2vu_pack.nodes.comfy_bridge import with_encoder  # noqa: E402
 from t2vu_pack.nodes.load_miniature_native import LoadMiniatureNative  # noqa: E402
+from t2vu_pack.nodes.native import same_weights  # noqa: E402
 from t2vu_pack.nodes.native.miniature import MINIATURES, PRECISIONS  # noqa: E402
 
-from t2vu_core import UserError  # noqa: E402
+from t2vu_core import Erasure, UserError  # noqa: E402
 
 given, asked = load_file(folder / "given.safetensors"), json.loads((folder / "given.json").read_text(encoding="utf-8"))
 found: dict[str, torch.Tensor] = {}
@@ -79,6 +81,12 @@ def one(name: str) -> None:
         model, clip, vae, _ = loaded
     said[f"{name} trainable"] = not any(value.is_inference() for value in model.model.parameters())
     keep(f"{name}.text", encode(clip, asked["prompts"][name])[0][0])
+    if name in asked["encoders"]:
+        unlearned = with_encoder(clip, Erasure.load(Path(asked["encoders"][name])), 1.0, allow_other_base=False)
+        keep(f"{name}.unlearned", encode(unlearned, asked["prompts"][name])[0][0])
+    if name in asked["erasers"]:
+        eraser = Erasure.load(Path(asked["erasers"][name]))
+        said[f"{name} weights"] = same_weights(model, eraser, confirmed=False)
     keep(f"{name}.predicted", predicted(name, loaded))
     latents = sampled(name, loaded)
     keep(f"{name}.sampled", latents)

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from t2vu_core import load_model
+from t2vu_core import Erasure, load_model
 from t2vu_core.families import Family
 from t2vu_core.families.unet import make_unet_scheduler
 from t2vu_core.image_model import load_image_model
@@ -33,6 +33,12 @@ PROMPTS = {
 SHAPES = {"miniature-ltx": (1, 128, 5, 4, 4), "miniature-unet": (1, 12, 8, 8), "miniature": (1, 12, 9, 8, 8)}
 TIMESTEPS = {"miniature-ltx": 0.7, "miniature-unet": 700.0, "miniature": 700.0}
 
+ERASURES = REPOSITORY / "tests" / "data" / "v0_1" / "erasures"
+ENCODERS = {
+    "miniature-unet": ERASURES / "encoder_delta.safetensors",
+    "miniature": ERASURES / "encoder_lora.safetensors",
+}
+
 
 @dataclass(frozen=True)
 class Found:
@@ -48,11 +54,22 @@ def given() -> dict[str, Tensor]:
     return noise | {f"{name}.timestep": torch.tensor([value]) for name, value in TIMESTEPS.items()}
 
 
+def _erasers(folder: Path) -> dict[str, str]:
+    """An eraser that knows the hash of each video model's folder."""
+    written = {}
+    for name in ("miniature-ltx", "miniature"):
+        base = load_model(name).base
+        tensors = {"x.lora_down.weight": torch.zeros(1, 1), "x.lora_up.weight": torch.zeros(1, 1)}
+        written[name] = str(Erasure("eraser", ("ghost",), base, tensors, "none").save(folder / f"{name}-eraser"))
+    return written
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     folder = tmp_path_factory.mktemp("miniatures")
     save_file(given(), folder / "given.safetensors")
-    asked = {"prompts": PROMPTS, "steps": STEPS, "guidance": GUIDANCE}
+    encoders = {name: str(file) for name, file in ENCODERS.items()}
+    asked = {"prompts": PROMPTS, "steps": STEPS, "guidance": GUIDANCE, "encoders": encoders, "erasers": _erasers(folder)}
     (folder / "given.json").write_text(json.dumps(asked), encoding="utf-8")
     paths = os.pathsep.join([str(SHIM), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
     script = str(Path(__file__).with_name("miniature_in_process.py"))
@@ -151,6 +168,26 @@ def test_a_miniature_is_the_same_model_in_comfyui(found: Found, name: str) -> No
     wrong = {what: difference(found.tensors[f"{name}.{what}"], value) for what, value in expected.items()}
     assert max(wrong.values()) < 1e-5, wrong
     assert found.said[f"{name} trainable"]
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@torch.no_grad()
+def test_an_unlearned_encoder_of_the_folder_fits_the_clip(found: Found, name: str) -> None:
+    if f"{name} refused" in found.said:
+        pytest.skip("this ComfyUI has no CogVideoX")
+    model = load_model(name)
+    with model.with_erasure(Erasure.load(ENCODERS[name])).active() as family:
+        expected = family.encode([PROMPTS[name]]).embeds_BSD
+    unlearned = found.tensors[f"{name}.unlearned"]
+    assert difference(unlearned, expected) < 1e-5
+    assert difference(unlearned, model.family.encode([PROMPTS[name]]).embeds_BSD) > 1e-4
+
+
+@pytest.mark.parametrize("name", ["miniature-ltx", "miniature"])
+def test_the_model_is_recognised_as_that_of_the_folder(found: Found, name: str) -> None:
+    if f"{name} refused" in found.said:
+        pytest.skip("this ComfyUI has no CogVideoX")
+    assert found.said[f"{name} weights"] == f"the same weights as {name}"
 
 
 @pytest.mark.parametrize("name", SHAPES)
