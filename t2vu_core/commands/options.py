@@ -11,6 +11,7 @@ import torch
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError, first_line
 from t2vu_core.guards import GUARDS, make_guard
+from t2vu_core.memory.placement import BASE_DTYPES, OFFLOADS, Placement
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.prompts.lines import prompt_lines, read_file
 
@@ -29,6 +30,24 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=DTYPES, default="fp32", help="precision of the model's weights (default: %(default)s)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 or mps (default: a GPU if there is one)")
+
+
+def add_placement(parser: argparse.ArgumentParser) -> None:
+    """`--offload`, `--base-dtype`."""
+    parser.add_argument(
+        "--offload", choices=OFFLOADS, default="none",
+        help="what stays in host memory until it computes: the text encoder and VAE, or the denoiser's blocks too "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--base-dtype", choices=BASE_DTYPES, default="same",
+        help="how the frozen denoiser's weights are stored: as --dtype says, or in 8 bits (default: %(default)s)",
+    )  # fmt: skip
+
+
+def placement_of(options: argparse.Namespace) -> Placement:
+    """The placement of `--offload` and `--base-dtype`; as loaded in a command without them."""
+    return Placement(getattr(options, "offload", "none"), getattr(options, "base_dtype", "same"))
 
 
 def add_erasures(parser: argparse.ArgumentParser) -> None:

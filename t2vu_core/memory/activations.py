@@ -6,7 +6,6 @@ On a `ShapedModel` nothing is computed: shapes alone tell the bytes. On a loaded
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.families import ClipSize, Family
 from t2vu_core.memory.allocations import Allocations
+from t2vu_core.memory.placement import weights_kept
 from t2vu_core.memory.text_shapes import text_condition
 from t2vu_core.recipes import VelocityRecipe
 
@@ -24,6 +24,7 @@ from t2vu_core.recipes import VelocityRecipe
 class StepBytes:
     """What a step allocates at most, its erasers' gradients included, and what the erasers' weights take."""
 
+    rows: int
     activations: int
     erasers: int
 
@@ -47,12 +48,12 @@ def step_bytes(family: Family, recipe: VelocityRecipe, size: ClipSize) -> StepBy
             removed.append(output.square().mean())
 
     checkpointing = family.gradient_checkpointing() if recipe.gradient_checkpointing else contextlib.nullcontext()
-    with torch.enable_grad(), checkpointing, erasers.attached(sites, record=record), Allocations() as counted:
+    with torch.enable_grad(), weights_kept(family), checkpointing, erasers.attached(sites, record=record), Allocations() as counted:
         loss = _loss(family, rows_of(recipe), size)
         loss = torch.stack([loss, *removed]).sum() if removed else loss
         removed.clear()
         loss.backward()
-    return StepBytes(counted.peak, sum(parameter.nbytes for parameter in erasers.parameters()))
+    return StepBytes(rows_of(recipe), counted.peak, sum(parameter.nbytes for parameter in erasers.parameters()))
 
 
 @torch.no_grad()
@@ -73,6 +74,3 @@ def _predict(family: Family, latents: Tensor, size: ClipSize) -> Tensor:
     timesteps = torch.zeros(len(latents))
     with torch.autocast(family.device.type, torch.bfloat16):
         return family.predict(latents, timesteps, text_condition(family, len(latents)), size)
-
-
-Count = Callable[[Family], int]

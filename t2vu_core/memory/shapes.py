@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from t2vu_core.errors import UserError, reading
 from t2vu_core.families import Family, family_for
+from t2vu_core.memory.fake_streaming import stream
 from t2vu_core.memory.full_masks import FullMasks
+from t2vu_core.memory.placement import AS_LOADED, FP8, PLACED, Placement, cast_modules
 from t2vu_core.quiet import quiet_libraries
 
 
@@ -29,6 +32,7 @@ class ShapedModel:
     name: str
     family: Family
     mode: FakeTensorMode
+    placement: Placement
 
     @contextmanager
     def computing(self) -> Iterator[Family]:
@@ -41,7 +45,7 @@ class ShapedModel:
         return {name: part for name, part in self.family.pipeline.components.items() if isinstance(part, nn.Module)}
 
 
-def shaped_model(folder: Path, dtype: torch.dtype) -> ShapedModel:
+def shaped_model(folder: Path, dtype: torch.dtype, placement: Placement = AS_LOADED) -> ShapedModel:
     """The model in a diffusers folder, from its configuration files. Raises UserError, naming what cannot be read."""
     failure = f"The model folder {folder} cannot be planned"
     with reading(failure), quiet_libraries():
@@ -52,21 +56,43 @@ def shaped_model(folder: Path, dtype: torch.dtype) -> ShapedModel:
         # Modules of a fake mode cannot change their precision in place: they are made on the meta device, then copied.
         with torch.device("meta"):
             pipeline = _pipeline(getattr(diffusers, index["_class_name"]), folder, index)
-        return with_fake_weights(folder.name, family(pipeline, folder), dtype)
+        return _with_fake_weights(family(pipeline, folder), folder.name, dtype, placement)
 
 
-def with_fake_weights(name: str, family: Family, dtype: torch.dtype) -> ShapedModel:
-    """The model of a family whose weights are on the meta device; they are replaced by fake ones in that precision."""
+def _with_fake_weights(family: Family, name: str, dtype: torch.dtype, placement: Placement) -> ShapedModel:
+    """The model of a family on the meta device, with fake weights in that precision, placed as on a device."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
+    cast = {name: _cast(denoiser, dtype) if placement.base_dtype == "fp8" else () for name, denoiser in family.denoisers.items()}
     with mode:
-        for part in family.pipeline.components.values():
+        for part_name, part in family.pipeline.components.items():
             if isinstance(part, nn.Module):
-                _fake(part, dtype)
+                _fake(part, dtype, cast.get(part_name, ()))
                 part.eval().requires_grad_(False)
+    for denoiser_name, denoiser in family.denoisers.items():
+        stream((denoiser.get_submodule(each) for each in cast[denoiser_name]), dtype)
+        if placement.offload == "blocks":
+            stream(blocks(denoiser))
+        setattr(denoiser, PLACED, placement)
     if getattr(family.pipeline.config, "boundary_ratio", None) is not None:
         # Which rows go to which denoiser depends on values; both are of one shape, so one computes all rows.
         family.pipeline.register_to_config(boundary_ratio=None)
-    return ShapedModel(name, family, mode)
+    return ShapedModel(name, family, mode, placement)
+
+
+def blocks(denoiser: nn.Module) -> list[nn.Module]:
+    """What block-level offloading moves as a unit: the members of the denoiser's own lists of modules."""
+    lists = (child for child in denoiser.children() if isinstance(child, nn.ModuleList | nn.Sequential))
+    return [block for each in lists for block in each]
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of its weights and buffers, shared ones once."""
+    values = {id(value): value for value in (*module.parameters(), *module.buffers())}
+    return sum(value.numel() * value.element_size() for value in values.values())
+
+
+def _cast(denoiser: nn.Module, dtype: torch.dtype) -> list[str]:
+    return cast_modules(copy.deepcopy(denoiser).to(dtype))
 
 
 def _pipeline(kind: Any, folder: Path, index: dict[str, Any]) -> Any:
@@ -100,19 +126,22 @@ def _component(folder: Path, entry: list[Any]) -> Any:
     return None
 
 
-def _fake(module: nn.Module, dtype: torch.dtype) -> None:
-    """Replace all weights by fake ones of the same shapes; parts that diffusers keeps in float32 stay in it."""
-    kept = tuple(getattr(module, "_keep_in_fp32_modules", None) or ())
+def _fake(module: nn.Module, dtype: torch.dtype, cast: Collection[str]) -> None:
+    """Replace all weights by fake ones of the same shapes: in `dtype`, in fp8 in the modules named by `cast`.
+
+    Parts that diffusers keeps in float32 stay in it.
+    """
+    kept = tuple(getattr(module, "_keep_in_fp32_modules", None) or ()) if dtype != torch.float32 else ()
     replaced: dict[int, Tensor] = {}
+
+    def fake(value: Tensor, path: str, name: str) -> Tensor:
+        own = FP8 if path in cast else torch.float32 if set(f"{path}.{name}".split(".")) & set(kept) else dtype
+        fresh = torch.empty(value.shape, dtype=own if value.is_floating_point() else value.dtype)
+        return nn.Parameter(fresh, requires_grad=False) if isinstance(value, nn.Parameter) else fresh
+
     for path, each in module.named_modules():
-        for table in (each._parameters, each._buffers):
+        tables: tuple[dict[str, Any], ...] = (each._parameters, each._buffers)
+        for table in tables:
             for name, value in table.items():
-                if value is None:
-                    continue
-                if id(value) not in replaced:
-                    own = value.dtype if not value.is_floating_point() else dtype
-                    if dtype != torch.float32 and any(part in f"{path}.{name}".split(".") for part in kept):
-                        own = torch.float32
-                    fresh = torch.empty(value.shape, dtype=own)
-                    replaced[id(value)] = nn.Parameter(fresh, requires_grad=False) if isinstance(value, nn.Parameter) else fresh
-                table[name] = replaced[id(value)]  # type: ignore[assignment]
+                if value is not None:
+                    table[name] = replaced.setdefault(id(value), fake(value, path, name))

@@ -123,8 +123,16 @@ def trajectory_parts(
 
 
 def _batch_size(family: Family, prompts: TrajectoryPrompts, route: Route) -> int:
-    tokens_a_clip = math.prod(family.token_grid(route.size)) * (2 if prompts.neutral is None else 3)
-    return min(MAX_BATCH, max(1, TOKENS_A_PASS // tokens_a_clip))
+    return _clips_a_pass(family, route.size, 2 if prompts.neutral is None else 3)
+
+
+def _clips_a_pass(family: Family, size: ClipSize, predictions: int) -> int:
+    return min(MAX_BATCH, max(1, TOKENS_A_PASS // (math.prod(family.token_grid(size)) * predictions)))
+
+
+def rows_a_pass(family: Family, size: ClipSize) -> int:
+    """The most rows of a pass that samples trajectories with a concept: three predictions for each clip."""
+    return 3 * _clips_a_pass(family, size, 3)
 
 
 def _rollout(

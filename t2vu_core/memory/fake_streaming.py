@@ -1,0 +1,36 @@
+"""Weights that come and go on fake tensors, as group offloading and layerwise casting let them come and go on real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def stream(modules: Iterable[nn.Module], dtype: torch.dtype | None = None) -> None:
+    """While the modules compute, each has new copies of its weights, in that precision or in their own."""
+    for module in modules:
+        swap = _Swap(dtype)
+        module.register_forward_pre_hook(swap.before, prepend=True)
+        module.register_forward_hook(swap.after, always_call=True)
+
+
+class _Swap:
+    def __init__(self, dtype: torch.dtype | None) -> None:
+        self._dtype = dtype
+        self._stored: list[tuple[dict[str, Any], str, Any]] = []
+
+    def before(self, module: nn.Module, args: Any) -> None:
+        for part in module.modules():
+            for name, value in part._parameters.items():
+                if value is not None:
+                    self._stored.append((part._parameters, name, value))
+                    fetched = torch.empty(value.shape, dtype=self._dtype or value.dtype)
+                    part._parameters[name] = nn.Parameter(fetched, requires_grad=False)
+
+    def after(self, module: nn.Module, args: Any, output: Any) -> None:
+        while self._stored:
+            table, name, value = self._stored.pop()
+            table[name] = value

@@ -1,0 +1,137 @@
+"""Where the parts of a diffusers model are kept while it computes, and in which precision the frozen denoiser is stored.
+
+By diffusers' own means: group offloading (weights come to the device when their block computes) and layerwise casting
+(weights are stored in 8 bits and cast to the computing precision). Both replace a weight's data around each forward pass,
+so the denoiser needs gradient checkpointing while it trains: otherwise every cast or fetched weight would be kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from diffusers.hooks import apply_group_offloading
+from torch import Tensor, nn
+from torch.utils.checkpoint import set_checkpoint_early_stop
+
+from t2vu_core.errors import UserError
+from t2vu_core.families import Family
+
+Offload = Literal["none", "encoder", "blocks"]
+BaseDtype = Literal["same", "fp8"]
+OFFLOADS: tuple[str, ...] = get_args(Offload)
+BASE_DTYPES: tuple[str, ...] = get_args(BaseDtype)
+FP8 = torch.float8_e4m3fn
+PLACED = "t2vu_placement"
+"""Attribute of a denoiser that was placed."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """`offload`: what stays in host memory. `base_dtype`: how the denoiser's linear layers are stored.
+
+    "encoder" keeps text encoders and VAE on the host and fetches their layers one by one; "blocks" does so with the
+    denoiser's blocks too. Nothing is offloaded if the model computes on the CPU.
+    """
+
+    offload: Offload = "none"
+    base_dtype: BaseDtype = "same"
+
+    def __post_init__(self) -> None:
+        for value, known, option in ((self.offload, OFFLOADS, "offload"), (self.base_dtype, BASE_DTYPES, "base_dtype")):
+            if value not in known:
+                raise UserError(f"{option} must be one of {', '.join(known)}, not {value!r}.")
+
+    @property
+    def streams(self) -> bool:
+        """Whether the denoiser's weights are replaced around each pass."""
+        return self.offload == "blocks" or self.base_dtype != "same"
+
+    def describe(self) -> str:
+        """In words, empty if nothing is changed."""
+        kept = {"none": "", "encoder": "text encoder and VAE offloaded", "blocks": "text encoder, VAE and blocks offloaded"}
+        stored = {"same": "", "fp8": "denoiser stored in fp8"}
+        return ", ".join(filter(None, (kept[self.offload], stored[self.base_dtype])))
+
+
+AS_LOADED = Placement()
+
+
+def place(family: Family, placement: Placement, device: torch.device) -> Family:
+    """Put a model that was loaded on the CPU where it computes. Raises UserError for a class that diffusers cannot place."""
+    # The identity of the base is that of the folder's weights, not of their rounding to 8 bits.
+    _ = family.base_hash
+    for denoiser in family.denoisers.values():
+        _place_denoiser(denoiser, placement, device)
+    denoisers = list(family.denoisers.values())
+    for part in family.pipeline.components.values():
+        if isinstance(part, nn.Module) and not any(part is denoiser for denoiser in denoisers):
+            _place_part(part, placement, device)
+    return family
+
+
+def streamed(family: Family) -> bool:
+    """Whether the weights of the family's denoisers are replaced around each pass."""
+    placements = (getattr(denoiser, PLACED, None) for denoiser in family.denoisers.values())
+    return any(placement is not None and placement.streams for placement in placements)
+
+
+def check_trainable(family: Family, *, checkpointing: bool) -> None:
+    """Raise UserError if streamed weights would be trained through without gradient checkpointing."""
+    if streamed(family) and not checkpointing:
+        raise UserError(
+            "Offloaded or 8-bit weights need gradient_checkpointing=true in the recipe: without it, every weight that was "
+            "fetched or cast would be kept until the backward pass, and nothing would be saved."
+        )
+
+
+@contextlib.contextmanager
+def weights_kept(family: Family) -> Iterator[None]:
+    """Inside this context, the backward pass uses the weights that the forward pass used, even if they are replaced since."""
+    if not streamed(family):
+        yield
+        return
+    # An early stop would leave the recomputed blocks on the device: their hooks would never see the end of the pass.
+    with set_checkpoint_early_stop(False), torch.autograd.graph.saved_tensors_hooks(Tensor.detach, lambda saved: saved):
+        yield
+
+
+def cast_modules(denoiser: nn.Module) -> list[str]:
+    """Names of the modules that layerwise casting stores in 8 bits; the denoiser must be on the meta device."""
+    denoiser.enable_layerwise_casting(storage_dtype=FP8, compute_dtype=torch.bfloat16)  # type: ignore[operator]
+    return [
+        name for name, module in denoiser.named_modules() if any(value.dtype == FP8 for value in module.parameters(recurse=False))
+    ]
+
+
+def _place_denoiser(denoiser: Any, placement: Placement, device: torch.device) -> None:
+    compute = denoiser.dtype
+    if placement.base_dtype == "fp8":
+        denoiser.enable_layerwise_casting(storage_dtype=FP8, compute_dtype=compute)
+    if placement.offload == "blocks":
+        with _refused(denoiser):
+            denoiser.enable_group_offload(
+                onload_device=device, offload_device=torch.device("cpu"), offload_type="block_level", num_blocks_per_group=1
+            )
+    else:
+        denoiser.to(device)
+    setattr(denoiser, PLACED, placement)
+
+
+def _place_part(part: nn.Module, placement: Placement, device: torch.device) -> None:
+    if placement.offload == "none" or device.type == "cpu":
+        part.to(device)
+        return
+    with _refused(part):
+        apply_group_offloading(part, onload_device=device, offload_device=torch.device("cpu"), offload_type="leaf_level")
+
+
+@contextlib.contextmanager
+def _refused(part: nn.Module) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"diffusers cannot offload a {type(part).__name__} ({error}): use offload=none.") from error

@@ -1,0 +1,181 @@
+"""The memory plan of a velocity training run: what is on the device at once in each of its stages, from shapes alone.
+
+GB are 10^9 bytes, as in the sizes of files; a card of "16 GB" is planned as 16 of these, a little less than it has.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from t2vu_core.errors import UserError
+from t2vu_core.families import ClipSize, Family
+from t2vu_core.memory.activations import StepBytes, pass_bytes, step_bytes
+from t2vu_core.memory.placement import AS_LOADED, Placement
+from t2vu_core.memory.shapes import ShapedModel, blocks, shaped_model, weight_bytes
+from t2vu_core.memory.text_shapes import text_condition
+from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.velocity.points import clip_size
+from t2vu_core.training.velocity.rollout import rows_a_pass
+
+GB = 10**9
+RESERVE = 0.05, 0.6e9
+"""Share of the memory, and bytes, that the plan leaves to the allocator's gaps and the driver. An assumption, not measured."""
+MOMENTS = 3
+"""Copies of the erasers that stay: weights and Adam's two moments. Their gradients are part of a step's allocations."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes of one training run on one device."""
+
+    model: str
+    size: ClipSize
+    rows: int
+    placement: Placement
+    weights: int
+    """Frozen weights on the device while it trains."""
+    loading: int
+    """Weights on the device while prompts are encoded: text encoder and VAE too, unless they are offloaded."""
+    erasers: int
+    """The erasers with Adam's moments."""
+    prompts: int
+    activations: int
+    """Allocations of a training step, with the erasers' gradients."""
+    sampling: int
+    """Allocations of a pass that samples trajectories."""
+    trajectories: int
+    trajectories_on: str
+    """"memory" or "disk" of the host."""
+    host_only: bool = False
+    """Whether the model computes on the CPU: then trajectories in memory take from the same memory."""
+
+    @property
+    def peak(self) -> int:
+        """The largest sum of what is there at once."""
+        stored = self.trajectories if self.host_only and self.trajectories_on == "memory" else 0
+        resident = self.weights + self.prompts + stored
+        return max(self.loading + self.prompts, resident + self.sampling, resident + self.erasers + self.activations)
+
+    @property
+    def needed(self) -> int:
+        """The peak with the reserve."""
+        share, fixed = RESERVE
+        return round(self.peak * (1 + share) + fixed)
+
+    def fits(self, limit: int) -> bool:
+        """Whether it fits in that many bytes, with the reserve."""
+        return self.needed <= limit
+
+    def with_activations(self, step: StepBytes, sampling: int, size: ClipSize) -> MemoryPlan:
+        """The plan of another clip size whose allocations are known."""
+        return replace(self, size=size, activations=step.activations, sampling=sampling)
+
+
+@dataclass
+class Planner:
+    """Plans one model with one recipe and placement; every clip size is counted once."""
+
+    shaped: ShapedModel
+    recipe: VelocityRecipe
+    host_only: bool = False
+    _plans: dict[ClipSize, MemoryPlan] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, folder: Path, recipe: VelocityRecipe, dtype: torch.dtype, placement: Placement = AS_LOADED, *, host_only: bool = False
+    ) -> Planner:
+        """For a diffusers folder, of which only the configuration files are read."""
+        return cls(shaped_model(folder, dtype, placement), recipe, host_only)
+
+    @property
+    def size(self) -> ClipSize:
+        """The clip size of the recipe. Raises UserError if the model cannot make it."""
+        return clip_size(self.shaped.family, self.recipe)
+
+    def plan(self, size: ClipSize | None = None) -> MemoryPlan:
+        """The plan of a clip size; of the recipe's by default."""
+        size = size or self.size
+        if size not in self._plans:
+            with self.shaped.computing() as family:
+                self._plans[size] = self._count(family, size)
+        return self._plans[size]
+
+    def with_frames(self, num_frames: int) -> MemoryPlan:
+        """The plan with another number of frames, interpolated: allocations are linear in the number of latent frames."""
+        low, high = self.plan(self._frames(1)), self.plan()
+        size = replace(self.size, num_frames=num_frames)
+        spread = self._latent_frames(high.size) - self._latent_frames(low.size)
+        if not spread:
+            return self.plan(size)
+        share = (self._latent_frames(size) - self._latent_frames(low.size)) / spread
+
+        def between(first: int, last: int) -> int:
+            return round(first + share * (last - first))
+
+        return replace(
+            high, size=size, activations=between(low.activations, high.activations),
+            sampling=between(low.sampling, high.sampling), trajectories=between(low.trajectories, high.trajectories),
+        )  # fmt: skip
+
+    def most_frames(self, limit: int) -> MemoryPlan | None:
+        """The largest number of frames up to the model's own that fits; None if not even one frame does."""
+        own = max(self.shaped.family.defaults.size.num_frames, self.size.num_frames)
+        for frames in range(own, 0, -1):
+            if self._possible(frames) and (found := self.with_frames(frames)).fits(limit):
+                return found
+        return None
+
+    def _possible(self, frames: int) -> bool:
+        try:
+            self.shaped.family.check_size(self._frames(frames))
+        except UserError:
+            return False
+        return True
+
+    def _frames(self, num_frames: int) -> ClipSize:
+        return replace(self.size, num_frames=num_frames)
+
+    def _latent_frames(self, size: ClipSize) -> int:
+        """Latent values of a clip in units of a frame's."""
+        return math.prod(self.shaped.family.latent_shape(size))
+
+    def _count(self, family: Family, size: ClipSize) -> MemoryPlan:
+        recipe, placement = self.recipe, self.shaped.placement
+        denoisers = list(family.denoisers.values())
+        moved = sum(weight_bytes(block) for each in denoisers for block in blocks(each)) if placement.offload == "blocks" else 0
+        weights = sum(weight_bytes(each) for each in denoisers) - moved
+        others = sum(weight_bytes(part) for part in self.shaped.parts().values()) - weights - moved
+        step = step_bytes(family, recipe, size)
+        return MemoryPlan(
+            self.shaped.name, size, step.rows, placement, weights,
+            loading=weights + (others if placement.offload == "none" else 0),
+            erasers=MOMENTS * step.erasers,
+            prompts=_prompt_bytes(family, recipe),
+            activations=step.activations,
+            sampling=pass_bytes(family, rows_a_pass(family, size), size),
+            trajectories=_trajectory_bytes(family, recipe, size),
+            trajectories_on=recipe.trajectory_cache,
+            host_only=self.host_only,
+        )  # fmt: skip
+
+
+def _prompt_bytes(family: Family, recipe: VelocityRecipe) -> int:
+    """Encoded prompts: one a trajectory, neutral ones, and the empty one."""
+    count = 1 + 2 * (recipe.concept_trajectories + recipe.two_subject_trajectories)
+    count += recipe.preserve_trajectories if recipe.preserves else 0
+    one = text_condition(family, 1)
+    parts = (one.embeds_BSD, one.pooled_BD, one.glyphs_BGD)
+    return count * sum(part.numel() * part.element_size() for part in parts if part is not None)
+
+
+def _trajectory_bytes(family: Family, recipe: VelocityRecipe, size: ClipSize) -> int:
+    """As `points.expected_bytes` counts them, with as many prompts as the recipe asks for."""
+    steps, values = recipe.trajectory_steps, math.prod(family.latent_shape(size))
+    with_neutral = recipe.concept_trajectories + recipe.two_subject_trajectories
+    kept = with_neutral * (4 * steps + 1) + (recipe.preserve_trajectories if recipe.preserves else 0) * (3 * steps + 1)
+    masks = with_neutral * math.prod(family.token_grid(size)) if recipe.localization_weight else 0
+    return 2 * kept * values + masks
