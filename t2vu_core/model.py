@@ -23,6 +23,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.families import FAMILIES, ClipSize, EraserSite, Family, family_for
 from t2vu_core.file_names import check_names
 from t2vu_core.input_files import read_bounded
+from t2vu_core.memory.placement import AS_LOADED, Placement, place
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names, check_built
 from t2vu_core.pipelines import weights_blamed
 from t2vu_core.sampling import Guard, OnLatents, Predictor, SamplingRequest, check_finite, denoise, guided, noise
@@ -198,8 +199,14 @@ def _tell(on_step: Callable[[SampleStep], None], family: Family, size: ClipSize)
     return told
 
 
-def load_model(source: str | Path, *, dtype: torch.dtype | None = None, device: str | torch.device | None = None) -> T2VModel:
-    """Load a bundled miniature by name, or a diffusers folder by path.
+def load_model(
+    source: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    placement: Placement = AS_LOADED,
+) -> T2VModel:
+    """Load a bundled miniature by name, or a diffusers folder by path. `placement` says what is offloaded or stored in 8 bits.
 
     Raises UserError for an unknown name, an incomplete folder (naming what is missing), or an unsupported pipeline.
     """
@@ -214,7 +221,10 @@ def load_model(source: str | Path, *, dtype: torch.dtype | None = None, device: 
     if device.type == "meta":
         raise UserError("The device 'meta' computes nothing: choose cpu, cuda or mps.")
     with torch.inference_mode(False):
-        return T2VModel(folder.name, family.from_folder(folder, dtype=dtype or torch.float32, device=device))
+        if placement == AS_LOADED:
+            return T2VModel(folder.name, family.from_folder(folder, dtype=dtype or torch.float32, device=device))
+        on_host = family.from_folder(folder, dtype=dtype or torch.float32, device=torch.device("cpu"))
+        return T2VModel(folder.name, place(on_host, placement, device))
 
 
 def _pipeline_class(folder: Path, source: str) -> str:

@@ -87,7 +87,9 @@ def show(result: dict[str, Any]) -> str:
 
 def _recipe(options: argparse.Namespace) -> VelocityRecipe:
     size = {name: getattr(options, name) for name in ("num_frames", "height", "width") if getattr(options, name) is not None}
-    return VelocityRecipe.preset(options.preset, **{**(LOW_MEMORY if options.low_memory else {}), **settings_of(options), **size})
+    return VelocityRecipe.preset(
+        options.preset, **{**(LOW_MEMORY if options.low_memory else {}), **settings_of(options), **size}
+    )
 
 
 def _limit(options: argparse.Namespace) -> tuple[int, bool]:
@@ -107,4 +109,6 @@ def device_limit(device: str | None, given: int | None = None) -> tuple[int, boo
         return torch.cuda.get_device_properties(device or "cuda").total_memory, False
     if on_gpu:
         raise UserError("There is no GPU to fit in: say how much memory it has with --memory-limit GB.")
+    if not hasattr(os, "sysconf"):
+        raise UserError("This system does not say how much memory it has: say what to fit in with --memory-limit GB.")
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), True

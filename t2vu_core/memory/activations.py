@@ -6,11 +6,12 @@ On a `ShapedModel` nothing is computed: shapes alone tell the bytes. On a loaded
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from t2vu_core.erasers import EraserSet
 from t2vu_core.families import ClipSize, Family
@@ -19,12 +20,15 @@ from t2vu_core.memory.placement import weights_kept
 from t2vu_core.memory.text_shapes import text_condition
 from t2vu_core.recipes import VelocityRecipe
 
+BLOCK_LISTS = ("blocks", "transformer_blocks", "single_transformer_blocks")
+"""Lists of equal blocks in a transformer. A UNet's differ from each other and are counted as they are."""
+FEW = 2
+
 
 @dataclass(frozen=True)
 class StepBytes:
     """What a step allocates at most, its erasers' gradients included, and what the erasers' weights take."""
 
-    rows: int
     activations: int
     erasers: int
 
@@ -48,12 +52,18 @@ def step_bytes(family: Family, recipe: VelocityRecipe, size: ClipSize) -> StepBy
             removed.append(output.square().mean())
 
     checkpointing = family.gradient_checkpointing() if recipe.gradient_checkpointing else contextlib.nullcontext()
-    with torch.enable_grad(), weights_kept(family), checkpointing, erasers.attached(sites, record=record), Allocations() as counted:
+    with (
+        torch.enable_grad(),
+        weights_kept(family),
+        checkpointing,
+        erasers.attached(sites, record=record),
+        Allocations() as counted,
+    ):
         loss = _loss(family, rows_of(recipe), size)
         loss = torch.stack([loss, *removed]).sum() if removed else loss
         removed.clear()
         loss.backward()
-    return StepBytes(rows_of(recipe), counted.peak, sum(parameter.nbytes for parameter in erasers.parameters()))
+    return StepBytes(counted.peak, sum(parameter.nbytes for parameter in erasers.parameters()))
 
 
 @torch.no_grad()
@@ -62,6 +72,47 @@ def pass_bytes(family: Family, rows: int, size: ClipSize) -> int:
     with Allocations() as counted:
         _predict(family, torch.empty(rows, *family.latent_shape(size)), size)
     return counted.peak
+
+
+def step_bytes_by_depth(family: Family, recipe: VelocityRecipe, size: ClipSize) -> StepBytes:
+    """`step_bytes` of a deep denoiser from those of shallow ones: every block adds the same."""
+
+    def count() -> tuple[int, int]:
+        found = step_bytes(family, recipe, size)
+        return found.activations, found.erasers
+
+    return StepBytes(*_by_depth(family, count))
+
+
+def pass_bytes_by_depth(family: Family, rows: int, size: ClipSize) -> int:
+    """`pass_bytes` of a deep denoiser from those of shallow ones."""
+    return _by_depth(family, lambda: (pass_bytes(family, rows, size),))[0]
+
+
+def _by_depth(family: Family, count: Callable[[], tuple[int, ...]]) -> list[int]:
+    """What `count` gives, with every list of blocks as long as it is; it is called with lists of two and three blocks."""
+    lists = [name for name in BLOCK_LISTS if any(len(getattr(each, name, ())) > FEW for each in family.denoisers.values())]
+    with shortened(family, {}) if not lists else shortened(family, dict.fromkeys(lists, FEW)):
+        totals = list(count())
+    base = tuple(totals)
+    for name in lists:
+        more = max(len(getattr(each, name)) for each in family.denoisers.values()) - FEW
+        with shortened(family, dict.fromkeys(lists, FEW) | {name: FEW + 1}):
+            totals = [total + more * (longer - short) for total, longer, short in zip(totals, count(), base, strict=True)]
+    return totals
+
+
+@contextlib.contextmanager
+def shortened(family: Family, lengths: Mapping[str, int]) -> Iterator[None]:
+    """Inside this context, the named lists of blocks of every denoiser have that length: the first ones, and the last."""
+    whole = [(each, name, getattr(each, name)) for each in family.denoisers.values() for name in lengths]
+    try:
+        for denoiser, name, blocks in whole:
+            setattr(denoiser, name, nn.ModuleList([*blocks[: lengths[name] - 1], blocks[-1]]))
+        yield
+    finally:
+        for denoiser, name, blocks in whole:
+            setattr(denoiser, name, blocks)
 
 
 def _loss(family: Family, rows: int, size: ClipSize) -> Tensor:

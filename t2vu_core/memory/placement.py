@@ -10,15 +10,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
+from accelerate.utils import send_to_device
 from diffusers.hooks import apply_group_offloading
-from torch import Tensor, nn
-from torch.utils.checkpoint import set_checkpoint_early_stop
+from torch import nn
 
 from t2vu_core.errors import UserError
 from t2vu_core.families import Family
+from t2vu_core.memory.streamed_weights import aliased
 
 Offload = Literal["none", "encoder", "blocks"]
 BaseDtype = Literal["same", "fp8"]
@@ -34,7 +36,7 @@ class Placement:
     """`offload`: what stays in host memory. `base_dtype`: how the denoiser's linear layers are stored.
 
     "encoder" keeps text encoders and VAE on the host and fetches their layers one by one; "blocks" does so with the
-    denoiser's blocks too. Nothing is offloaded if the model computes on the CPU.
+    denoiser's blocks too. A model that computes on the CPU gains nothing from it, and loses nothing.
     """
 
     offload: Offload = "none"
@@ -90,12 +92,14 @@ def check_trainable(family: Family, *, checkpointing: bool) -> None:
 
 @contextlib.contextmanager
 def weights_kept(family: Family) -> Iterator[None]:
-    """Inside this context, the backward pass uses the weights that the forward pass used, even if they are replaced since."""
+    """Inside this context, the backward pass uses the weights that the forward pass used, even if they are replaced since.
+
+    Enter it after gradient checkpointing is enabled.
+    """
     if not streamed(family):
         yield
         return
-    # An early stop would leave the recomputed blocks on the device: their hooks would never see the end of the pass.
-    with set_checkpoint_early_stop(False), torch.autograd.graph.saved_tensors_hooks(Tensor.detach, lambda saved: saved):
+    with aliased(family.denoisers.values()):
         yield
 
 
@@ -103,7 +107,9 @@ def cast_modules(denoiser: nn.Module) -> list[str]:
     """Names of the modules that layerwise casting stores in 8 bits; the denoiser must be on the meta device."""
     denoiser.enable_layerwise_casting(storage_dtype=FP8, compute_dtype=torch.bfloat16)  # type: ignore[operator]
     return [
-        name for name, module in denoiser.named_modules() if any(value.dtype == FP8 for value in module.parameters(recurse=False))
+        name
+        for name, module in denoiser.named_modules()
+        if any(value.dtype == FP8 for value in module.parameters(recurse=False))
     ]
 
 
@@ -122,11 +128,17 @@ def _place_denoiser(denoiser: Any, placement: Placement, device: torch.device) -
 
 
 def _place_part(part: nn.Module, placement: Placement, device: torch.device) -> None:
-    if placement.offload == "none" or device.type == "cpu":
+    if placement.offload == "none":
         part.to(device)
         return
+    # What a text encoder is given lies where its weights are kept; its masks must be where its layers compute.
+    part.register_forward_pre_hook(partial(_brought, device), with_kwargs=True)
     with _refused(part):
         apply_group_offloading(part, onload_device=device, offload_device=torch.device("cpu"), offload_type="leaf_level")
+
+
+def _brought(device: torch.device, module: nn.Module, args: Any, kwargs: Any) -> Any:
+    return send_to_device(args, device), send_to_device(kwargs, device)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import torch
 
 from t2vu_core.errors import UserError
 from t2vu_core.families import ClipSize, Family
-from t2vu_core.memory.activations import StepBytes, pass_bytes, step_bytes
+from t2vu_core.memory.activations import pass_bytes_by_depth, rows_of, step_bytes_by_depth
 from t2vu_core.memory.placement import AS_LOADED, Placement
 from t2vu_core.memory.shapes import ShapedModel, blocks, shaped_model, weight_bytes
 from t2vu_core.memory.text_shapes import text_condition
@@ -24,6 +24,8 @@ from t2vu_core.training.velocity.rollout import rows_a_pass
 GB = 10**9
 RESERVE = 0.05, 0.6e9
 """Share of the memory, and bytes, that the plan leaves to the allocator's gaps and the driver. An assumption, not measured."""
+LARGEST_UNIT = 64
+"""No architecture asks for multiples of more pixels."""
 MOMENTS = 3
 """Copies of the erasers that stay: weights and Adam's two moments. Their gradients are part of a step's allocations."""
 
@@ -70,10 +72,6 @@ class MemoryPlan:
         """Whether it fits in that many bytes, with the reserve."""
         return self.needed <= limit
 
-    def with_activations(self, step: StepBytes, sampling: int, size: ClipSize) -> MemoryPlan:
-        """The plan of another clip size whose allocations are known."""
-        return replace(self, size=size, activations=step.activations, sampling=sampling)
-
 
 @dataclass
 class Planner:
@@ -86,7 +84,13 @@ class Planner:
 
     @classmethod
     def of(
-        cls, folder: Path, recipe: VelocityRecipe, dtype: torch.dtype, placement: Placement = AS_LOADED, *, host_only: bool = False
+        cls,
+        folder: Path,
+        recipe: VelocityRecipe,
+        dtype: torch.dtype,
+        placement: Placement = AS_LOADED,
+        *,
+        host_only: bool = False,
     ) -> Planner:
         """For a diffusers folder, of which only the configuration files are read."""
         return cls(shaped_model(folder, dtype, placement), recipe, host_only)
@@ -129,9 +133,24 @@ class Planner:
                 return found
         return None
 
+    def frames_below(self, frames: int) -> int:
+        """The largest number of frames up to this that the model can make."""
+        return next(count for count in range(frames, 0, -1) if count == 1 or self._possible(count))
+
+    def nearest(self, size: ClipSize) -> ClipSize:
+        """The smallest size that the model can make, with at least these pixels and this shape's number of frames."""
+        heights, widths = (range(length, length + LARGEST_UNIT) for length in (size.height, size.width))
+        own = self.size
+        height = next((each for each in heights if self._makes(replace(own, height=each))), own.height)
+        width = next((each for each in widths if self._makes(replace(own, width=each))), own.width)
+        return replace(size, height=height, width=width)
+
     def _possible(self, frames: int) -> bool:
+        return self._makes(self._frames(frames))
+
+    def _makes(self, size: ClipSize) -> bool:
         try:
-            self.shaped.family.check_size(self._frames(frames))
+            self.shaped.family.check_size(size)
         except UserError:
             return False
         return True
@@ -149,14 +168,14 @@ class Planner:
         moved = sum(weight_bytes(block) for each in denoisers for block in blocks(each)) if placement.offload == "blocks" else 0
         weights = sum(weight_bytes(each) for each in denoisers) - moved
         others = sum(weight_bytes(part) for part in self.shaped.parts().values()) - weights - moved
-        step = step_bytes(family, recipe, size)
+        step = step_bytes_by_depth(family, recipe, size)
         return MemoryPlan(
-            self.shaped.name, size, step.rows, placement, weights,
+            self.shaped.name, size, rows_of(recipe), placement, weights,
             loading=weights + (others if placement.offload == "none" else 0),
             erasers=MOMENTS * step.erasers,
             prompts=_prompt_bytes(family, recipe),
             activations=step.activations,
-            sampling=pass_bytes(family, rows_a_pass(family, size), size),
+            sampling=pass_bytes_by_depth(family, rows_a_pass(family, size), size),
             trajectories=_trajectory_bytes(family, recipe, size),
             trajectories_on=recipe.trajectory_cache,
             host_only=self.host_only,

@@ -62,7 +62,9 @@ def shaped_model(folder: Path, dtype: torch.dtype, placement: Placement = AS_LOA
 def _with_fake_weights(family: Family, name: str, dtype: torch.dtype, placement: Placement) -> ShapedModel:
     """The model of a family on the meta device, with fake weights in that precision, placed as on a device."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    cast = {name: _cast(denoiser, dtype) if placement.base_dtype == "fp8" else () for name, denoiser in family.denoisers.items()}
+    cast = {
+        name: _cast(denoiser, dtype) if placement.base_dtype == "fp8" else () for name, denoiser in family.denoisers.items()
+    }
     with mode:
         for part_name, part in family.pipeline.components.items():
             if isinstance(part, nn.Module):
@@ -131,7 +133,9 @@ def _fake(module: nn.Module, dtype: torch.dtype, cast: Collection[str]) -> None:
 
     Parts that diffusers keeps in float32 stay in it.
     """
-    kept = tuple(getattr(module, "_keep_in_fp32_modules", None) or ()) if dtype != torch.float32 else ()
+    # transformers does so in float16 only.
+    rounded = dtype != torch.float32 if isinstance(module, diffusers.ModelMixin) else dtype == torch.float16
+    kept = tuple(getattr(module, "_keep_in_fp32_modules", None) or ()) if rounded else ()
     replaced: dict[int, Tensor] = {}
 
     def fake(value: Tensor, path: str, name: str) -> Tensor:

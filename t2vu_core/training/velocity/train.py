@@ -15,6 +15,7 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure, remove_unfinished
 from t2vu_core.families.base import EraserSite, Family
 from t2vu_core.families.spelling import check_visible
+from t2vu_core.memory.placement import check_trainable, weights_kept
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.language_model import write_prompts
@@ -78,6 +79,7 @@ def erase_velocity(
     check_batches(recipe, workers)
     with torch.inference_mode(False), model.active() as family:
         clip_size(family, recipe)
+        check_trainable(family, checkpointing=recipe.gradient_checkpointing)
         check_visible(family.text.tokenizer, request.concepts)
         plan = _plan(request, family, recipe, on_progress)
         unused = warn_unused(plan, request, PROMPT_SETTINGS)
@@ -155,7 +157,7 @@ def _train(run: VelocityRun, points: TrainingPoints) -> tuple[EraserSet, str | N
         run.report(TrainProgress("training", done, recipe.steps, loss, preview))
 
     checkpointing = family.gradient_checkpointing() if recipe.gradient_checkpointing else contextlib.nullcontext()
-    with torch.enable_grad(), checkpointing, erasers.attached(sites, record=localizing.record):
+    with torch.enable_grad(), checkpointing, weights_kept(family), erasers.attached(sites, record=localizing.record):
         _, diverged = train_while_finite(
             dict(erasers.named_parameters()), step.loss, run.schedule, state=run.state, on_step=on_step, workers=workers
         )
