@@ -54,8 +54,8 @@ def step_bytes(family: Family, recipe: VelocityRecipe, size: ClipSize) -> StepBy
     checkpointing = family.gradient_checkpointing() if recipe.gradient_checkpointing else contextlib.nullcontext()
     with (
         torch.enable_grad(),
-        weights_kept(family),
         checkpointing,
+        weights_kept(family),
         erasers.attached(sites, record=record),
         Allocations() as counted,
     ):

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
+NEGATIONS = (aten.bitwise_not.default, aten.logical_not.default)
 
 
 class FullMasks(TorchDispatchMode):
@@ -32,9 +33,8 @@ class FullMasks(TorchDispatchMode):
         if func is aten.index.Tensor:
             args = (args[0], [index for each in args[1] for index in self._plain(each)])
         output = func(*args, **(kwargs or {}))
-        if func in (aten.bitwise_not.default, aten.logical_not.default) or (
-            isinstance(output, Tensor) and args and isinstance(args[0], Tensor) and self._is_negated(args[0])
-        ):
+        part_of_one = bool(args) and isinstance(args[0], Tensor) and self._is_negated(args[0])
+        if isinstance(output, Tensor) and (func in NEGATIONS or part_of_one):
             self._negated.append(output)
         return output
 

@@ -37,7 +37,7 @@ def gradients(tiny: TinyModel, family: Family, *, checkpointing: bool, kind: str
         condition.pooled_BD.zero_()
     timestep = family.make_scheduler(4, tiny.size).timesteps[1].expand(2)
     within = family.gradient_checkpointing() if checkpointing else contextlib.nullcontext()
-    with torch.enable_grad(), weights_kept(family), within, erasers.attached(sites):
+    with torch.enable_grad(), within, weights_kept(family), erasers.attached(sites):
         family.predict(latents, timestep, condition, tiny.size).square().mean().backward()
     return {name: parameter.grad for name, parameter in erasers.named_parameters() if parameter.grad is not None}
 
