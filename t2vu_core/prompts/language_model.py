@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,11 @@ from packaging.version import Version
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from t2vu_core.errors import UserError, reading
+from t2vu_core.mentions import says
 from t2vu_core.model_folders import LOCAL, folder_problem
 from t2vu_core.model_limits import check_model_folder
+from t2vu_core.prompts.concept import Concept
 from t2vu_core.prompts.grammar import short_prompt
-from t2vu_core.prompts.pairs import ConceptKind, concept_kind, contains_name
 from t2vu_core.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ OnStep = Callable[[int, int], None]
 
 def write_prompts(
     folder: Path,
-    names: Mapping[str, Sequence[str]],
+    concepts: Sequence[Concept],
     *,
     count: int,
     seed: int,
@@ -79,7 +80,7 @@ def write_prompts(
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quiet_libraries():
             writer = _Writer(folder, partial(_answers, *_open(folder, device)), count, on_step)
             # The model is opened once; the prompts of one concept do not depend on the others.
-            return {concept: writer.write(own, concept_kind(concept), seed) for concept, own in names.items()}
+            return {concept.title: writer.write(concept, seed) for concept in concepts}
     finally:
         gc.collect()
         if device.type == "cuda":
@@ -95,31 +96,32 @@ class _Writer:
     count: int
     on_step: OnStep | None
 
-    def write(self, names: Sequence[str], kind: ConceptKind, seed: int) -> list[str]:
+    def write(self, concept: Concept, seed: int) -> list[str]:
         """Different prompts with one of the names, half of them requested with the first."""
         torch.manual_seed(seed)
         rng, found = random.Random(seed), dict[str, None]()
         tries = ROUNDS * -(-self.count // BATCH)
         for _ in range(tries):
-            found.update(dict.fromkeys(self._usable(names, kind, rng)))
+            found.update(dict.fromkeys(self._usable(concept, rng)))
             if self.on_step is not None:
                 self.on_step(min(len(found), self.count), self.count)
             if len(found) >= self.count:
                 break
         if not found:
             raise UserError(
-                f"The language model in {self.folder} wrote no prompt that contains {names[0]!r} in {BATCH * tries} answers. "
-                "Use another one, or give prompts of your own."
+                f"The language model in {self.folder} wrote no prompt that contains {concept.names[0]!r} in "
+                f"{BATCH * tries} answers. Use another one, or give prompts of your own."
             )
         if len(found) < self.count:
             log.info("%s wrote %d of %d prompts; the others come from templates", self.folder, len(found), self.count)
         return list(found)[: self.count]
 
-    def _usable(self, names: Sequence[str], kind: ConceptKind, rng: random.Random) -> list[str]:
+    def _usable(self, concept: Concept, rng: random.Random) -> list[str]:
         """The answers of one batch that contain their name and are long enough."""
+        names = concept.names
         asked = [names[0] if index % 2 == 0 else rng.choice(names) for index in range(BATCH)]
-        answers = self.answers([short_prompt(name, kind, rng) for name in asked])
-        named = [text for name, text in zip(asked, answers, strict=True) if contains_name(text, [name])]
+        answers = self.answers([short_prompt(concept.wording(name), rng) for name in asked])
+        named = [text for name, text in zip(asked, answers, strict=True) if says(text, [name])]
         return [text for text in named if len(text.split()) >= MIN_WORDS]
 
 

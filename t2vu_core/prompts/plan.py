@@ -1,8 +1,8 @@
-"""The prompts of a training run: pairs with and without the concept, and prompts that must keep working.
+"""The plan of a training run: what the concept is, prompts with and without it, and prompts that must keep working.
 
-A concept is a thing ("ghost") or a manner ("in noir style"). The neutral prompt of a pair says what the erased model
-should show instead, so that only the concept goes and not the rest of the sentence: "something" in a thing's place,
-nothing in a manner's place.
+The neutral prompt of a pair says what the erased model should show instead, so that only the concept goes and not the rest
+of the sentence. It is made before anything is computed, can be read (`t2vu plan`), and is what the training uses and the
+erasure file keeps.
 """
 
 from __future__ import annotations
@@ -12,18 +12,26 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
 from types import MappingProxyType
 from typing import Any
 
+from t2vu_core.errors import UserError
+from t2vu_core.mentions import says
 from t2vu_core.prompts.candidates import ConceptTexts, PlanSize, candidate_pairs
+from t2vu_core.prompts.common_concepts import ConceptKind
+from t2vu_core.prompts.concept import Concept, understand
 from t2vu_core.prompts.grammar import elaborate
-from t2vu_core.prompts.pairs import ConceptKind, PromptPair, contains_name
-from t2vu_core.prompts.prompt_set import PromptSet, names_by_concept
+from t2vu_core.prompts.neighbours import neighbour_prompts
+from t2vu_core.prompts.pairs import PromptPair
+from t2vu_core.prompts.prompt_set import PromptSet
 from t2vu_core.prompts.request import ConceptRequest
 
 log = logging.getLogger(__name__)
 
-MANY = 10_000
+PLAN_VERSION = 2
+"""Part of a run's fingerprint: the prompts of another version are other prompts."""
+FEWEST_CONTEXTS = 4
 NO_PROMPTS: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
@@ -31,23 +39,51 @@ NO_PROMPTS: Mapping[str, Sequence[str]] = MappingProxyType({})
 class PromptPlan:
     """The prompts of a training run; they are stored in the erasure file."""
 
-    concept: str
-    kind: ConceptKind
+    concepts: tuple[Concept, ...]
     pairs: tuple[PromptPair, ...]
     preserve: tuple[str, ...]
-    names: tuple[str, ...]
-    """What the pairs call the concept; its own name first."""
+    near: tuple[str, ...]
+    """Those of `preserve` that show a neighbour."""
     sources: Mapping[str, int]
     """How many pairs come from each source: `own`, `language_model`, `name`, `templates`, `grammar`."""
 
+    @property
+    def title(self) -> str:
+        """All concepts in one line."""
+        return ", ".join(concept.title for concept in self.concepts)
+
+    @property
+    def kind(self) -> ConceptKind:
+        """The kind of the first concept."""
+        return self.concepts[0].kind
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the pairs call the concepts; the first one's own name first."""
+        return tuple(dict.fromkeys(name for concept in self.concepts for name in concept.names))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should look at before training."""
+        return tuple(
+            f"{concept.title!r} was taken for {_a(concept.kind)} ({concept.reason}); if that is wrong, choose its kind."
+            for concept in self.concepts
+            if not concept.sure
+        )
+
     def describe(self) -> dict[str, Any]:
-        """The prompts as JSON values."""
+        """The plan as JSON values."""
+        first = self.concepts[0].describe()
         return {
-            "concept_kind": self.kind,
+            "version": PLAN_VERSION,
+            **first,
             "names": list(self.names),
+            **({"concepts": [concept.describe() for concept in self.concepts]} if len(self.concepts) > 1 else {}),
             "sources": dict(self.sources),
             "pairs": [[pair.prompt, pair.neutral] for pair in self.pairs],
             "preserve": list(self.preserve),
+            "near": list(self.near),
+            "warnings": list(self.warnings),
         }
 
 
@@ -57,24 +93,34 @@ def plan_request(
     """Choose the prompts for a request; `written` are a language model's prompts by concept.
 
     Several concepts share the pairs in turn. Each gets those of the user's `concept_prompts` that name it, and the first
-    one also those that name none. The user's preserve prompts come first; the others name none of the concepts.
+    one also those that name none. The user's preserve prompts come first; half of the others show neighbours. No context
+    and no preserve prompt says any of the concepts. Raises UserError if a replacement, a neighbour or one of the user's
+    preserve prompts does, or if hardly a context is left.
     """
-    names = names_by_concept(request, prompts)
-    share = replace(size, num_pairs=-(-size.num_pairs // len(names)))
-    if len(names) > 1:
-        # The first concept's preserve prompts are shortened after those that name another concept are gone.
-        share = replace(share, num_preserve=MANY)
-    texts = [ConceptTexts(own, _own_prompts(request, names, each), written.get(each, ())) for each, own in names.items()]
-    plans = [_plan_concept(each, request, prompts, share) for each in texts]
-    return plans[0] if len(plans) == 1 else _joined(plans, request, size)
+    concepts = understand(request, prompts)
+    names = [name for concept in concepts for name in concept.names]
+    _check_preserve(request, names)
+    share = replace(size, num_pairs=-(-size.num_pairs // len(concepts)))
+    free = prompts.without(names)
+    texts = [
+        ConceptTexts(concept, concepts, _own_prompts(request, concepts, concept), written.get(concept.title, ()))
+        for concept in concepts
+    ]
+    for each in texts:
+        _check_contexts(each, prompts, free, size)
+    chosen = [list(candidate_pairs(each, free, share, random.Random(size.seed)).items())[: share.num_pairs] for each in texts]
+    pairs = dict(pair for pair in chain.from_iterable(zip_longest(*chosen)) if pair is not None)
+    taken = dict(list(pairs.items())[: size.num_pairs])
+    preserve, near = _preserve(request, concepts, prompts, size)
+    return PromptPlan(concepts, tuple(taken), preserve, near, dict(Counter(taken.values())))
 
 
 def warn_unused(plan: Any, request: ConceptRequest, settings: tuple[str, str]) -> str | None:
-    """Log and return how many of the user's prompts `plan` (with `pairs` and `preserve`) does not use.
+    """Log and return how many of the user's prompts `plan` (with `pairs` and `preserve`) does not use, and its warnings.
 
     `settings` name what to raise for more concept prompts and for more preserve prompts.
     """
-    messages = []
+    messages = list(plan.warnings)
     used = {pair.prompt for pair in plan.pairs}, set(plan.preserve)
     for own, chosen, setting in zip((request.concept_prompts, request.preserve_prompts), used, settings, strict=True):
         left = [text for text in dict.fromkeys(own) if text not in chosen]
@@ -85,43 +131,59 @@ def warn_unused(plan: Any, request: ConceptRequest, settings: tuple[str, str]) -
     return " ".join(messages) or None
 
 
-def _own_prompts(request: ConceptRequest, names: Mapping[str, Sequence[str]], concept: str) -> list[str]:
-    if len(names) == 1:
+def _a(kind: ConceptKind) -> str:
+    return f"{'an' if kind.startswith('a') else 'a'} {kind}"
+
+
+def _check_preserve(request: ConceptRequest, names: Sequence[str]) -> None:
+    for number, text in enumerate(request.preserve_prompts, 1):
+        if says(text, names):
+            raise UserError(
+                f"Preserve prompt {number}, {text!r}, says {request.title!r}, which is to be erased: remove or change it."
+            )
+
+
+def _check_contexts(texts: ConceptTexts, prompts: PromptSet, free: PromptSet, size: PlanSize) -> None:
+    kind = texts.concept.kind
+    every, left = len(prompts.contexts(kind)), len(free.contexts(kind))
+    if size.augmentation == "templates" and left < min(FEWEST_CONTEXTS, every) and not (texts.own or texts.written):
+        raise UserError(
+            f"Only {left} of {every} contexts do not say {texts.concept.title!r} by themselves, too few to train on: "
+            "name the concept more precisely, or give prompts of your own."
+        )
+
+
+def _own_prompts(request: ConceptRequest, concepts: Sequence[Concept], concept: Concept) -> list[str]:
+    if len(concepts) == 1:
         return list(request.concept_prompts)
-    every = [name for own in names.values() for name in own]
-    first = concept == request.concepts[0]
-    return [
-        text
-        for text in request.concept_prompts
-        if contains_name(text, names[concept]) or (first and not contains_name(text, every))
-    ]
+    every = [name for each in concepts for name in each.names]
+    first = concept is concepts[0]
+    return [text for text in request.concept_prompts if says(text, concept.names) or (first and not says(text, every))]
 
 
-def _plan_concept(texts: ConceptTexts, request: ConceptRequest, prompts: PromptSet, size: PlanSize) -> PromptPlan:
-    rng = random.Random(size.seed)
-    chosen = dict(list(candidate_pairs(texts, prompts, size, rng).items())[: size.num_pairs])
-    preserve = tuple(dict.fromkeys([*request.preserve_prompts, *_preserve(texts, prompts, size, rng)]))
-    return PromptPlan(
-        texts.names[0], texts.kind, tuple(chosen), preserve[: size.num_preserve], texts.names, dict(Counter(chosen.values()))
-    )
+def _preserve(
+    request: ConceptRequest, concepts: Sequence[Concept], prompts: PromptSet, size: PlanSize
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """All preserve prompts, and those of them that show neighbours; with `grammar` every second one is long.
 
-
-def _preserve(texts: ConceptTexts, prompts: PromptSet, size: PlanSize, rng: random.Random) -> list[str]:
-    """The prompt set's preserve prompts that do not name the concept; with `grammar` every second one is long."""
-    kept = [text for text in prompts.preserve if not contains_name(text, texts.names)]
-    rng.shuffle(kept)
-    if size.augmentation != "grammar":
-        return kept
-    return [elaborate(text, texts.names, seed=size.seed) if index % 2 else text for index, text in enumerate(kept)]
-
-
-def _joined(plans: Sequence[PromptPlan], request: ConceptRequest, size: PlanSize) -> PromptPlan:
-    """One plan for several concepts: their pairs in turn, and preserve prompts that name none of them."""
-    names = tuple(dict.fromkeys(name for plan in plans for name in plan.names))
-    longest = max(len(plan.pairs) for plan in plans)
-    pairs = [plan.pairs[index] for index in range(longest) for plan in plans if index < len(plan.pairs)]
-    kept = [text for text in plans[0].preserve if text in request.preserve_prompts or not contains_name(text, names)]
-    kind: ConceptKind = "thing" if any(plan.kind == "thing" for plan in plans) else "manner"
-    sources = sum((Counter(plan.sources) for plan in plans), Counter[str]())
-    chosen = tuple(dict.fromkeys(pairs))[: size.num_pairs]
-    return PromptPlan(request.title, kind, chosen, tuple(kept[: size.num_preserve]), names, dict(sources))
+    Every prompt of a model's own set shows a neighbour, since its language has no others, so none are made for it unless
+    the user names some.
+    """
+    names = [name for concept in concepts for name in concept.names]
+    general = [text for text in prompts.preserve if not says(text, names)]
+    random.Random(size.seed).shuffle(general)
+    near: list[str] = []
+    if request.neighbours or not prompts.own:
+        share = -(-size.num_preserve // len(concepts))
+        made = [neighbour_prompts(each, prompts, names, count=share, seed=size.seed) for each in concepts]
+        near = [text for texts in zip_longest(*made) for text in texts if text is not None]
+    mixed = [text for both in zip_longest(near, general) for text in both if text is not None]
+    if size.augmentation == "grammar":
+        longer = {
+            text: elaborate(text, names, seed=size.seed)
+            for index, text in enumerate(mixed)
+            if (index // 2 if near else index) % 2
+        }
+        mixed, near = [longer.get(text, text) for text in mixed], [longer.get(text, text) for text in near]
+    kept = tuple(dict.fromkeys([*request.preserve_prompts, *mixed]))[: size.num_preserve]
+    return kept, tuple(text for text in kept if text in set(near))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -12,24 +13,58 @@ from typing import Any
 
 from t2vu_core.errors import UserError
 from t2vu_core.input_files import read_bounded
-from t2vu_core.prompts.pairs import bare, concept_kind
-from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.mentions import bare, says
+from t2vu_core.prompts.common_concepts import ConceptKind
+from t2vu_core.prompts.kinds import is_style
+
+_SUBJECT = "{}"
+_ACTOR = "{a person}"
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Contexts for things and manners (each with one `{}`), preserve prompts, and other names of known concepts."""
+    """Contexts for things and styles, preserve prompts, and other names of known concepts."""
 
     things: tuple[str, ...]
     manners: tuple[str, ...]
+    """Contexts for styles."""
     preserve: tuple[str, ...]
     names: Mapping[str, tuple[str, ...]]
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Contexts for the other kinds."""
+    own: bool = True
+    """Whether the set belongs to a model, which knows no other words."""
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> PromptSet:
         """The prompt set that the content of a `prompts.json` describes."""
         names = {name: tuple(others) for name, others in content.get("names", {}).items()}
         return cls(tuple(content["things"]), tuple(content["manners"]), tuple(content["preserve"]), names)
+
+    def contexts(self, kind: ConceptKind) -> tuple[str, ...]:
+        """The contexts for a kind; those for things if the set has none for it."""
+        if kind == "style":
+            return self.manners
+        if kind in self.others:
+            return self.others[kind]
+        return tuple(text.replace(_SUBJECT, _ACTOR) for text in self.things) if kind == "act" else self.things
+
+    def without(self, names: Iterable[str]) -> PromptSet:
+        """The set without the contexts that say one of the names."""
+        every = tuple(names)
+        return self.map(lambda texts: tuple(text for text in texts if not says(outside_slots(text), every)))
+
+    def map(self, change: Callable[[tuple[str, ...]], tuple[str, ...]]) -> PromptSet:
+        """The set with every list of contexts changed."""
+        others = {kind: change(texts) for kind, texts in self.others.items()}
+        return dataclasses.replace(self, things=change(self.things), manners=change(self.manners), others=others)
+
+
+def outside_slots(context: str) -> str:
+    """The context's own words, without its slots, so that a name such as "{" is not found in every one."""
+    for mark in "{}[]":
+        context = context.replace(mark, "")
+    return context
 
 
 def prompt_set_for(folder: Path | None) -> PromptSet:
@@ -44,26 +79,30 @@ def prompt_set_for(folder: Path | None) -> PromptSet:
         raise UserError(f"{own} is not a prompt set: {error}.") from error
 
 
-def concept_names(concept: str, prompts: PromptSet, synonyms: Sequence[str] = ()) -> tuple[str, ...]:
-    """The concept's names: its own first, then the user's synonyms, then the names that the prompt set knows.
+def known_names(concept: str, kind: ConceptKind, prompts: PromptSet) -> tuple[str, ...]:
+    """The names that a prompt set knows for a concept.
 
     A longer name that contains the concept's words counts as one of its names: erasing "sketch style" also erases
     "pencil sketch style".
     """
-    known: list[str] = []
+    own, known = bare(concept).lower(), list[str]()
     for name, others in prompts.names.items():
-        if concept_kind(name) == concept_kind(concept) and set(bare(concept).split()) <= set(bare(name).split()):
-            known += others if bare(name) == bare(concept) else (name, *others)
-    cleaned = (" ".join(synonym.split()) for synonym in synonyms)
-    return tuple(dict.fromkeys([concept, *filter(None, cleaned), *known]))
-
-
-def names_by_concept(request: ConceptRequest, prompts: PromptSet) -> dict[str, tuple[str, ...]]:
-    """`concept_names` of every concept in the request, in its order."""
-    return {concept: concept_names(concept, prompts, request.synonyms) for concept in request.concepts}
+        other = bare(name).lower()
+        if is_style(name) == (kind == "style") and set(own.split()) <= set(other.split()):
+            known += others if other == own else (name, *others)
+    return tuple(known)
 
 
 @cache
 def _general_prompt_set() -> PromptSet:
-    content = resources.files("t2vu_core.prompts").joinpath("general.json").read_text(encoding="utf-8")
-    return PromptSet.parse(json.loads(content))
+    contexts, preserve = _data("contexts"), _data("preserve")
+    by_kind = {kind: tuple(text for texts in registers.values() for text in texts) for kind, registers in contexts.items()}
+    things, styles = by_kind.pop("thing"), by_kind.pop("style")
+    every = tuple(text for texts in preserve.values() for text in texts)
+    return PromptSet(things, styles, every, {}, others=by_kind, own=False)
+
+
+def _data(name: str) -> Mapping[str, Any]:
+    content = resources.files("t2vu_core.prompts").joinpath(f"data/{name}.json").read_text(encoding="utf-8")
+    data: Mapping[str, Any] = json.loads(content)
+    return data

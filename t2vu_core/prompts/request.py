@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t2vu_core.errors import UserError, check_text
+from t2vu_core.prompts.kinds import AskedKind, asked_kind
 from t2vu_core.prompts.lines import MAX_CHARACTERS, MAX_LINES
 
-MOST = {"concepts": 64, "synonyms": 64, "concept_prompts": MAX_LINES, "preserve_prompts": MAX_LINES}
+MOST = {
+    "concepts": 64,
+    "synonyms": 64,
+    "concept_prompts": MAX_LINES,
+    "preserve_prompts": MAX_LINES,
+    "neighbours": MAX_LINES,
+}
 """How many of each a request takes; a plan compares every prompt with every name."""
 
 
@@ -18,7 +25,8 @@ class ConceptRequest:
     """The concepts to erase and the user's own words for them.
 
     `concepts` are cleaned of surplus spaces and each kept once. Raises UserError if there is none, if one is empty, if there
-    are too many, or if `synonyms` come with several concepts, since it is not clear whose synonyms they are.
+    are too many, if `synonyms` come with several concepts, since it is not clear whose synonyms they are, or if `kind` is
+    unknown.
     """
 
     concepts: tuple[str, ...]
@@ -30,11 +38,24 @@ class ConceptRequest:
     """The user's own prompts that must keep working."""
     language_model: Path | None = None
     """A transformers folder that writes further prompts with the concept."""
+    kind: AskedKind = "auto"
+    """What the concepts are; `auto` decides by their words. "manner" of earlier versions is a style."""
+    attribute_of: str | None = None
+    """What an attribute belongs to: "a shirt"."""
+    replacement: str | None = None
+    """What stands in the concept's place: "a robot"; empty or None: what its kind suggests."""
+    neighbours: tuple[str, ...] = ()
+    """What lies near the concept and must stay; if there are none, the shipped table's."""
 
     def __post_init__(self) -> None:
         given = [self.concepts] if isinstance(self.concepts, str) else list(self.concepts) or [""]
         object.__setattr__(self, "concepts", tuple(dict.fromkeys(clean_concept(each) for each in given)))
-        for name in ("synonyms", "concept_prompts", "preserve_prompts"):
+        object.__setattr__(self, "kind", asked_kind(self.kind))
+        for name in ("attribute_of", "replacement"):
+            words = " ".join((getattr(self, name) or "").split())
+            check_text(words, "The text")
+            object.__setattr__(self, name, words or None)
+        for name in ("synonyms", "concept_prompts", "preserve_prompts", "neighbours"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             for text in getattr(self, name):
                 _check_prompt(text, "The text")

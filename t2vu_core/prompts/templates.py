@@ -1,7 +1,7 @@
 """Sentences for images of a concept, with which shots are generated and trained.
 
 The code of arXiv 2405.07288 draws from textual inversion's lists (27 sentences for things, 19 for styles); these are our
-own, fewer and more varied. One list for things and one for manners, each sentence with one slot. A model with a prompt
+own, fewer and more varied. One list for things and one for styles, each sentence with one slot. A model with a prompt
 set of its own uses that instead.
 """
 
@@ -49,8 +49,18 @@ STYLE_TEMPLATES = (
 
 def with_image_templates(prompts: PromptSet) -> PromptSet:
     """The prompt set with these sentences added to its contexts."""
+    others = {kind: _joined(_for_kind(kind), texts) for kind, texts in prompts.others.items()}
     return dataclasses.replace(
         prompts,
-        things=tuple(dict.fromkeys((*OBJECT_TEMPLATES, *prompts.things))),
-        manners=tuple(dict.fromkeys((*STYLE_TEMPLATES, *prompts.manners))),
+        things=_joined(OBJECT_TEMPLATES, prompts.things),
+        manners=_joined(STYLE_TEMPLATES, prompts.manners),
+        others=others,
     )
+
+
+def _for_kind(kind: str) -> tuple[str, ...]:
+    return tuple(text.replace("{}", "{a person}") for text in OBJECT_TEMPLATES) if kind == "act" else OBJECT_TEMPLATES
+
+
+def _joined(templates: tuple[str, ...], contexts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*templates, *contexts)))

@@ -6,7 +6,8 @@ import random
 import re
 from collections.abc import Sequence
 
-from t2vu_core.prompts.pairs import ARTICLES, NEUTRAL, PromptPair, contains_name, tidy, with_article
+from t2vu_core.mentions import ARTICLES, says
+from t2vu_core.prompts.pairs import PromptPair, tidy
 
 _SECOND_SUBJECT = re.compile(r"\{\} and | and \{\}")
 _SLOT_FIRST = re.compile(r"\{\} and (?P<other>(?:an?|the|some) .+?)(?= (?:\w+ing|is|are|not|in|on|at|by|with)\b|[,.]|$)")
@@ -14,41 +15,34 @@ _SLOT_FIRST = re.compile(r"\{\} and (?P<other>(?:an?|the|some) .+?)(?= (?:\w+ing
 
 
 def two_subject_pairs(
-    names: Sequence[str], contexts: Sequence[str], preserve: Sequence[str], *, count: int, seed: int
+    said: Sequence[str], names: Sequence[str], contexts: Sequence[str], preserve: Sequence[str], *, count: int, seed: int
 ) -> list[PromptPair]:
     """Up to `count` pairs of a prompt with both subjects and the same prompt with the second one alone.
 
-    They are made from `contexts` that already have a second subject next to the concept's slot ("{} and a cat sleeping"),
-    and from `preserve` prompts that begin with a subject ("a dog running": "a ghost and a dog running").
+    `said` are the concept's names with their articles, as a sentence has them. The pairs are made from `contexts` that
+    already have a second subject next to the concept's slot ("{} and a cat sleeping"), and from `preserve` prompts that begin
+    with a subject ("a dog running": "a ghost and a dog running").
     """
     rng = random.Random(seed)
     made = [
-        (context, tidy(_alone(context)))
-        for context in contexts
-        if _SECOND_SUBJECT.search(context) and not contains_name(context, names)
+        (context, tidy(alone(context)))
+        for context in (text.partition(" => ")[0] for text in contexts)
+        if has_two_subjects(context) and not says(context, names)
     ]
-    starts = [
-        text
-        for text in preserve
-        if text.lower().startswith(ARTICLES) and " and " not in text and not contains_name(text, names)
-    ]
+    starts = [text for text in preserve if text.lower().startswith(ARTICLES) and " and " not in text and not says(text, names)]
     made += [(f"{{}} and {text}", text) for text in starts]
     rng.shuffle(made)
-    said = [with_article(names[index % len(names)]) for index in range(len(made))]
-    pairs = [PromptPair(tidy(context.replace("{}", name)), alone) for (context, alone), name in zip(made, said, strict=True)]
+    spoken = [said[index % len(said)] for index in range(len(made))]
+    pairs = [PromptPair(tidy(context.replace("{}", name)), other) for (context, other), name in zip(made, spoken, strict=True)]
     return list(dict.fromkeys(pairs))[:count]
 
 
-def other_alone(pair: PromptPair) -> PromptPair:
-    """The pair; if it has two subjects, with a neutral prompt that names the second one alone.
-
-    "a cat and something" asks for another subject, which may well be the concept.
-    """
-    context = re.sub(rf"\b{NEUTRAL}\b", "{}", pair.neutral, count=1)
-    return PromptPair(pair.prompt, tidy(_alone(context))) if _SECOND_SUBJECT.search(context) else pair
+def has_two_subjects(context: str) -> bool:
+    """Whether a second subject stands next to the concept's slot."""
+    return bool(_SECOND_SUBJECT.search(context))
 
 
-def _alone(context: str) -> str:
+def alone(context: str) -> str:
     """The context without the concept's slot: "{} and a cat are" becomes "a cat is"."""
     before, after = re.split(_SECOND_SUBJECT, context, maxsplit=1)
     return before + re.sub(r"\bare\b", "is", after, count=1)

@@ -17,8 +17,8 @@ from t2vu_core.evaluation.detectors import Detector
 from t2vu_core.evaluation.statistics import compare, rate, wilson_interval
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.candidates import PlanSize
-from t2vu_core.prompts.pairs import NEUTRAL, concept_kind
-from t2vu_core.prompts.plan import plan_request
+from t2vu_core.prompts.neutral import with_gap
+from t2vu_core.prompts.plan import PromptPlan, plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.scores import AttackScores, Interval
@@ -80,19 +80,19 @@ class Target:
     made: dict[Any, Tensor] = field(default_factory=dict, repr=False, compare=False)
     """Latents of the base model's clips, shared by all attacks and controls."""
 
+    def plan(self) -> PromptPlan:
+        """The prompts with the concept that the attacker trains on, and the same without it."""
+        size = PlanSize(self.budget.target_clips, 0, self.budget.seed)
+        return plan_request(ConceptRequest((self.concept,)), prompt_set_for(self.base.family.folder), size)
+
     def neutral_pairs(self) -> list[tuple[str, str]]:
         """Prompts with the concept, each with the same prompt without it."""
-        size = PlanSize(self.budget.target_clips, 0, self.budget.seed)
-        plan = plan_request(ConceptRequest((self.concept,)), prompt_set_for(self.base.family.folder), size)
-        return [(pair.prompt, pair.neutral) for pair in plan.pairs]
+        return [(pair.prompt, pair.neutral) for pair in self.plan().pairs]
 
     def training_prompts(self) -> list[tuple[str, str]]:
         """Prompts with the concept, each with the same prompt that has a gap for pseudo-tokens (`{}`) instead."""
-        manner = concept_kind(self.concept) == "manner"
-        return [
-            (prompt, f"{neutral} {{}}".strip() if manner else neutral.replace(NEUTRAL, "{}", 1))
-            for prompt, neutral in self.neutral_pairs()
-        ]
+        plan = self.plan()
+        return [(pair.prompt, with_gap(pair, plan.concepts[0])) for pair in plan.pairs]
 
     def first_seed(self) -> int:
         """The first seed of the clips that an attacker starts from."""

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from t2vu_core.mentions import says
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.candidates import PlanSize
-from t2vu_core.prompts.pairs import PromptPair, concept_kind, contains_name
-from t2vu_core.prompts.plan import plan_request
-from t2vu_core.prompts.prompt_set import names_by_concept, prompt_set_for
+from t2vu_core.prompts.pairs import PromptPair
+from t2vu_core.prompts.plan import PLAN_VERSION, plan_request
+from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.templates import with_image_templates
-from t2vu_core.prompts.two_subjects import both_orders, other_alone
+from t2vu_core.prompts.two_subjects import both_orders
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.training.few_shot.shot_models import AnyImageModel
 
@@ -30,12 +31,19 @@ class EncoderPlan:
     pairs: tuple[PromptPair, ...]
     preserve: tuple[str, ...]
     plans: Mapping[str, Any]
-    """Kind and names of each concept."""
+    """Kind, names, replacement and neighbours of each concept."""
+    near: tuple[str, ...] = ()
+    """Preserve prompts that show a neighbour."""
+    warnings: tuple[str, ...] = ()
+    """What a user should look at before training."""
 
     def describe(self) -> dict[str, Any]:
         """The prompts as JSON values."""
         pairs = [[pair.prompt, pair.neutral] for pair in self.pairs]
-        return {"concepts": dict(self.plans), "pairs": pairs, "preserve": list(self.preserve)}
+        return {
+            "version": PLAN_VERSION, "concepts": dict(self.plans), "pairs": pairs, "preserve": list(self.preserve),
+            "near": list(self.near), "warnings": list(self.warnings),
+        }  # fmt: skip
 
     def shots_of_pairs(self, count: int) -> Tensor:
         """Which of `count` generated shots show the concept of a pair, bool (P, count).
@@ -43,7 +51,7 @@ class EncoderPlan:
         Pairs that name no concept are trained on all shots, and so are pairs whose concept no shot shows.
         """
         names = [each["names"] for each in self.plans.values()]
-        said = torch.tensor([[contains_name(pair.prompt, own) for own in names] for pair in self.pairs])
+        said = torch.tensor([[says(pair.prompt, own) for own in names] for pair in self.pairs])
         said[~said.any(1)] = True
         shown = said[torch.arange(count) % len(said)]
         same = (said[:, None] & shown).any(2)
@@ -59,14 +67,8 @@ def plan_encoder(model: T2VModel | AnyImageModel, request: ConceptRequest, recip
     prompts = prompt_set_for(folder)
     if folder is None or not (folder / "prompts.json").is_file():
         prompts = with_image_templates(prompts)
-    names = names_by_concept(request, prompts)
-    every = [name for own in names.values() for name in own]
-    things, manners = (
-        tuple(text for text in texts if not contains_name(text.replace("{}", ""), every))
-        for texts in (prompts.things, prompts.manners)
-    )
-    prompts = dataclasses.replace(prompts, things=both_orders(things), manners=manners)
+    prompts = dataclasses.replace(prompts, things=both_orders(prompts.things))
     size = PlanSize(recipe.prompts, recipe.preserve_prompts, recipe.seed, recipe.augmentation)
     plan = plan_request(request, prompts, size)
-    spoken = {concept: {"concept_kind": concept_kind(concept), "names": list(own)} for concept, own in names.items()}
-    return EncoderPlan(request.concepts, tuple(map(other_alone, plan.pairs)), plan.preserve, spoken)
+    plans = {concept.title: concept.describe() for concept in plan.concepts}
+    return EncoderPlan(request.concepts, plan.pairs, plan.preserve, plans, plan.near, plan.warnings)

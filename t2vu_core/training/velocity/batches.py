@@ -133,13 +133,18 @@ def _outside(trajectories: Trajectories, rows: Tensor, recipe: VelocityRecipe) -
 
 
 def _keep(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Generator) -> list[Rows]:
-    """Half with preserve prompts, a quarter with neutral prompts at concept points, a quarter with the empty prompt."""
-    conditions = points.prompts.conditions
+    """Half with preserve prompts, a quarter with neutral prompts at concept points, a quarter with the empty prompt.
 
-    def draw(trajectories: Trajectories, prediction: str, count: int, with_prompts: TextCondition | None) -> list[Rows]:
+    Half of the preserve prompts show neighbours of the concept, where the plan tells them apart.
+    """
+    conditions, near = points.prompts.conditions, points.prompts.near
+
+    def draw(
+        trajectories: Trajectories, prediction: str, count: int, with_prompts: TextCondition | None, of: Tensor | None = None
+    ) -> list[Rows]:
         if not count:
             return []
-        rows = trajectories.draw(count, recipe.timestep_sampling, generator)
+        rows = trajectories.draw(count, recipe.timestep_sampling, generator, prompts=of)
         condition = conditions["empty"].expand(count) if with_prompts is None else with_prompts[trajectories.prompt[rows]]
         target = trajectories.predictions[prediction][rows].float()
         return [Rows(trajectories.latents[rows], trajectories.timesteps[rows], condition, target)]
@@ -148,7 +153,9 @@ def _keep(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Gener
     source = points.preserve or points.concept
     parts = [*draw(points.concept, "neutral", neutral, conditions["neutral"]), *draw(source, "empty", empty, None)]
     if points.preserve is not None:
-        parts += draw(points.preserve, "prompt", preserve, conditions["preserve"])
+        shares = [(preserve, None)] if near is None else [(preserve - preserve // 2, near), (preserve // 2, ~near)]
+        for count, some in shares:
+            parts += draw(points.preserve, "prompt", count, conditions["preserve"], some)
     return parts
 
 

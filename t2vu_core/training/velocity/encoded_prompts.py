@@ -7,11 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
+from torch import Tensor
+
 from t2vu_core.families.base import Family, TextCondition
-from t2vu_core.prompts.pairs import PromptPair, concept_kind
+from t2vu_core.prompts.concept import said_alone
+from t2vu_core.prompts.pairs import PromptPair
 from t2vu_core.prompts.plan import PromptPlan
 from t2vu_core.prompts.prompt_set import PromptSet
 from t2vu_core.prompts.two_subjects import two_subject_pairs
+from t2vu_core.prompts.wording import SUBJECT_KINDS
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 
@@ -32,6 +37,8 @@ class EncodedPrompts:
     """With `empty` (once), and `neutral` and `alone`: what `concept` and `two_subjects` say without the concept."""
     positions: dict[str, Positions]
     """Where the concept's tokens are in the text, for `concept` and `two_subjects`."""
+    near: Tensor | None = None
+    """Which preserve prompts show a neighbour of the concept, bool (C,); None if that is not told apart."""
 
 
 def encode_prompts(
@@ -48,7 +55,10 @@ def encode_prompts(
     positions: dict[str, Positions] = {
         name: [_named_at(family, prompt, plan.names) for prompt in texts[name]] for name in NEUTRAL_OF if name in texts
     }
-    return EncodedPrompts(_encoded(family, texts, on_progress), positions)
+    near = [text in set(plan.near) for text in texts.get("preserve", ())]
+    # With only one sort there is nothing to choose between.
+    told_apart = torch.tensor(near) if any(near) and not all(near) else None
+    return EncodedPrompts(_encoded(family, texts, on_progress), positions, told_apart)
 
 
 def _encoded(
@@ -80,15 +90,18 @@ def _two_subjects(plan: PromptPlan, prompt_set: PromptSet, recipe: VelocityRecip
     wanted = recipe.two_subject_trajectories
     if not wanted:
         return []
-    if plan.kind == "manner":
+    subjects = [concept for concept in plan.concepts if concept.kind in SUBJECT_KINDS]
+    if not subjects:
         log.warning(
-            "%r is a manner and cannot appear next to a second subject: two_subject_trajectories has no effect.", plan.concept
+            "%r is a %s and cannot appear next to a second subject: two_subject_trajectories has no effect.",
+            plan.title,
+            plan.kind,
         )
         return []
-    things = [name for name in plan.names if concept_kind(name) == "thing"]
-    pairs = two_subject_pairs(things or plan.names, prompt_set.things, plan.preserve, count=wanted, seed=recipe.seed)
+    said = [name for concept in subjects for name in said_alone(concept)]
+    pairs = two_subject_pairs(said, plan.names, prompt_set.things, plan.preserve, count=wanted, seed=recipe.seed)
     if not pairs:
-        log.warning("No prompt has a second subject next to %r: two_subject_trajectories has no effect.", plan.concept)
+        log.warning("No prompt has a second subject next to %r: two_subject_trajectories has no effect.", plan.title)
     return repeated(pairs, wanted) if pairs else []
 
 

@@ -18,9 +18,10 @@ from t2vu_core.families.spelling import check_visible
 from t2vu_core.memory.placement import check_trainable, weights_kept
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.candidates import PlanSize
+from t2vu_core.prompts.concept import understand
 from t2vu_core.prompts.language_model import write_prompts
 from t2vu_core.prompts.plan import PromptPlan, plan_request, warn_unused
-from t2vu_core.prompts.prompt_set import names_by_concept, prompt_set_for
+from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.sampling import denoise, guided, noise
@@ -118,15 +119,15 @@ def _plan(request: ConceptRequest, family: Family, recipe: VelocityRecipe, on_pr
     """The prompts of the run; a language model of the request writes half of the concept's, the other half are short."""
     prompt_set, written = prompt_set_for(family.folder), {}
     if request.language_model is not None:
-        names = names_by_concept(request, prompt_set)
-        count = max(1, recipe.concept_trajectories // (2 * len(names)))
+        concepts = understand(request, prompt_set)
+        count = max(1, recipe.concept_trajectories // (2 * len(concepts)))
 
         def on_step(done: int, total: int) -> None:
             if on_progress is not None:
                 on_progress(TrainProgress("prompts", done, total))
 
         written = write_prompts(
-            request.language_model, names, count=count, seed=recipe.seed, device=family.device, on_step=on_step
+            request.language_model, concepts, count=count, seed=recipe.seed, device=family.device, on_step=on_step
         )
     size = PlanSize(recipe.concept_trajectories, recipe.preserve_trajectories, recipe.seed, recipe.augmentation)
     return plan_request(request, prompt_set, size, written)

@@ -52,21 +52,22 @@ class Trajectories:
         assert self.masks is not None
         return self.masks[self.prompt[rows]].float() / MASK_ONE
 
-    def draw(self, count: int, how: TimestepSampling, generator: torch.Generator) -> Tensor:
-        """Indices of `count` points, with repetition.
+    def draw(self, count: int, how: TimestepSampling, generator: torch.Generator, *, prompts: Tensor | None = None) -> Tensor:
+        """Indices of `count` points, with repetition; of some of the prompts if `prompts`, bool (C,), marks them.
 
         `uniform` draws all points with the same probability; `early` prefers points near the noise, where a clip's layout
         is decided, and `late` those near the clip, where its details are, both linearly; `middle` is a parabola.
         """
+        among = torch.arange(len(self)) if prompts is None else prompts[self.prompt.cpu()].nonzero()[:, 0]
         if how == "uniform":
-            return torch.randint(0, len(self), (count,), generator=generator)
+            return among[torch.randint(0, len(among), (count,), generator=generator)]
         middle_of_step = self.progress + 0.5 * (1 - self.progress.max())
         weights = {
             "early": 1 - middle_of_step,
             "late": middle_of_step,
             "middle": middle_of_step * (1 - middle_of_step),
         }[how]
-        return torch.multinomial(weights, count, replacement=True, generator=generator)
+        return among[torch.multinomial(weights[among], count, replacement=True, generator=generator)]
 
     def tensors(self) -> dict[str, TensorRows]:
         """All tensors by name, as a file or another process takes them."""

@@ -1,0 +1,183 @@
+"""A concept as we understand it: its kind, its names, what stands in its place, and what lies near it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from t2vu_core.errors import UserError
+from t2vu_core.mentions import bare, says
+from t2vu_core.prompts import english
+from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept
+from t2vu_core.prompts.kinds import choose_kind
+from t2vu_core.prompts.prompt_set import PromptSet, known_names
+from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.prompts.wording import EMPTY_SCENE, Wording, as_style, does
+
+CALM = "calm"
+A_PERSON = "a person"
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One concept of a request."""
+
+    title: str
+    """As the user wrote it."""
+    kind: ConceptKind
+    reason: str
+    """Why it is of this kind."""
+    sure: bool
+    names: tuple[str, ...]
+    """What the prompts call it, its own name first."""
+    replacements: tuple[str, ...]
+    """What may stand in its place, the first choice first; "" is nothing."""
+    neighbours: tuple[str, ...]
+    """What lies near it and must stay."""
+    of: str | None = None
+    """What an attribute belongs to."""
+    proper: tuple[str, ...] = ()
+    """The names that take no article."""
+
+    @property
+    def replacement(self) -> str:
+        """What stands in its place."""
+        return self.replacements[0]
+
+    def wording(self, name: str) -> Wording:
+        """How one of the names is said."""
+        return Wording(self.kind, name, self.replacement, self.of, name in self.proper)
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "concept_kind": self.kind, "kind_reason": self.reason, "names": list(self.names), "of": self.of,
+            "replacement": self.replacement, "replacements": list(self.replacements), "neighbours": list(self.neighbours),
+        }  # fmt: skip
+
+
+def understand(request: ConceptRequest, prompts: PromptSet) -> tuple[Concept, ...]:
+    """The concepts of a request. Raises UserError for a replacement or a neighbour that says one of them."""
+    concepts = tuple(_understand(title, request, prompts) for title in request.concepts)
+    every = [name for concept in concepts for name in concept.names]
+    if request.replacement is not None and says(request.replacement, every):
+        raise UserError(f"The replacement {request.replacement!r} says the concept itself: name something else.")
+    for number, neighbour in enumerate(request.neighbours, 1):
+        if says(neighbour, every):
+            raise UserError(f"Neighbour {number}, {neighbour!r}, says the concept itself: remove it.")
+    return concepts
+
+
+def _understand(title: str, request: ConceptRequest, prompts: PromptSet) -> Concept:
+    choice = choose_kind(title, request.kind, request.attribute_of, known=tuple(prompts.names))
+    common = common_concept(choice.concept, choice.kind)
+    own = _own_names(choice.concept, choice.kind, common, prompts)
+    given = tuple(filter(None, (" ".join(synonym.split()) for synonym in request.synonyms)))
+    names = tuple(dict.fromkeys([*own[:1], *given, *own[1:], *known_names(choice.concept, choice.kind, prompts)]))
+    proper = _proper_names(names, choice.kind, common)
+    return Concept(
+        title, choice.kind, choice.reason, choice.sure, names, _replacements(request, choice.kind, common, prompts, names),
+        _neighbours(request, choice.kind, common, prompts, names), choice.of, proper,
+    )  # fmt: skip
+
+
+def _own_names(concept: str, kind: ConceptKind, common: CommonConcept | None, prompts: PromptSet) -> list[str]:
+    """The concept's own names: as the user wrote it, as it is usually written, and other ways to say it."""
+    if kind == "style":
+        return _style_names(concept, common, prompts)
+    written = common.name if common else concept
+    if kind in ("character", "person") and english.is_proper(written):
+        return [concept, *([] if written.lower() != concept.lower() else [written])]
+    if kind in ("character", "person") and concept.islower() and not english.knows_word(concept.split()[0]):
+        return [concept, concept.title()]
+    if kind == "thing" and common and english.is_proper(concept) and common.name.islower() and concept.istitle():
+        # Somebody began a line with a capital: "Ghost" is no proper name.
+        return [concept.lower()]
+    if kind == "thing" and english.is_plural(concept):
+        return [concept, english.singular(concept)]
+    return [concept, *(common.said if common and kind == "act" else ())]
+
+
+def _style_names(concept: str, common: CommonConcept | None, prompts: PromptSet) -> list[str]:
+    own, known = bare(concept), [name for name in prompts.names if bare(name).lower() == bare(concept).lower()]
+    if own != concept:
+        return [concept]
+    if known:
+        return [known[0]]
+    if common is None:
+        # "Jane Doe" is an artist, "solarpunk" a look.
+        return [f"in the style of {own}" if english.is_proper(own) else as_style(f"{own} style")]
+    return list(dict.fromkeys(form.replace("{}", name) for name in (own, common.name) for form in common.said))
+
+
+def _proper_names(names: Sequence[str], kind: ConceptKind, common: CommonConcept | None) -> tuple[str, ...]:
+    """The names of characters and persons that are proper names; "a nurse" is a person and takes an article."""
+    if kind not in ("character", "person"):
+        return ()
+    listed = common is not None and english.is_proper(common.name)
+    return tuple(
+        name
+        for name in names
+        if listed or not english.knows_word(english.head(name)) or not english.knows_word(name.split()[0])
+    )
+
+
+def _replacements(
+    request: ConceptRequest, kind: ConceptKind, common: CommonConcept | None, prompts: PromptSet, names: Sequence[str]
+) -> tuple[str, ...]:
+    """The user's, then those of the kind that do not say the concept."""
+    group = common.group if common and not prompts.own else None
+    by_kind: dict[ConceptKind, list[str | None]] = {
+        "thing": [EMPTY_SCENE, group], "character": [EMPTY_SCENE, group], "person": [A_PERSON, EMPTY_SCENE],
+        "style": [""], "attribute": [""], "act": [common.instead if common else CALM, CALM],
+    }  # fmt: skip
+    usual = [text for text in by_kind[kind] if text is not None and not (text and says(text, names))]
+    given = [] if request.replacement is None else [_as_replacement(request.replacement, kind)]
+    return tuple(dict.fromkeys([*given, *usual])) or (EMPTY_SCENE,)
+
+
+def _as_replacement(words: str, kind: ConceptKind) -> str:
+    """The user's words as they stand in a sentence: "robot" becomes "a robot"."""
+    if kind in ("thing", "character", "person"):
+        return english.with_article(words)
+    return as_style(words) if kind == "style" and words else words
+
+
+def _neighbours(
+    request: ConceptRequest, kind: ConceptKind, common: CommonConcept | None, prompts: PromptSet, names: Sequence[str]
+) -> tuple[str, ...]:
+    """The user's; else those of the model's own language, else those of the table, of its general words without an entry."""
+    if request.neighbours:
+        return request.neighbours
+    if prompts.own:
+        others = [
+            name
+            for name in prompts.names
+            if (choose_kind(name, known=tuple(prompts.names)).kind == "style") == (kind == "style")
+        ]
+        return tuple(name for name in others if not says(name, names))
+    near = common.neighbours if common else _general_neighbours(kind, names)
+    return tuple(dict.fromkeys(name for name in near if not says(name, names)))
+
+
+_GENERAL: dict[ConceptKind, tuple[str, ...]] = {
+    "thing": ("dog", "car", "chair", "tree"),
+    "character": ("a puppet", "a cartoon dog", "a knight", "a robot"),
+    "person": ("a man in a suit", "a woman", "an old man", "a singer"),
+    "style": ("in realistic style", "as a photograph", "as an oil painting", "in cartoon style"),
+    "attribute": ("a hat", "a coat", "a smile", "a bag"),
+    "act": ("walking", "talking", "sitting on a chair", "reading a book"),
+}
+
+
+def _general_neighbours(kind: ConceptKind, names: Sequence[str]) -> tuple[str, ...]:
+    """The neighbours of the noun that the name is about, else some of the kind."""
+    found = common_concept(english.head(names[0]), kind)
+    return (english.head(names[0]), *found.neighbours) if found else _GENERAL[kind]
+
+
+def said_alone(concept: Concept) -> list[str]:
+    """The concept's names as they stand in a sentence next to a second subject; of an act those that a person can do."""
+    names = [name for name in concept.names if concept.kind != "act" or does(name)] or list(concept.names)
+    return [concept.wording(name).spoken for name in names]

@@ -1,0 +1,195 @@
+"""English grammar: number, articles and inflections, as two libraries know them.
+
+lemminflect's lexicon (NIH SPECIALIST) says which forms a word has, and inflect chooses between "a" and "an". The lexicon
+does not mark words such as "water" as uncountable, since "waters" exists; a list of those ships with this package. Names and
+words of other languages are in neither, and are used as they are written.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import lemminflect
+
+ARTICLES = ("a ", "an ", "the ", "some ")
+_DETERMINER = re.compile(r"(?:an?|the|some|one|two|three|four|five|several|many|his|her|their|\d+)\s", re.IGNORECASE)
+_AFTER_HEAD = re.compile(r"\s(?:of|on|in|with|at|from|by|for|to|under|over|without|wearing|holding)\s", re.IGNORECASE)
+_WORDS = re.compile(r"[^\W\d_]+", re.UNICODE)
+IRREGULAR = {"is": "are", "has": "have", "was": "were", "does": "do"}
+
+
+def head(name: str) -> str:
+    """The noun that a name is about: its last word, or the last before "of", "on" and the like ("slice of pizza")."""
+    words = _WORDS.findall(_AFTER_HEAD.split(name, maxsplit=1)[0])
+    return words[-1].lower() if words else ""
+
+
+def is_plural(name: str) -> bool:
+    """Whether verbs after the name are plural: "guns", "two men", "people"."""
+    if re.match(r"(?:two|three|four|five|several|many|some)\s", name, re.IGNORECASE):
+        return head(name) not in mass_nouns()
+    word = head(name)
+    return (word not in _lemmas(word, "NOUN") and bool(_lemmas(word, "NOUN"))) or word in word_lists()["always_plural"]
+
+
+def singular(name: str) -> str:
+    """ "guns" -> "gun"; the name itself if it has no singular."""
+    noun = head(name)
+    lemma = next((lemma for lemma in _lemmas(noun, "NOUN") if lemma != noun), noun)
+    return re.sub(rf"\b{re.escape(noun)}\b", lemma, name, count=1, flags=re.IGNORECASE)
+
+
+def is_countable(name: str) -> bool:
+    """Whether the name takes "a": "ghost" does, "nudity" and "water" do not."""
+    word = head(name)
+    if name.lower() in mass_nouns() or word in mass_nouns():
+        return False
+    plurals = lemminflect.getAllInflections(word, "NOUN").get("NNS", ())
+    # "sheep" is its own plural, and yet there is "a sheep"; words on -s such as "news" have no article.
+    return plurals != (word,) or word in word_lists()["own_plural"]
+
+
+def knows_word(word: str) -> bool:
+    """Whether the lexicon has the word."""
+    return bool(lemminflect.getAllLemmas(word.lower()))
+
+
+def parts_of_speech(word: str) -> tuple[str, ...]:
+    """NOUN, VERB, ADJ and ADV, as far as the lexicon has the word as one."""
+    return tuple(lemminflect.getAllLemmas(word.lower()))
+
+
+def is_proper(name: str) -> bool:
+    """Whether the name is written as proper names are, with a capital; "SUV" is none."""
+    first = name.split()[0] if name else ""
+    return first[:1].isupper() and not (len(first) > 1 and first.isupper() and first.isalpha())
+
+
+def with_article(name: str) -> str:
+    """ "ghost" -> "a ghost", "hour" -> "an hour"; proper names, plurals and uncountable names are not changed."""
+    if _DETERMINER.match(name) or is_proper(name) or not name[:1].isalnum() or not name.isascii():
+        return name
+    if is_plural(name) or not is_countable(name) or is_gerund(name):
+        return name
+    return str(_engine().a(name))
+
+
+def without_article(name: str) -> str:
+    """ "a ghost" -> "ghost"."""
+    for article in ARTICLES:
+        if name.lower().startswith(article):
+            return name[len(article) :]
+    return name
+
+
+def definite(name: str) -> str:
+    """ "a ghost" or "ghost" -> "the ghost"; proper names are not changed."""
+    name = re.sub(r"^one\s", "", without_article(name))
+    return name if is_proper(name) else f"the {name}"
+
+
+def is_gerund(name: str) -> bool:
+    """Whether the name begins with what somebody does: "smoking", "holding a knife"; "building" and "flying saucer" do not."""
+    words = _WORDS.findall(name.lower()) or [""]
+    first = words[0]
+    if not first.endswith("ing") or not _lemmas(first, "VERB"):
+        return False
+    if len(words) > 1 and _DETERMINER.match(f"{words[1]} "):
+        return True
+    if len(words) > 1 and "ADJ" in parts_of_speech(first):
+        return False
+    return first not in _lemmas(first, "NOUN") or lemminflect.getAllInflections(first, "NOUN").get("NNS") == (first,)
+
+
+def is_adjective(phrase: str) -> bool:
+    """Whether the phrase can stand before a noun: "nude", "fully dressed", "muddy"."""
+    words = phrase.lower().split()
+    if not words or _AFTER_HEAD.search(f" {phrase} ") or is_gerund(phrase):
+        return False
+    leading = all(word.endswith("ly") for word in words[:-1])
+    last = words[-1].rsplit("-", 1)[-1]
+    return leading and ("ADJ" in parts_of_speech(last) or (last.endswith("ed") and "VERB" in parts_of_speech(last)))
+
+
+def with_adjective(subject: str, adjective: str) -> str:
+    """ "a woman", "nude" -> "a nude woman"; "a group of people", "calm" -> "a group of calm people"."""
+    start, group, rest = subject.rpartition(" of ")
+    found = _DETERMINER.match(rest)
+    determiner = found.group().strip() if found else ""
+    noun = rest[len(determiner) :].strip()
+    spoken = f"{adjective} {noun}"
+    if determiner.lower() in ("a", "an"):
+        spoken = indefinite(spoken)
+        spoken = spoken.capitalize() if determiner[0].isupper() else spoken
+    elif determiner:
+        spoken = f"{determiner} {spoken}"
+    return f"{start}{group}{spoken}"
+
+
+def indefinite(words: str) -> str:
+    """The words after "a" or "an", whatever they are."""
+    return str(_engine().a(words))
+
+
+def agree(verb: str, plural: bool) -> str:
+    """A verb in the third person singular ("walks"), as it stands after a plural subject if there is one ("walk")."""
+    if not plural:
+        return verb
+    return IRREGULAR.get(verb) or next(iter(_lemmas(verb, "VERB")), verb)
+
+
+@cache
+def noun_forms(word: str) -> frozenset[str]:
+    """Singular and plural of a noun; empty if the lexicon does not have it."""
+    forms = {word} if _lemmas(word, "NOUN") else set()
+    for lemma in _lemmas(word, "NOUN"):
+        inflected = lemminflect.getAllInflections(lemma, "NOUN")
+        forms |= {lemma, *inflected.get("NN", ()), *inflected.get("NNS", ())}
+    return frozenset(forms)
+
+
+@cache
+def verb_forms(word: str) -> frozenset[str]:
+    """The forms of the verb that a gerund comes from.
+
+    Without the verb's own name where that is another noun: "smoke" rises from chimneys too, but "smoking" does not.
+    """
+    forms = {word}
+    for lemma in _lemmas(word, "VERB"):
+        inflected = lemminflect.getAllInflections(lemma, "VERB")
+        forms |= {form for tag in ("VBZ", "VBD", "VBG", "VBN") for form in inflected.get(tag, ())}
+        if not (_lemmas(lemma, "NOUN") and word in _lemmas(word, "NOUN")):
+            forms.add(lemma)
+    return frozenset(forms)
+
+
+@cache
+def mass_nouns() -> frozenset[str]:
+    """Names that take no article although the lexicon has a plural of them."""
+    return frozenset(word_lists()["mass_nouns"])
+
+
+@cache
+def word_lists() -> Mapping[str, Any]:
+    """The lists of words that ship with this package."""
+    path = resources.files("t2vu_core.prompts").joinpath("data/words.json")
+    lists: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return lists
+
+
+def _lemmas(word: str, part: str) -> tuple[str, ...]:
+    found: tuple[str, ...] = lemminflect.getAllLemmas(word.lower(), part).get(part, ())
+    return found
+
+
+@cache
+def _engine() -> Any:
+    # Importing inflect takes a second or two: typeguard rewrites it.
+    import inflect
+
+    return inflect.engine()

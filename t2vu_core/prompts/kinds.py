@@ -1,0 +1,161 @@
+"""What a concept is: a thing, a character, a person, a style, an attribute or an act, and why we take it for that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from t2vu_core.errors import UserError
+from t2vu_core.mentions import STYLE_ENDS, STYLE_STARTS, bare
+from t2vu_core.prompts import english
+from t2vu_core.prompts.common_concepts import ConceptKind, common_concept
+
+KINDS: tuple[ConceptKind, ...] = get_args(ConceptKind)
+AskedKind = Literal["auto", "thing", "character", "person", "style", "attribute", "act"]
+ASKED_KINDS: tuple[AskedKind, ...] = get_args(AskedKind)
+OLD_KINDS = {"manner": "style"}
+"""Kinds of version 0.2, and what they are called now."""
+WITH = ("with ",)
+_ON_SOMETHING = re.compile(r"(?P<part>.+?)\s(?:on|of)\s(?P<whole>(?:an?|the)\s.+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class KindChoice:
+    """The kind of a concept, why, whether we are sure, and what an attribute belongs to."""
+
+    kind: ConceptKind
+    reason: str
+    sure: bool = True
+    concept: str = ""
+    """The concept's words without what it belongs to: "logo" of "logo on a shirt"."""
+    of: str | None = None
+
+
+def asked_kind(name: str) -> AskedKind:
+    """The kind that a user, an old file or an old graph names. Raises UserError if there is none of that name."""
+    name = OLD_KINDS.get(name, name)
+    if name not in ASKED_KINDS:
+        raise UserError(f"There is no kind of concept {name!r}; choose one of {', '.join(ASKED_KINDS)}.")
+    return cast(AskedKind, name)
+
+
+def choose_kind(concept: str, asked: AskedKind = "auto", of: str | None = None, known: Sequence[str] = ()) -> KindChoice:
+    """The kind of a concept: as asked, or what its words say. `known` are the names of a model's own prompt set.
+
+    Raises UserError if `of` is given for a concept that is asked to be anything but an attribute.
+    """
+    if of is not None and asked not in ("auto", "attribute"):
+        raise UserError(
+            f"{of!r} is what an attribute belongs to, but {concept!r} is asked to be of the kind {asked}: "
+            "leave it out, or choose the kind attribute."
+        )
+    if asked == "attribute" or of is not None:
+        return _attribute(concept, of, "asked for" if asked == "attribute" else f"it belongs to {of!r}")
+    if asked != "auto":
+        return KindChoice(asked, "asked for", concept=concept)
+    for rule in _RULES:
+        if found := rule(concept, known):
+            return found
+    return KindChoice("thing", "no rule knows these words", sure=False, concept=concept)
+
+
+def is_style(concept: str) -> bool:
+    """Whether the words themselves say in which way something is shown: "in noir", "like an old photo", "noir style"."""
+    lowered = concept.lower()
+    return (lowered.startswith(STYLE_STARTS) and not lowered.startswith(WITH)) or lowered.endswith(STYLE_ENDS)
+
+
+def _attribute(concept: str, of: str | None, reason: str) -> KindChoice:
+    """An attribute of `of`, of what its words name, or of what the table says; of a person if nothing does."""
+    split = None if of else _ON_SOMETHING.fullmatch(concept)
+    own, whole = (split["part"], split["whole"]) if split else (concept, of)
+    if whole is None:
+        known = common_concept(own, "attribute")
+        whole = known.of if known else english.word_lists()["attribute_heads"].get(english.head(own))
+    if whole is None:
+        return KindChoice("attribute", f"{reason}; what it belongs to is not said", sure=False, concept=own, of="a person")
+    return KindChoice("attribute", reason, concept=own, of=english.with_article(whole))
+
+
+def _own_set(concept: str, known: Sequence[str]) -> KindChoice | None:
+    """A concept of the model's own prompt set."""
+    own = bare(concept).lower()
+    names = [name for name in known if set(own.split()) <= set(bare(name).lower().split())]
+    exact = [name for name in names if bare(name).lower() == own]
+    for name in exact or names:
+        # A longer name only tells the kind of a style: "sketch" is "in pencil sketch style".
+        if is_style(name) or exact:
+            return KindChoice("style" if is_style(name) else "thing", f"the model's own prompts know {name!r}", concept=concept)
+    return None
+
+
+def _style_words(concept: str, known: Sequence[str]) -> KindChoice | None:
+    return KindChoice("style", "its words say how something is shown", concept=concept) if is_style(concept) else None
+
+
+def _with_something(concept: str, known: Sequence[str]) -> KindChoice | None:
+    """ "with glasses" is an attribute, "with a vintage look" a style."""
+    if not concept.lower().startswith(WITH):
+        return None
+    found = common_concept(concept, "attribute")
+    return (
+        _attribute(bare(concept), None, "it is something that a person has")
+        if found
+        else KindChoice("style", "its words say how something is shown", concept=concept)
+    )
+
+
+def _table(concept: str, known: Sequence[str]) -> KindChoice | None:
+    found = common_concept(concept)
+    if found is None:
+        return None
+    reason = f"the table of common concepts has {found.name!r}"
+    return _attribute(concept, None, reason) if found.kind == "attribute" else KindChoice(found.kind, reason, concept=concept)
+
+
+def _part_of_something(concept: str, known: Sequence[str]) -> KindChoice | None:
+    split, heads = _ON_SOMETHING.fullmatch(concept), english.word_lists()["attribute_heads"]
+    if split and (common_concept(split["part"], "attribute") or english.head(split["part"]) in heads):
+        return _attribute(concept, None, f"it is a part of {split['whole']!r}")
+    if english.head(concept) in heads:
+        return _attribute(concept, None, f"{english.head(concept)!r} belongs to a person")
+    return None
+
+
+def _act_words(concept: str, known: Sequence[str]) -> KindChoice | None:
+    return KindChoice("act", "it is what somebody does", concept=concept) if english.is_gerund(concept) else None
+
+
+def _longer_name(concept: str, known: Sequence[str]) -> KindChoice | None:
+    """ "vintage sports car" is a car."""
+    noun = english.head(concept)
+    found = common_concept(noun) if noun != concept.lower() and not english.is_proper(concept) else None
+    if found is None or found.kind not in ("thing", "person"):
+        return None
+    return KindChoice(found.kind, f"it is a kind of {found.name!r}", concept=concept)
+
+
+def _proper_name(concept: str, known: Sequence[str]) -> KindChoice | None:
+    """A name that the table lacks."""
+    words, proper = concept.split(), english.is_proper(concept)
+    if len(words) > 1 and words[0].lower() in english.word_lists()["first_names"]:
+        sure = proper or not any(map(english.knows_word, words[1:]))
+        return KindChoice("person", f"{words[0]!r} is a first name", sure, concept)
+    if not proper or (len(words) == 1 and english.knows_word(concept)):
+        return None
+    return KindChoice("character", "it is written as a proper name", sure=False, concept=concept)
+
+
+def _lexicon(concept: str, known: Sequence[str]) -> KindChoice | None:
+    parts = english.parts_of_speech(english.head(concept))
+    if "NOUN" in parts:
+        sure = english.is_countable(concept) and not english.is_proper(concept)
+        return KindChoice("thing", "it is a noun", sure, concept)
+    return _attribute(concept, None, "it is an adjective") if "ADJ" in parts else None
+
+
+_RULES: tuple[Callable[[str, Sequence[str]], KindChoice | None], ...] = (
+    _own_set, _style_words, _with_something, _table, _part_of_something, _act_words, _longer_name, _proper_name, _lexicon,
+)  # fmt: skip

@@ -1,0 +1,150 @@
+"""How a concept of each kind is said in a context, and what the sentence becomes without it.
+
+A context has slots. `{}` is the concept (of an attribute: what it belongs to, with it), `{the}` a later mention of it,
+`{a}` an adjective with its article (of a style), `{a woman}` somebody who does the act and `{scene}` a scene with it, and
+`[walks]` a verb that agrees with the concept. After " => " stands what remains where the concept leaves the scene empty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from t2vu_core.mentions import STYLE_STARTS, bare
+from t2vu_core.prompts import english
+from t2vu_core.prompts.common_concepts import ConceptKind
+from t2vu_core.prompts.pairs import PromptPair, tidy
+from t2vu_core.prompts.two_subjects import alone, has_two_subjects
+
+EMPTY_SCENE = "an empty scene"
+"""Replaces a thing or character that leaves the scene."""
+EMPTY_AGAIN = "it"
+SUBJECT_KINDS: tuple[ConceptKind, ...] = ("thing", "character", "person")
+"""Kinds that stand in a sentence as a noun."""
+_SLOT = re.compile(r"\{(?P<slot>[^{}]*)\}|\[(?P<verb>[a-z]+)\]")
+_EMPTY = " => "
+_AFTER_NOUN = ("asleep", "awake", "alone", "alive")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What one concept is called here, and what stands in its place."""
+
+    kind: ConceptKind
+    name: str
+    replacement: str
+    of: str | None = None
+    proper: bool = False
+    """Whether the name takes no article although it is written without a capital: "abraham lincoln"."""
+
+    def fill(self, context: str) -> PromptPair:
+        """The context with the concept, and without it."""
+        text, _, empty = context.partition(_EMPTY)
+        pair = PromptPair(tidy(_SLOT.sub(self._said, text)), self._without(text, empty))
+        return PromptPair(_sentence(pair.prompt), _sentence(pair.neutral)) if _starts_sentence(text) else pair
+
+    def fits(self, context: str) -> bool:
+        """Whether the name can be said there: "nudity" is nothing that a person does."""
+        return self.kind != "act" or does(self.name) or "{scene}" in context
+
+    @property
+    def spoken(self) -> str:
+        """The concept as a prompt of its own: "a ghost", "in noir style", "a person with red hair", "a person smoking"."""
+        return self.fill("{a person}" if self.kind == "act" else "{}").prompt
+
+    def again(self, said: str) -> str:
+        """How the concept is mentioned after the first time."""
+        return said if self.proper else english.definite(said)
+
+    def _without(self, text: str, empty: str) -> str:
+        leaves = self.kind in SUBJECT_KINDS and self.replacement == EMPTY_SCENE
+        if empty and (leaves or (self.kind == "style" and not self.replacement)):
+            return empty
+        if leaves and has_two_subjects(text):
+            return tidy(_SLOT.sub("", alone(text)))
+        return tidy(_SLOT.sub(self._instead, text))
+
+    def _said(self, found: re.Match[str]) -> str:
+        slot, verb = found["slot"], found["verb"]
+        said = self.name if self.proper else english.with_article(self.name)
+        if verb is not None:
+            return english.agree(verb, english.is_plural(said))
+        if self.kind in SUBJECT_KINDS:
+            return _cased(slot, self.again(said) if slot.lower() == "the" else said)
+        if self.kind == "style":
+            return english.indefinite(bare(self.name)) if slot == "a" else as_style(self.name)
+        if self.kind == "attribute":
+            return attached(self.of or "a person", self.name, "attribute")
+        return _act_slot(slot, lambda who: attached(who, self.name, "act"), self.name)
+
+    def _instead(self, found: re.Match[str]) -> str:
+        slot, verb = found["slot"], found["verb"]
+        if verb is not None:
+            return english.agree(verb, english.is_plural(self.replacement))
+        if self.kind in SUBJECT_KINDS:
+            again = EMPTY_AGAIN if self.replacement == EMPTY_SCENE else english.definite(self.replacement)
+            return _cased(slot, again if slot.lower() == "the" else self.replacement)
+        if self.kind == "style":
+            return "a" if slot == "a" else as_style(self.replacement) if self.replacement else ""
+        if self.kind == "attribute":
+            return attached(self.of or "a person", self.replacement, "attribute")
+        return _act_slot(slot, lambda who: attached(who, self.replacement, "act"), "")
+
+
+def as_style(name: str) -> str:
+    """ "pixel art style" -> "in pixel art style"; words that say so already are not changed."""
+    return name if name.lower().startswith(STYLE_STARTS) else f"in {name}"
+
+
+def attached(subject: str, phrase: str, kind: ConceptKind) -> str:
+    """The subject with what it does or has: "a man smoking", "a nude woman", "a person with red hair"."""
+    if not phrase:
+        return subject
+    if english.is_adjective(phrase) and phrase not in _AFTER_NOUN and not (kind == "attribute" and _is_noun(phrase)):
+        return english.with_adjective(subject, phrase)
+    if stands_after(phrase):
+        return f"{subject} {phrase}"
+    if kind == "attribute":
+        return f"{subject} with {english.with_article(phrase)}"
+    return f"{subject} in a scene with {english.with_article(phrase)}"
+
+
+def stands_after(phrase: str) -> bool:
+    """Whether the phrase can follow a noun as it is: "smoking", "covered in blood", "with a beard", "asleep"."""
+    first = phrase.lower().split()[0]
+    participle = first.endswith("ed") and "VERB" in english.parts_of_speech(first)
+    preposition = first in ("with", "without", "in", "on", "at", "under", "wearing", "holding")
+    return phrase in _AFTER_NOUN or english.is_gerund(phrase) or first.endswith("ing") or participle or preposition
+
+
+def does(phrase: str) -> bool:
+    """Whether a person can do or be it: "smoking", "nude"; "nudity" is a noun."""
+    return stands_after(phrase) or english.is_adjective(phrase)
+
+
+def _starts_sentence(context: str) -> bool:
+    """Whether the concept is the first word of several sentences."""
+    return context.startswith("{") and ". " in context
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _is_noun(phrase: str) -> bool:
+    return "NOUN" in english.parts_of_speech(english.head(phrase))
+
+
+def _act_slot(slot: str, with_act: Callable[[str], str], noun: str) -> str:
+    """Somebody who does it, or a scene in which it happens."""
+    if slot.lower() != "scene":
+        return _cased(slot, with_act(slot[:1].lower() + slot[1:] if slot else "a person"))
+    if noun and not does(noun):
+        return f"a scene with {english.with_article(noun)}"
+    return f"a scene with {with_act('a person')}"
+
+
+def _cased(slot: str, words: str) -> str:
+    """The words with a capital if the slot has one."""
+    return words[:1].upper() + words[1:] if slot[:1].isupper() else words
