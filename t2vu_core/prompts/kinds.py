@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from t2vu_core.errors import UserError
 from t2vu_core.mentions import STYLE_ENDS, STYLE_STARTS, bare
@@ -38,7 +38,7 @@ def asked_kind(name: str) -> AskedKind:
     name = OLD_KINDS.get(name, name)
     if name not in ASKED_KINDS:
         raise UserError(f"There is no kind of concept {name!r}; choose one of {', '.join(ASKED_KINDS)}.")
-    return cast(AskedKind, name)
+    return name
 
 
 def choose_kind(concept: str, asked: AskedKind = "auto", of: str | None = None, known: Sequence[str] = ()) -> KindChoice:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from t2vu_core.mentions import says
 from t2vu_core.prompts import english
-from t2vu_core.prompts.common_concepts import common_concept
+from t2vu_core.prompts.common_concepts import ConceptKind, common_concept
 from t2vu_core.prompts.concept import Concept
 from t2vu_core.prompts.prompt_set import PromptSet
 from t2vu_core.prompts.wording import Wording, as_style, does
@@ -42,7 +42,7 @@ def _wording(concept: Concept, neighbour: str) -> Wording:
     return Wording(concept.kind, neighbour, "", concept.of, proper)
 
 
-def _place(wording: Wording) -> str:
+def _place(wording: Wording) -> ConceptKind:
     """The kind whose contexts say the wording; those of attributes suit everybody and everything."""
     return "attribute" if wording.kind == "thing" else wording.kind
 
