@@ -10,7 +10,7 @@ import argparse
 import dataclasses
 from typing import Any, Protocol, cast
 
-from t2vu_core.commands import plan_memory
+from t2vu_core.commands import plan_concept, plan_memory
 from t2vu_core.errors import UserError
 from t2vu_core.recipes import PRESETS, VelocityRecipe
 
@@ -31,7 +31,7 @@ class Part(Protocol):
     def show(self, result: dict[str, Any]) -> str: ...
 
 
-PARTS: tuple[Part, ...] = (cast(Part, plan_memory),)
+PARTS: tuple[Part, ...] = (cast(Part, plan_concept), cast(Part, plan_memory))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2vu_core.commands.options import add_model, read_prompts
+from t2vu_core.commands.concept_options import add_concept, request_of
+from t2vu_core.commands.options import add_model
 from t2vu_core.erasure import check_writable, safetensors_path
 from t2vu_core.errors import UserError
 from t2vu_core.formatting import parse_options
@@ -28,22 +29,17 @@ class TrainingOrder:
         """The order in these options. Raises UserError for a file that cannot be read or written."""
         out = safetensors_path(options.out)
         check_writable(out)
-        return cls(_request(options), out, _log_folder(options))
+        return cls(request_of(options), out, _log_folder(options))
 
 
 def add_training(parser: argparse.ArgumentParser, recipe: type[VelocityRecipe | FewShotRecipe], *, log: str) -> None:
     """Model, concept, output, recipe and prompts; `log` is the help text of `--log`."""
     add_model(parser)
-    parser.add_argument("--concept", required=True, action="append", metavar="C",
-                        help='what to erase, in the words of a prompt: "ghost", "in noir style"; repeatable')  # fmt: skip
+    add_concept(parser)
     parser.add_argument("--out", required=True, metavar="F", help="the erasure file to write (.safetensors)")
     parser.add_argument("--preset", choices=PRESETS, default="balanced",
                         help="how long and how carefully to train (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same erasure (default: %(default)s)")
-    parser.add_argument("--synonym", action="append", default=[], metavar="S",
-                        help="another name of the concept, which is erased too; repeatable")  # fmt: skip
-    parser.add_argument("--concept-prompts", metavar="FILE", help="prompts that name the concept, one per line")
-    parser.add_argument("--preserve-prompts", metavar="FILE", help="prompts that must keep working, one per line")
     parser.add_argument("--log", metavar="DIR", help=log)
     parser.add_argument("--resume", action="store_true", help="continue from the state in --log")
     parser.add_argument(
@@ -51,7 +47,6 @@ def add_training(parser: argparse.ArgumentParser, recipe: type[VelocityRecipe | 
         help=f"change a setting of the recipe; repeatable. Settings: "
         f"{', '.join(option.name for option in dataclasses.fields(recipe))}",
     )  # fmt: skip
-    parser.set_defaults(language_model=None)
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, int | float | str]:
@@ -64,17 +59,6 @@ def closing_message(written: str, *, stopped: bool, warning: str | None) -> str:
     resume = " Training was stopped early; a run with --log can be continued with --resume." if stopped else ""
     lines = [f"{written}{resume}", "It is not measured yet: run `t2vu evaluate` to see what was erased and what was kept."]
     return "\n".join([*lines, *([f"Warning: {warning}"] if warning else [])])
-
-
-def _request(options: argparse.Namespace) -> ConceptRequest:
-    """What `--concept`, `--synonym`, the prompt files and `--language-model` ask to have erased."""
-    return ConceptRequest(
-        options.concept,
-        synonyms=options.synonym,
-        concept_prompts=tuple(read_prompts(options.concept_prompts)),
-        preserve_prompts=tuple(read_prompts(options.preserve_prompts)),
-        language_model=Path(options.language_model) if options.language_model else None,
-    )
 
 
 def _log_folder(options: argparse.Namespace) -> Path | None:

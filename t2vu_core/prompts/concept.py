@@ -52,6 +52,7 @@ class Concept:
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
         return {
+            "concept": self.title,
             "concept_kind": self.kind, "kind_reason": self.reason, "names": list(self.names), "of": self.of,
             "replacement": self.replacement, "replacements": list(self.replacements), "neighbours": list(self.neighbours),
         }  # fmt: skip

@@ -1,0 +1,68 @@
+"""`t2vu plan --concept C`: what the concept is taken for, the prompts of a training run, and what they become without it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from t2vu_core.commands.concept_options import add_concept, request_of
+from t2vu_core.commands.training import settings_of
+from t2vu_core.errors import UserError
+from t2vu_core.miniature.bundled import bundled_folder, bundled_names, check_built
+from t2vu_core.prompts.candidates import PlanSize
+from t2vu_core.prompts.plan import plan_request
+from t2vu_core.prompts.plan_text import plan_text
+from t2vu_core.prompts.prompt_set import prompt_set_for
+from t2vu_core.recipes import VelocityRecipe
+
+MARK = "kind_reason"
+FLAG = "--concept"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The concept, as the commands that train take it."""
+    add_concept(parser, required=False)
+
+
+def asked(options: argparse.Namespace) -> bool:
+    """Whether the prompts of a concept are to be planned."""
+    return bool(options.concept)
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """The plan of the recipe's prompts. No weights are loaded."""
+    recipe = VelocityRecipe.preset(options.preset, **settings_of(options))
+    size = PlanSize(recipe.concept_trajectories, recipe.preserve_trajectories, recipe.seed, recipe.augmentation)
+    plan = plan_request(request_of(options), prompt_set_for(_folder(options.model)), size)
+    described = plan.describe()
+    shared = {name: described[name] for name in ("kind_reason", "names", "of", "replacement", "replacements", "pairs")}
+    return {
+        "concept": plan.title,
+        "kind": plan.kind,
+        **shared,
+        **({"concepts": described["concepts"]} if "concepts" in described else {}),
+        "neighbours": described["neighbours"],
+        "preserve": len(plan.preserve),
+        "near": len(plan.near),
+        "warnings": described["warnings"],
+        "plan": plan_text(described),
+    }
+
+
+def show(result: dict[str, Any]) -> str:
+    """The plan for people."""
+    return str(result["plan"])
+
+
+def _folder(model: str | None) -> Path | None:
+    """The model's folder, for the prompts that it may bring with it."""
+    if model is None:
+        return None
+    check_built(model)
+    folder = bundled_folder(model) or Path(model)
+    if not folder.is_dir():
+        raise UserError(
+            f"There is no model {model!r}: it is neither a folder nor one of the bundled models ({', '.join(bundled_names())})."
+        )
+    return folder
