@@ -5,9 +5,12 @@ from comfy_api.v0_0_2 import io
 
 from t2vu_core import ConceptRequest, FewShotRecipe, ImageModel, T2VModel, load_image_model, unlearn_encoder
 from t2vu_core.miniature.bundled import image_model_of
+from t2vu_core.prompts.kinds import asked_kind
+from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.recipes import PRESETS
 
 from . import comfy_bridge
+from .concept_inputs import concept_detail_inputs, plan_output
 from .declare import (
     Model,
     UnlearnedEncoder,
@@ -46,7 +49,14 @@ class FewShotUnlearn(io.ComfyNode):
                 "change."
             ),
             search_aliases=["unlearn text encoder", "few-shot", "erase concept", "train"],
-            inputs=[*_concept_inputs(), *_shot_inputs(), synonyms_input(), preserve_prompts_input(), *_method_inputs()],
+            inputs=[
+                *_concept_inputs(),
+                *_shot_inputs(),
+                synonyms_input(),
+                preserve_prompts_input(),
+                *_method_inputs(),
+                *concept_detail_inputs(),
+            ],
             outputs=[
                 UnlearnedEncoder.Output(
                     "encoder",
@@ -55,6 +65,7 @@ class FewShotUnlearn(io.ComfyNode):
                 ),
                 io.Image.Output("learned_from", display_name="shots", tooltip="The images it was trained on."),
                 io.Image.Output("loss", display_name="loss", tooltip="The training loss as a picture."),
+                plan_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -74,9 +85,16 @@ class FewShotUnlearn(io.ComfyNode):
         preserve_prompts: str = "",
         objective: str = OBJECTIVES[0],
         steps: int = 0,
+        concept_kind: str = "auto",
+        instead: str = "",
+        attribute_of: str = "",
+        neighbours: str = "",
     ) -> io.NodeOutput:
         recipe = FewShotRecipe.preset(preset, seed=seed, objective=objective, **nonzero(shots=shots, steps=steps))
-        request = ConceptRequest(lines(concept), lines(synonyms), preserve_prompts=lines(preserve_prompts))
+        request = ConceptRequest(
+            lines(concept), lines(synonyms), preserve_prompts=lines(preserve_prompts),
+            kind=asked_kind(concept_kind), attribute_of=attribute_of, replacement=instead, neighbours=lines(neighbours),
+        )  # fmt: skip
         view = TrainingView(cls.hidden.unique_id, keep="shots")
         comfy_bridge.make_room()
         with comfy_bridge.enough_memory("a text encoder was trained", LOWER):
@@ -92,7 +110,8 @@ class FewShotUnlearn(io.ComfyNode):
         trained = encoder.training
         words = f"{view.close(encoder)}\nremaining effect of the concept: {max(0.0, trained['remaining']):.0%}"
         shown = (NO_SHOTS if view.kept is None else view.kept)[:, 0].movedim(1, -1).contiguous()
-        return io.NodeOutput(encoder, shown, loss_picture(trained["losses"]), ui=said(words))
+        plan = plan_text(encoder.prompts)
+        return io.NodeOutput(encoder, shown, loss_picture(trained["losses"]), plan, ui=said(words))
 
 
 def _image_model(choice: str, model: T2VModel) -> ImageModel | None:

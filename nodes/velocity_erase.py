@@ -3,9 +3,12 @@
 from comfy_api.v0_0_2 import io
 
 from t2vu_core import ConceptRequest, T2VModel, UserError, VelocityRecipe, erase_velocity
+from t2vu_core.prompts.kinds import asked_kind
+from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.recipes import LOW_MEMORY, PRESETS
 
 from . import comfy_bridge
+from .concept_inputs import concept_detail_inputs, plan_output
 from .declare import (
     Eraser,
     Model,
@@ -47,6 +50,7 @@ class VelocityErase(io.ComfyNode):
                 *_method_inputs(),
                 *_memory_inputs(),
                 *_target_inputs(),
+                *concept_detail_inputs(),
             ],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser and Save Erasure."),
@@ -57,6 +61,7 @@ class VelocityErase(io.ComfyNode):
                     tooltip="A clip of the concept by the unchanged model, bright where the concept's words change its "
                     "prediction.",
                 ),
+                plan_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -82,9 +87,16 @@ class VelocityErase(io.ComfyNode):
         eta: float = 0.0,
         learning_rate: float = 0.0,
         eta_zero: str = PRESETS_ETA,
+        concept_kind: str = "auto",
+        instead: str = "",
+        attribute_of: str = "",
+        neighbours: str = "",
     ) -> io.NodeOutput:
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
-        request = ConceptRequest(lines(concept), lines(synonyms), lines(concept_prompts), lines(preserve_prompts), writer)
+        request = ConceptRequest(
+            lines(concept), lines(synonyms), lines(concept_prompts), lines(preserve_prompts), writer,
+            kind=asked_kind(concept_kind), attribute_of=attribute_of, replacement=instead, neighbours=lines(neighbours),
+        )  # fmt: skip
         recipe = VelocityRecipe.preset(
             preset, seed=seed, augmentation=augmentation, kind=kind, localization_weight=localization, num_frames=num_frames,
             **nonzero(steps=steps, learning_rate=learning_rate), **_eta(eta, eta_zero), **(LOW_MEMORY if low_memory else {}),
@@ -97,7 +109,8 @@ class VelocityErase(io.ComfyNode):
             )
         words = view.close(eraser)
         assert view.kept is not None
-        return io.NodeOutput(eraser, loss_picture(eraser.training["losses"]), view.kept[0].movedim(1, -1), ui=said(words))
+        pictures = loss_picture(eraser.training["losses"]), view.kept[0].movedim(1, -1)
+        return io.NodeOutput(eraser, *pictures, plan_text(eraser.prompts), ui=said(words))
 
 
 def _eta(eta: float, eta_zero: str) -> dict[str, float]:

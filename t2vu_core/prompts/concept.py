@@ -13,10 +13,9 @@ from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common
 from t2vu_core.prompts.kinds import choose_kind
 from t2vu_core.prompts.prompt_set import PromptSet, known_names
 from t2vu_core.prompts.request import ConceptRequest
-from t2vu_core.prompts.wording import EMPTY_SCENE, Wording, as_style, does
+from t2vu_core.prompts.wording import A_PERSON, EMPTY_SCENE, Wording, as_style, does
 
 CALM = "calm"
-A_PERSON = "a person"
 
 
 @dataclass(frozen=True)

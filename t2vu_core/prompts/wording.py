@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from t2vu_core.mentions import STYLE_STARTS, bare
 from t2vu_core.prompts import english
@@ -20,6 +20,9 @@ from t2vu_core.prompts.two_subjects import alone, has_two_subjects
 EMPTY_SCENE = "an empty scene"
 """Replaces a thing or character that leaves the scene."""
 EMPTY_AGAIN = "it"
+A_PERSON = "a person"
+PEOPLE = ("a woman", "a man", "one person", "a young woman", "an old man")
+"""Who has an attribute that a person has."""
 SUBJECT_KINDS: tuple[ConceptKind, ...] = ("thing", "character", "person")
 """Kinds that stand in a sentence as a noun."""
 _SLOT = re.compile(r"\{(?P<slot>[^{}]*)\}|\[(?P<verb>[a-z]+)\]")
@@ -40,6 +43,9 @@ class Wording:
 
     def fill(self, context: str) -> PromptPair:
         """The context with the concept, and without it."""
+        if self.of == A_PERSON:
+            # The same context always has the same person.
+            return replace(self, of=PEOPLE[len(context) % len(PEOPLE)]).fill(context)
         text, _, empty = context.partition(_EMPTY)
         pair = PromptPair(tidy(_SLOT.sub(self._said, text)), self._without(text, empty))
         return PromptPair(_sentence(pair.prompt), _sentence(pair.neutral)) if _starts_sentence(text) else pair
@@ -75,7 +81,7 @@ class Wording:
         if self.kind == "style":
             return english.indefinite(bare(self.name)) if slot == "a" else as_style(self.name)
         if self.kind == "attribute":
-            return attached(self.of or "a person", self.name, "attribute")
+            return attached(self.of or A_PERSON, self.name, "attribute")
         return _act_slot(slot, lambda who: attached(who, self.name, "act"), self.name)
 
     def _instead(self, found: re.Match[str]) -> str:
@@ -88,7 +94,7 @@ class Wording:
         if self.kind == "style":
             return "a" if slot == "a" else as_style(self.replacement) if self.replacement else ""
         if self.kind == "attribute":
-            return attached(self.of or "a person", self.replacement, "attribute")
+            return attached(self.of or A_PERSON, self.replacement, "attribute")
         return _act_slot(slot, lambda who: attached(who, self.replacement, "act"), "")
 
 

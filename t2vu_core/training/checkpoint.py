@@ -109,7 +109,8 @@ class Checkpoint:
             raise UserError(f"The checkpoint {self.path} cannot be read ({error}). Remove it to start over.") from error
         if metadata.get("fingerprint") != self.fingerprint:
             raise UserError(
-                f"{self.path} is the state of another training (other concept, model, prompts or settings). "
+                f"{self.path} is the state of another training (other concept, model, prompts or settings, "
+                "or an earlier version). "
                 "Resume with the same ones, or choose another folder."
             )
         return tensors, metadata
