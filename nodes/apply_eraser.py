@@ -6,7 +6,7 @@ from t2vu_core import Erasure, T2VModel
 from t2vu_core.base_identity import compare_bases
 
 from . import comfy_bridge
-from .declare import Eraser, Model, other_base_input, schema, strength_input
+from .declare import ALIASES, Eraser, Model, other_base_input, schema, strength_input
 
 
 class ApplyEraser(io.ComfyNode):
@@ -19,7 +19,7 @@ class ApplyEraser(io.ComfyNode):
                 "Returns a model with an eraser applied. The input model does not change, so one graph can sample before "
                 "and after. Chain several nodes to erase several concepts."
             ),
-            search_aliases=["erase", "unlearn", "lora", "remove concept"],
+            search_aliases=["erase", "unlearn", "lora", "remove concept", *ALIASES],
             inputs=[
                 Model.Input("model", tooltip="The model that the eraser was trained on."),
                 Eraser.Input("eraser", tooltip="From Velocity Erase Fine-tune or Load Erasure."),

@@ -11,9 +11,13 @@ from t2vu_core.prompts.lines import prompt_lines
 
 from . import comfy_bridge
 
+ALIASES = ["forget", "remove", "censor", "nsfw", "safety", "copyright", "slider", "negative prompt"]
+"""What people search for who want a concept gone."""
 CATEGORY = "T2V Unlearning"
 MAX_SEED = 2**63 - 1
 MAX_TRAINING_STEPS = 100_000
+PRESETS_OWN, MODELS_OWN = "as in the preset", "as in the model"
+"""What the number 0 stands for, in settings that cannot be 0."""
 
 Model = io.Custom("T2VU_MODEL")
 Eraser = io.Custom("T2VU_ERASER")
@@ -27,10 +31,16 @@ def schema(**fields: Any) -> io.Schema:
 
 
 def advanced(kind: Any, *args: Any, **options: Any) -> io.Input:
-    """An input that ComfyUI 0.10 and newer hides under the advanced inputs."""
+    """An input that is rarely used and folded: by ComfyUI 0.10 and newer, else by web/js/labels.js."""
     if "advanced" in inspect.signature(kind.Input).parameters:
-        options["advanced"] = True
-    return kind.Input(*args, **options)
+        return kind.Input(*args, advanced=True, **options)
+    return _told(kind.Input(*args, **options), advanced=True)
+
+
+def _told(declared: io.Input, **facts: Any) -> io.Input:
+    """The input with more facts for the frontend; the server does not read them."""
+    declared.extra_dict = {**(declared.extra_dict or {}), **facts}
+    return declared
 
 
 def preset_input(presets: Iterable[str], tooltip: str = "How long and how carefully to train.") -> io.Input:
@@ -43,32 +53,43 @@ def seed_input(tooltip: str, *, changes: bool = False) -> io.Input:
     return io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=changes, tooltip=tooltip)
 
 
-def text_input(name: str, tooltip: str, *, placeholder: str | None = None, optional: bool = False) -> io.Input:
-    """Multiline text, empty by default; `lines` splits one that has an entry per line."""
-    return io.String.Input(name, multiline=True, default="", placeholder=placeholder, optional=optional, tooltip=tooltip)
+def text_input(
+    name: str, tooltip: str, *, example: str | None = None, optional: bool = False, folded: bool = False
+) -> io.Input:
+    """Multiline text, empty by default; `lines` splits one that has an entry per line.
+
+    Classic nodes show the placeholder where others have a label, so the name comes first in it.
+    """
+    placeholder = f"{name}: for example {example}" if example else name
+    options = {"multiline": True, "default": "", "placeholder": placeholder, "optional": optional, "tooltip": tooltip}
+    return advanced(io.String, name, **options) if folded else io.String.Input(name, **options)
 
 
 def synonyms_input() -> io.Input:
     """Other names of the concept."""
-    return text_input("synonyms", "Other names of the concept, one per line. They are erased too.", optional=True)
+    return text_input(
+        "synonyms", "Other names of the concept, one per line. They are erased too.", example="phantom", optional=True
+    )
 
 
 def preserve_prompts_input() -> io.Input:
     """Prompts that must keep working."""
     tooltip = "Prompts that must keep working, one per line. They come before the model's own set."
-    return text_input("preserve_prompts", tooltip, optional=True)
+    return text_input("preserve_prompts", tooltip, optional=True, folded=True)
 
 
-def number_input(kind: Any, name: str, most: float, tooltip: str, *, folded: bool = False, **options: Any) -> io.Input:
-    """A number from 0 to `most`. 0 is the default; `tooltip` says what it stands for."""
-    zero = type(most)()
-    options |= {"default": zero, "min": zero, "max": most, "optional": True, "tooltip": tooltip}
-    return advanced(kind, name, **options) if folded else kind.Input(name, **options)
+def number_input(
+    kind: Any, name: str, most: float, tooltip: str, *, zero: str, folded: bool = False, **options: Any
+) -> io.Input:
+    """A number from 0 to `most`. 0 is the default and stands for `zero`, which the node shows in its place."""
+    least = type(most)()
+    options |= {"default": least, "min": least, "max": most, "optional": True, "tooltip": f"{tooltip} 0: {zero}."}
+    return _told(advanced(kind, name, **options) if folded else kind.Input(name, **options), t2vu_zero=zero)
 
 
 def steps_input(tooltip: str) -> io.Input:
     """The number of training steps."""
-    return number_input(io.Int, "steps", MAX_TRAINING_STEPS, f"{tooltip} 0: the preset's.", folded=True)
+    return number_input(io.Int, "steps", MAX_TRAINING_STEPS, tooltip, zero=PRESETS_OWN, folded=True)
 
 
 def strength_input(what: str) -> io.Input:
@@ -85,7 +106,7 @@ def other_base_input(tooltip: str) -> io.Input:
 def file_name_input(folder: str) -> io.Input:
     """The name of a file to write to `folder`."""
     tooltip = f"File name in {folder}. styles/noir makes a subfolder. Empty: the concept's name."
-    return io.String.Input("name", default="", placeholder="the concept's name", tooltip=tooltip)
+    return io.String.Input("name", default="", tooltip=tooltip)
 
 
 def lora_file_inputs() -> list[io.Input]:

@@ -13,7 +13,7 @@ from t2vu_core.evaluation.settings import EVALUATION_PRESETS
 from t2vu_core.model import T2VModel
 
 from . import comfy_bridge
-from .declare import Eraser, Model, advanced, number_input, preset_input, schema, text_input
+from .declare import MODELS_OWN, Eraser, Model, advanced, number_input, preset_input, schema, text_input
 from .words import said
 
 
@@ -30,11 +30,10 @@ class EvaluateErasure(io.ComfyNode):
             search_aliases=["measure", "score", "report", "benchmark"],
             inputs=[
                 Model.Input("model", tooltip="The model with its erasers or guard. It is compared with itself without them."),
-                io.String.Input(
-                    "concept", default="", placeholder="ghost", tooltip="The erased concept, as the eraser names it."
-                ),
+                io.String.Input("concept", default="", tooltip="The erased concept, as the eraser names it."),
                 preset_input(EVALUATION_PRESETS, "quick: a few minutes. full: many clips."),
-                io.String.Input(
+                advanced(
+                    io.String,
                     "detector",
                     default="miniature",
                     optional=True,
@@ -45,6 +44,7 @@ class EvaluateErasure(io.ComfyNode):
                     "prompts",
                     "Your own prompts with the concept, one per line. Empty: the bundled prompts for the concept.",
                     optional=True,
+                    folded=True,
                 ),
                 advanced(
                     io.Boolean,
@@ -57,7 +57,8 @@ class EvaluateErasure(io.ComfyNode):
                     io.Float,
                     "guidance",
                     100.0,
-                    "Guidance scale of all clips. 0: the model's own. Some guards need a value above 1.",
+                    "Guidance scale of all clips. Some guards need a value above 1.",
+                    zero=MODELS_OWN,
                     folded=True,
                     step=0.1,
                 ),

@@ -12,6 +12,8 @@ from t2vu_core.recipes import PRESETS
 from . import comfy_bridge
 from .concept_inputs import concept_detail_inputs, plan_output
 from .declare import (
+    ALIASES,
+    PRESETS_OWN,
     Model,
     UnlearnedEncoder,
     advanced,
@@ -48,7 +50,7 @@ class FewShotUnlearn(io.ComfyNode):
                 "other prompts keep working. The denoiser is frozen and only supplies the gradient. The input models do not "
                 "change."
             ),
-            search_aliases=["unlearn text encoder", "few-shot", "erase concept", "train"],
+            search_aliases=["unlearn text encoder", "few-shot", "erase concept", "train", *ALIASES],
             inputs=[
                 *_concept_inputs(),
                 *_shot_inputs(),
@@ -128,7 +130,7 @@ def _concept_inputs() -> list[io.Input]:
     """The model, and what its text encoder unlearns."""
     return [
         Model.Input("model", tooltip="The video model whose text encoder is trained. Erasures already on it stay on."),
-        text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", placeholder="ghost"),
+        text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", example="ghost"),
         preset_input(PRESETS),
         seed_input("Seed of shots and training. The same seed gives the same encoder."),
     ]
@@ -146,7 +148,7 @@ def _shot_inputs() -> list[io.Input]:
             tooltip="A Stable Diffusion folder that shares the text encoder; training through it is fastest. none: the video "
             "model itself, on single frames. auto: the bundled partner of a bundled model, else none.",
         ),
-        number_input(io.Int, "shots", 1000, "Number of images to generate. 0: the preset's."),
+        number_input(io.Int, "shots", 1000, "Number of images to generate.", zero=PRESETS_OWN, folded=True),
     ]
 
 

@@ -6,7 +6,7 @@ from t2vu_core import T2VModel
 from t2vu_core.guards import GUARDS, make_guard
 
 from . import comfy_bridge
-from .declare import Model, lines, schema, text_input
+from .declare import ALIASES, Model, lines, schema, text_input
 
 
 class Guard(io.ComfyNode):
@@ -19,7 +19,7 @@ class Guard(io.ComfyNode):
                 "Keeps a concept out while clips are sampled, without training. The input model does not change. Guards are "
                 "easy to circumvent and often harm other concepts; they combine with erasers."
             ),
-            search_aliases=["negative prompt", "safree", "videoeraser", "safety"],
+            search_aliases=["safree", "videoeraser", *ALIASES],
             inputs=[
                 Model.Input("model", tooltip="The model to guard, with or without erasers."),
                 io.Combo.Input(
@@ -30,7 +30,7 @@ class Guard(io.ComfyNode):
                     "the concept in the first steps. video_eraser: the same in all steps, and guidance away from the concept "
                     "with momentum.",
                 ),
-                text_input("concepts", "What to keep out, one per line, in the words of a prompt.", placeholder="ghost"),
+                text_input("concepts", "What to keep out, one per line, in the words of a prompt.", example="ghost"),
             ],
             outputs=[Model.Output("guarded", display_name="model", tooltip="The guarded model, for Sample Video.")],
         )

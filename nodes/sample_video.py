@@ -1,15 +1,15 @@
 """Sample Video."""
 
-from fractions import Fraction
+from typing import Any
 
-from comfy_api.v0_0_2 import InputImpl, Types, io
-from torch import Tensor
+from comfy_api.v0_0_2 import io
 
 from t2vu_core import T2VModel
 from t2vu_core.model import SampleStep
 
 from . import comfy_bridge
-from .declare import Model, number_input, schema, seed_input, text_input
+from .declare import MODELS_OWN, Model, advanced, number_input, schema, seed_input, text_input
+from .videos import as_images, video_of
 
 
 class SampleVideo(io.ComfyNode):
@@ -27,21 +27,13 @@ class SampleVideo(io.ComfyNode):
                 Model.Input("model", tooltip="A model, with or without erasers."),
                 text_input("prompt", "What the clip shows."),
                 seed_input("Seed of the starting noise. The same seed gives the same clip.", changes=True),
-                text_input("negative_prompt", "What the clip should not show.", optional=True),
-                number_input(io.Int, "steps", 1000, "Denoising steps. 0: the model's own number."),
-                number_input(
-                    io.Float,
-                    "guidance",
-                    100.0,
-                    "Guidance scale. 0: the model's own; 1: no guidance.",
-                    step=0.1,
-                ),
-                number_input(io.Int, "frames", 1024, "Number of frames. 0: the model's own."),
-                number_input(io.Int, "width", 4096, "Width in pixels. 0: the model's own."),
-                number_input(io.Int, "height", 4096, "Height in pixels. 0: the model's own."),
-                number_input(
-                    io.Float, "fps", 120.0, "Frames per second of the video output. 0: the model's own.", folded=True, step=0.5
-                ),
+                advanced(io.String, "negative_prompt", default="", optional=True, tooltip="What the clip should not show."),
+                _number(io.Int, "steps", 1000, "Denoising steps."),
+                _number(io.Float, "guidance", 100.0, "Guidance scale. 1: no guidance.", step=0.1),
+                _number(io.Int, "frames", 1024, "Number of frames."),
+                _number(io.Int, "width", 4096, "Width in pixels."),
+                _number(io.Int, "height", 4096, "Height in pixels."),
+                _number(io.Float, "fps", 120.0, "Frames per second of the video output.", folded=True, step=0.5),
             ],
             outputs=[
                 io.Image.Output("images", display_name="images", tooltip="The frames, for image nodes such as Save Image."),
@@ -82,11 +74,10 @@ class SampleVideo(io.ComfyNode):
                 guidance_scale=None if guidance == 0 else guidance,
                 on_step=on_step,
             )
-        images = clips[0].permute(0, 2, 3, 1).contiguous()
-        return io.NodeOutput(images, _video(images, fps if fps > 0 else model.family.defaults.fps))
+        progress.show(lambda: clips)
+        images = as_images([clips[0]])
+        return io.NodeOutput(images, video_of(images, fps if fps > 0 else model.family.defaults.fps))
 
 
-def _video(images: Tensor, fps: float) -> InputImpl.VideoFromComponents:
-    """A VIDEO of frames (F, H, W, 3)."""
-    rate = Fraction(fps).limit_denominator(1000)
-    return InputImpl.VideoFromComponents(Types.VideoComponents(images=images, frame_rate=rate))
+def _number(kind: Any, name: str, most: float, tooltip: str, **options: Any) -> io.Input:
+    return number_input(kind, name, most, tooltip, zero=MODELS_OWN, **options)

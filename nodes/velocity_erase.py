@@ -10,6 +10,9 @@ from t2vu_core.recipes import LOW_MEMORY, PRESETS
 from . import comfy_bridge
 from .concept_inputs import concept_detail_inputs, plan_output
 from .declare import (
+    ALIASES,
+    MODELS_OWN,
+    PRESETS_OWN,
     Eraser,
     Model,
     advanced,
@@ -43,7 +46,7 @@ class VelocityErase(io.ComfyNode):
                 "Trains an eraser: small modules in the denoiser that move its predictions away from a concept while other "
                 "prompts keep working. The input model does not change."
             ),
-            search_aliases=["erase concept", "unlearn", "t2vunlearning", "train"],
+            search_aliases=["erase concept", "unlearn", "t2vunlearning", "train", *ALIASES],
             inputs=[
                 *_concept_inputs(),
                 steps_input("Training steps."),
@@ -124,7 +127,7 @@ def _concept_inputs() -> list[io.Input]:
     """The model, what to erase from it, and what to keep."""
     return [
         Model.Input("model", tooltip="The model to erase from. Erasers already on it stay on while this one is trained."),
-        text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", placeholder="ghost"),
+        text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", example="ghost"),
         preset_input(PRESETS),
         seed_input("Seed of the training. The same seed gives the same eraser."),
         synonyms_input(),
@@ -133,6 +136,7 @@ def _concept_inputs() -> list[io.Input]:
             "Complete prompts that name the concept, one per line, typed or from any node that outputs text. augmentation "
             "supplies the rest.",
             optional=True,
+            folded=True,
         ),
         preserve_prompts_input(),
     ]
@@ -141,7 +145,8 @@ def _concept_inputs() -> list[io.Input]:
 def _method_inputs() -> list[io.Input]:
     """How the prompts are made, and what is trained."""
     return [
-        io.Combo.Input(
+        advanced(
+            io.Combo,
             "augmentation",
             options=list(VelocityRecipe.choices("augmentation")),
             default="templates",
@@ -170,7 +175,8 @@ def _method_inputs() -> list[io.Input]:
             io.Float,
             "localization",
             1000.0,
-            "Weight of the loss that confines the eraser to where the concept is. 0: off. Only for the kind bottleneck.",
+            "Weight of the loss that confines the eraser to where the concept is. Only for the kind bottleneck.",
+            zero="off",
             folded=True,
             step=0.1,
         ),
@@ -184,8 +190,8 @@ def _memory_inputs() -> list[io.Input]:
             io.Int,
             "num_frames",
             1024,
-            "Frames of the training clips. Fewer take less memory and time; the eraser works on clips of every length. "
-            "0: the model's own.",
+            "Frames of the training clips. Fewer take less memory and time; the eraser works on clips of every length.",
+            zero=MODELS_OWN,
             folded=True,
         ),
         advanced(
@@ -206,8 +212,8 @@ def _target_inputs() -> list[io.Input]:
             io.Float,
             "eta",
             100.0,
-            "How far past the same prompt without the concept the model is pushed. More erases more and harms more. "
-            "0: as eta_zero says.",
+            "How far past the same prompt without the concept the model is pushed. More erases more and harms more.",
+            zero="as eta_zero says",
             folded=True,
             step=0.5,
         ),
@@ -215,7 +221,8 @@ def _target_inputs() -> list[io.Input]:
             io.Float,
             "learning_rate",
             1.0,
-            "Peak learning rate. Lower it if training diverges. 0: the preset's.",
+            "Peak learning rate. Lower it if training diverges.",
+            zero=PRESETS_OWN,
             folded=True,
             step=0.0001,
         ),

@@ -25,10 +25,13 @@ SHORT: dict[str, dict[str, Any]] = {
     "T2VUVelocityErase": {"steps": 2},
     "T2VUFewShotUnlearn": {"steps": 2, "shots": 2},
     "T2VUSampleVideo": {"steps": 4},
+    "T2VUCompare": {"steps": 4},
 }
 """Inputs of nodes that make a graph quick; all others are as stored."""
 VIDEO_NODES = ("ImageScaleBy", "CreateVideo", "SaveVideo")
 """What is left out: compressed video hides small differences."""
+FRAMES = {"ImageStitch": (0,), "T2VUCompare": (2, 3)}
+"""Outputs with the frames of clips."""
 
 
 def shortened(graph: Graph, seed: int) -> Graph:
@@ -42,11 +45,9 @@ def shortened(graph: Graph, seed: int) -> Graph:
         if "seed" in inputs and not isinstance(inputs["seed"], list):
             inputs["seed"] = seed
         short[key] = {**node, "inputs": inputs}
-        if kind == "ImageStitch":
-            short[f"frames {key}"] = {
-                "class_type": "SaveImage",
-                "inputs": {"images": [key, 0], "filename_prefix": f"frames{key}"},
-            }
+        for output in FRAMES.get(kind, ()):
+            inputs = {"images": [key, output], "filename_prefix": f"frames{key}_{output}"}
+            short[f"frames {key} {output}"] = {"class_type": "SaveImage", "inputs": inputs}
     return short
 
 

@@ -34,12 +34,14 @@ from tools.say import complain, say
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GRAPH = REPOSITORY / "workflows" / "api" / "erase_a_concept.json"
-SAMPLERS = ("Concept before", "Concept after", "Other before", "Other after")
+OUTPUTS = {"before": 2, "after": 3}
+"""The outputs of Compare Before and After with the frames of all prompts, one clip after another."""
+CLIPS = ("Concept before", "Concept after", "Other before", "Other after")
 
 
 @dataclass(frozen=True)
 class Clips:
-    """What the graph's four samplers made, (n, F, 3, H, W) in [0, 1], by the sampler's title."""
+    """The clips of the graph, (n, F, 3, H, W) in [0, 1], by title."""
 
     by_title: dict[str, Tensor]
 
@@ -97,36 +99,35 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 def _sample_all(server: ComfyServer, concept: str, preset: str, pairs: list[Pair]) -> Clips:
     template = json.loads(GRAPH.read_text(encoding="utf-8"))
-    clips: dict[str, list[Tensor]] = {title: [] for title in SAMPLERS}
+    clips: dict[str, list[Tensor]] = {title: [] for title in CLIPS}
     for number, pair in enumerate(pairs, 1):
         graph = _filled(template, concept, preset, pair)
         result = queue(server.url, graph, _Narrator(graph, f"[{number}/{len(pairs)}]"))
         if not result.succeeded:
             raise NoServer(f"ComfyUI could not run the graph: {result.error}")
-        for title in SAMPLERS:
-            clips[title].append(_frames(server, result, title))
+        for when in OUTPUTS:
+            for subject, clip in zip(("Concept", "Other"), _frames(server, result, when).chunk(2), strict=True):
+                clips[f"{subject} {when}"].append(clip)
     say()
     return Clips({title: torch.stack(parts) for title, parts in clips.items()})
 
 
 def _filled(template: Graph, concept: str, preset: str, pair: Pair) -> Graph:
-    """The shipped graph with this pair's values, and every sampler's frames saved without loss."""
+    """The shipped graph with this pair's values, and all frames saved without loss."""
     graph: Graph = json.loads(json.dumps(template))
     by_title = {node["_meta"]["title"]: (key, node["inputs"]) for key, node in graph.items()}
     by_title["Velocity Erase Fine-tune"][1].update(concept=concept, preset=preset)
     by_title["Save Erasure"][1]["name"] = concept
-    by_title["Prompt with the concept"][1]["value"] = pair.concept_prompt
-    by_title["Prompt without the concept"][1]["value"] = pair.other_prompt
-    by_title["Seed"][1]["value"] = pair.seed
-    for title in SAMPLERS:
-        inputs = {"images": [by_title[title][0], 0], "filename_prefix": "frames"}
-        graph[title] = {"class_type": "SaveImage", "inputs": inputs}
+    compare, inputs = by_title["Compare Before and After"]
+    inputs.update(prompts=f"{pair.concept_prompt}\n{pair.other_prompt}", seed=pair.seed)
+    for when, output in OUTPUTS.items():
+        graph[when] = {"class_type": "SaveImage", "inputs": {"images": [compare, output], "filename_prefix": when}}
     return graph
 
 
-def _frames(server: ComfyServer, result: Result, title: str) -> Tensor:
-    """The saved frames of a sampler: (F, 3, H, W) in [0, 1]."""
-    pictures = [np.array(Image.open(server.file(item)).convert("RGB")) for item in result.files(title)]
+def _frames(server: ComfyServer, result: Result, when: str) -> Tensor:
+    """The saved frames of both prompts: (2 F, 3, H, W) in [0, 1]."""
+    pictures = [np.array(Image.open(server.file(item)).convert("RGB")) for item in result.files(when)]
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
@@ -161,7 +162,7 @@ def _report(clips: Clips, pairs: list[Pair], concept: str) -> dict[str, object]:
         "concept": concept,
         "erased": {"before": clips.rate("Concept before", concepts), "after": clips.rate("Concept after", concepts)},
         "kept": {"before": clips.rate("Other before", others), "after": clips.rate("Other after", others)},
-        "clips": len(SAMPLERS) * len(pairs),
+        "clips": len(CLIPS) * len(pairs),
         "prompts": [[pair.concept_prompt, pair.other_prompt, pair.seed] for pair in pairs],
     }
 

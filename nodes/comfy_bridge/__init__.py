@@ -11,6 +11,7 @@ from .files import (
     lora_name,
     new_erasure_file,
     new_lora_file,
+    temporary_folder,
     unfinished_runs,
 )
 from .folders import register_folders
@@ -58,6 +59,7 @@ __all__ = [
     "outside_inference_mode",
     "register_folders",
     "take_cancel",
+    "temporary_folder",
     "unfinished_runs",
     "with_encoder",
 ]

@@ -44,6 +44,13 @@ def evaluation_folder(concept: str) -> Path:
     return Path(folder_paths.get_output_directory()) / "evaluations" / cut_to_bytes(plain, MAX_NAME_BYTES)
 
 
+def temporary_folder() -> Path:
+    """ComfyUI's folder of files that are shown and not kept."""
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def unfinished_runs() -> Path:
     """Where training runs keep their state until they end, so that they resume after the server was killed."""
     return Path(folder_paths.get_output_directory()) / "unfinished_trainings"

@@ -66,6 +66,10 @@ class Progress:
         picture = ("JPEG", self._picture(preview), None) if preview and self._preview_is_due() else None
         self._bar.update_absolute(step, total, picture)
 
+    def show(self, picture: Callable[[], Tensor]) -> None:
+        """Show a finished clip: whatever preview is there is one of noise, and would stay."""
+        self._bar.update_absolute(self._bar.current, self._bar.total, ("JPEG", self._picture(picture), None))
+
     def say(self, text: str) -> None:
         """Show a line of text under the node until the run ends."""
         if self._node_id is not None:

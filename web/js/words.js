@@ -1,0 +1,56 @@
+// The words that stay on a node: drawn in a text widget from the node's output, which the frontend does not do by itself.
+import { app } from "../../../scripts/app.js";
+
+const WIDGET = "result";
+const PROGRESS = "$$node-text-preview";
+const LINE = 16;
+const MARGIN = 24;
+const MOST_LINES = 8;
+
+export function showWords(node, text) {
+  if (!text) return;
+  const widget = node.widgets?.find((w) => w.name === WIDGET) ?? addWidget(node);
+  widget.value = text;
+  makeRoom(node);
+}
+
+// Older frontends keep the last line of progress, which the words replace.
+export function removeProgress(node) {
+  const at = node.widgets?.findIndex((w) => w.name === PROGRESS) ?? -1;
+  if (at < 0) return;
+  node.widgets[at].onRemove?.();
+  node.widgets.splice(at, 1);
+}
+
+// A node grows where its widgets need more than it has; it never shrinks under a person's hands.
+export function makeRoom(node) {
+  const [width, height] = node.computeSize();
+  if (node.size[0] < width || node.size[1] < height) {
+    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+  }
+  node.setDirtyCanvas?.(true, true);
+}
+
+function addWidget(node) {
+  const { widget } = app.widgets.STRING(node, WIDGET, ["STRING", { multiline: true }], app);
+  // Neither saved with the workflow nor sent with the prompt.
+  widget.serialize = false;
+  Object.assign(widget.options, {
+    serialize: false,
+    read_only: true,
+    getMinHeight: () => heightOf(node, widget),
+    getMaxHeight: () => heightOf(node, widget),
+  });
+  const element = widget.element ?? widget.inputEl;
+  if (element) {
+    element.readOnly = true;
+    element.dataset.t2vuWords = "";
+  }
+  return widget;
+}
+
+function heightOf(node, widget) {
+  const columns = Math.max(20, (node.size[0] - 50) / 6.5);
+  const count = String(widget.value).split("\n").reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
+  return Math.min(count, MOST_LINES) * LINE + MARGIN;
+}
