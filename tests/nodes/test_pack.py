@@ -25,6 +25,7 @@ DISPLAY_NAMES = {
     "T2VUApplyEraser": "Apply Eraser",
     "T2VUApplyEraserNative": "Apply Eraser (MODEL)",
     "T2VUSampleVideo": "Sample Video",
+    "T2VUCompare": "Compare Before and After",
     "T2VUSaveErasure": "Save Erasure",
     "T2VULoadErasure": "Load Erasure",
     "T2VUExportLora": "Export LoRA",
