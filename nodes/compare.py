@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from t2vu_core import Erasure, T2VModel, UserError
+from t2vu_core import Erasure, T2VModel
 from t2vu_core.model import SampleStep
 
 from . import comfy_bridge
+from .checks import check_prompts, problem
 from .declare import MODELS_OWN, Eraser, Model, UnlearnedEncoder, advanced, lines, number_input, schema, seed_input, text_input
 from .rows import Row, captioned, player_files
 from .videos import as_images, video_of
@@ -64,6 +65,10 @@ class CompareBeforeAndAfter(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, prompts: str | None = None) -> bool | str:
+        return problem(check_prompts, prompts)
+
+    @classmethod
     @comfy_bridge.outside_inference_mode
     def execute(
         cls,
@@ -76,9 +81,8 @@ class CompareBeforeAndAfter(io.ComfyNode):
         guidance: float = 0.0,
         after_2: T2VModel | Erasure | None = None,
     ) -> io.NodeOutput:
+        check_prompts(prompts)
         wanted = lines(prompts)
-        if not wanted:
-            raise UserError("There is no prompt to compare: enter at least one.")
         models = {"before": before} | _changed(before, after, after_2, strength)
         sampler = _Sampler(comfy_bridge.Progress(cls.hidden.unique_id), len(models) * len(wanted), seed, steps, guidance)
         clips = [{title: sampler.clip(model, text, title) for title, model in models.items()} for text in wanted]

@@ -7,6 +7,7 @@ from t2vu_core.erasure import KIND_TITLES, is_whole
 from t2vu_core.evaluation.report.wording import spoken
 
 from . import comfy_bridge
+from .checks import problem
 from .declare import Eraser, UnlearnedEncoder, file_name_input, overwrite_input, schema
 from .words import said
 
@@ -55,6 +56,10 @@ class _Loader(io.ComfyNode):
 
     KIND: str
     """The kind of erasure that the node loads."""
+
+    @classmethod
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        return problem(comfy_bridge.erasure_file, file)
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:

@@ -13,6 +13,7 @@ from t2vu_core.evaluation.settings import EVALUATION_PRESETS
 from t2vu_core.model import T2VModel
 
 from . import comfy_bridge
+from .checks import check_concept, problem
 from .declare import MODELS_OWN, Eraser, Model, advanced, number_input, preset_input, schema, text_input
 from .words import said
 
@@ -81,6 +82,10 @@ class EvaluateErasure(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, concept: str | None = None) -> bool | str:
+        return problem(check_concept, concept)
 
     @classmethod
     @comfy_bridge.outside_inference_mode

@@ -10,6 +10,7 @@ from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.recipes import PRESETS
 
 from . import comfy_bridge
+from .checks import check_concept, problem
 from .concept_inputs import concept_detail_inputs, plan_output
 from .declare import (
     ALIASES,
@@ -71,6 +72,10 @@ class FewShotUnlearn(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, concept: str | None = None) -> bool | str:
+        return problem(check_concept, concept)
 
     @classmethod
     @comfy_bridge.outside_inference_mode

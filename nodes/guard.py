@@ -6,6 +6,7 @@ from t2vu_core import T2VModel
 from t2vu_core.guards import GUARDS, make_guard
 
 from . import comfy_bridge
+from .checks import check_concept, problem
 from .declare import ALIASES, Model, lines, schema, text_input
 
 
@@ -34,6 +35,10 @@ class Guard(io.ComfyNode):
             ],
             outputs=[Model.Output("guarded", display_name="model", tooltip="The guarded model, for Sample Video.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, concepts: str | None = None) -> bool | str:
+        return problem(check_concept, concepts)
 
     @classmethod
     @comfy_bridge.outside_inference_mode

@@ -6,6 +6,7 @@ from comfy_api.v0_0_2 import io
 from t2vu_core import UserError, load_model
 
 from . import comfy_bridge
+from .checks import problem
 from .declare import Model, advanced, schema
 
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -45,6 +46,10 @@ class LoadT2VModel(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model: str, dtype: str = "auto") -> str:
         return comfy_bridge.fingerprint(comfy_bridge.model_folder(model))
+
+    @classmethod
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
+        return problem(comfy_bridge.model_folder, model)
 
     @classmethod
     @comfy_bridge.outside_inference_mode

@@ -8,6 +8,7 @@ from t2vu_core import T2VModel
 from t2vu_core.model import SampleStep
 
 from . import comfy_bridge
+from .checks import check_size, problem
 from .declare import MODELS_OWN, Model, advanced, number_input, schema, seed_input, text_input
 from .videos import as_images, video_of
 
@@ -41,6 +42,10 @@ class SampleVideo(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, width: int | None = 0, height: int | None = 0, frames: int | None = 0) -> bool | str:
+        return problem(check_size, width, height, frames)
 
     @classmethod
     @comfy_bridge.outside_inference_mode
