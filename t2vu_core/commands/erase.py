@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
     workers = Workers.join(options.device)
     model = _open(options, workers)
     erasure = _train(model, order, recipe, workers)
-    path = erasure.save(order.out) if workers.first else None
+    path = order.save(erasure) if workers.first else None
     Workers.leave()
     if path is None:
         return None

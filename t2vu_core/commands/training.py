@@ -9,7 +9,7 @@ from pathlib import Path
 
 from t2vu_core.commands.concept_options import add_concept, request_of
 from t2vu_core.commands.options import add_model
-from t2vu_core.erasure import check_writable, safetensors_path
+from t2vu_core.erasure import Erasure, check_writable, is_whole, safetensors_path
 from t2vu_core.errors import UserError
 from t2vu_core.formatting import parse_options
 from t2vu_core.prompts.request import ConceptRequest
@@ -30,6 +30,13 @@ class TrainingOrder:
         out = safetensors_path(options.out)
         check_writable(out)
         return cls(request_of(options), out, _log_folder(options))
+
+    def save(self, erasure: Erasure) -> Path:
+        """Write the erasure to `out`; a partial result does not replace a complete file and gets a number."""
+        path, number = self.out, 2
+        while erasure.partial and is_whole(path):
+            path, number = self.out.with_stem(f"{self.out.stem}_{number}"), number + 1
+        return erasure.save(path)
 
 
 def add_training(parser: argparse.ArgumentParser, recipe: type[VelocityRecipe | FewShotRecipe], *, log: str) -> None:

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             model, order.request, recipe, image_model=_image_model(options, model), images=images,
             log_folder=order.log_folder, on_progress=on_progress,
         )  # fmt: skip
-    path = erasure.save(order.out)
+    path = order.save(erasure)
     kept = (
         "seconds", "shot_seconds", "steps", "through", "shots", "remaining", "preserve_moved", "ended", "parameters", "warning",
     )  # fmt: skip

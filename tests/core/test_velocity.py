@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from benchmarks.ablations import CHANGES
+from t2vu_core.commands.training import TrainingOrder
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.objectives.velocity import negative_guidance_target
@@ -170,7 +171,7 @@ def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
         erase_velocity(TINY.model, "ghost", recipe(), log_folder=tmp_path)
 
 
-def test_stopping_early_keeps_what_was_trained() -> None:
+def test_stopping_early_keeps_what_was_trained_and_replaces_no_complete_file(tmp_path: Path) -> None:
     def stop(progress: TrainProgress) -> None:
         if progress.stage == "training" and progress.step == 3:
             raise StopEarly
@@ -179,7 +180,12 @@ def test_stopping_early_keeps_what_was_trained() -> None:
     assert erasure.training["steps"] == 3
     assert any(tensor.abs().max() > 0 for name, tensor in erasure.tensors.items() if "up" in name)
     assert erasure.partial == f"partial result: 3 of {recipe().steps} steps"
-    assert erase_velocity(TINY.model, "ghost", recipe()).partial is None
+    whole = erase_velocity(TINY.model, "ghost", recipe())
+    assert whole.partial is None
+    order = TrainingOrder(ConceptRequest(("ghost",)), tmp_path / "ghost.safetensors", None)
+    assert [order.save(made).name for made in (erasure, erasure, whole, erasure, whole)] == [
+        "ghost.safetensors", "ghost.safetensors", "ghost.safetensors", "ghost_2.safetensors", "ghost.safetensors"
+    ]  # fmt: skip
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_break() -> None:
