@@ -12,6 +12,9 @@ from .declare import Model, advanced, number_input, schema
 from .native import Sampled, model_from_comfyui
 
 
+LATENTS_OWN = "the latent's"
+
+
 class FromComfyUI(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -78,9 +81,9 @@ def _model_inputs() -> list[io.Input]:
 def _size_inputs() -> list[io.Input]:
     """The size of the clips, where no latent is connected."""
     return [
-        number_input(io.Int, "width", 4096, "Width in pixels. 0: the latent's."),
-        number_input(io.Int, "height", 4096, "Height in pixels. 0: the latent's."),
-        number_input(io.Int, "num_frames", 1024, "Number of frames. 0: the latent's."),
+        number_input(io.Int, "width", 4096, "Width in pixels.", zero=LATENTS_OWN),
+        number_input(io.Int, "height", 4096, "Height in pixels.", zero=LATENTS_OWN),
+        number_input(io.Int, "num_frames", 1024, "Number of frames.", zero=LATENTS_OWN),
     ]
 
 
@@ -88,8 +91,8 @@ def _sampling_inputs() -> list[io.Input]:
     """The rest of how the graph samples."""
     return [
         number_input(
-            io.Float, "shift", 100.0, "Shift of the noise schedule. 0: the MODEL's own, or a sampling node's before it.",
-            folded=True, step=0.01,
+            io.Float, "shift", 100.0, "Shift of the noise schedule.",
+            zero="the MODEL's own, or a sampling node's before it", folded=True, step=0.01,
         ),
         advanced(
             io.Float, "fps", default=16.0, min=1.0, max=120.0, step=0.5, optional=True,

@@ -26,7 +26,7 @@ Cancelled = comfy.model_management.InterruptProcessingException
 """What `Progress.report` raises once the user has cancelled."""
 
 
-class Paused(Pause, Cancelled):
+class Paused(Pause, comfy.model_management.InterruptProcessingException):
     """A cancel of a training run: it pauses the run, then ends the node as every cancel does."""
 
 
