@@ -11,7 +11,6 @@ from . import comfy_bridge
 from .declare import Model, advanced, number_input, schema
 from .native import Sampled, model_from_comfyui
 
-
 LATENTS_OWN = "the latent's"
 
 
