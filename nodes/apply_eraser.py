@@ -7,6 +7,7 @@ from t2vu_core.base_identity import compare_bases
 
 from . import comfy_bridge
 from .declare import ALIASES, Eraser, Model, other_base_input, schema, strength_input
+from .words import said
 
 
 class ApplyEraser(io.ComfyNode):
@@ -29,7 +30,6 @@ class ApplyEraser(io.ComfyNode):
                 ),
             ],
             outputs=[Model.Output("erased", display_name="model", tooltip="The model with the concept erased.")],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -37,5 +37,4 @@ class ApplyEraser(io.ComfyNode):
     def execute(cls, model: T2VModel, eraser: Erasure, strength: float, allow_other_base: bool = False) -> io.NodeOutput:
         erased = model.with_erasure(eraser, strength, allow_other_base=allow_other_base)
         found = compare_bases(eraser.base, model.base) or "other weights"
-        comfy_bridge.Progress(cls.hidden.unique_id).say(f"trained on {eraser.base.name}; this model: {found}")
-        return io.NodeOutput(erased)
+        return io.NodeOutput(erased, ui=said(f"trained on {eraser.base.name}; this model: {found}"))

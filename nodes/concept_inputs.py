@@ -38,6 +38,7 @@ def concept_detail_inputs() -> list[io.Input]:
             "neighbours",
             "What lies near the concept and must stay, one per line: other dogs for a breed. Empty: from a shipped table.",
             optional=True,
+            folded=True,
         ),
     ]
 

@@ -11,7 +11,7 @@ from . import comfy_bridge
 from .declare import Model, advanced, number_input, schema
 from .native import Sampled, model_from_comfyui
 
-LATENTS_OWN = "the latent's"
+LATENTS_OWN = "as in the latent"
 
 
 class FromComfyUI(io.ComfyNode):
@@ -90,8 +90,8 @@ def _sampling_inputs() -> list[io.Input]:
     """The rest of how the graph samples."""
     return [
         number_input(
-            io.Float, "shift", 100.0, "Shift of the noise schedule.",
-            zero="the MODEL's own, or a sampling node's before it", folded=True, step=0.01,
+            io.Float, "shift", 100.0, "Shift of the noise schedule.", zero="as in the MODEL, or a sampling node before it",
+            folded=True, step=0.01,
         ),
         advanced(
             io.Float, "fps", default=16.0, min=1.0, max=120.0, step=0.5, optional=True,
