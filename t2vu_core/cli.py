@@ -31,6 +31,7 @@ COMMANDS = {
     "import": "import_",
 }
 """Command name -> module in `t2vu_core.commands` with HELP, add_arguments, run and show."""
+SPINS = "10000"
 IN_RESULT = "t2vu_core.training.outcome"
 """A logger whose warnings are part of the command's result."""
 
@@ -46,6 +47,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     _show_every_character()
+    _sleep_between_operations()
     try:
         return _run(_parser().parse_args(arguments))
     except KeyboardInterrupt:
@@ -57,8 +59,10 @@ def _run(options: argparse.Namespace) -> int:
     _log(options.verbose)
     _quiet_libraries()
     command = options.command_module
+    from t2vu_core.threads import free_threads
+
     try:
-        with panics_refused():
+        with panics_refused(), free_threads():
             result = command.run(options)
     except UserError as error:
         print(f"t2vu: {escaped(str(error))}", file=sys.stderr)
@@ -87,6 +91,15 @@ def _show_every_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _sleep_between_operations() -> None:
+    """Let the threads of torch spin for microseconds, not for milliseconds, before they give up their core.
+
+    libgomp reads this once, when torch is imported.
+    """
+    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def _write_log() -> str:

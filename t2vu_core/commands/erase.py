@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
         "diverged": diverged,
         "warning": erasure.training["warning"],
         "mask_overlay": str(order.log_folder / MASK_OVERLAY) if order.log_folder else None,
+        "log": order.log_folder and str(order.log_folder),
         "scores": None,
     }
 
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
 def show(result: dict[str, Any]) -> str:
     """What was written."""
     made = f"{result['out']}: an eraser of {result['concept']!r}, {result['steps']} steps in {result['seconds']} s."
-    return closing_message(made, stopped=result["stopped"], warning=result["warning"])
+    return closing_message(made, stopped=result["stopped"], log=result["log"], warning=result["warning"])
 
 
 def _open(options: argparse.Namespace, workers: Workers) -> T2VModel:

@@ -61,9 +61,10 @@ def settings_of(options: argparse.Namespace) -> dict[str, int | float | str]:
     return {"seed": options.seed, **parse_options(options.method_option)}
 
 
-def closing_message(written: str, *, stopped: bool, warning: str | None) -> str:
+def closing_message(written: str, *, stopped: bool, log: str | None, warning: str | None) -> str:
     """What was written, how to continue a stopped training, and that the erasure is not measured yet."""
-    resume = " Training was stopped early; a run with --log can be continued with --resume." if stopped else ""
+    further = f"run the same command with --resume to continue from {log}" if log else "without --log it cannot be continued"
+    resume = f" Training was stopped early: {further}." if stopped else ""
     lines = [f"{written}{resume}", "It is not measured yet: run `t2vu evaluate` to see what was erased and what was kept."]
     return "\n".join([*lines, *([f"Warning: {warning}"] if warning else [])])
 

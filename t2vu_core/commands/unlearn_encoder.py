@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "model": model.name,
         "encoder": erasure.encoder["components"] if erasure.encoder else None,
         **{key: erasure.training[key] for key in kept},
+        "log": order.log_folder and str(order.log_folder),
         "scores": None,
     }
 
@@ -66,7 +67,7 @@ def show(result: dict[str, Any]) -> str:
     file, concepts = f"{result['out']} ({result['bytes'] / 2**20:.1f} MiB)", ", ".join(map(repr, result["concepts"]))
     trained = f"{result['steps']} steps in {result['seconds']} s, shots {result['shots']}"
     made = f"{file}: a text encoder without {concepts}, {trained}."
-    return closing_message(made, stopped=result["ended"] == STOPPED, warning=result["warning"])
+    return closing_message(made, stopped=result["ended"] == STOPPED, log=result["log"], warning=result["warning"])
 
 
 def _image_model(options: argparse.Namespace, model: T2VModel) -> ImageModel | None:

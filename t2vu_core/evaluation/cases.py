@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from t2vu_core.errors import UserError, has_surrogate
-from t2vu_core.prompts.lines import is_json, numbered_lines, read_file
+from t2vu_core.prompts.lines import MAX_CHARACTERS, is_json, numbered_lines, read_file
 
 PROMPT_SETS = Path(__file__).parent / "prompt_sets"
 FOLDER = PROMPT_SETS / "v1"
@@ -165,6 +165,8 @@ def _case(line: str, number: int, name: str, concept: str) -> Case:
 def _problem(value: dict[str, Any]) -> str | None:
     if not isinstance(value.get("prompt"), str) or not value["prompt"].strip():
         return 'there is no text under "prompt"'
+    if len(value["prompt"]) > MAX_CHARACTERS:
+        return f'"prompt" has more than {MAX_CHARACTERS} characters'
     if has_surrogate(value["prompt"]):
         return '"prompt" has half of a character pair'
     if value["register"] not in REGISTERS:

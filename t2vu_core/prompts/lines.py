@@ -35,7 +35,7 @@ def numbered_lines(content: bytes | str, name: str) -> list[tuple[int, str]]:
     if len(found) > MAX_LINES:
         raise UserError(f"{name} has {len(found)} prompts; at most {MAX_LINES} are read. Shorten it.")
     for number, line in found:
-        if len(line) > MAX_CHARACTERS:
+        if len(line) > MAX_CHARACTERS and not is_json(line):
             raise UserError(f"{name}, line {number}: {len(line)} characters are too many for a prompt; shorten it.")
         if has_surrogate(line):
             raise UserError(f"{name}, line {number}: half of a character pair stands alone; type the text again.")

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from t2vu_core.erasure import atomic_path, hash_tensors, read_tensors, remove_unfinished
 from t2vu_core.errors import UserError
 from t2vu_core.model import T2VModel
+from t2vu_core.threads import keep_threads
 from t2vu_core.training.folder_lock import in_use, locked_folder
 
 log = logging.getLogger(__name__)
@@ -146,7 +147,8 @@ class TrainingState:
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
         tensors |= {f"{EXTRA}{name}": tensor for name, tensor in self.extra.items()}
         seconds = self.seconds_before + time.monotonic() - self.started
-        if self.checkpoint.write(tensors, {"losses": json.dumps(self.losses), "seconds": str(seconds)}):
+        metadata = {"losses": json.dumps(self.losses), "seconds": str(seconds), "threads": str(torch.get_num_threads())}
+        if self.checkpoint.write(tensors, metadata):
             self.saved_steps = len(self.losses)
 
     def restore(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
@@ -155,6 +157,7 @@ class TrainingState:
         if saved is None:
             return
         tensors, metadata = saved
+        keep_threads(metadata)
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(tensors[f"parameter.{name}"])

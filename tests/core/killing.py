@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -41,7 +42,8 @@ def assert_kills_change_nothing(training: str, model: Path, folder: Path) -> Non
 
     def train(log: str, name: str, kill_at: int, ends: int) -> None:
         command = [sys.executable, "-c", CHILD + training, model, folder / log, folder / name, str(kill_at)]
-        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600, env=env)
         assert ended.returncode == ends, (points, kill_at, ended.stderr[-2000:])
 
     # Whatever state the first life leaves (one is written every 25 steps), the second begins before its own point.

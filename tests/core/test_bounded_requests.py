@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import diffusers
 import pytest
 import torch
 
+from t2vu_core.commands import models
 from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.families import Wan
 from t2vu_core.miniature.bundled import bundled_folder
 from t2vu_core.model import load_model
 from t2vu_core.prompts.candidates import PlanSize
@@ -53,10 +54,12 @@ def test_the_largest_request_is_planned_in_seconds() -> None:
 
 def test_models_says_what_the_installed_diffusers_lacks(t2vu: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "WanPipeline" in t2vu("models")[1]
-    monkeypatch.delattr(diffusers, "WanPipeline")
+    newer = type("Newer", (Wan,), {"pipeline_classes": ("WanPipeline", "PipelineOfTheFuture")})
+    monkeypatch.setattr(models, "FAMILIES", (newer,))
     listed, lacking = t2vu("models")[1].split("The installed diffusers")
-    assert "WanPipeline" not in listed
-    assert "WanPipeline" in lacking
+    assert "WanPipeline" in listed
+    assert "PipelineOfTheFuture" not in listed
+    assert "PipelineOfTheFuture" in lacking
 
 
 class CancelAt:

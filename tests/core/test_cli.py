@@ -103,6 +103,15 @@ def test_ctrl_c_keeps_what_was_trained_and_resume_could_go_on(t2vu: Callable, tm
     assert 25 <= told["steps"] < 100_000
     code, out, _ = t2vu("inspect", told["out"], "--json")
     assert json.loads(out)["training"]["steps"] == told["steps"]
+    # What the message says: the same command with --resume goes on, and can be stopped again.
+    state = tmp_path / "log" / "state.safetensors"
+    first = state.stat().st_mtime_ns
+    press_ctrl_c_when(lambda: state.stat().st_mtime_ns > first)
+    options = ("--method-option", "steps=100000", "--log", tmp_path / "log", "--resume")
+    code, out, _ = erase(t2vu, tmp_path / "ghost", *options)
+    assert f"run the same command with --resume to continue from {tmp_path / 'log'}" in out
+    code, out, _ = t2vu("inspect", told["out"], "--json")
+    assert json.loads(out)["training"]["steps"] > told["steps"]
 
 
 def test_every_field_of_the_recipe_is_a_method_option_and_low_memory_sets_some(t2vu: Callable, tmp_path: Path) -> None:

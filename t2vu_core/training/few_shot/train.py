@@ -27,6 +27,7 @@ from t2vu_core.prompts.plan import warn_unused
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.text_encoders import encoder_facts, encoder_sites, trained_sites
+from t2vu_core.threads import free_threads
 from t2vu_core.training.checkpoint import Checkpoint, TrainingState
 from t2vu_core.training.few_shot.material import Material, collect
 from t2vu_core.training.few_shot.measure import measure, measure_baseline, measure_push, should_stop
@@ -73,7 +74,7 @@ def unlearn_encoder(
     if source is None:
         raise UserError("Give a model, or an image model whose text encoder is to be trained.")
     request, recipe, start = ConceptRequest.of(concept), recipe or FewShotRecipe(), time.monotonic()
-    with torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
+    with free_threads(), torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
         plan = plan_encoder(source, request, recipe)
         check_visible(shot_model.text.tokenizer, plan.concepts)
         unused = warn_unused(plan, request, PROMPT_SETTINGS)

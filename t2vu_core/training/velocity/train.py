@@ -25,6 +25,7 @@ from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.sampling import denoise, guided, noise
+from t2vu_core.threads import free_threads
 from t2vu_core.training.checkpoint import Checkpoint, TrainingState
 from t2vu_core.training.loop import train_while_finite
 from t2vu_core.training.outcome import warn_outcome
@@ -78,7 +79,7 @@ def erase_velocity(
     request, recipe = ConceptRequest.of(concept), recipe or VelocityRecipe()
     workers, start = Workers.current(), time.monotonic()
     check_batches(recipe, workers)
-    with torch.inference_mode(False), model.active() as family:
+    with free_threads(), torch.inference_mode(False), model.active() as family:
         clip_size(family, recipe)
         check_trainable(family, checkpointing=recipe.gradient_checkpointing)
         check_visible(family.text.tokenizer, request.concepts)
