@@ -1,0 +1,121 @@
+"""Erasing on ComfyUI's own MODEL, CLIP and VAE against the same erasing on the diffusers folder, by the same meter.
+
+`python -m benchmarks.native_against_folder --model miniature-ltx` trains an eraser of each kind on the folder and, inside
+ComfyUI, on the same weights in each precision, and measures every one on the model that it was trained on: the share of
+clips that still show the concept, and the share of other concepts that are kept. It can be resumed.
+native_against_folder-MODEL.json in the output folder holds the rows. COMFYUI_DIR and COMFYUI_PYTHON choose another ComfyUI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from t2vu_core import T2VModel, VelocityRecipe, erase_velocity, load_model
+from t2vu_core.errors import UserError
+from t2vu_core.evaluation import EvaluationSettings, evaluate
+from t2vu_core.evaluation.detectors import open_detector
+from t2vu_core.recipes import PRESETS
+from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
+
+PRECISIONS = ("fp32", "bf16", "fp8", "fp8_scaled")
+KINDS = ("bottleneck", "lora")
+FOLDER = "folder"
+DETECTOR = "miniature"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make the rows that are missing; print the table."""
+    options = _parser().parse_args(arguments)
+    try:
+        print(table(run(options)))
+    except UserError as error:
+        print(f"native_against_folder: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row per kind and precision, those of the folder first; the file is updated after each."""
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / f"native_against_folder-{options.model}.json"
+    rows = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    asked = {name: getattr(options, name) for name in ("model", "concept", "preset", "meter")}
+    for kind in options.kinds:
+        for precision in (FOLDER, *options.precisions):
+            cell = {**asked, "kind": kind, "precision": precision}
+            if not any(cell.items() <= row.items() for row in rows):
+                print(f"{kind} on {precision}", file=sys.stderr)
+                rows.append({**cell, **_row(cell, out)})
+                file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return [row for row in rows if asked.items() <= row.items()]
+
+
+def measured(model: T2VModel, options: dict[str, Any]) -> dict[str, Any]:
+    """Train an eraser on a model, and measure it there."""
+    start, recipe = time.monotonic(), VelocityRecipe.preset(options["preset"], kind=options["kind"])
+    erasure = erase_velocity(model, options["concept"], recipe)
+    seconds = time.monotonic() - start
+    found = evaluate(
+        model.with_erasure(erasure), options["concept"], detector=open_detector(DETECTOR, model),
+        settings=EvaluationSettings.of(options["meter"]),
+    )  # fmt: skip
+    erased, kept = found.scores.erased.all, found.scores.kept.concepts
+    assert erased is not None
+    assert kept is not None
+    return {
+        "shown_before": erased.before, "still_shown": erased.after, "kept_before": kept.before, "kept": kept.after,
+        "clips": erased.clips + kept.clips, "training_seconds": round(seconds), "losses": erasure.training["losses"][-1],
+    }  # fmt: skip
+
+
+def _row(cell: dict[str, Any], out: Path) -> dict[str, Any]:
+    folder = load_model(cell["model"])
+    if cell["precision"] == FOLDER:
+        return measured(folder, cell)
+    usual, row = folder.family.defaults, out / "row.json"
+    own = {"sampling_steps": usual.num_inference_steps, "cfg": usual.guidance_scale, "fps": usual.fps, "out": str(row.resolve())}
+    paths = os.pathsep.join([str(SHIM), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    subprocess.run(
+        [os.environ.get("COMFYUI_PYTHON") or sys.executable, str(Path(__file__).with_name("native_row.py")), json.dumps(cell | own)],
+        cwd=comfyui_folder(), env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}, check=True,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(row.read_text(encoding="utf-8"))
+    row.unlink()
+    return found
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| kind | trained on | still shown | kept | training |", "|---|---|---|---|---|"]
+    for row in rows:
+        where = "diffusers folder" if row["precision"] == FOLDER else f"ComfyUI, {row['precision']}"
+        shares = " | ".join(f"{row[name]:.1%} of {row[before]:.1%}" for name, before in _SHARES)
+        lines.append(f"| {row['kind']} | {where} | {shares} | {row['training_seconds']} s |")
+    return "\n".join(lines)
+
+
+_SHARES = (("still_shown", "shown_before"), ("kept", "kept_before"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="native_against_folder", description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--model", default="miniature-ltx", help="a bundled miniature (miniature needs ComfyUI 0.21)")
+    parser.add_argument("--concept", default="ghost", help="a concept that the miniature's detector knows")
+    parser.add_argument("--preset", default="quick", choices=PRESETS, help="of the training")
+    parser.add_argument("--meter", default="quick", choices=["quick", "full"], help="preset of the evaluation")
+    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--out", default="build/native", help="folder for the rows")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
