@@ -20,14 +20,12 @@ from typing import Any
 from t2vu_core import T2VModel, VelocityRecipe, erase_velocity, load_model
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import EvaluationSettings, evaluate
-from t2vu_core.evaluation.detectors import open_detector
 from t2vu_core.recipes import PRESETS
 from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
 
 PRECISIONS = ("fp32", "bf16", "fp8", "fp8_scaled")
 KINDS = ("bottleneck", "lora")
 FOLDER = "folder"
-DETECTOR = "miniature"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,16 +61,14 @@ def measured(model: T2VModel, options: dict[str, Any]) -> dict[str, Any]:
     start, recipe = time.monotonic(), VelocityRecipe.preset(options["preset"], kind=options["kind"])
     erasure = erase_velocity(model, options["concept"], recipe)
     seconds = time.monotonic() - start
-    found = evaluate(
-        model.with_erasure(erasure), options["concept"], detector=open_detector(DETECTOR, model),
-        settings=EvaluationSettings.of(options["meter"]),
-    )  # fmt: skip
+    settings = EvaluationSettings.of(options["meter"])
+    found = evaluate(model.with_erasure(erasure), options["concept"], settings=settings)
     erased, kept = found.scores.erased.all, found.scores.kept.concepts
     assert erased is not None
     assert kept is not None
     return {
         "shown_before": erased.before, "still_shown": erased.after, "kept_before": kept.before, "kept": kept.after,
-        "clips": erased.clips + kept.clips, "training_seconds": round(seconds), "losses": erasure.training["losses"][-1],
+        "clips": erased.clips + kept.clips, "training_seconds": round(seconds), "last_loss": erasure.training["losses"][-1],
     }  # fmt: skip
 
 
@@ -81,10 +77,12 @@ def _row(cell: dict[str, Any], out: Path) -> dict[str, Any]:
     if cell["precision"] == FOLDER:
         return measured(folder, cell)
     usual, row = folder.family.defaults, out / "row.json"
-    own = {"sampling_steps": usual.num_inference_steps, "cfg": usual.guidance_scale, "fps": usual.fps, "out": str(row.resolve())}
+    sampled = {"sampling_steps": usual.num_inference_steps, "cfg": usual.guidance_scale, "fps": usual.fps}
+    asked = json.dumps({**cell, **sampled, "out": str(row.resolve())})
     paths = os.pathsep.join([str(SHIM), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    python = os.environ.get("COMFYUI_PYTHON") or sys.executable
     subprocess.run(
-        [os.environ.get("COMFYUI_PYTHON") or sys.executable, str(Path(__file__).with_name("native_row.py")), json.dumps(cell | own)],
+        [python, str(Path(__file__).with_name("native_row.py")), asked],
         cwd=comfyui_folder(), env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}, check=True,
     )  # fmt: skip
     found: dict[str, Any] = json.loads(row.read_text(encoding="utf-8"))
