@@ -7,10 +7,15 @@ import contextlib
 import dataclasses
 from typing import Any
 
-from t2vu_core.commands.options import open_model
-from t2vu_core.commands.progress_bars import kept_on_interrupt, training_bar
+from t2vu_core.commands.options import DTYPES, add_placement, open_model, placement_of
+from t2vu_core.commands.progress_bars import kept_on_interrupt, note, training_bar
 from t2vu_core.commands.training import TrainingOrder, add_training, closing_message, settings_of
 from t2vu_core.erasure import Erasure
+from t2vu_core.errors import UserError
+from t2vu_core.memory.explain import limit_of, memory_line
+from t2vu_core.memory.placement import AS_LOADED
+from t2vu_core.memory.presets import fixed_settings, memory_preset
+from t2vu_core.memory.shapes import check_folder
 from t2vu_core.model import T2VModel
 from t2vu_core.recipes import LOW_MEMORY, VelocityRecipe
 from t2vu_core.training.sharding import shard_base
@@ -28,14 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--low-memory", action="store_true",
         help=f"for a model that fills its device: {', '.join(f'{name}={value}' for name, value in LOW_MEMORY.items())}",
     )  # fmt: skip
+    parser.add_argument(
+        "--memory", type=float, metavar="GB",
+        help="choose frames, size, batch, checkpointing and --offload so that the plan fits in a GPU of that size (8, 12, 16, "
+        "24), with the base in bf16; settings of --method-option stay",
+    )  # fmt: skip
+    add_placement(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any] | None:
     """Train and write the erasure. With several processes (`accelerate launch`), only rank 0 writes; the others return None."""
     settings = {**(LOW_MEMORY if options.low_memory else {}), **settings_of(options)}
     recipe, order = VelocityRecipe.preset(options.preset, **settings), TrainingOrder.of(options)
+    if options.memory is not None:
+        recipe = _fitted(options, recipe)
     workers = Workers.join(options.device)
+    if workers.sharded and placement_of(options) != AS_LOADED:
+        raise UserError("--offload and --base-dtype are for one process; with FSDP the denoiser is spread over all of them.")
     model = _open(options, workers)
+    if workers.first and not workers.sharded and (line := memory_line(model.family, recipe)):
+        note(line)
     erasure = _train(model, order, recipe, workers)
     path = order.save(erasure) if workers.first else None
     Workers.leave()
@@ -62,6 +79,19 @@ def show(result: dict[str, Any]) -> str:
     """What was written."""
     made = f"{result['out']}: an eraser of {result['concept']!r}, {result['steps']} steps in {result['seconds']} s."
     return closing_message(made, stopped=result["stopped"], log=result["log"], warning=result["warning"])
+
+
+def _fitted(options: argparse.Namespace, recipe: VelocityRecipe) -> VelocityRecipe:
+    """The recipe with the settings of `--memory`; the options get its placement."""
+    if placement_of(options) != AS_LOADED or options.low_memory:
+        raise UserError("--memory chooses --offload, --base-dtype and what --low-memory sets: give it alone, or give those.")
+    limit, _ = limit_of(None, options.memory)
+    folder = check_folder(options.model)
+    options.dtype = "bf16" if options.dtype == "fp32" else options.dtype
+    found = memory_preset(folder, limit, recipe, DTYPES[options.dtype], fixed_settings(settings_of(options)))
+    options.offload, options.base_dtype = found.placement.offload, found.placement.base_dtype
+    note(found.describe())
+    return dataclasses.replace(recipe, **found.settings)
 
 
 def _open(options: argparse.Namespace, workers: Workers) -> T2VModel:

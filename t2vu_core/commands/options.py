@@ -72,7 +72,12 @@ def open_model(options: argparse.Namespace, source: str | None = None, *, device
     `source` and `device` replace `--model` and `--device`.
     """
     name = device or options.device
-    return load_model(source or options.model, dtype=DTYPES[options.dtype], device=_usable_device(name) if name else None)
+    return load_model(
+        source or options.model,
+        dtype=DTYPES[options.dtype],
+        device=_usable_device(name) if name else None,
+        placement=placement_of(options),
+    )
 
 
 def apply_erasures(model: T2VModel, options: argparse.Namespace) -> T2VModel:

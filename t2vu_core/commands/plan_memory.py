@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from t2vu_core.commands.options import DTYPES, add_placement, placement_of
 from t2vu_core.commands.training import settings_of
 from t2vu_core.errors import UserError
+from t2vu_core.memory.explain import limit_of
 from t2vu_core.memory.plan import GB, MemoryPlan, Planner
+from t2vu_core.memory.shapes import check_folder
 from t2vu_core.memory.wording import NOT_MEASURED, sentence
-from t2vu_core.miniature.bundled import bundled_folder
 from t2vu_core.recipes import LOW_MEMORY, VelocityRecipe
 
 MARK = "peak_gb"
@@ -44,15 +41,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """The plan in GB, whether it fits, and the frames that do."""
     if options.model is None:
         raise UserError("--memory needs --model: a bundled model or a diffusers folder.")
-    folder = bundled_folder(options.model) or Path(options.model)
-    if not (folder / "model_index.json").is_file():
-        raise UserError(f"There is no model {options.model!r}: --memory needs the configuration files of a diffusers folder.")
-    limit, host_only = _limit(options)
-    planner = Planner.of(folder, _recipe(options), DTYPES[options.dtype], placement_of(options), host_only=host_only)
-    plan = planner.plan()
-    most = planner.most_frames(limit)
-    return {**figures(plan), "limit_gb": round(limit / GB, 2), "fits": plan.fits(limit), "most_frames": most and most.size.num_frames,
-            "text": sentence(plan, most, limit), "measured": False}  # fmt: skip
+    folder = check_folder(options.model)
+    limit, host_only = limit_of(options.device, options.memory_limit)
+    planner = Planner.of(folder, _recipe(options), DTYPES[options.dtype], placement_of(options))
+    planner.host_only = host_only
+    plan, most = planner.plan(), planner.most_frames(limit)
+    return {
+        **figures(plan),
+        "limit_gb": round(limit / GB, 2),
+        "fits": plan.fits(limit),
+        "most_frames": None if most is None else most.size.num_frames,
+        "measured": False,
+        "text": sentence(plan, most, limit),
+    }
 
 
 def figures(plan: MemoryPlan) -> dict[str, Any]:
@@ -90,25 +91,3 @@ def _recipe(options: argparse.Namespace) -> VelocityRecipe:
     return VelocityRecipe.preset(
         options.preset, **{**(LOW_MEMORY if options.low_memory else {}), **settings_of(options), **size}
     )
-
-
-def _limit(options: argparse.Namespace) -> tuple[int, bool]:
-    """What to fit in, in bytes, and whether the model computes in the host's memory."""
-    given = None if options.memory_limit is None else round(options.memory_limit * GB)
-    if given is not None and given <= 0:
-        raise UserError(f"--memory-limit is a number of GB above 0, not {options.memory_limit}.")
-    return device_limit(options.device, given)
-
-
-def device_limit(device: str | None, given: int | None = None) -> tuple[int, bool]:
-    """The device's memory, or what is given; with it whether that is the host's own memory."""
-    on_gpu = (given is not None or torch.cuda.is_available()) if device is None else torch.device(device).type == "cuda"
-    if given is not None:
-        return given, not on_gpu
-    if on_gpu and torch.cuda.is_available():
-        return torch.cuda.get_device_properties(device or "cuda").total_memory, False
-    if on_gpu:
-        raise UserError("There is no GPU to fit in: say how much memory it has with --memory-limit GB.")
-    if not hasattr(os, "sysconf"):
-        raise UserError("This system does not say how much memory it has: say what to fit in with --memory-limit GB.")
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), True

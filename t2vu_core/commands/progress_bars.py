@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -12,6 +13,11 @@ from tqdm import tqdm
 from t2vu_core.model import SampleStep
 from t2vu_core.training.loop import StopEarly
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
+
+
+def note(line: str) -> None:
+    """A line on stderr, before or between progress bars."""
+    tqdm.write(line, file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -8,11 +8,14 @@ from t2vu_core.families.cogvideox import CogVideoX
 from t2vu_core.families.hunyuan_video import HunyuanVideo
 from t2vu_core.families.hunyuan_video_15 import HunyuanVideo15
 from t2vu_core.families.ltx import LTX
+from t2vu_core.families.ltx_condition import LTXCondition
 from t2vu_core.families.mochi import Mochi
 from t2vu_core.families.text_to_video_sd import TextToVideoSD
 from t2vu_core.families.wan import Wan
 
-FAMILIES: tuple[type[Family], ...] = (AnimateDiff, CogVideoX, HunyuanVideo, HunyuanVideo15, LTX, Mochi, TextToVideoSD, Wan)
+FAMILIES: tuple[type[Family], ...] = (
+    AnimateDiff, CogVideoX, HunyuanVideo, HunyuanVideo15, LTX, LTXCondition, Mochi, TextToVideoSD, Wan,
+)  # fmt: skip
 
 __all__ = [
     "FAMILIES",
@@ -24,6 +27,7 @@ __all__ = [
     "Family",
     "HunyuanVideo",
     "HunyuanVideo15",
+    "LTXCondition",
     "Mochi",
     "SamplingDefaults",
     "TextCondition",

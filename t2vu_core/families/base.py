@@ -143,6 +143,8 @@ def edit_video(output: tuple[Tensor, Tensor], change: Callable[[Tensor], Tensor]
 MaskLayers = Literal["all", "middle"]
 """The layers whose attention forms a mask: all layers with an eraser, or the middle half of them."""
 
+LEAVING = ("text_encoder", "vae")
+"""Components that a training run does not need at every step, by the beginning of their names."""
 LORA_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
@@ -221,21 +223,32 @@ class Family(abc.ABC):
 
     @contextlib.contextmanager
     def offload_encoder(self) -> Iterator[None]:
-        """Inside this context, the text encoders are in host memory and leave the accelerator to the denoiser.
+        """Inside this context, text encoders and VAE are in host memory and leave the accelerator to the denoiser.
 
-        `encode` still works, slowly, on the CPU. If the model is on the CPU, nothing moves.
+        `encode` still works, slowly, on the CPU; `decode_or_tile` fetches the VAE. If the model is on the CPU, nothing moves.
         """
-        encoders = [part for name, part in self.components().items() if name.startswith("text_encoder")]
-        homes = [next(encoder.parameters()).device for encoder in encoders]
+        moved = [part for name, part in self.components().items() if name.startswith(LEAVING)]
+        homes = [next(part.parameters()).device for part in moved]
         try:
-            for encoder in encoders:
-                encoder.to("cpu")
+            for part in moved:
+                _move(part, torch.device("cpu"))
             if any(home.type == "cuda" for home in homes):
                 torch.cuda.empty_cache()
             yield
         finally:
-            for encoder, home in zip(encoders, homes, strict=True):
-                encoder.to(home)
+            for part, home in zip(moved, homes, strict=True):
+                _move(part, home)
+
+    @contextlib.contextmanager
+    def _vae_here(self) -> Iterator[None]:
+        """Inside this context, a VAE that was moved away computes next to the denoiser."""
+        vae = self.pipeline.vae
+        home = next(vae.parameters()).device
+        try:
+            _move(vae, self.device)
+            yield
+        finally:
+            _move(vae, home)
 
     @property
     def device(self) -> torch.device:
@@ -345,7 +358,8 @@ class Family(abc.ABC):
 
     def decode_or_tile(self, latents: Tensor, size: ClipSize) -> Tensor:
         """`decode`; if the accelerator's memory is too small for whole frames, in overlapping tiles."""
-        return decode_or_tile(self.pipeline.vae, lambda: self.decode(latents, size))
+        with self._vae_here():
+            return decode_or_tile(self.pipeline.vae, lambda: self.decode(latents, size))
 
     @cached_property
     def base_hash(self) -> str:
@@ -362,6 +376,13 @@ class Family(abc.ABC):
         for site in self.eraser_sites():
             for name, tensor in site.module.state_dict().items():
                 yield f"{site.name}.{name}", tensor
+
+
+def _move(part: nn.Module, device: torch.device) -> None:
+    """Move a part, unless it is there, or its layers are fetched one by one anyway."""
+    at = next(part.parameters()).device
+    if at != device and getattr(part, "device", at) == at:
+        part.to(device)
 
 
 def channel_statistics(vae: Any, latents_BCFHW: Tensor) -> tuple[Tensor, Tensor]:

@@ -41,6 +41,7 @@ class LTX(Family):
 
     name: ClassVar[str] = "ltx"
     pipeline_classes: ClassVar[tuple[str, ...]] = ("LTXPipeline",)
+    max_text_tokens: ClassVar[int] = MAX_TEXT_TOKENS
 
     @property
     def _patches(self) -> tuple[int, int]:
@@ -64,7 +65,7 @@ class LTX(Family):
         embeds, mask, _, _ = self.pipeline.encode_prompt(
             list(prompts),
             do_classifier_free_guidance=False,
-            max_sequence_length=MAX_TEXT_TOKENS,
+            max_sequence_length=self.max_text_tokens,
             device=self.pipeline.text_encoder.device,
         )
         return TextCondition(embeds, mask).to(self.device)
@@ -99,7 +100,6 @@ class LTX(Family):
 
     def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
         _, frames, height, width = self.latent_shape(size)
-        spatial = self.pipeline.vae_spatial_compression_ratio
         packed = self.pipeline.transformer(
             hidden_states=self.pipeline._pack_latents(latents.to(self.dtype), *self._patches),
             encoder_hidden_states=condition.embeds_BSD.to(self.dtype),
@@ -108,10 +108,15 @@ class LTX(Family):
             num_frames=frames,
             height=height,
             width=width,
-            rope_interpolation_scale=(self.pipeline.vae_temporal_compression_ratio / FPS, spatial, spatial),
+            **self._positions(latents, size),
             return_dict=False,
         )[0].float()
         return self.pipeline._unpack_latents(packed, *self.token_grid(size), *self._patches)
+
+    def _positions(self, latents: Tensor, size: ClipSize) -> dict[str, Any]:
+        """Where the tokens are, in seconds and pixels, as the denoiser's arguments."""
+        spatial = self.pipeline.vae_spatial_compression_ratio
+        return {"rope_interpolation_scale": (self.pipeline.vae_temporal_compression_ratio / FPS, spatial, spatial)}
 
     @torch.no_grad()
     def decode(self, latents: Tensor, size: ClipSize) -> Tensor:
@@ -138,4 +143,4 @@ class LTX(Family):
         ]
 
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
-        return concept_tokens(self.pipeline.tokenizer, prompt, concept, max_length=MAX_TEXT_TOKENS)
+        return concept_tokens(self.pipeline.tokenizer, prompt, concept, max_length=self.max_text_tokens)

@@ -27,6 +27,8 @@ BATCHES = ((4, 8), (2, 4), (1, 2))
 """Points with and without the concept in a step."""
 FRAMES = 17
 """What a placement must have room for before frames are given up for it."""
+CHOSEN = ("num_frames", "height", "width", "concept_batch", "preserve_batch", "gradient_checkpointing", "trajectory_cache")
+"""Settings of a recipe that a preset chooses."""
 SAVING: Mapping[str, Any] = {"gradient_checkpointing": True, "trajectory_cache": "disk"}
 
 
@@ -70,6 +72,11 @@ def memory_preset(
         f"{folder.name} does not fit in {limit / GB:g} GB: offloaded and in 8 bits, one frame still needs "
         f"{gigabytes(smallest.needed)}. Use a smaller model, or a device with more memory."
     )
+
+
+def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a user's settings, those that a preset would choose otherwise."""
+    return {name: value for name, value in settings.items() if name in CHOSEN}
 
 
 def _widened(planner: Planner, least: ClipSize, limit: int, fixed: Mapping[str, Any]) -> MemoryPreset:

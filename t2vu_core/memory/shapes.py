@@ -22,6 +22,7 @@ from t2vu_core.families import Family, family_for
 from t2vu_core.memory.fake_streaming import stream
 from t2vu_core.memory.full_masks import FullMasks
 from t2vu_core.memory.placement import AS_LOADED, FP8, PLACED, Placement, cast_modules
+from t2vu_core.miniature.bundled import bundled_folder, bundled_names
 from t2vu_core.quiet import quiet_libraries
 
 
@@ -43,6 +44,17 @@ class ShapedModel:
     def parts(self) -> dict[str, nn.Module]:
         """The modules of the pipeline by component name."""
         return {name: part for name, part in self.family.pipeline.components.items() if isinstance(part, nn.Module)}
+
+
+def check_folder(source: str) -> Path:
+    """The folder of a bundled model or a diffusers folder. Raises UserError if it has no configuration files."""
+    folder = bundled_folder(source) or Path(source)
+    if not (folder / "model_index.json").is_file():
+        raise UserError(
+            f"There is no model {source!r}: it is neither one of the bundled models ({', '.join(bundled_names())}) nor a "
+            "diffusers folder with a model_index.json."
+        )
+    return folder
 
 
 def shaped_model(folder: Path, dtype: torch.dtype, placement: Placement = AS_LOADED) -> ShapedModel:

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from t2vu_core.families import Family
+from t2vu_core.families import LTX, Family
 from t2vu_core.families.base import TextCondition
 
 CLIP_TOKENS = 77
-LTX_TOKENS, HUNYUAN_TOKENS, MOCHI_TOKENS, WAN_TOKENS = 128, 256, 256, 512
+HUNYUAN_TOKENS, MOCHI_TOKENS, WAN_TOKENS = 256, 256, 512
 QWEN_TOKENS, GLYPH_TOKENS = 1000, 256
 """Text tokens of HunyuanVideo 1.5: of the prompt, and of quoted text."""
 
@@ -19,6 +19,8 @@ QWEN_TOKENS, GLYPH_TOKENS = 1000, 256
 def text_condition(family: Family, rows: int) -> TextCondition:
     """Encoded prompts of the shapes that `family.encode` gives; their values mean nothing."""
     denoiser = next(iter(family.denoisers.values()))
+    if isinstance(family, LTX):
+        return _masked(family.max_text_tokens, "caption_channels")(denoiser.config, rows, family.dtype)
     return _CONDITIONS[family.name](denoiser.config, rows, family.dtype)
 
 
@@ -54,7 +56,6 @@ _CONDITIONS: dict[str, Callable[[Any, int, torch.dtype], TextCondition]] = {
     "cogvideox": _cogvideox,
     "hunyuan_video": _hunyuan,
     "hunyuan_video_15": _hunyuan_15,
-    "ltx": _masked(LTX_TOKENS, "caption_channels"),
     "mochi": _masked(MOCHI_TOKENS, "text_embed_dim"),
     "wan": _plain(WAN_TOKENS, "text_dim"),
 }

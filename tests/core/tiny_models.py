@@ -239,6 +239,11 @@ def ltx() -> DiffusionPipeline:
     return d.LTXPipeline(scheduler, vae, t5_encoder(), t5_tokenizer(), transformer)
 
 
+def ltx_condition() -> DiffusionPipeline:
+    parts = {**ltx().components, "scheduler": d.FlowMatchEulerDiscreteScheduler()}
+    return d.LTXConditionPipeline(**parts)
+
+
 def mochi() -> DiffusionPipeline:
     vae = d.AutoencoderKLMochi(
         encoder_block_out_channels=(32,) * 4, decoder_block_out_channels=(32,) * 4, layers_per_block=(1,) * 5
@@ -328,6 +333,7 @@ TINY_MODELS = {
             needs="HunyuanVideo15Pipeline",
         ),
         TinyModel("ltx-video", "ltx", ltx, num_frames=9, height=64, width=96),
+        TinyModel("ltx-condition", "ltx", ltx_condition, num_frames=9, height=64, width=96, needs="LTXConditionPipeline"),
         TinyModel("mochi", "mochi", mochi, num_frames=7),
         TinyModel("wan-2.1", "wan", wan),
         TinyModel("wan-2.2-14b", "wan", lambda: wan(two_denoisers=True, boundary_ratio=0.875), steps=4),

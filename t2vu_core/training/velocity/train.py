@@ -15,6 +15,7 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure, remove_unfinished
 from t2vu_core.families.base import EraserSite, Family
 from t2vu_core.families.spelling import check_visible
+from t2vu_core.memory.explain import out_of_memory_explained
 from t2vu_core.memory.placement import check_trainable, weights_kept
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.candidates import PlanSize
@@ -89,6 +90,7 @@ def erase_velocity(
         state = TrainingState(Checkpoint.in_folder(log_folder, model, *parts, unfinished=unfinished_folder))
         prompts = encode_prompts(family, plan, prompt_set_for(family.folder), recipe, on_progress)
         with (
+            out_of_memory_explained(family, recipe),
             state.held(workers.first),
             family.offload_encoder(),
             TrajectoryCache.open(recipe, state.checkpoint, workers) as cache,
