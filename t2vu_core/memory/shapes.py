@@ -130,14 +130,12 @@ def _required(kind: Any, name: str) -> bool:
 def _component(folder: Path, entry: list[Any]) -> Any:
     """A module or scheduler from its configuration; None for tokenizers and for what is not there."""
     library, name = entry
+    kind: Any = getattr(diffusers if library == "diffusers" else transformers, str(name), None)
+    is_module = isinstance(kind, type) and issubclass(kind, nn.Module)
     if library == "diffusers":
-        kind = getattr(diffusers, name)
-        with torch.device("cpu") if not issubclass(kind, nn.Module) else torch.device("meta"):
+        with torch.device("meta" if is_module else "cpu"):
             return kind.from_config(kind.load_config(folder, local_files_only=True))
-    kind = getattr(transformers, str(name), None)
-    if isinstance(kind, type) and issubclass(kind, nn.Module):
-        return kind(kind.config_class.from_pretrained(folder, local_files_only=True))
-    return None
+    return kind(kind.config_class.from_pretrained(folder, local_files_only=True)) if is_module else None
 
 
 def _fake(module: nn.Module, dtype: torch.dtype, cast: Collection[str]) -> None:

@@ -36,19 +36,20 @@ def aliased(denoisers: Iterable[nn.Module]) -> Iterator[None]:
     Enter it after checkpointing is enabled. Checkpoints recompute a whole block: an early stop would skip the hooks that
     take the block's weights off the device again.
     """
-    parts = [part for denoiser in denoisers for part in denoiser.modules() if hasattr(part, "_gradient_checkpointing_func")]
+    every = [part for denoiser in denoisers for part in denoiser.modules()]
+    parts: list[Any] = [part for part in every if hasattr(part, "_gradient_checkpointing_func")]
     before = [part._gradient_checkpointing_func for part in parts]
     try:
         for part in parts:
-            part._gradient_checkpointing_func = _checkpointed  # type: ignore[assignment]
+            part._gradient_checkpointing_func = _checkpointed
         with set_checkpoint_early_stop(False), AliasedWeights():
             yield
     finally:
         for part, own in zip(parts, before, strict=True):
-            part._gradient_checkpointing_func = own  # type: ignore[assignment]
+            part._gradient_checkpointing_func = own
 
 
-def _checkpointed(module: Callable[..., Any], *args: Any) -> Any:
+def _checkpointed(module: Any, *args: Any) -> Any:
     # The backward pass of a GPU recomputes in a thread of its own, which has no modes.
     return checkpoint(module.__call__, *args, use_reentrant=False, context_fn=lambda: (AliasedWeights(), AliasedWeights()))
 

@@ -1,0 +1,239 @@
+"""The memory plan: its figures are those of real runs, from configuration files alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.step_measures import COPIES, Job, Meter, _highest, _ours
+from t2vu_core.errors import UserError
+from t2vu_core.memory import activations
+from t2vu_core.memory.activations import pass_bytes, step_bytes, step_bytes_by_depth
+from t2vu_core.memory.explain import memory_line, out_of_memory_explained
+from t2vu_core.memory.placement import Placement
+from t2vu_core.memory.plan import GB, Planner
+from t2vu_core.memory.presets import memory_preset
+from t2vu_core.memory.shapes import shaped_model, weight_bytes
+from t2vu_core.memory.text_shapes import text_condition
+from t2vu_core.model import load_model
+from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.velocity.train import erase_velocity
+from tests.core.tiny_models import TINY_MODELS, TinyModel, wan_transformer
+from tests.core.tiny_training import small_clips
+
+PROFILED = ("animatediff", "cogvideox-5b", "hunyuan-video", "ltx-video", "mochi", "wan-2.1")
+WITHIN = 0.1
+
+
+class Profiled:
+    """Counts in the place of `Allocations`: what torch's profiler sees of the allocator."""
+
+    peak = 0
+
+    def __enter__(self) -> Profiled:
+        self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+        self._profile.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._profile.stop()
+        self.peak = _highest(self._profile)
+
+
+def recipe(**changes: Any) -> VelocityRecipe:
+    return VelocityRecipe(**{"rank": 4, "concept_batch": 2, "preserve_batch": 4, **changes})
+
+
+def of_size(tiny: TinyModel, **changes: Any) -> VelocityRecipe:
+    return recipe(num_frames=tiny.num_frames, height=tiny.height, width=tiny.width, **changes)
+
+
+@pytest.fixture
+def profiler(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], Any]:
+    """Run a function that counts, with the profiler counting."""
+
+    def run(count: Callable[[], Any]) -> Any:
+        with monkeypatch.context() as patched:
+            patched.setattr(activations, "Allocations", Profiled)
+            return count()
+
+    return run
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("name", PROFILED)
+def test_a_planned_step_is_within_ten_percent_of_the_real_allocations(
+    name: str, checkpointing: bool, profiler: Callable[[Callable[[], Any]], Any]
+) -> None:
+    tiny, kind = TINY_MODELS[name], "lora" if checkpointing else "bottleneck"
+    wanted = recipe(gradient_checkpointing=checkpointing, kind=kind)
+    with shaped_model(tiny.folder, torch.float32).computing() as family:
+        planned = step_bytes(family, wanted, tiny.size).activations
+    real = profiler(lambda: step_bytes(tiny.model.family, wanted, tiny.size)).activations
+    assert planned == pytest.approx(real, rel=WITHIN)
+
+
+def test_a_planned_step_through_8_bit_weights_is_within_ten_percent(profiler: Callable[[Callable[[], Any]], Any]) -> None:
+    tiny, placement = TINY_MODELS["wan-2.1"], Placement(base_dtype="fp8")
+    wanted = recipe(gradient_checkpointing=True)
+    shaped = shaped_model(tiny.folder, torch.float32, placement)
+    with shaped.computing() as family:
+        planned = step_bytes(family, wanted, tiny.size).activations
+    placed = load_model(tiny.folder, device="cpu", placement=placement).family
+    real = profiler(lambda: step_bytes(placed, wanted, tiny.size)).activations
+    assert planned == pytest.approx(real, rel=WITHIN)
+    assert weight_bytes(shaped.family.denoisers["transformer"]) == weight_bytes(placed.denoisers["transformer"])
+
+
+def test_the_plan_of_a_whole_training_run_is_that_of_its_measured_step() -> None:
+    """As the benchmark measures it: the last step of a real run, under torch's profiler."""
+    tiny = TINY_MODELS["cogvideox-2b"]
+    meter = Meter(3, torch.device("cpu"))
+    with small_clips(tiny):
+        kept = _ours(Job("ours_with_preservation", "", "cpu", batch=4, rank=4, steps=3), tiny.model, meter)
+    plan = Planner.of(tiny.folder, of_size(tiny, concept_batch=4), torch.float32).plan()
+    assert plan.activations == pytest.approx(meter.peak, rel=WITHIN)
+    assert plan.erasers * COPIES / 3 == pytest.approx(kept["bytes"] - kept["trajectory_bytes"], rel=0.01)
+
+
+def test_weights_and_trajectories_are_those_of_the_real_model() -> None:
+    tiny = TINY_MODELS["wan-2.1"]
+    wanted = of_size(tiny, concept_trajectories=3, preserve_trajectories=2, trajectory_steps=2, steps=1)
+    plan = Planner.of(tiny.folder, wanted, torch.float32).plan()
+    parts = tiny.model.family.pipeline.components
+    assert plan.weights == weight_bytes(parts["transformer"])
+    assert plan.loading == sum(weight_bytes(parts[name]) for name in ("transformer", "text_encoder", "vae"))
+    assert erase_velocity(tiny.model, "ghost", wanted).training["trajectory_bytes"] == plan.trajectories
+    offloaded = Planner.of(tiny.folder, wanted, torch.float32, Placement("blocks")).plan()
+    assert offloaded.weights < 0.5 * plan.weights
+    assert offloaded.loading == offloaded.weights
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+def test_planned_prompts_have_the_shapes_of_encoded_ones(name: str) -> None:
+    family = TINY_MODELS[name].model.family
+    real, planned = family.encode(["a red ghost", "a cat"]), text_condition(family, 2)
+    for field in ("embeds_BSD", "mask_BS", "pooled_BD", "glyphs_BGD", "glyph_mask_BG"):
+        ours, theirs = getattr(planned, field), getattr(real, field)
+        assert (ours is None) == (theirs is None), field
+        assert ours is None or ours.shape == theirs.shape, field
+
+
+def test_a_deep_denoiser_is_counted_from_shallow_ones(tmp_path: Path) -> None:
+    """Counting every block of a large model takes minutes; the same sum comes from two blocks and three."""
+    config = {**wan_transformer().config, "num_layers": 7}
+    folder = config_only(TINY_MODELS["wan-2.1"], tmp_path)
+    (folder / "transformer" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    for checkpointing in (False, True):
+        wanted, size = recipe(gradient_checkpointing=checkpointing), TINY_MODELS["wan-2.1"].size
+        with shaped_model(folder, torch.float32).computing() as family:
+            assert len(family.eraser_sites()) == 7
+            whole, from_few = step_bytes(family, wanted, size), step_bytes_by_depth(family, wanted, size)
+        assert from_few.activations == pytest.approx(whole.activations, rel=0.01)
+        assert from_few.erasers == whole.erasers
+
+
+def test_a_plan_of_other_frames_is_interpolated_and_right() -> None:
+    tiny = TINY_MODELS["wan-2.1"]
+    planner = Planner.of(tiny.folder, of_size(tiny, gradient_checkpointing=True), torch.float32)
+    between, exact = planner.with_frames(17), planner.plan(replace(tiny.size, num_frames=17))
+    for name in ("activations", "trajectories"):
+        assert getattr(between, name) == pytest.approx(getattr(exact, name), rel=0.02), name
+
+
+def config_only(tiny: TinyModel, to: Path) -> Path:
+    """The model's folder without its weights and tokenizers."""
+    folder = to / tiny.folder.name
+    for path in tiny.folder.rglob("*.json"):
+        if path.name in ("config.json", "model_index.json", "scheduler_config.json"):
+            (folder / path.relative_to(tiny.folder)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / path.relative_to(tiny.folder))
+    return folder
+
+
+def test_the_command_needs_configuration_files_only(t2vu: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    folder = config_only(TINY_MODELS["ltx-video"], tmp_path)
+    asked = ("plan", "--memory", "--model", folder, "--num-frames", 9, "--height", 64, "--width", 96)
+    code, out, _ = t2vu(*asked, "--memory-limit", 16, "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["fits"] is True
+    assert result["measured"] is False
+    assert result["num_frames"] == 9
+    parts = ("weights_gb", "activations_gb", "trajectories_gb", "peak_gb")
+    assert all(result[name] > 0 for name in parts)
+    assert result["peak_gb"] >= result["weights_gb"]
+    code, out, _ = t2vu(*asked, "--memory-limit", 0.6)
+    assert code == 0
+    assert "does not fit in 0.6 GB" in out
+    assert "not measured on a GPU" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--memory"], "needs --model"),
+        (["--memory", "--model", "nowhere"], "There is no model 'nowhere'"),
+        (["--memory", "--model", "miniature", "--memory-limit", "0"], "above 0"),
+        (["--model", "miniature"], "Say what to plan: --memory"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_says_why(t2vu: Callable, options: list[str], message: str) -> None:
+    code, _, error = t2vu("plan", *options)
+    assert code == 2
+    assert message in error
+
+
+def test_presets_take_what_fits_and_say_that_nothing_was_measured() -> None:
+    tiny = TINY_MODELS["wan-2.1"]
+    own = recipe(num_frames=17, height=64, width=96)
+    roomy = memory_preset(tiny.folder, 16 * GB, own, torch.bfloat16, {"height": 64, "width": 96})
+    assert roomy.placement == Placement()
+    assert roomy.settings["concept_batch"] == 4
+    assert roomy.settings["num_frames"] == tiny.model.family.defaults.size.num_frames
+    assert "not measured" in roomy.describe()
+    tight = roomy.plan.needed - 20_000
+    narrow = memory_preset(tiny.folder, tight, own, torch.bfloat16, {"height": 64, "width": 96})
+    assert narrow.plan.needed <= tight
+    assert narrow.plan.size.num_frames < roomy.plan.size.num_frames
+    with pytest.raises(UserError, match="does not fit in 0.5 GB"):
+        memory_preset(tiny.folder, GB // 2, own, torch.bfloat16, {"height": 64, "width": 96})
+
+
+def test_erasing_within_a_memory_says_what_was_chosen(t2vu: Callable, tmp_path: Path) -> None:
+    few = ("steps=1", "concept_trajectories=1", "preserve_trajectories=1", "trajectory_steps=2", "rank=2", "num_frames=5")
+    options = [part for each in few for part in ("--method-option", each)]
+    asked = ["erase", "--model", "miniature", "--concept", "ghost", "--out", tmp_path / "ghost", "--memory", "8", *options]
+    code, out, error = t2vu(*asked, "--json")
+    assert code == 0
+    assert json.loads(out)["steps"] == 1
+    assert "8 GB: 5 frames of 32 x 32" in error
+    assert "Memory, planned:" in error
+    code, _, error = t2vu(*asked, "--offload", "blocks")
+    assert code == 2
+    assert "--memory chooses" in error
+
+
+def test_memory_that_runs_out_is_a_sentence_with_what_to_lower() -> None:
+    tiny = TINY_MODELS["wan-2.1"]
+    wanted = of_size(tiny)
+    with (
+        pytest.raises(UserError, match="5 frames of 32 x 48 need .* GB.* Lower num_frames"),
+        out_of_memory_explained(tiny.model.family, wanted),
+    ):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+    assert "Memory, planned:" in (memory_line(tiny.model.family, wanted) or "")
+
+
+def test_a_pass_without_gradients_takes_less_than_a_step() -> None:
+    tiny = TINY_MODELS["cogvideox-2b"]
+    with shaped_model(tiny.folder, torch.float32).computing() as family:
+        assert 0 < pass_bytes(family, 6, tiny.size) < step_bytes(family, recipe(), tiny.size).activations
