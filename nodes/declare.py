@@ -22,6 +22,7 @@ PRESETS_OWN, MODELS_OWN = "as in the preset", "as in the model"
 Model = io.Custom("T2VU_MODEL")
 Eraser = io.Custom("T2VU_ERASER")
 UnlearnedEncoder = io.Custom("T2VU_ENCODER")
+ImageModelSocket = io.Custom("T2VU_IMAGE_MODEL")
 
 
 def schema(**fields: Any) -> io.Schema:

@@ -15,6 +15,7 @@ from .export_lora import ExportLora
 from .few_shot import FewShotUnlearn
 from .from_comfyui import FromComfyUI
 from .guard import Guard
+from .image_model_from_comfyui import ImageModelFromComfyUI
 from .load_miniature_native import LoadMiniatureNative
 from .load_model import LoadT2VModel
 from .sample_video import SampleVideo
@@ -29,6 +30,7 @@ class T2VUnlearning(ComfyExtension):
             LoadT2VModel,
             LoadMiniatureNative,
             FromComfyUI,
+            ImageModelFromComfyUI,
             FewShotUnlearn,
             ApplyUnlearnedEncoder,
             ApplyUnlearnedEncoderClip,

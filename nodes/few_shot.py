@@ -1,9 +1,11 @@
 """Few-Shot Unlearn Encoder."""
 
+from typing import Any
+
 import torch
 from comfy_api.v0_0_2 import io
 
-from t2vu_core import ConceptRequest, FewShotRecipe, ImageModel, T2VModel, load_image_model, unlearn_encoder
+from t2vu_core import ConceptRequest, FewShotRecipe, ImageModel, T2VModel, UserError, load_image_model, unlearn_encoder
 from t2vu_core.miniature.bundled import image_model_of
 from t2vu_core.prompts.kinds import asked_kind
 from t2vu_core.prompts.plan_text import plan_text
@@ -15,6 +17,7 @@ from .concept_inputs import concept_detail_inputs, plan_output
 from .declare import (
     ALIASES,
     PRESETS_OWN,
+    ImageModelSocket,
     Model,
     UnlearnedEncoder,
     advanced,
@@ -59,6 +62,7 @@ class FewShotUnlearn(io.ComfyNode):
                 preserve_prompts_input(),
                 *_method_inputs(),
                 *concept_detail_inputs(),
+                _through_input(),
             ],
             outputs=[
                 UnlearnedEncoder.Output(
@@ -81,10 +85,10 @@ class FewShotUnlearn(io.ComfyNode):
     @comfy_bridge.outside_inference_mode
     def execute(
         cls,
-        model: T2VModel,
         concept: str,
         preset: str,
         seed: int,
+        model: T2VModel | None = None,
         images: torch.Tensor | None = None,
         image_model: str = AUTO,
         shots: int = 0,
@@ -96,6 +100,7 @@ class FewShotUnlearn(io.ComfyNode):
         instead: str = "",
         attribute_of: str = "",
         neighbours: str = "",
+        through: Any = None,
     ) -> io.NodeOutput:
         recipe = FewShotRecipe.preset(preset, seed=seed, objective=objective, **nonzero(shots=shots, steps=steps))
         request = ConceptRequest(
@@ -109,7 +114,7 @@ class FewShotUnlearn(io.ComfyNode):
                 model,
                 request,
                 recipe,
-                image_model=_image_model(image_model, model),
+                image_model=_image_model(image_model, model) if through is None else through,
                 images=None if images is None else images.clone().movedim(-1, 1)[:, :3],
                 unfinished_folder=comfy_bridge.unfinished_runs(),
                 on_progress=view,
@@ -121,8 +126,10 @@ class FewShotUnlearn(io.ComfyNode):
         return io.NodeOutput(encoder, shown, loss_picture(trained["losses"]), plan, ui=said(words))
 
 
-def _image_model(choice: str, model: T2VModel) -> ImageModel | None:
-    """The chosen image model; None to train through the video model."""
+def _image_model(choice: str, model: T2VModel | None) -> ImageModel | None:
+    """The chosen image model; None to train through the video model. Raises UserError without a model."""
+    if model is None:
+        raise UserError("Connect a model, or an image model from Image Model from ComfyUI to through.")
     if choice == AUTO:
         choice = image_model_of(model.name) or NONE
     if choice == NONE:
@@ -134,7 +141,11 @@ def _image_model(choice: str, model: T2VModel) -> ImageModel | None:
 def _concept_inputs() -> list[io.Input]:
     """The model, and what its text encoder unlearns."""
     return [
-        Model.Input("model", tooltip="The video model whose text encoder is trained. Erasures already on it stay on."),
+        Model.Input(
+            "model",
+            optional=True,
+            tooltip="The video model whose text encoder is trained. Erasures already on it stay on. Not needed with through.",
+        ),
         text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", example="ghost"),
         preset_input(PRESETS),
         seed_input("Seed of shots and training. The same seed gives the same encoder."),
@@ -155,6 +166,15 @@ def _shot_inputs() -> list[io.Input]:
         ),
         number_input(io.Int, "shots", 1000, "Number of images to generate.", zero=PRESETS_OWN, folded=True),
     ]
+
+
+def _through_input() -> io.Input:
+    return ImageModelSocket.Input(
+        "through",
+        optional=True,
+        tooltip="From Image Model from ComfyUI: the image model to train through, instead of image_model. Without a model, "
+        "its own text encoder is trained.",
+    )
 
 
 def _method_inputs() -> list[io.Input]:

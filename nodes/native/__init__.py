@@ -3,12 +3,15 @@
 from .apply import Part, with_eraser
 from .from_comfyui import Sampled, model_from_comfyui
 from .identity import said_of, same_weights
+from .image_model import ImageSettings, image_model_from_comfyui
 from .merging import merged_into
 from .origin import remember_folder
 
 __all__ = [
+    "ImageSettings",
     "Part",
     "Sampled",
+    "image_model_from_comfyui",
     "merged_into",
     "model_from_comfyui",
     "remember_folder",
