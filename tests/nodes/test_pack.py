@@ -17,6 +17,7 @@ DISPLAY_NAMES = {
     "T2VULoadModel": "Load T2V Model",
     "T2VUFromComfyUI": "T2V Model from ComfyUI",
     "T2VULoadMiniatureNative": "Load Miniature (MODEL, CLIP, VAE, LATENT)",
+    "T2VUImageModelFromComfyUI": "Image Model from ComfyUI",
     "T2VUFewShotUnlearn": "Few-Shot Unlearn Encoder",
     "T2VUApplyEncoder": "Apply Unlearned Encoder",
     "T2VUApplyEncoderClip": "Apply Unlearned Encoder (CLIP)",
