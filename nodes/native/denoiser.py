@@ -16,7 +16,7 @@ from t2vu_core.families.base import EraserSite, TextCondition
 
 from .. import comfy_bridge
 from .apply import KEY, denoiser_of, known_architecture
-from .differentiable import frozen_linears, make_ordinary, training_mode
+from .differentiable import freeze, frozen_linears, training_mode
 from .in_place import CopyOnWrite, recomputed
 from .loaded_weights import LoadedWeights
 from .schedule import input_scale
@@ -98,7 +98,7 @@ class NativeDenoiser:
         comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
         self.patcher.pre_run()
         if training:
-            make_ordinary(self.patcher.model)
+            freeze(self.patcher.model)
 
     @contextlib.contextmanager
     def gradient_checkpointing(self) -> Iterator[None]:

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from t2vu_core.families.base import is_linear
 
 
-def make_ordinary(model: nn.Module) -> None:
-    """Replace parameters and buffers that were made in inference mode by ordinary tensors on the same storage.
+def freeze(model: nn.Module) -> None:
+    """Switch the gradients of all weights off, and replace those that were made in inference mode by ordinary tensors.
 
-    Autograd refuses to save inference tensors. The replacements stay: putting the old ones back later would undo a move to
-    another device in between.
+    The new tensors are on the same storage; autograd refuses to save inference tensors. They stay, because putting the old
+    ones back later would undo a move to another device in between.
     """
+    # Weights that were loaded outside inference mode require gradients, and ComfyUI does not mind.
+    model.requires_grad_(False)
     for module in model.modules():
         stores: tuple[tuple[dict[str, Any], Callable[[Tensor], Tensor]], ...] = (
             (module._parameters, lambda tensor: nn.Parameter(tensor, requires_grad=False)),

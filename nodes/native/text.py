@@ -9,7 +9,7 @@ from torch import Tensor
 from t2vu_core.families.base import TextCondition
 from t2vu_core.families.text import Text
 
-from .differentiable import frozen_linears, make_ordinary, training_mode
+from .differentiable import freeze, frozen_linears, training_mode
 from .in_place import CopyOnWrite, recomputed
 from .words import Words, literal, network_of
 
@@ -34,7 +34,7 @@ class NativeText:
         """`encode`, with gradients to what is trained on the text encoder."""
         self.clip.load_model()
         encoder = self.clip.cond_stage_model
-        make_ordinary(encoder)
+        freeze(encoder)
         with training_mode(), frozen_linears(encoder), CopyOnWrite():
             return _batch([self._encoded(prompt) for prompt in prompts], self._shortest)
 

@@ -36,8 +36,6 @@ def test_the_shipped_graph_erases_on_the_loaded_model(comfy: ComfyServer, precis
     before, after = pixels(comfy, result, "before"), pixels(comfy, result, "after")
     assert before.shape == after.shape == (9, 64, 64, 3)
     assert np.abs(before.astype(int) - after.astype(int)).max() > 8
-    again = queue(comfy.url, {**shipped(precision), "8": {**WORKFLOW["8"], "inputs": {**shipped()["8"]["inputs"], "seed": 7}}})
-    assert np.array_equal(pixels(comfy, again, "before"), before), "the plain MODEL is what it was"
 
 
 def test_our_nodes_sample_what_ksampler_samples_in_kind(comfy: ComfyServer) -> None:
@@ -54,6 +52,20 @@ def test_our_nodes_sample_what_ksampler_samples_in_kind(comfy: ComfyServer) -> N
     before, after = pixels(comfy, result, "before"), pixels(comfy, result, "after")
     assert before.shape == (9, 64, 64, 3)
     assert np.abs(before.astype(int) - after.astype(int)).max() > 8
+
+
+def test_a_text_encoder_unlearns_and_fits_the_folder(comfy: ComfyServer) -> None:
+    """ComfyUI's T5 has the names, the tokens and the identity of the folder's."""
+    graph = {name: entry for name, entry in shipped().items() if name in ("1", "2")}
+    few = {"concept": "ghost", "preset": "quick", "seed": 0, "shots": 1, "steps": 1, "image_model": "none"}
+    graph |= {
+        "folder": node("T2VULoadModel", model="miniature-ltx", dtype="float32"),
+        "encoder": node("T2VUFewShotUnlearn", model=["2", 0], **few),
+        "apply": node("T2VUApplyEncoder", model=["folder", 0], encoder=["encoder", 0], strength=1.0),
+        "sample": node("T2VUSampleVideo", model=["apply", 0], prompt="a ghost moving left", seed=5, steps=2),
+        "frames": frames_of("sample"),
+    }
+    assert pixels(comfy, queue(comfy.url, graph)).shape == (9, 64, 64, 3)
 
 
 @pytest.mark.parametrize(
