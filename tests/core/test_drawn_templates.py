@@ -42,9 +42,7 @@ class Box:
         return self.left < x < self.right and self.top < y < self.bottom
 
     def touches(self, other: Box) -> bool:
-        return (
-            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
-        )
+        return self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
 
 
 def wire(graph: dict[str, Any], link: list[Any]) -> list[tuple[float, float]]:
@@ -98,9 +96,7 @@ def test_groups_hold_whole_nodes(name: str) -> None:
 def test_comfyui_can_offer_every_file_that_is_missing(name: str) -> None:
     """The frontend reads name, folder and address from a loader's properties."""
     queued = json.loads((REPOSITORY / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
-    offered = {
-        model["name"]: model for node in graph(name)["nodes"] for model in node.get("properties", {}).get("models", [])
-    }
+    offered = {model["name"]: model for node in graph(name)["nodes"] for model in node.get("properties", {}).get("models", [])}
     loaded = [value for node in queued.values() for key, value in node["inputs"].items() if key in LOADED]
     assert loaded
     assert sorted(loaded) == sorted(offered)
