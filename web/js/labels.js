@@ -67,7 +67,9 @@ function fold(node, isAdvanced) {
     node.showAdvanced = !node.showAdvanced;
     resize(node);
   });
+  // Neither saved with the workflow nor sent with the prompt.
   more.serialize = false;
+  more.options.serialize = false;
   // Also after the context menu, and a workflow that was saved unfolded.
   Object.defineProperty(more, "label", { get: () => (node.showAdvanced ? LESS : MORE), set() {}, configurable: true });
   resize(node);
