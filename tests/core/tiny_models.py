@@ -90,7 +90,7 @@ class TinyModel:
             pipeline.guider = type(pipeline.guider)(guidance_scale=guidance_scale)
             pipeline.vae.enable_slicing()
         return pipeline(
-            prompts,
+            prompt=prompts,
             negative_prompt=[""] * len(prompts),
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="pt",
