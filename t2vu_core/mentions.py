@@ -24,8 +24,8 @@ STYLE_STARTS = (
 """How a concept begins that says in which way something is shown."""
 STYLE_ENDS = (" style", " styles")
 _GAP = re.compile(r"[\s_\-\u2010\u2011]+")
-_LETTER = r"[^\W\d_\u2e80-\uffff]"
-"""A letter of a language that puts spaces between words."""
+_LETTER = r"(?-i:[^\W\d_\u2e80-\uffff])"
+"""A letter of a language that puts spaces between words. Without regard to case such a range takes long to compile."""
 
 
 def without_spaces(name: str) -> bool:

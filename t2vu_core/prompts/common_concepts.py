@@ -37,9 +37,9 @@ class CommonConcept:
 def common_concept(name: str, kind: ConceptKind | None = None) -> CommonConcept | None:
     """The table's concept of that name, in the singular or plural and with or without an article; of `kind` if it is given."""
     for key in _keys(name):
-        for found in _table().get(key, ()):
-            if kind in (None, found.kind):
-                return found
+        for found, group in _table().get(key, ()):
+            if kind in (None, group.kind):
+                return group.concept(found)
     return None
 
 
@@ -56,38 +56,45 @@ def _keys(name: str) -> tuple[str, ...]:
     return (own, *(own.replace(noun, form) for form in singular)) if noun else (own,)
 
 
-@cache
-def _table() -> Mapping[str, Sequence[CommonConcept]]:
-    """Concepts by name in lower case; a name can be of several kinds, the likeliest first."""
-    text = resources.files("t2vu_core.prompts").joinpath("data/neighbours.json").read_text(encoding="utf-8")
-    table: dict[str, list[CommonConcept]] = {}
-    for kind, groups in json.loads(text).items():
-        for group in groups:
-            for concept in _concepts(kind, group):
-                table.setdefault(concept.name.lower(), []).append(concept)
-    return table
+@dataclass(frozen=True)
+class _Group:
+    """Concepts that lie near each other; not those that stand `apart`: "pistol" is a gun, and "naked" means nudity."""
 
+    kind: ConceptKind
+    content: Mapping[str, Any]
 
-def _concepts(kind: ConceptKind, group: Mapping[str, Any]) -> list[CommonConcept]:
-    """The members of a group; each has the others as neighbours, those listed after it first.
+    @property
+    def members(self) -> list[str]:
+        return list(self.content["members"])
 
-    Not if they stand `apart`: "pistol" is a gun, and "naked" means nudity.
-    """
-    members, names = group["members"], list(group["members"])
-    own: Mapping[str, Any] = members if isinstance(members, dict) else {}
-    found = []
-    for index, name in enumerate(names):
-        apart_from_others = kind == "act" or group.get("apart", False)
-        others = [] if apart_from_others else [*names[index + 1 :], *names[:index]]
-        near = [*group["near"][:2], *others, *group["near"][2:]] if others else group["near"]
-        apart = [other for other in near if not says(other, [name]) and not says(name, [other])]
-        detail = own.get(name)
-        found.append(
-            CommonConcept(
-                name, kind, tuple(apart[:MOST_NEIGHBOURS]),
-                group=detail if isinstance(detail, str) else group.get("class"),
-                said=tuple(detail) if isinstance(detail, list) else tuple(group.get("say", ())),
-                of=group.get("of"), instead=group.get("instead"),
-            )
+    def concept(self, name: str) -> CommonConcept:
+        """A member; its neighbours are two of the group's, the other members, those listed after it first, and the rest."""
+        content, members = self.content, self.content["members"]
+        detail = members[name] if isinstance(members, dict) else None
+        return CommonConcept(
+            name, self.kind, self._neighbours(name),
+            group=detail if isinstance(detail, str) else content.get("class"),
+            said=tuple(detail) if isinstance(detail, list) else tuple(content.get("say", ())),
+            of=content.get("of"), instead=content.get("instead"),
         )  # fmt: skip
-    return found
+
+    def _neighbours(self, name: str) -> tuple[str, ...]:
+        near, names = list(self.content["near"]), self.members
+        apart = self.kind == "act" or self.content.get("apart", False)
+        if not apart:
+            index = names.index(name)
+            near = [*near[:2], *names[index + 1 :], *names[:index], *near[2:]]
+        others = [other for other in near if not says(other, [name]) and not says(name, [other])]
+        return tuple(dict.fromkeys(others))[:MOST_NEIGHBOURS]
+
+
+@cache
+def _table() -> Mapping[str, Sequence[tuple[str, _Group]]]:
+    """Concepts and their groups by name in lower case; a name can be of several kinds, the likeliest first."""
+    text = resources.files("t2vu_core.prompts").joinpath("data/neighbours.json").read_text(encoding="utf-8")
+    table: dict[str, list[tuple[str, _Group]]] = {}
+    for kind, groups in json.loads(text).items():
+        for group in (_Group(kind, content) for content in groups):
+            for name in group.members:
+                table.setdefault(name.lower(), []).append((name, group))
+    return table

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
+from unittest import mock
 
 import lemminflect
+import typeguard
 
 ARTICLES = ("a ", "an ", "the ", "some ")
 _DETERMINER = re.compile(r"(?:an?|the|some|one|two|three|four|five|several|many|his|her|their|\d+)\s", re.IGNORECASE)
@@ -76,7 +78,7 @@ def with_article(name: str) -> str:
         return name
     if is_plural(name) or not is_countable(name) or is_gerund(name):
         return name
-    return str(_engine().a(name))
+    return indefinite(name)
 
 
 def without_article(name: str) -> str:
@@ -189,7 +191,8 @@ def _lemmas(word: str, part: str) -> tuple[str, ...]:
 
 @cache
 def _engine() -> Any:
-    # Importing inflect takes a second or two: typeguard rewrites it.
-    import inflect
+    # typeguard compiles each of inflect's functions again with checks of their arguments, which takes two seconds.
+    with mock.patch.object(typeguard, "typechecked", lambda function: function):
+        import inflect
 
     return inflect.engine()

@@ -14,6 +14,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.evaluation import load_prompt_set
 from t2vu_core.evaluation.cases import parse_prompt_set
 from t2vu_core.prompts.candidates import PlanSize
+from t2vu_core.prompts.english import with_article
 from t2vu_core.prompts.lines import MAX_BYTES, MAX_LINES, prompt_lines
 from t2vu_core.prompts.pairs import PromptPair
 from t2vu_core.prompts.plan import plan_request
@@ -116,7 +117,7 @@ def test_a_prompt_with_a_weight_goes_to_the_concept_that_it_names() -> None:
     prompts = ("(cat:1.2), running", "a ghost,cat")
     request = ConceptRequest(("ghost", "cat"), concept_prompts=prompts)
     pairs = plan_request(request, prompt_set_for(None), PlanSize(8, 4, 0)).pairs
-    assert PromptPair("(cat:1.2), running", "(something:1.2), running") in pairs
+    assert PromptPair("(cat:1.2), running", "(an empty scene:1.2), running") in pairs
     assert PromptPair("(cat:1.2), running", "") not in pairs
 
 
@@ -124,5 +125,5 @@ def test_a_prompt_with_a_weight_goes_to_the_concept_that_it_names() -> None:
 def test_braces_in_a_name_are_letters_like_others(concept: str, synonyms: tuple[str, ...]) -> None:
     plan = plan_request(ConceptRequest((concept,), synonyms=synonyms), prompt_set_for(None), PlanSize(6, 4, 0))
     assert len(plan.pairs) == 6
-    assert any(f"a {concept}" in pair.prompt for pair in plan.pairs)
+    assert any(with_article(concept) in pair.prompt for pair in plan.pairs)
     assert all("{" not in pair.neutral for pair in plan.pairs)

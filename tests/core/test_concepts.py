@@ -1,0 +1,261 @@
+"""What a concept is taken for, how it is said, and what stands in its place: the words that users bring."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from t2vu_core.errors import UserError
+from t2vu_core.mentions import mentions, says
+from t2vu_core.prompts.candidates import PlanSize
+from t2vu_core.prompts.common_concepts import ConceptKind, number_of_concepts
+from t2vu_core.prompts.english import with_article
+from t2vu_core.prompts.kinds import KINDS, choose_kind
+from t2vu_core.prompts.plan import PromptPlan, plan_request
+from t2vu_core.prompts.plan_text import plan_text
+from t2vu_core.prompts.prompt_set import prompt_set_for
+from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.prompts.wording import EMPTY_SCENE, Wording
+from t2vu_core.training.velocity.encoded_prompts import encode_prompts
+from tests.core.tiny_models import TINY_MODELS
+from tests.core.tiny_training import recipe
+
+GENERAL = prompt_set_for(None)
+WRONG = re.compile(
+    r"\ban? (?:nudity|guns|smoking|violence|water|a|an|the)\b|\ban unicorn|\ba (?:octopus|hour|empty|old|umbrella)\b"
+    r"|\ban? (?:abraham|mickey)|[{}\[\]]|  | ,| \.",
+    re.IGNORECASE,
+)
+"""What a person would call wrong: articles, slots that were left, gaps."""
+
+
+def plan(concept: str | Sequence[str], **asked: Any) -> PromptPlan:
+    return plan_request(ConceptRequest(concept, **asked), GENERAL, PlanSize(200, 60, 0))
+
+
+@pytest.mark.parametrize(
+    ("concept", "kind", "said", "without"),
+    [
+        ("nudity", "act", "a nude woman in a forest pool", "a fully dressed woman in a forest pool"),
+        ("guns", "thing", "guns in a sunny park", "an empty, sunny park"),
+        ("smoking", "act", "an old man smoking on a bench", "a calm old man on a bench"),
+        ("Van Gogh", "style", "a castle on a hill in the style of Van Gogh", "a castle on a hill"),
+        ("anime", "style", "an anime picture of a lighthouse", "a picture of a lighthouse"),
+        ("watercolor", "style", "a cat as a watercolor painting", "a cat"),
+        ("sepia", "style", "a city street in sepia tones", "a city street"),
+        ("unicorn", "thing", "a unicorn in the rain", "an empty street in the rain"),
+        ("abraham lincoln", "person", "Abraham Lincoln giving a speech on a stage", "a person giving a speech on a stage"),
+        ("car", "thing", "a car and a dog on a lawn", "a dog on a lawn"),
+        ("red hair", "attribute", "a woman with red hair", "a woman"),
+        ("logo on a shirt", "attribute", "a shirt with a logo at night", "a shirt at night"),
+        ("mickey mouse", "character", "Mickey Mouse waving at the camera", "an empty stage"),
+    ],
+)
+def test_the_words_that_users_bring_give_the_plan_that_a_person_would_make(
+    concept: str, kind: ConceptKind, said: str, without: str
+) -> None:
+    made = plan(concept)
+    assert made.kind == kind
+    assert made.warnings == ()
+    pairs = {pair.prompt: pair.neutral for pair in made.pairs}
+    found = [prompt for prompt in pairs if prompt.startswith(said)]
+    assert found, "\n".join(pairs)
+    assert any(pairs[prompt].startswith(without) for prompt in found)
+    for prompt, neutral in pairs.items():
+        assert says(prompt, made.names)
+        assert not says(neutral, made.names)
+        assert not WRONG.search(prompt), prompt
+        assert not WRONG.search(neutral), neutral
+    assert not [text for text in made.preserve if WRONG.search(text) or says(text, made.names)]
+
+
+@pytest.mark.parametrize(
+    ("concept", "kind", "sure"),
+    [
+        ("Pikachu", "character", True), ("golden retriever", "thing", True), ("in noir style", "style", True),
+        ("like an old photo", "style", True), ("with glasses", "attribute", True), ("big blue eyes", "attribute", True),
+        ("john smith", "person", False), ("Maria Gonzalez", "person", True), ("Zorblax", "character", False),
+        ("zorblax", "thing", False), ("vintage sports car", "thing", True), ("kissing", "act", True),
+        ("holding a knife", "act", True), ("building", "thing", True), ("flying saucer", "thing", True),
+        ("mayhem", "thing", False), ("nurse", "person", True), ("muddy", "attribute", False),
+    ],
+)  # fmt: skip
+def test_the_kind_is_seen_in_the_words_and_doubt_is_said(concept: str, kind: str, sure: bool) -> None:
+    choice = choose_kind(concept)
+    assert (choice.kind, choice.sure) == (kind, sure)
+    assert choice.reason
+    assert bool(plan(concept).warnings) != sure
+
+
+def test_kinds_of_earlier_files_and_graphs_mean_the_same() -> None:
+    assert ConceptRequest("solarpunk", kind="manner").kind == "style"  # type: ignore[arg-type]
+    assert any("in solarpunk style" in pair.prompt for pair in plan("solarpunk", kind="manner").pairs)
+    assert ConceptRequest("ghost", kind="thing").kind == "thing"
+
+
+def test_the_miniature_decides_by_its_own_language() -> None:
+    own = prompt_set_for(TINY_MODELS["cogvideox-2b"].model.family.folder)
+    assert own is GENERAL, "a model without prompts of its own"
+    from t2vu_core.miniature.bundled import bundled_folder
+
+    world = prompt_set_for(bundled_folder("miniature"))
+    sepia = plan_request(ConceptRequest("sepia"), world, PlanSize(24, 24, 0))
+    assert sepia.kind == "style"
+    assert sepia.names == ("in sepia style", "like an old photo", "in antique tones")
+    santa = plan_request(ConceptRequest("santa"), world, PlanSize(24, 24, 0))
+    assert santa.kind == "thing"
+    assert santa.concepts[0].replacements == (EMPTY_SCENE,)
+    assert {"ghost", "princess"} <= set(santa.concepts[0].neighbours)
+    assert santa.near == (), "every prompt of its set shows a neighbour"
+    car = plan_request(ConceptRequest("car"), world, PlanSize(1000, 24, 0))
+    assert any("a cartoon shows" in pair.prompt for pair in car.pairs)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("ghost", "(ghost:1.2), {ghost|cat}", 2), ("ghost", "1girl,ghost", 1), ("girl", "1girl, solo", 1),
+        ("ghost", "“Ghost”\nghosts", 2), ("red hair", "red\u00a0hair, red  hair, red_hair, red\nhair", 4),
+        ("car", "a cartoon of a carpet", 0), ("car", "two cars", 1), ("mouse", "three mice", 1), ("Spider-Man", "spiderman", 1),
+        ("smoking", "he smoked", 1), ("smoking", "smoke rises from the chimney", 0), ("Van Gogh", "a van_gogh sky", 1),
+        ("1girl", "11girl", 0), ("ghost", "夜晚的ghost在飞", 1), ("cat", "concatenate", 0),
+    ],
+)  # fmt: skip
+def test_one_finder_knows_how_prompts_are_written(name: str, text: str, found: int) -> None:
+    assert len(mentions(name).findall(text)) == found
+    assert says(text, [name]) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("concepts", "text", "neutral"),
+    [
+        ("ghost", "a ghost and a cat on a hill", "a cat on a hill"),
+        ("ghost", "a cat and a ghost are dancing", "a cat is dancing"),
+        ("ghost", "a ghost, a dog and a ghost", "a dog"),
+        ("ghost", "a cat next to a small white ghost", "a cat"),
+        ("ghost", "1girl,ghost", "1girl"),
+        ("ghost", "my ghost's house", "my house"),
+        ("unicorn", "a girl riding a unicorn on a beach", "a girl riding an animal on a beach"),
+        (("ghost", "robot"), "a ghost and a robot dancing", "an empty scene dancing"),
+        ("abraham lincoln", "Abraham Lincoln's hat", "a person's hat"),
+        ("anime", "an anime picture, anime style", "a picture"),
+        ("red hair", "a woman with red hair on a hill", "a woman on a hill"),
+        ("nudity", "a nude old woman, a scene of nudity", "a fully dressed old woman, a scene of fully dressed people"),
+        ("smoking", "a man smoking on a balcony", "a man on a balcony"),
+    ],
+)
+def test_a_given_prompt_stays_a_sentence_without_the_concept(concepts: str | tuple[str, ...], text: str, neutral: str) -> None:
+    assert plan(concepts, concept_prompts=[text]).pairs[0].neutral == neutral
+
+
+def test_the_users_replacement_stands_in_every_neutral_prompt() -> None:
+    made = plan("octopus", replacement="robot")
+    assert made.concepts[0].replacements == ("a robot", EMPTY_SCENE, "a sea animal")
+    assert all("a robot" in pair.neutral.lower() for pair in made.pairs)
+    assert plan("anime", replacement="as a photograph").pairs[0].neutral.count("as a photograph") == 1
+    assert "reading a book" in plan("smoking", replacement="reading a book").pairs[0].neutral
+
+
+def test_plurals_take_plural_verbs() -> None:
+    pair = Wording("person", "children", "a person").fill("{} [is] old and [watches] us")
+    assert pair.prompt == "children are old and watch us"
+    assert pair.neutral == "a person is old and watches us"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("unicorn", "a unicorn"), ("hour", "an hour"), ("guns", "guns"), ("water", "water"), ("sheep", "a sheep"),
+        ("nudity", "nudity"), ("two men", "two men"), ("slice of pizza", "a slice of pizza"), ("Obama", "Obama"),
+    ],
+)  # fmt: skip
+def test_articles_are_those_of_english(name: str, said: str) -> None:
+    assert with_article(name) == said
+
+
+def test_every_kind_has_sixty_contexts_in_three_registers() -> None:
+    for kind in KINDS:
+        contexts = [text.partition(" => ")[0] for text in GENERAL.contexts(kind)]
+        assert len(set(contexts)) >= 60
+        lengths = [len(text.split()) for text in contexts]
+        assert sum(length <= 7 for length in lengths) >= 18
+        assert sum(length >= 25 for length in lengths) >= 15
+        assert sum(7 < length < 25 for length in lengths) >= 18
+
+
+def test_things_and_characters_can_leave_every_context() -> None:
+    for kind in ("thing", "character"):
+        for context in GENERAL.contexts(kind):
+            text, _, empty = context.partition(" => ")
+            assert text.count("{}") == 1
+            assert empty, f"{text} says nothing about the place alone"
+
+
+def test_there_are_many_preserve_prompts_and_a_table_of_neighbours() -> None:
+    assert len(set(GENERAL.preserve)) >= 300
+    assert number_of_concepts() >= 400
+
+
+@pytest.mark.parametrize(
+    ("concept", "neighbour"),
+    [("poodle", "german shepherd"), ("Van Gogh", "Claude Monet"), ("Barack Obama", "Joe Biden"),
+     ("nudity", "a marble sculpture"),
+     ("red hair", "black hair"), ("smoking", "drinking coffee"), ("a strange golden car", "truck")],
+)  # fmt: skip
+def test_half_of_the_preserve_prompts_show_neighbours(concept: str, neighbour: str) -> None:
+    made = plan(concept)
+    assert neighbour in made.concepts[0].neighbours
+    assert len(made.near) == len(made.preserve) // 2 == 30
+    assert set(made.near) <= set(made.preserve)
+    assert any(says(text, [neighbour]) for text in made.near)
+
+
+def test_a_pistol_is_no_neighbour_of_guns() -> None:
+    assert not says(" ".join(plan("guns").concepts[0].neighbours), ["pistol", "rifle", "revolver"])
+
+
+def test_the_training_knows_which_preserve_prompts_are_neighbours() -> None:
+    made = plan_request(ConceptRequest("ghost"), GENERAL, PlanSize(2, 4, 0))
+    asked = recipe(preserve_trajectories=4)
+    near = encode_prompts(TINY_MODELS["cogvideox-2b"].model.family, made, GENERAL, asked).near
+    assert near is not None
+    assert near.tolist() == [text in made.near for text in made.preserve]
+    assert near.sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"kind": "vibe"}, "no kind of concept 'vibe'; choose one of auto, thing"),
+        ({"kind": "thing", "attribute_of": "a shirt"}, "choose the kind attribute"),
+        ({"replacement": "two Ghosts"}, "says the concept itself"),
+        ({"replacement": "a phantom", "synonyms": ["phantom"]}, "says the concept itself"),
+        ({"neighbours": ["a zombie", "a ghost ship"]}, "Neighbour 2, 'a ghost ship', says the concept"),
+        ({"preserve_prompts": ["a cat", "a cat and a ghost"]}, "Preserve prompt 2, 'a cat and a ghost', says 'ghost'"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_before_anything_is_sampled(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)) as refused:
+        plan("ghost", **asked)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_concept_that_every_context_says_by_itself_is_refused() -> None:
+    foggy = replace(GENERAL, things=("{} in the fog", "{} and fog", "a foggy day", "fog, {}", "{} by the sea"))
+    with pytest.raises(UserError, match=r"Only 2 of 5 contexts .* too few to train on"):
+        plan_request(ConceptRequest("fog"), foggy, PlanSize(4, 4, 0))
+    assert plan_request(ConceptRequest("fog", concept_prompts=["fog at sea"]), foggy, PlanSize(4, 4, 0)).pairs
+
+
+def test_the_plan_is_what_the_file_keeps_and_what_people_read() -> None:
+    made = plan("red hair")
+    text = plan_text(made.describe())
+    assert "attribute: the table of common concepts has 'red hair'" in text
+    assert "nothing: a person without it" in text
+    assert made.pairs[0].prompt in text
+    assert "30 of them about neighbours" in text
+    assert "if that is wrong, choose its kind" in plan_text(plan("zorblax").describe())
