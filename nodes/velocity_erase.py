@@ -3,6 +3,7 @@
 from comfy_api.v0_0_2 import io
 
 from t2vu_core import ConceptRequest, T2VModel, UserError, VelocityRecipe, erase_velocity
+from t2vu_core.memory.explain import memory_line
 from t2vu_core.prompts.kinds import asked_kind
 from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.recipes import LOW_MEMORY, PRESETS
@@ -111,6 +112,8 @@ class VelocityErase(io.ComfyNode):
         )  # fmt: skip
         view = TrainingView(cls.hidden.unique_id, keep="mask")
         comfy_bridge.make_room()
+        if memory := memory_line(model.family, recipe):
+            view.progress.say(memory)
         with comfy_bridge.enough_memory("an eraser was trained", LOWER):
             eraser = erase_velocity(
                 model, request, recipe, unfinished_folder=comfy_bridge.unfinished_runs(), on_progress=view, show_mask=True
@@ -118,7 +121,8 @@ class VelocityErase(io.ComfyNode):
         words = view.close(eraser)
         assert view.kept is not None
         pictures = loss_picture(eraser.training["losses"]), view.kept[0].movedim(1, -1)
-        return io.NodeOutput(eraser, *pictures, plan_text(eraser.prompts), ui=said(words))
+        plan = "\n\n".join(filter(None, (plan_text(eraser.prompts), memory)))
+        return io.NodeOutput(eraser, *pictures, plan, ui=said(words))
 
 
 def _eta(eta: float, eta_zero: str) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from t2vu_core.commands.options import DTYPES, add_placement, placement_of
@@ -11,6 +12,7 @@ from t2vu_core.commands.training import settings_of
 from t2vu_core.errors import UserError
 from t2vu_core.memory.explain import limit_of
 from t2vu_core.memory.plan import GB, MemoryPlan, Planner
+from t2vu_core.memory.presets import MEMORIES, fixed_settings, memory_preset
 from t2vu_core.memory.shapes import check_folder
 from t2vu_core.memory.wording import NOT_MEASURED, sentence
 from t2vu_core.recipes import LOW_MEMORY, VelocityRecipe
@@ -29,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu or cuda (default: a GPU if there is one, or if --memory-limit is given)")
     parser.add_argument("--memory-limit", type=float, metavar="GB", help="what to fit in (default: the device's memory)")
     parser.add_argument("--low-memory", action="store_true", help="with the settings of `t2vu erase --low-memory`")
+    parser.add_argument(
+        "--presets", action="store_true",
+        help=f"also choose settings for GPUs of {', '.join(map(str, MEMORIES))} GB, as `t2vu erase --memory` does",
+    )  # fmt: skip
     add_placement(parser)
 
 
@@ -46,6 +52,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     planner = Planner.of(folder, _recipe(options), DTYPES[options.dtype], placement_of(options))
     planner.host_only = host_only
     plan, most = planner.plan(), planner.most_frames(limit)
+    presets = {"presets": _presets(options, folder)} if options.presets else {}
     return {
         **figures(plan),
         "limit_gb": round(limit / GB, 2),
@@ -53,12 +60,24 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "most_frames": None if most is None else most.size.num_frames,
         "measured": False,
         "text": sentence(plan, most, limit),
+        **presets,
     }
 
 
 def figures(plan: MemoryPlan) -> dict[str, Any]:
     """A plan's figures in GB (10^9 bytes)."""
-    parts = ("weights", "loading", "erasers", "prompts", "activations", "sampling", "trajectories", "peak", "needed")
+    parts = (
+        "weights",
+        "loading",
+        "encoding",
+        "erasers",
+        "prompts",
+        "activations",
+        "sampling",
+        "trajectories",
+        "peak",
+        "needed",
+    )
     return {
         "model": plan.model,
         **dataclasses.asdict(plan.size),
@@ -74,6 +93,7 @@ def show(result: dict[str, Any]) -> str:
     rows = [
         ("frozen weights while training", "weights_gb"),
         ("weights while prompts are encoded", "loading_gb"),
+        ("encoding a batch of prompts", "encoding_gb"),
         ("erasers and Adam's moments", "erasers_gb"),
         ("encoded prompts", "prompts_gb"),
         (f"a training step of {result['rows']} points", "activations_gb"),
@@ -83,11 +103,35 @@ def show(result: dict[str, Any]) -> str:
         ("peak with a reserve", "needed_gb"),
     ]
     width = max(len(name) for name, _ in rows)
-    return "\n".join([result["text"], *(f"  {name:<{width}}  {result[key]:8.2f} GB" for name, key in rows), NOT_MEASURED])
+    lines = [f"  {name:<{width}}  {result[key]:8.2f} GB" for name, key in rows]
+    return "\n".join([result["text"], *lines, NOT_MEASURED, *(each["text"] for each in result.get("presets", ()))])
 
 
 def _recipe(options: argparse.Namespace) -> VelocityRecipe:
-    size = {name: getattr(options, name) for name in ("num_frames", "height", "width") if getattr(options, name) is not None}
+    size = {name: value for name, value in _sizes(options).items() if value is not None}
     return VelocityRecipe.preset(
         options.preset, **{**(LOW_MEMORY if options.low_memory else {}), **settings_of(options), **size}
     )
+
+
+def _presets(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """What is chosen for each of the usual sizes of a GPU; settings that were given stay."""
+    recipe, given = _recipe(options), {name: value for name, value in _sizes(options).items() if value is not None}
+    fixed = fixed_settings({**settings_of(options), **given})
+    found = []
+    for memory in MEMORIES:
+        try:
+            preset = memory_preset(folder, memory * GB, recipe, DTYPES[options.dtype], fixed)
+        except UserError as error:
+            found.append({"memory_gb": memory, "fits": False, "text": f"{memory} GB: {error}"})
+            continue
+        placement = {"offload": preset.placement.offload, "base_dtype": preset.placement.base_dtype}
+        settings = {**preset.settings, **placement}
+        found.append(
+            {"memory_gb": memory, "fits": True, "settings": settings, **figures(preset.plan), "text": preset.describe()}
+        )
+    return found
+
+
+def _sizes(options: argparse.Namespace) -> dict[str, int | None]:
+    return {name: getattr(options, name) for name in ("num_frames", "height", "width")}

@@ -74,6 +74,17 @@ def pass_bytes(family: Family, rows: int, size: ClipSize) -> int:
     return counted.peak
 
 
+@torch.no_grad()
+def encode_bytes(encoder: nn.Module, rows: int, tokens: int) -> int:
+    """A pass of a text encoder over prompts of that many tokens."""
+    with Allocations() as counted:
+        ids, mask = torch.zeros(rows, tokens, dtype=torch.long), torch.ones(rows, tokens, dtype=torch.long)
+        # Padding is what prompts have; without any, an encoder may drop its mask and take less.
+        mask[:, -1] = 0
+        encoder(input_ids=ids, attention_mask=mask)
+    return counted.peak
+
+
 def step_bytes_by_depth(family: Family, recipe: VelocityRecipe, size: ClipSize) -> StepBytes:
     """`step_bytes` of a deep denoiser from those of shallow ones: every block adds the same."""
 

@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 def plan_of(family: Family, recipe: VelocityRecipe) -> MemoryPlan | None:
-    """The plan of a training run on a loaded model; None if it was not loaded from a folder, or cannot be planned."""
-    if family.folder is None:
+    """The plan of a training run on a loaded diffusers folder; None for other models, and if it cannot be planned."""
+    if family.folder is None or not hasattr(family, "pipeline"):
         return None
-    placement = getattr(next(iter(family.denoisers.values())), PLACED, AS_LOADED)
     try:
+        placement = getattr(next(iter(family.denoisers.values())), PLACED, AS_LOADED)
         planner = Planner.of(family.folder, recipe, family.dtype, placement)
         planner.host_only = family.device.type == "cpu"
         return planner.plan()

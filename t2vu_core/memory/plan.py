@@ -5,21 +5,27 @@ GB are 10^9 bytes, as in the sizes of files; a card of "16 GB" is planned as 16 
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from t2vu_core.errors import UserError
 from t2vu_core.families import ClipSize, Family
-from t2vu_core.memory.activations import pass_bytes_by_depth, rows_of, step_bytes_by_depth
+from t2vu_core.memory.activations import encode_bytes, pass_bytes_by_depth, rows_of, step_bytes_by_depth
 from t2vu_core.memory.placement import AS_LOADED, Placement
 from t2vu_core.memory.shapes import ShapedModel, blocks, shaped_model, weight_bytes
 from t2vu_core.memory.text_shapes import text_condition
 from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.velocity.encoded_prompts import ENCODE_BATCH
 from t2vu_core.training.velocity.points import clip_size
 from t2vu_core.training.velocity.rollout import rows_a_pass
+
+log = logging.getLogger(__name__)
 
 GB = 10**9
 RESERVE = 0.05, 0.6e9
@@ -41,7 +47,9 @@ class MemoryPlan:
     weights: int
     """Frozen weights on the device while it trains."""
     loading: int
-    """Weights on the device while prompts are encoded: text encoder and VAE too, unless they are offloaded."""
+    """Weights on the device while prompts are encoded: text encoder and VAE too, unless they are offloaded; then a layer."""
+    encoding: int
+    """Allocations while a batch of prompts is encoded."""
     erasers: int
     """The erasers with Adam's moments."""
     prompts: int
@@ -60,7 +68,9 @@ class MemoryPlan:
         """The largest sum of what is there at once."""
         stored = self.trajectories if self.host_only and self.trajectories_on == "memory" else 0
         resident = self.weights + self.prompts + stored
-        return max(self.loading + self.prompts, resident + self.sampling, resident + self.erasers + self.activations)
+        return max(
+            self.loading + self.encoding + self.prompts, resident + self.sampling, resident + self.erasers + self.activations
+        )
 
     @property
     def needed(self) -> int:
@@ -112,18 +122,22 @@ class Planner:
         """The plan with another number of frames, interpolated: allocations are linear in the number of latent frames."""
         low, high = self.plan(self._frames(1)), self.plan()
         size = replace(self.size, num_frames=num_frames)
-        spread = self._latent_frames(high.size) - self._latent_frames(low.size)
-        if not spread:
+        least, most, asked = (self._latent_values(each) for each in (low.size, high.size, size))
+        if least == most:
             return self.plan(size)
-        share = (self._latent_frames(size) - self._latent_frames(low.size)) / spread
+        share = (asked - least) / (most - least)
 
         def between(first: int, last: int) -> int:
             return round(first + share * (last - first))
 
         return replace(
             high, size=size, activations=between(low.activations, high.activations),
-            sampling=between(low.sampling, high.sampling), trajectories=between(low.trajectories, high.trajectories),
+            sampling=round(high.sampling * self._values_a_pass(size) / self._values_a_pass(high.size)),
+            trajectories=between(low.trajectories, high.trajectories),
         )  # fmt: skip
+
+    def _values_a_pass(self, size: ClipSize) -> int:
+        return rows_a_pass(self.shaped.family, size) * self._latent_values(size)
 
     def most_frames(self, limit: int) -> MemoryPlan | None:
         """The largest number of frames up to the model's own that fits; None if not even one frame does."""
@@ -158,8 +172,7 @@ class Planner:
     def _frames(self, num_frames: int) -> ClipSize:
         return replace(self.size, num_frames=num_frames)
 
-    def _latent_frames(self, size: ClipSize) -> int:
-        """Latent values of a clip in units of a frame's."""
+    def _latent_values(self, size: ClipSize) -> int:
         return math.prod(self.shaped.family.latent_shape(size))
 
     def _count(self, family: Family, size: ClipSize) -> MemoryPlan:
@@ -168,10 +181,12 @@ class Planner:
         moved = sum(weight_bytes(block) for each in denoisers for block in blocks(each)) if placement.offload == "blocks" else 0
         weights = sum(weight_bytes(each) for each in denoisers) - moved
         others = sum(weight_bytes(part) for part in self.shaped.parts().values()) - weights - moved
+        encoders = [part for name, part in self.shaped.parts().items() if name.startswith("text_encoder")]
         step = step_bytes_by_depth(family, recipe, size)
         return MemoryPlan(
             self.shaped.name, size, rows_of(recipe), placement, weights,
-            loading=weights + (others if placement.offload == "none" else 0),
+            loading=weights + (others if placement.offload == "none" else _largest_layer(encoders)),
+            encoding=max((_encode_bytes(family, encoder) for encoder in encoders), default=0),
             erasers=MOMENTS * step.erasers,
             prompts=_prompt_bytes(family, recipe),
             activations=step.activations,
@@ -180,6 +195,23 @@ class Planner:
             trajectories_on=recipe.trajectory_cache,
             host_only=self.host_only,
         )  # fmt: skip
+
+
+def _largest_layer(encoders: Sequence[nn.Module]) -> int:
+    """What leaf-level offloading fetches at most: usually the table of embeddings."""
+    leaves = (module for encoder in encoders for module in encoder.modules() if not list(module.children()))
+    return max(map(weight_bytes, leaves), default=0)
+
+
+def _encode_bytes(family: Family, encoder: nn.Module) -> int:
+    """Of a full batch of prompts; 0 for an encoder whose code asks for values, so that it cannot be counted."""
+    tokens = text_condition(family, 1).embeds_BSD.shape[1]
+    longest = getattr(getattr(encoder, "config", None), "max_position_embeddings", tokens)
+    try:
+        return encode_bytes(encoder, ENCODE_BATCH, min(tokens, longest))
+    except Exception as error:  # A library's code may ask anything of its tensors.
+        log.info("Encoding with %s is not planned: %s", type(encoder).__name__, error)
+        return 0
 
 
 def _prompt_bytes(family: Family, recipe: VelocityRecipe) -> int:

@@ -31,7 +31,7 @@ def sentence(plan: MemoryPlan, most: MemoryPlan | None, limit: int) -> str:
 
 def advice(plan: MemoryPlan) -> str:
     """What to lower, the largest part first."""
-    if plan.loading + plan.prompts == plan.peak and plan.placement.offload == "none":
+    if plan.loading + plan.encoding + plan.prompts == plan.peak and plan.placement.offload == "none":
         return "Offload the text encoder (offload=encoder)."
     if plan.weights > plan.activations:
         return "Store the denoiser in 8 bits (base_dtype=fp8) or offload its blocks (offload=blocks)."

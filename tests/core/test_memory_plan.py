@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.step_measures import COPIES, Job, Meter, _highest, _ours
 from t2vu_core.errors import UserError
 from t2vu_core.memory import activations
-from t2vu_core.memory.activations import pass_bytes, step_bytes, step_bytes_by_depth
+from t2vu_core.memory.activations import encode_bytes, pass_bytes, step_bytes, step_bytes_by_depth
 from t2vu_core.memory.explain import memory_line, out_of_memory_explained
 from t2vu_core.memory.placement import Placement
 from t2vu_core.memory.plan import GB, Planner
@@ -162,9 +162,9 @@ def config_only(tiny: TinyModel, to: Path) -> Path:
 def test_the_command_needs_configuration_files_only(t2vu: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     folder = config_only(TINY_MODELS["ltx-video"], tmp_path)
     asked = ("plan", "--memory", "--model", folder, "--num-frames", 9, "--height", 64, "--width", 96)
-    code, out, _ = t2vu(*asked, "--memory-limit", 16, "--json")
+    code, out, error = t2vu(*asked, "--memory-limit", 16, "--json")
+    assert code == 0, error
     result = json.loads(out)
-    assert code == 0
     assert result["fits"] is True
     assert result["measured"] is False
     assert result["num_frames"] == 9
@@ -231,6 +231,15 @@ def test_memory_that_runs_out_is_a_sentence_with_what_to_lower() -> None:
     ):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
     assert "Memory, planned:" in (memory_line(tiny.model.family, wanted) or "")
+
+
+@pytest.mark.parametrize("name", ["animatediff", "wan-2.1"])
+def test_encoding_is_planned_within_ten_percent(name: str, profiler: Callable[[Callable[[], Any]], Any]) -> None:
+    tiny = TINY_MODELS[name]
+    with (shaped := shaped_model(tiny.folder, torch.float32)).computing():
+        planned = encode_bytes(shaped.parts()["text_encoder"], 4, 77)
+    real = profiler(lambda: encode_bytes(tiny.model.family.pipeline.text_encoder, 4, 77))
+    assert planned == pytest.approx(real, rel=WITHIN)
 
 
 def test_a_pass_without_gradients_takes_less_than_a_step() -> None:

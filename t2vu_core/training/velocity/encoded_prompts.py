@@ -22,7 +22,8 @@ from t2vu_core.training.progress import ProgressCallback, TrainProgress
 
 log = logging.getLogger(__name__)
 
-ENCODE_BATCH = 128
+ENCODE_BATCH = 16
+"""Prompts of one encoder pass: T5-XXL's attention over 512 tokens takes 0.2 GB for each."""
 Item = TypeVar("Item")
 Positions = list[list[int]]
 NEUTRAL_OF = {"concept": "neutral", "two_subjects": "alone"}
