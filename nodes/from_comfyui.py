@@ -9,7 +9,8 @@ from t2vu_core import T2VModel
 
 from . import comfy_bridge
 from .declare import Model, advanced, number_input, schema
-from .native import Sampled, model_from_comfyui
+from .native import Sampled, model_from_comfyui, words_of
+from .words import said
 
 LATENTS_OWN = "as in the latent"
 
@@ -53,7 +54,7 @@ class FromComfyUI(io.ComfyNode):
         models = [model] if model_low_noise is None else [model, model_low_noise]
         pixels = num_frames, height, width
         made: T2VModel = model_from_comfyui(models, clip, vae, sampled, latent=latent, pixels=pixels, conditioning=conditioning)
-        return io.NodeOutput(made)
+        return io.NodeOutput(made, ui=said(words_of(made)))
 
 
 def _model_inputs() -> list[io.Input]:

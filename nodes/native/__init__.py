@@ -1,7 +1,7 @@
 """Erasers on ComfyUI's own MODEL, CLIP and VAE: where they sit in its denoisers, how they are trained, and how applied."""
 
 from .apply import Part, with_eraser
-from .from_comfyui import Sampled, model_from_comfyui
+from .from_comfyui import Sampled, model_from_comfyui, words_of
 from .identity import said_of, same_weights
 from .image_model import ImageSettings, image_model_from_comfyui
 from .merging import merged_into
@@ -18,4 +18,5 @@ __all__ = [
     "said_of",
     "same_weights",
     "with_eraser",
+    "words_of",
 ]

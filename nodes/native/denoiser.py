@@ -17,6 +17,7 @@ from t2vu_core.families.base import EraserSite, TextCondition
 from .. import comfy_bridge
 from .apply import KEY, denoiser_of, known_architecture
 from .differentiable import freeze, frozen_linears, training_mode
+from .found_sites import FoundArchitecture
 from .in_place import CopyOnWrite, recomputed
 from .loaded_weights import LoadedWeights
 from .schedule import input_scale
@@ -77,7 +78,7 @@ class NativeDenoiser:
     def named_base_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The weights that an eraser depends on; where diffusers' names of them are not known, under ComfyUI's."""
         weights = LoadedWeights(self.patcher, self.network)
-        if self.architecture.tensors:
+        if self.architecture.tensors or isinstance(self.architecture, FoundArchitecture):
             yield from self.architecture.named_base_tensors(self.network, weights)
             return
         modules = [site.module for site in self.sites().values()]

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from t2vu_core import UserError
 from t2vu_core.families.base import ClipSize, EraserSite, Family, MaskLayers, SamplingDefaults, TextCondition
 from t2vu_core.families.text import Text
 from t2vu_core.families.text_attention import TextAttention
+from t2vu_core.weight_sketch import Sketch
 
 from .denoiser import NativeDenoiser
 from .digest import digest
+from .found_sites import FoundArchitecture
+from .identity import weights_of
 from .schedule import Schedule
 from .text import NativeText
 
@@ -29,6 +33,8 @@ PADDED_TOKENS = 256
 """Shortest length of encoded prompts for architectures that take prompts of one length: all rows of a run fit together."""
 SECOND = "transformer_2"
 """diffusers' name of the denoiser for low noise levels."""
+PREFIXES = ("", f"{SECOND}.")
+"""Of the names of sites and weights in each denoiser."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +233,16 @@ class NativeFamily(Family):
 
     # Erasers.
 
+    @property
+    def found(self) -> str:
+        """Where LoRA erasers sit, in a sentence, if the architecture is not in the table; else empty."""
+        architecture = self._first.architecture
+        return architecture.describe() if isinstance(architecture, FoundArchitecture) else ""
+
     def eraser_sites(self) -> list[EraserSite]:
+        """Raises UserError if the architecture is not in the table: bottlenecks have no places in it."""
+        if self.found:
+            raise UserError(f"{self.found}. Set kind to lora: this model has no places for bottlenecks.")
         return [site for site in self.sites().values() if site.kind == "bottleneck"]
 
     def lora_sites(self) -> list[EraserSite]:
@@ -235,13 +250,24 @@ class NativeFamily(Family):
 
     def sites(self) -> dict[str, EraserSite]:
         found: dict[str, EraserSite] = {}
-        for prefix, denoiser in zip(("", f"{SECOND}."), self._denoisers, strict=False):
+        for prefix, denoiser in zip(PREFIXES, self._denoisers, strict=False):
             for name, site in denoiser.sites().items():
                 found[f"{prefix}{name}"] = dataclasses.replace(site, name=f"{prefix}{name}")
         return found
 
+    @cached_property
+    def base_sketch(self) -> Sketch:
+        known = [weights_of(denoiser.patcher) for denoiser in self._denoisers]
+        own = [weights.sketch for weights in known if weights is not None]
+        if len(own) < len(known):
+            return Sketch.of(self.base_hash, self.named_base_tensors())
+        coarsest = max(own, key=lambda each: each.rounding)
+        parts = zip(PREFIXES, own, strict=False)
+        values = {f"{prefix}{name}": value for prefix, each in parts for name, value in each.values.items()}
+        return Sketch(self.base_hash, coarsest.precision, coarsest.rounding, values)
+
     def named_base_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for prefix, denoiser in zip(("", f"{SECOND}."), self._denoisers, strict=False):
+        for prefix, denoiser in zip(PREFIXES, self._denoisers, strict=False):
             for name, tensor in denoiser.named_base_tensors():
                 yield f"{prefix}{name}", tensor
 

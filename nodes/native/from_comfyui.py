@@ -59,6 +59,17 @@ def model_from_comfyui(
     return T2VModel(name_of(models[0]), family, lock=LOCK)
 
 
+def words_of(model: T2VModel) -> str:
+    """What a model of this kind is, in a line or two."""
+    family, size = model.family, model.family.defaults.size
+    assert isinstance(family, NativeFamily)
+    clips = f"{size.num_frames} frames of {size.width} x {size.height}"
+    found = family.found
+    return f"{model.name}: {family.name}, computes in {str(family.dtype).removeprefix('torch.')}, {clips}" + (
+        f".\n{found}" if found else ""
+    )
+
+
 def _size(
     model: Any, vae: Any, latent: Mapping[str, Any] | None, pixels: tuple[int, int, int]
 ) -> tuple[ClipSize, tuple[int, ...]]:

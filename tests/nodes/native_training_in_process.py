@@ -51,6 +51,7 @@ from t2vu_pack.nodes.native.in_place import CopyOnWrite  # noqa: E402
 from t2vu_pack.nodes.velocity_erase import LOWER  # noqa: E402
 
 from t2vu_core import T2VModel, UserError, VelocityRecipe, erase_velocity  # noqa: E402
+from t2vu_core.base_identity import compare_bases  # noqa: E402
 from t2vu_core.erasers import EraserSet  # noqa: E402
 from t2vu_core.families.base import TextCondition  # noqa: E402
 from t2vu_core.sampling import denoise, guided  # noqa: E402
@@ -253,6 +254,7 @@ def precision() -> None:
         said[f"{how} layer"] = f"{type(layer.weight).__name__} {layer.weight.dtype}"
         for kind in KINDS:
             expected, _ = gradient(whole, kind, "plain")
+            said[f"{how} against float32"] = str(compare_bases(made("wan", model).base, made("wan").base))
             for way in ("plain", "recomputed", "autocast"):
                 got, kept = gradient(model, kind, way)
                 cosine = torch.nn.functional.cosine_similarity(got, expected, dim=0)

@@ -76,6 +76,11 @@ def test_gradients_through_quantised_layers_are_those_of_the_same_values(trained
     assert cosine > 0.999, "in bf16, as training computes"
 
 
+@pytest.mark.parametrize("how", ["fp8", "fp8_scaled", "bf16"])
+def test_an_eraser_that_was_trained_on_rounded_weights_knows_its_model_in_float32(trained: Trained, how: str) -> None:
+    assert trained.said[f"{how} against float32"].startswith(("the same but for rounding", "the same weights"))
+
+
 @pytest.mark.parametrize("how", PRECISIONS)
 def test_no_weight_is_kept_for_the_backward_pass(trained: Trained, how: str) -> None:
     """All weights of the tiny model in float32 are 3.9 MB; activations alone are kept, and none between checkpoints."""
