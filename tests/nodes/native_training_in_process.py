@@ -425,11 +425,34 @@ def on_top() -> None:
     said["shift"] = [float(each.make_scheduler(2, each.defaults.size).sigmas[1]) for each in (one, shifted)]
 
 
+def two_models() -> None:
+    """High and low noise, as in Wan 2.2 A14B: each row goes to one of them, and the file holds both."""
+    other = {name: value * 1.05 for name, value in load_file(folder / "wan.safetensors").items()}
+    save_file(other, folder / "low.safetensors")
+    high, low = load("wan"), load("low")
+    both: Any = model_from_comfyui(
+        [high, low], Clip("wan"), Pixels(8, 4), Sampled(STEPS, GUIDANCE, boundary=0.5), pixels=(9, 64, 96)
+    ).family
+    x, sigmas, condition = batch(both)
+    with torch.no_grad():
+        mixed = both.predict(x, sigmas, condition, both.defaults.size)
+        apart = [made("wan", model).family.predict(x, sigmas, condition, both.defaults.size) for model in (high, low)]
+    said["rows by noise"] = [float((mixed[row] - apart[row][row]).abs().max()) for row in (0, 1)]
+    said["rows apart"] = float((apart[0][1] - apart[1][1]).abs().max())
+    sites = both.eraser_sites()
+    said["sites of both"] = sorted(site.name for site in sites)
+    said["passes"] = [both.passes(name, sigmas).tolist() for name in ("blocks.0.attn2", "transformer_2.blocks.0.attn2")]
+    erasers, sites = erasers_for(both, "lora")
+    with torch.enable_grad(), erasers.attached(sites):
+        both.predict(x, sigmas, condition, both.defaults.size).square().mean().backward()
+    said["gradients of both"] = min(float(own.grad.norm()) for own in erasers.parameters())
+
+
 def parts() -> Iterator[Callable[[], None]]:
     for name in ("wan", "ltx", "hunyuan_video"):
         yield partial(gradients, name)
         yield partial(sampling, name)
-    yield from (precision, training, predictions, image_to_video, on_top)
+    yield from (precision, training, predictions, image_to_video, on_top, two_models)
 
 
 for part in parts():

@@ -160,6 +160,15 @@ def test_a_lora_on_the_model_is_trained_with_and_the_base_stays_the_base(trained
     assert said["described apart"]
 
 
+def test_two_models_share_the_noise_levels_and_one_eraser_file(trained: Trained) -> None:
+    said = trained.said
+    assert max(said["rows by noise"]) < 1e-4 < said["rows apart"]
+    blocks = ["blocks.0.attn2", "blocks.1.attn2"]
+    assert said["sites of both"] == [*blocks, *(f"transformer_2.{name}" for name in blocks)]
+    assert said["passes"] == [[True, False], [False, True]]
+    assert said["gradients of both"] > 0
+
+
 def test_the_shift_of_the_schedule_can_be_set(trained: Trained) -> None:
     """ComfyUI's Wan has 8; the middle of two steps is shift / (1 + shift)."""
     assert trained.said["shift"] == pytest.approx([8 / 9, 3 / 4], rel=1e-3)
