@@ -72,7 +72,7 @@ def test_the_help_panel_has_a_page_that_names_every_input(comfy: ComfyServer, no
 def test_the_template_browser_offers_the_graph_and_all_its_nodes_exist(comfy: ComfyServer, name: str) -> None:
     assert name in comfy.get("/workflow_templates")[PACK]
     graph = json.loads(_read(comfy, f"/api/workflow_templates/{PACK}/{name}.json"))
-    drawn_by_the_frontend = {"MarkdownNote", "Note"}
+    drawn_by_the_frontend = {"MarkdownNote", "Note", "Reroute"}
     used = {entry["type"] for entry in graph["nodes"]} - drawn_by_the_frontend
     assert used <= set(comfy.get("/object_info"))
     queued = json.loads((REPOSITORY / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))

@@ -1,0 +1,39 @@
+"""The templates for real models: a download for every file that they load, and a note that they were not run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REAL = sorted(path.stem for path in (REPOSITORY / "example_workflows").glob("erase_from_*.json"))
+LOADED = ("unet_name", "vae_name", "ckpt_name", "clip_name", "clip_name1", "clip_name2")
+
+
+def graph(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((REPOSITORY / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    return read
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_comfyui_can_offer_every_file_that_is_missing(name: str) -> None:
+    """The frontend reads name, folder and address from a loader's properties."""
+    queued = json.loads((REPOSITORY / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    offered = {model["name"]: model for node in graph(name)["nodes"] for model in node.get("properties", {}).get("models", [])}
+    loaded = [value for node in queued.values() for key, value in node["inputs"].items() if key in LOADED]
+    assert loaded
+    assert sorted(loaded) == sorted(offered)
+    for file, model in offered.items():
+        assert model["url"].startswith("https://huggingface.co/")
+        assert model["url"].endswith(f"/{file}")
+        assert model["directory"] in ("diffusion_models", "text_encoders", "vae", "checkpoints")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_note_says_that_the_graph_was_not_run(name: str) -> None:
+    (text,) = [node["widgets_values"][0] for node in graph(name)["nodes"] if node["type"] == "MarkdownNote"]
+    assert "not run" in text
+    assert "not measured here" in text
