@@ -102,10 +102,17 @@ class Comparison:
             return f"a fine-tune, off by {percent(self.off)}"
         if self.off < EQUAL:
             return "the same weights"
-        said = f"the same but for rounding ({NAMES.get(self.precision, self.precision)}, off by {percent(self.off)})"
+        said = f"the same but for rounding ({spoken(self.precision)}, off by {percent(self.off)})"
         if self.rounding < 0.01:
             return said
         return f"{said}; a fine-tune that changes less than that cannot be told from it"
+
+
+def spoken(precision: str) -> str:
+    """A format as people call it."""
+    for name, short in NAMES.items():
+        precision = precision.replace(name, short)
+    return precision
 
 
 def compare(trained: Sketch, own: Sketch, errors: Mapping[str, float] | None = None) -> Comparison:

@@ -25,7 +25,7 @@ from t2vu_core.weight_sketch import Sketch
 from .denoiser import NativeDenoiser
 from .digest import digest
 from .found_sites import FoundArchitecture
-from .identity import weights_of
+from .identity import base_sketch
 from .schedule import Schedule
 from .text import NativeText
 
@@ -257,14 +257,8 @@ class NativeFamily(Family):
 
     @cached_property
     def base_sketch(self) -> Sketch:
-        known = [weights_of(denoiser.patcher) for denoiser in self._denoisers]
-        own = [weights.sketch for weights in known if weights is not None]
-        if len(own) < len(known):
-            return Sketch.of(self.base_hash, self.named_base_tensors())
-        coarsest = max(own, key=lambda each: each.rounding)
-        parts = zip(PREFIXES, own, strict=False)
-        values = {f"{prefix}{name}": value for prefix, each in parts for name, value in each.values.items()}
-        return Sketch(self.base_hash, coarsest.precision, coarsest.rounding, values)
+        models = zip(PREFIXES, (denoiser.patcher for denoiser in self._denoisers), strict=False)
+        return base_sketch(dict(models), self.base_hash) or Sketch.of(self.base_hash, self.named_base_tensors())
 
     def named_base_tensors(self) -> Iterator[tuple[str, Tensor]]:
         for prefix, denoiser in zip(PREFIXES, self._denoisers, strict=False):

@@ -80,6 +80,21 @@ def same_weights(model: Any, erasure: Erasure, *, confirmed: bool, denoiser: str
     )
 
 
+def base_sketch(models: Mapping[str, Any], digest: str) -> Sketch | None:
+    """The sketch of a base with these MODELs, by the prefix of their sites; None if it cannot be taken from one.
+
+    Unlike the unpacked numbers, it knows in which format they are stored.
+    """
+    known = {prefix: weights_of(model) for prefix, model in models.items()}
+    parts = [
+        (f"{prefix}{name}", found.sketch.precision, found.errors[name], value)
+        for prefix, found in known.items()
+        if found is not None
+        for name, value in found.sketch.values.items()
+    ]
+    return None if None in known.values() else Sketch.made(digest, parts)
+
+
 def said_of(model: Any, erasure: Erasure, *, confirmed: bool, denoiser: str = ONLY_DENOISER) -> str:
     """`same_weights`, and what was found by name in a denoiser that is not in the table."""
     said = same_weights(model, erasure, confirmed=confirmed, denoiser=denoiser)

@@ -48,12 +48,14 @@ spec.loader.exec_module(pack)
 from t2vu_pack.nodes.native import Part, merged_into, same_weights, with_eraser  # noqa: E402
 from t2vu_pack.nodes.native.apply import EraserOnPass  # noqa: E402
 from t2vu_pack.nodes.native.architectures import architecture_of  # noqa: E402
+from t2vu_pack.nodes.native.identity import base_sketch  # noqa: E402
 from t2vu_pack.nodes.native.loaded_weights import LoadedWeights  # noqa: E402
 
 from t2vu_core import Erasure, UserError  # noqa: E402
 from t2vu_core.erasers import EraserSet  # noqa: E402
 from t2vu_core.interchange.comfyui_names import to_comfyui  # noqa: E402
 from t2vu_core.interchange.lora_files import lora_pairs  # noqa: E402
+from t2vu_core.weight_sketch import compare  # noqa: E402
 
 given, found, said = load_file(folder / "given.safetensors"), {}, {}
 STEPS, GUIDANCE = 4, 3.0
@@ -125,6 +127,14 @@ def identity(family: str) -> None:
                 except UserError as error:
                     answer = str(error)
                 said[f"{family} {name} {eraser}{' confirmed' if confirmed else ''}"] = answer
+
+
+def trained_on_rounded_weights() -> None:
+    """The base of an eraser that was trained on a file in a small format, against the model in full precision."""
+    full = Erasure.load(folder / "wan_sketched_base.safetensors").base.sketch
+    for name, model in {"fp8": load("wan", dtype=torch.float8_e4m3fn), "scaled": scaled_fp8(), "Q8_0": blocks()}.items():
+        trained = base_sketch({"": model}, "0" * 64)
+        said[f"trained in {name}"] = str(compare(trained, full))
 
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn)
@@ -315,6 +325,7 @@ with_others(wan)
 caches(wan)
 on_a_copy(wan)
 merging()
+trained_on_rounded_weights()
 low_precision()
 compiled(wan)
 save_file(found, folder / "found.safetensors")

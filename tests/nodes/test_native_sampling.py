@@ -212,6 +212,11 @@ def test_it_works_with_a_second_eraser_a_shift_and_loras(sampled: Sampled) -> No
     assert difference(found["wan.hooked"], expected) < 1e-5, "a LoRA as a hook of the conditioning"
 
 
+def test_an_eraser_of_an_fp8_file_is_known_to_fit_the_model_in_full_precision(sampled: Sampled) -> None:
+    for name, precision in (("fp8", "fp8"), ("scaled", "scaled fp8"), ("Q8_0", "GGUF Q8_0")):
+        assert sampled.said[f"trained in {name}"].startswith(f"the same but for rounding ({precision}, off by ")
+
+
 def test_what_load_lora_rounds_away_in_fp8_is_measured(sampled: Sampled) -> None:
     """The measured error is that of ComfyUI's own merging into the same weights."""
     for name in ("fp8", "scaled"):
