@@ -16,8 +16,10 @@ OWN_TYPES = {Model.io_type: T2VModel, Eraser.io_type: Erasure, UnlearnedEncoder.
 """What a link of the pack's own types carries."""
 LINKS = {*OWN_TYPES, "MODEL", "CLIP", "VAE", "LATENT", "CONDITIONING", "IMAGE", "MASK", "VIDEO"}
 """Types of inputs that only a link can give a value."""
-JSON_VALUES = (str, int, float, bool)
-"""What a graph can hold in place of a link, and no output of those types is."""
+JSON_VALUES = (str, int, float, bool, dict, list)
+"""What a graph can hold in place of a link."""
+NESTED = {"LATENT": dict, "CONDITIONING": list}
+"""What a link of ComfyUI's types carries if that is a JSON value too."""
 
 
 def with_checked_inputs(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
@@ -47,7 +49,9 @@ def _check_texts(inputs: Mapping[str, Any]) -> None:
 
 def _check_link(name: str, kinds: Sequence[str], value: Any) -> None:
     wanted = tuple({OWN_TYPES[kind] for kind in kinds if kind in OWN_TYPES})
+    nested = tuple(NESTED[kind] for kind in kinds if kind in NESTED)
     if value is None:
         raise UserError(f"The input {name} is empty: no link leads to it, or the node before it has no result.")
-    if isinstance(value, JSON_VALUES) or (wanted and not isinstance(value, wanted)):
+    is_json = isinstance(value, JSON_VALUES) and not (isinstance(value, nested) and len(value))
+    if is_json or (wanted and not isinstance(value, wanted)):
         raise UserError(f"The input {name} needs a link from an output of type {' or '.join(kinds)}, not {repr(value)[:60]}.")

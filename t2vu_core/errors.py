@@ -64,7 +64,7 @@ def without_unsafe_advice(text: str) -> str:
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
 _UNSAFE = re.compile(
-    r"trust_remote_code|weights_only|use_safetensors|safe_serialization|allow_pickle|safe_globals|TRUST_REMOTE|picklescan", re.I
+    r"trust_remote|weights_only|use_safetensors|safe_serialization|allow_pickle|safe_globals|set_int_max_str_digits", re.I
 )
 
 

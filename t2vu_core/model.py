@@ -21,6 +21,7 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.families import FAMILIES, ClipSize, EraserSite, Family, family_for
+from t2vu_core.families.trial import try_settings
 from t2vu_core.file_names import check_names
 from t2vu_core.input_files import read_bounded
 from t2vu_core.memory.placement import AS_LOADED, Placement, place
@@ -221,10 +222,10 @@ def load_model(
     if device.type == "meta":
         raise UserError("The device 'meta' computes nothing: choose cpu, cuda or mps.")
     with torch.inference_mode(False):
-        if placement == AS_LOADED:
-            return T2VModel(folder.name, family.from_folder(folder, dtype=dtype or torch.float32, device=device))
-        on_host = family.from_folder(folder, dtype=dtype or torch.float32, device=torch.device("cpu"))
-        return T2VModel(folder.name, place(on_host, placement, device))
+        on = device if placement == AS_LOADED else torch.device("cpu")
+        loaded = family.from_folder(folder, dtype=dtype or torch.float32, device=on)
+        try_settings(loaded)
+        return T2VModel(folder.name, loaded if placement == AS_LOADED else place(loaded, placement, device))
 
 
 def _pipeline_class(folder: Path, source: str) -> str:

@@ -9,6 +9,7 @@ from t2vu_core.evaluation.attacks import check_attacks, terse_cases
 from t2vu_core.evaluation.cases import PromptSet, built_in, with_clean
 from t2vu_core.evaluation.detectors import Detector, world_of_model
 from t2vu_core.model import T2VModel
+from t2vu_core.training.run import check_precision
 
 
 def resolve(detector: Detector, concept: str) -> str:
@@ -33,6 +34,7 @@ def check_attackable(attacks: Sequence[str], model: T2VModel, prompts: PromptSet
     if attacks and model.guard is not None:
         raise UserError("Attacks are on a model's weights; measure the guard without them.")
     if attacks:
+        check_precision(model.family)
         terse_cases(prompts)
 
 

@@ -23,14 +23,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from t2vu_core.erasure import atomic_path, hash_tensors, read_tensors, remove_unfinished
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, reading
 from t2vu_core.model import T2VModel
 from t2vu_core.threads import keep_threads
 from t2vu_core.training.folder_lock import in_use, locked_folder
+from t2vu_core.training.saved_state import EXTRA, OPTIMIZER, PARAMETER, read_losses, read_moments, read_seconds
 
 log = logging.getLogger(__name__)
 
-EXTRA = "extra."
 KEPT = 3
 """Unfinished runs whose folders are kept; when another run starts, the least recently written one is removed."""
 OWN_NAME = 16
@@ -141,41 +141,33 @@ class TrainingState:
     def save(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
         """Write parameters, moments, losses and `extra` to the checkpoint."""
         assert self.checkpoint is not None
-        tensors = {f"parameter.{name}": parameter.detach() for name, parameter in parameters.items()}
+        tensors = {f"{PARAMETER}{name}": parameter.detach() for name, parameter in parameters.items()}
         for name, parameter in parameters.items():
             for key, value in optimizer.state[parameter].items():
-                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+                tensors[f"{OPTIMIZER}{key}.{name}"] = torch.as_tensor(value)
         tensors |= {f"{EXTRA}{name}": tensor for name, tensor in self.extra.items()}
         seconds = self.seconds_before + time.monotonic() - self.started
         metadata = {"losses": json.dumps(self.losses), "seconds": str(seconds), "threads": str(torch.get_num_threads())}
         if self.checkpoint.write(tensors, metadata):
             self.saved_steps = len(self.losses)
 
-    def restore(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        """Put a saved state back, if there is one. Raises UserError like `Checkpoint.read`."""
+    def restore(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, *, steps: int) -> None:
+        """Put a saved state back, if there is one, of a run of that many steps. Raises UserError like `Checkpoint.read`."""
         saved = self.checkpoint.read() if self.checkpoint else None
         if saved is None:
             return
+        assert self.checkpoint is not None
         tensors, metadata = saved
-        keep_threads(metadata)
+        with reading(f"The checkpoint {self.checkpoint.path} is damaged", ". Remove it to start over."):
+            keep_threads(metadata)
+            losses, seconds = read_losses(metadata, steps), read_seconds(metadata)
+            moments = {name: read_moments(tensors, name, parameter) for name, parameter in parameters.items()}
         with torch.no_grad():
             for name, parameter in parameters.items():
-                parameter.copy_(tensors[f"parameter.{name}"])
-                optimizer.state[parameter] = _moments(tensors, name, parameter)
+                parameter.copy_(tensors[f"{PARAMETER}{name}"])
+                optimizer.state[parameter] = moments[name]
         self.extra = {name.removeprefix(EXTRA): tensor for name, tensor in tensors.items() if name.startswith(EXTRA)}
-        self.seconds_before = float(metadata.get("seconds", 0))
-        self.losses = json.loads(metadata["losses"])
-
-
-def _moments(tensors: Mapping[str, Tensor], name: str, parameter: nn.Parameter) -> dict[str, Tensor]:
-    ending = f".{name}"
-    moments = {
-        key.removeprefix("optimizer.").removesuffix(ending): value
-        for key, value in tensors.items()
-        if key.startswith("optimizer.") and key.endswith(ending)
-    }
-    # Adam counts its steps on the CPU, whatever device the parameters are on.
-    return {key: value if key == "step" else value.to(parameter.device) for key, value in moments.items()}
+        self.seconds_before, self.losses = seconds, losses
 
 
 def _make_room(folder: Path) -> None:

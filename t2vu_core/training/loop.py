@@ -59,7 +59,7 @@ def train(
     """
     optimizer = torch.optim.Adam(parameters.values(), lr=schedule.peak)
     workers, state = workers or Workers(), state or TrainingState()
-    state.restore(parameters, optimizer)
+    state.restore(parameters, optimizer, steps=schedule.steps)
     losses, saves = state.losses, state.checkpoint if workers.first else None
     stop: StopEarly | None = None
     whole, before = True, BeforeStep(parameters.values(), optimizer)

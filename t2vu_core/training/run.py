@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+import torch
+
+from t2vu_core.errors import UserError
 from t2vu_core.families.base import Family
 from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
 from t2vu_core.training.checkpoint import TrainingState
@@ -12,6 +15,16 @@ from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.schedule import Schedule
 from t2vu_core.training.velocity.cache import TrajectoryCache
 from t2vu_core.training.workers import Workers
+
+
+class Trainable(Protocol):
+    """A model, as far as its precision can be trained in."""
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+
 
 Recipe = TypeVar("Recipe", VelocityRecipe, FewShotRecipe)
 
@@ -49,3 +62,9 @@ class Run(Generic[Recipe]):
         self.cache.clear()
         if self.state.checkpoint:
             self.state.checkpoint.finish()
+
+
+def check_precision(*models: Trainable | None) -> None:
+    """Raise UserError for a model in fp16 on a CPU: PyTorch has no backward pass for it there."""
+    if any(model is not None and model.device.type == "cpu" and model.dtype == torch.float16 for model in models):
+        raise UserError("A model in fp16 cannot be trained on a CPU: load it in fp32 or bf16.")

@@ -39,7 +39,7 @@ from t2vu_core.training.loop import StopEarly, train_while_finite
 from t2vu_core.training.outcome import Push, warn_outcome
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
-from t2vu_core.training.run import Run
+from t2vu_core.training.run import Run, check_precision
 
 METHOD = "few-shot encoder unlearning (arXiv 2407.14209)"
 GONE, STOPPED, WHOLE, BROKE = "the concept is gone", "stopped", "after its steps", "a loss that is no number"
@@ -74,6 +74,7 @@ def unlearn_encoder(
     if source is None:
         raise UserError("Give a model, or an image model whose text encoder is to be trained.")
     request, recipe, start = ConceptRequest.of(concept), recipe or FewShotRecipe(), time.monotonic()
+    check_precision(None if model is None else model.family, image_model)
     with free_threads(), torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
         plan = plan_encoder(source, request, recipe)
         check_visible(shot_model.text.tokenizer, plan.concepts)

@@ -32,7 +32,7 @@ from t2vu_core.training.loop import train_while_finite
 from t2vu_core.training.outcome import warn_outcome
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
-from t2vu_core.training.run import Run
+from t2vu_core.training.run import Run, check_precision
 from t2vu_core.training.sharding import check_batches
 from t2vu_core.training.velocity.cache import TrajectoryCache
 from t2vu_core.training.velocity.effect import measure_push
@@ -80,6 +80,7 @@ def erase_velocity(
     request, recipe = ConceptRequest.of(concept), recipe or VelocityRecipe()
     workers, start = Workers.current(), time.monotonic()
     check_batches(recipe, workers)
+    check_precision(model.family)
     with free_threads(), torch.inference_mode(False), model.active() as family:
         clip_size(family, recipe)
         check_trainable(family, checkpointing=recipe.gradient_checkpointing)
