@@ -31,6 +31,8 @@ COMMANDS = {
     "import": "import_",
 }
 """Command name -> module in `t2vu_core.commands` with HELP, add_arguments, run and show."""
+MOST_CHARACTERS = 2000
+"""Of an error message."""
 SPINS = "10000"
 IN_RESULT = "t2vu_core.training.outcome"
 """A logger whose warnings are part of the command's result."""
@@ -40,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
     """Reports wrong arguments in one sentence, like every other error."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"t2vu: {escaped(message)}. See `{self.prog} --help`.", file=sys.stderr)
+        print(f"t2vu: {_shown(message)}. See `{self.prog} --help`.", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -65,11 +67,11 @@ def _run(options: argparse.Namespace) -> int:
         with panics_refused(), free_threads():
             result = command.run(options)
     except UserError as error:
-        print(f"t2vu: {escaped(str(error))}", file=sys.stderr)
+        print(f"t2vu: {_shown(str(error))}", file=sys.stderr)
         return 2
     except Exception as error:
         if isinstance(error, OSError) and _of_the_user(error.filename):
-            print(f"t2vu: {escaped(f'{error.filename}: {error.strerror}')}.", file=sys.stderr)
+            print(f"t2vu: {_shown(f'{error.filename}: {error.strerror}')}.", file=sys.stderr)
             return 2
         if options.verbose:
             raise
@@ -78,6 +80,11 @@ def _run(options: argparse.Namespace) -> int:
     if result is not None:
         print(json.dumps(result, indent=1) if options.json else escaped(command.show(result), keep="\n"))
     return 0
+
+
+def _shown(message: str) -> str:
+    """The message for a terminal: without control characters, and cut where it quotes something endless."""
+    return escaped(message if len(message) <= MOST_CHARACTERS else f"{message[:MOST_CHARACTERS]}...")
 
 
 def _of_the_user(file: object) -> bool:

@@ -59,8 +59,11 @@ def is_json(line: str) -> bool:
 def _is_object(line: str) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
+    except json.JSONDecodeError:
         return False
+    except (ValueError, RecursionError):
+        # Whole up to a number that is too long, or a depth that is too great.
+        return True
 
 
 def _decoded(content: bytes, name: str) -> str:

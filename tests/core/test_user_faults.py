@@ -20,6 +20,7 @@ from t2vu_core.commands import models
 from t2vu_core.erasure import Erasure, atomic_path, check_writable, remove_unfinished
 from t2vu_core.errors import UserError, escaped
 from t2vu_core.interchange import import_released, released
+from t2vu_core.prompts.lines import prompt_lines
 from t2vu_core.prompts.request import ConceptRequest
 from tests.core.safe_torch import opens_released
 from tests.core.tiny_models import TINY_MODELS
@@ -198,3 +199,18 @@ def test_the_longest_possible_name_is_written_whole(tmp_path: Path) -> None:
     assert Erasure.load(wide).concepts == erasure.concepts
     with pytest.raises(UserError, match="300 bytes"):
         erasure.save(tmp_path / LONG)
+
+
+def test_a_message_about_something_endless_is_cut(t2vu: Callable) -> None:
+    for arguments in (("--seed", "9" * 5000), ("--model", "m" * 5000), ("--erasure", f"{'/x' * 2500}.safetensors")):
+        given = dict(zip(("--model", "--prompt", "--out"), (str(TINY.folder), "x", "a.mp4"), strict=True)) | dict([arguments])
+        code, _, error = t2vu("sample", *(part for pair in given.items() for part in pair))
+        assert (code, error.count("t2vu: ")) == (2, 1)
+        assert len(error) < 2200
+
+
+def test_json_that_cannot_be_read_whole_is_not_taken_for_a_prompt() -> None:
+    for line in ('{"prompt": "a ghost", "seed": ' + "9" * 5000 + "}", '{"prompt": ' + "[" * 5000):
+        with pytest.raises(UserError, match="this is JSON"):
+            prompt_lines(line, "prompts.jsonl")
+    assert prompt_lines('{"red|blue"} ghost', "prompts.txt") == ['{"red|blue"} ghost']

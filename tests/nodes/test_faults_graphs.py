@@ -44,13 +44,13 @@ def defaults_of(each: dict[str, Any]) -> dict[str, Any]:
     for name, (kind, *rest) in each["input"].get("required", {}).items():
         options = rest[0] if rest else {}
         choices = kind if isinstance(kind, list) else options.get("options", [])
-        values[name] = options.get("default", choices[0] if choices else "x")
+        values[name] = options.get("default", choices[0] if choices else None) or ("ghost" if kind == "STRING" else 0)
     return values
 
 
 @pytest.mark.parametrize("value", ["miniature", 3, True, {}, {"a": 1}, None, {"__value__": [1, 2, 3]}], ids=str)
 def test_a_value_in_place_of_a_link_is_answered_by_the_node(comfy: ComfyServer, value: object) -> None:
-    checked = []
+    checked, others = [], {}
     for name, each in declared(comfy).items():
         links = links_of(each)
         if not links:
@@ -59,9 +59,10 @@ def test_a_value_in_place_of_a_link_is_answered_by_the_node(comfy: ComfyServer, 
         if not each["output_node"]:
             graph["shown"] = node("PreviewAny", source=["node", 0])
         said = refusal(comfy, graph)
-        assert "The input " in said, (name, said)
-        assert "needs a link from an output of type" in said or "is empty" in said, (name, said)
         checked.append(name)
+        if "needs a link from an output of type" not in said and not (value is None and "is empty" in said):
+            others[name] = said
+    assert others == {}
     assert len(checked) > 10
 
 
