@@ -25,7 +25,7 @@ NESTED = {"LATENT": dict, "CONDITIONING": list}
 def with_checked_inputs(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     """The node; its `execute` refuses, in a sentence, what is no value for an input. A library's panic is a sentence too."""
     execute = node.execute.__func__
-    kinds = {each.id: each.io_type.split(",") for each in node.define_schema().inputs}
+    kinds = {each.id: str(each.get_io_type()).split(",") for each in node.define_schema().inputs}
     links = {name: kinds[name] for name in kinds if LINKS.issuperset(kinds[name])}
     may_be_empty = {name for name, hint in typing.get_type_hints(execute).items() if type(None) in typing.get_args(hint)}
 

@@ -22,6 +22,7 @@ from t2vu_core.erasure import Erasure, hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.families.base import EraserSite
 from t2vu_core.families.spelling import check_visible
+from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.plan import warn_unused
 from t2vu_core.prompts.request import ConceptRequest
@@ -74,7 +75,7 @@ def unlearn_encoder(
     if source is None:
         raise UserError("Give a model, or an image model whose text encoder is to be trained.")
     request, recipe, start = ConceptRequest.of(concept), recipe or FewShotRecipe(), time.monotonic()
-    check_precision(None if model is None else model.family, image_model)
+    check_precision(None if model is None else model.family, image_model if isinstance(image_model, ImageModel) else None)
     with free_threads(), torch.inference_mode(False), _shot_model(model, image_model, recipe) as shot_model:
         plan = plan_encoder(source, request, recipe)
         check_visible(shot_model.text.tokenizer, plan.concepts)
