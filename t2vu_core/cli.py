@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from t2vu_core.errors import UserError, escaped, panics_refused, without_unsafe_advice
+from t2vu_core.errors import UserError, escaped, panics_refused, shortened, without_unsafe_advice
 
 COMMANDS = {
     "models": "models",
@@ -31,9 +31,8 @@ COMMANDS = {
     "import": "import_",
 }
 """Command name -> module in `t2vu_core.commands` with HELP, add_arguments, run and show."""
-MOST_CHARACTERS = 2000
-"""Of an error message."""
 SPINS = "10000"
+"""How often a thread of OpenMP looks for work before it sleeps; the default is for cores that nothing else uses."""
 IN_RESULT = "t2vu_core.training.outcome"
 """A logger whose warnings are part of the command's result."""
 
@@ -84,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _shown(message: str) -> str:
     """The message for a terminal: without control characters, and cut where it quotes something endless."""
-    return escaped(message if len(message) <= MOST_CHARACTERS else f"{message[:MOST_CHARACTERS]}...")
+    return escaped(shortened(message))
 
 
 def _of_the_user(file: object) -> bool:

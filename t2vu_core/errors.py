@@ -68,6 +68,11 @@ _UNSAFE = re.compile(
 )
 
 
+def shortened(text: str, most: int = 2000) -> str:
+    """The text without its middle if it is longer than `most` characters: a file may hold names of any length."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+
+
 @contextlib.contextmanager
 def panics_refused() -> Iterator[None]:
     """A panic of a library in this block becomes a UserError: nothing above would catch it. Can be used as a decorator."""
@@ -80,6 +85,17 @@ def panics_refused() -> Iterator[None]:
             f"A library failed on this text or on the files of the model ({first_line(error)}). "
             "Change the text, or download the files again."
         ) from error
+
+
+LIBRARIES = ("diffusers", "transformers", "tokenizers", "torch")
+
+
+def raised_by_library(error: BaseException) -> bool:
+    """Whether code of a library raised it: then what it was given, or the model's files, are wrong."""
+    trace, module = error.__traceback__, ""
+    while trace is not None:
+        module, trace = str(trace.tb_frame.f_globals.get("__name__", "")), trace.tb_next
+    return module.partition(".")[0] in LIBRARIES
 
 
 @contextlib.contextmanager

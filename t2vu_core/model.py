@@ -26,7 +26,7 @@ from t2vu_core.file_names import check_names
 from t2vu_core.input_files import read_bounded
 from t2vu_core.memory.placement import AS_LOADED, Placement, place
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names, check_built
-from t2vu_core.pipelines import weights_blamed
+from t2vu_core.pipelines import failures_blamed, weights_blamed
 from t2vu_core.sampling import Guard, OnLatents, Predictor, SamplingRequest, check_finite, denoise, guided, noise
 from t2vu_core.text_encoders import encoder_sites
 
@@ -145,7 +145,7 @@ class T2VModel:
                 # Weights of a denoiser may be offloaded, away from where it computes; encoder changes follow their input.
                 device = None if applied.erasure.kind == "unlearned_encoder" else self.family.device
                 stack.enter_context(applied.attached(applied.sites(self.family), device))
-            with weights_blamed(self.family, self.name):
+            with failures_blamed(self.family), weights_blamed(self.family, self.name):
                 yield self.family
 
     @torch.no_grad()

@@ -16,7 +16,8 @@ import transformers
 from packaging.version import Version
 from torch import nn
 
-from t2vu_core.errors import NotFinite, UserError, reading
+from t2vu_core.errors import NotFinite, UserError, first_line, raised_by_library, reading
+from t2vu_core.miniature.bundled import WEIGHTS
 from t2vu_core.model_folders import pipeline_problem, weights_variant
 from t2vu_core.model_limits import check_model_folder
 from t2vu_core.quiet import quiet_libraries
@@ -57,6 +58,23 @@ def open_pipeline(pipeline_class: Any, folder: Path, failure: str, *, dtype: tor
     pipeline.set_progress_bar_config(disable=True)
     _tell_random(pipeline, folder, held_back)
     return pipeline
+
+
+@contextlib.contextmanager
+def failures_blamed(family: Any) -> Iterator[None]:
+    """What a library raises in this block while a user's model computes becomes a UserError; a bundled model is ours."""
+    try:
+        yield
+    except Exception as error:
+        folder = getattr(family, "folder", None)
+        fault = isinstance(error, UserError | torch.OutOfMemoryError) or not raised_by_library(error)
+        if fault or folder is None or folder.is_relative_to(WEIGHTS):
+            raise
+        log.info("A library failed.", exc_info=error)
+        raise UserError(
+            f"The model in {folder} cannot be computed: {first_line(error)}. Its files may not belong together; download them "
+            "again, or use another size or precision."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -78,10 +78,9 @@ def _load(path: Path) -> Any:
         raise UserError(f"Importing {path.name} needs PyTorch {SAFE_TORCH} or newer, whose loader runs no code; this is "
                         f"{torch.__version__}. Everything else works with it.")  # fmt: skip
     size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with reading(f"{path.name} is damaged and cannot be read"), zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > size:
-                raise UserError(f"{path.name} unpacks to more than its own size; torch never writes such files.")
+    with reading(f"{path.name} is damaged and cannot be read"):
+        if zipfile.is_zipfile(path) and _unpacked_size(path) > size:
+            raise UserError(f"{path.name} unpacks to more than its own size; torch never writes such files.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -91,6 +90,11 @@ def _load(path: Path) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:120] or "it ends too early"
         raise UserError(f"{path.name} is damaged and cannot be read ({reason}).") from error
+
+
+def _unpacked_size(path: Path) -> int:
+    with zipfile.ZipFile(path) as archive:
+        return sum(entry.file_size for entry in archive.infolist())
 
 
 def _flatten(content: Any, name: str) -> dict[str, Tensor]:
@@ -122,7 +126,7 @@ def _rename(flat: Mapping[str, Tensor], file_name: str) -> tuple[dict[str, Tenso
             finite = plain and bool(torch.isfinite(tensor).all())
         if not finite:
             raise UserError(f"{file_name} holds values in {key} that are no plain finite numbers.")
-        tensors[f"{match['site']}.{match['parameter']}"] = tensor.detach().float()
+        tensors[f"{match['site']}.{match['parameter']}"] = tensor.detach().float().clone()
     if len(families) > 1:
         raise UserError(f"{file_name} mixes places of {' and '.join(sorted(families))}.")
     return tensors, families.pop()

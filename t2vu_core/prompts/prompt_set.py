@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,11 +12,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, has_surrogate
 from t2vu_core.input_files import read_bounded
 from t2vu_core.mentions import bare, says
 from t2vu_core.prompts.common_concepts import ConceptKind
 from t2vu_core.prompts.kinds import is_style
+from t2vu_core.prompts.lines import MAX_CHARACTERS, MAX_LINES
 
 _SUBJECT = "{}"
 _ACTOR = "{a person}"
@@ -37,9 +39,10 @@ class PromptSet:
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> PromptSet:
-        """The prompt set that the content of a `prompts.json` describes."""
-        names = {name: tuple(others) for name, others in content.get("names", {}).items()}
-        return cls(tuple(content["things"]), tuple(content["manners"]), tuple(content["preserve"]), names)
+        """The prompt set that the content of a `prompts.json` describes. Raises ValueError for what is no text or too much."""
+        names = {name: _texts(others) for name, others in content.get("names", {}).items()}
+        things, manners = _texts(content["things"], slot=True), _texts(content["manners"], slot=True)
+        return cls(things, manners, _texts(content["preserve"]), names)
 
     def contexts(self, kind: ConceptKind) -> tuple[str, ...]:
         """The contexts for a kind; those for things if the set has none for it."""
@@ -65,6 +68,18 @@ def outside_slots(context: str) -> str:
     for mark in "{}[]":
         context = context.replace(mark, "")
     return context
+
+
+def _texts(values: Any, *, slot: bool = False) -> tuple[str, ...]:
+    """The texts of a list; with `slot`, each has the place of the concept, `{}`."""
+    if not isinstance(values, list) or len(values) > MAX_LINES:
+        raise ValueError(f"a list of at most {MAX_LINES} texts was expected")
+    for text in values:
+        if not isinstance(text, str) or not text.strip() or len(text) > MAX_CHARACTERS or has_surrogate(text):
+            raise ValueError(f"{reprlib.repr(text)} is no text of at most {MAX_CHARACTERS} characters")
+        if slot and "{" not in text:
+            raise ValueError(f"{reprlib.repr(text)} has no {_SUBJECT}, the place of the concept")
+    return tuple(values)
 
 
 def prompt_set_for(folder: Path | None) -> PromptSet:

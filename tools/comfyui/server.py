@@ -129,6 +129,11 @@ class ComfyServer:
                 raise NoServer(f"ComfyUI did not start; the end of its log:\n{self.log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.2)
 
+    @property
+    def running(self) -> bool:
+        """Whether the process that was started is alive."""
+        return self._process is not None and self._process.poll() is None
+
     def stop(self) -> None:
         """Ask it to end, and make sure that it does."""
         process, self._process = self._process, None

@@ -1,0 +1,131 @@
+"""Kills training runs at random moments, resumes them, and compares each with a run that was left alone.
+
+    .venv/bin/python -m tools.campaign_kills --count 50
+
+Each run is killed once (SIGKILL): while it samples trajectories, in a step, or while a state is written. The resumed run must
+give the same losses and tensors bit for bit, and leave no temporary file. The exit code is 1 if one does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from t2vu_core.erasure import Erasure
+from t2vu_core.model import load_model
+from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.velocity.train import erase_velocity
+from tools.say import say
+
+STEPS = 40
+"""A state is written every 25 steps."""
+
+
+class Killed(NamedTuple):
+    """A run that was killed and resumed."""
+
+    step: int
+    """The last step that it had reported when it was killed; 0 before the first."""
+    equal: bool
+    leftovers: list[str]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Kill, resume and compare; 1 if a resumed run differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=50, help="runs to kill (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    rng, work = random.Random(options.seed), Path(tempfile.mkdtemp(prefix="t2vu-kills-"))
+    try:
+        start = time.monotonic()
+        _join(_start(work / "whole", work / "whole.safetensors"))
+        seconds, whole = time.monotonic() - start, Erasure.load(work / "whole.safetensors")
+        killed = [_killed(work / f"run{number}", whole, rng, seconds) for number in range(options.count)]
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return _tell(killed)
+
+
+def _tell(killed: Sequence[Killed]) -> int:
+    alike, clean = sum(one.equal for one in killed), sum(not one.leftovers for one in killed)
+    early = sum(one.step == 0 for one in killed)
+    steps = ", ".join(str(one.step) for one in sorted(killed) if one.step)
+    say(f"killed before the first step: {early}; at steps {steps}")
+    say(f"{alike} of {len(killed)} resumed runs are equal bit for bit to the whole one; {clean} left no temporary file")
+    return 0 if alike == clean == len(killed) else 1
+
+
+def _killed(folder: Path, whole: Erasure, rng: random.Random, seconds: float) -> Killed:
+    """Train, kill at a random moment of a whole run's time, resume to the end, compare."""
+    out, steps = folder / "out.safetensors", folder / "steps"
+    folder.mkdir()
+    process, first = _start(folder / "log", out, steps), time.monotonic()
+    moment = rng.uniform(0.05, 1.0)
+    while process.is_alive() and not _reached(steps, moment) and time.monotonic() - first < 10 * seconds + 60:
+        time.sleep(0.001)
+    time.sleep(rng.random() * 0.05)
+    process.kill()
+    process.join()
+    step = _step(steps)
+    out.unlink(missing_ok=True)
+    _join(_start(folder / "log", out))
+    resumed = Erasure.load(out)
+    equal = resumed.training["losses"] == whole.training["losses"] and all(
+        torch.equal(tensor, whole.tensors[name]) for name, tensor in resumed.tensors.items()
+    )
+    return Killed(step, equal, [path.name for path in folder.rglob(".*-*") if path.is_file()])
+
+
+def _reached(steps: Path, moment: float) -> bool:
+    return _step(steps) >= moment * STEPS - 5
+
+
+def _step(steps: Path) -> int:
+    """How many steps the run has reported: a byte each."""
+    return steps.stat().st_size if steps.exists() else 0
+
+
+def _start(log: Path, out: Path, steps: Path | None = None) -> BaseProcess:
+    # A fork of this process, which has imported torch and computed nothing.
+    process = multiprocessing.get_context("fork").Process(target=_train, args=(log, out, steps), daemon=True)
+    process.start()
+    return process
+
+
+def _join(process: BaseProcess) -> None:
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"A training run ended with {process.exitcode}.")
+
+
+def _train(log: Path, out: Path, steps: Path | None) -> None:
+    recipe = VelocityRecipe.preset(
+        "quick", steps=STEPS, concept_trajectories=2, preserve_trajectories=2, trajectory_steps=2, num_frames=1, rank=4,
+        concept_batch=1, preserve_batch=1, refresh_every=20, trajectory_cache="disk",
+    )  # fmt: skip
+
+    def on_progress(progress: object) -> None:
+        if steps is not None and getattr(progress, "stage", "") == "training":
+            with steps.open("ab") as file:
+                file.write(b".")
+
+    erase_velocity(load_model("miniature", device="cpu"), "ghost", recipe, log_folder=log, on_progress=on_progress).save(out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
