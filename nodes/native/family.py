@@ -26,6 +26,7 @@ from .denoiser import NativeDenoiser
 from .digest import digest
 from .found_sites import FoundArchitecture
 from .identity import base_sketch
+from .loaded_weights import LoadedWeights
 from .schedule import Schedule
 from .text import NativeText
 
@@ -90,9 +91,11 @@ class NativeFamily(Family):
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         for name, denoiser in zip(self.denoisers, self._denoisers, strict=True):
             yield from ((f"{name}.{key}", value) for key, value in denoiser.named_weights())
-        for name, module in self.components().items():
-            if name not in self.denoisers:
-                yield from ((f"{name}.{key}", value) for key, value in sorted(module.state_dict().items()))
+        parts = self.components()
+        encoder = LoadedWeights(self._text.clip.patcher, parts["text_encoder"])
+        yield from ((f"text_encoder.{key}", encoder[key]) for key in sorted(encoder))
+        if "vae" in parts:
+            yield from ((f"vae.{key}", value) for key, value in sorted(parts["vae"].state_dict().items()))
 
     def describe(self) -> dict[str, Any]:
         settings = self._settings
@@ -102,6 +105,7 @@ class NativeFamily(Family):
             "boundary": settings.boundary if len(self._denoisers) > 1 else None,
             "others": digest(settings.others),
             "patches": [digest(denoiser.changes()) for denoiser in self._denoisers],
+            "patches_of_text": digest(self._text.clip.patcher.patches),
         }
 
     @property

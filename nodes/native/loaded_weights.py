@@ -36,6 +36,7 @@ class LoadedWeights(Mapping[str, Tensor]):
         self._denoiser, self._backup = denoiser, model.backup
         self.formats: dict[str, Format] = {}
 
+    @torch.no_grad()
     def __getitem__(self, key: str) -> Tensor:
         path, _, name = key.rpartition(".")
         try:
