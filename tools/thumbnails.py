@@ -43,13 +43,14 @@ def main() -> None:
         card(columns).save(WORKFLOWS / f"{name}.jpg", quality=90)
     for name, title in NAMED.items():
         named(title).save(WORKFLOWS / f"{name}.jpg", quality=90)
+    named("your own MODEL", "on the bundled model, with stock nodes").save(WORKFLOWS / "erase_native.jpg", quality=90)
 
 
-def named(title: str) -> Image.Image:
+def named(title: str, below: str = LOADED) -> Image.Image:
     """For a template of a model that is not at hand: its name, and no picture that it has not drawn."""
     picture = Image.new("RGB", SIZE, PAPER)
     draw = ImageDraw.Draw(picture)
-    for text, size, y, colour in (("Erase a concept from", 34, 230, MUTED), (title, 62, 290, INK), (LOADED, 26, 400, MUTED)):
+    for text, size, y, colour in (("Erase a concept from", 34, 230, MUTED), (title, 62, 290, INK), (below, 26, 400, MUTED)):
         font = ImageFont.load_default(size=size)
         draw.text(((SIZE[0] - draw.textlength(text, font=font)) / 2, y), text, font=font, fill=colour)
     return picture
