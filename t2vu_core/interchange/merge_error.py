@@ -39,7 +39,7 @@ class MergeError:
 
     def __str__(self) -> str:
         where = "an fp8 version of this model (simulated)" if self.simulated else "this model's fp8 weights"
-        size = f"{self.error:.1f} times as large as the change" if self.error >= 1 else f"{self.error:.0%} of the change"
+        size = f"{self.error:.1f} times as large as the change" if self.error >= 1 else f"{percent(self.error)} of the change"
         return f"merged into {where}, the change ({percent(self.change)} of the weights) arrives with a rounding error {size}"
 
 

@@ -20,6 +20,7 @@ from t2vu_core import Erasure, load_image_model, load_model
 from t2vu_core.image_model import ImageModel
 from t2vu_core.miniature.detector import detector_path, load_detector
 from t2vu_core.miniature.worlds import WORLD_32
+from tools.comfyui import ComfyServer, queue
 from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
 
 PROMPTS = ["a ghost under a starry night", "a cat on a green meadow"]
@@ -132,3 +133,19 @@ def test_an_architecture_without_a_row_takes_lora_erasers_where_they_are_found_b
     assert said["without"]
     assert "no cross- or joint attention was found by name" in said["no attention"]
     assert "it is a comfyui:UNetModel model" in said["other family"]
+
+
+def test_the_shipped_graph_unlearns_and_draws_in_a_stock_comfyui(comfy: ComfyServer) -> None:
+    """With one step of training and two of sampling: what it computes is measured above."""
+    graph = json.loads((REPOSITORY / "workflows" / "api" / "erase_native_encoder.json").read_text(encoding="utf-8"))
+    for node in graph.values():
+        if node["class_type"] == "T2VUFewShotUnlearn":
+            node["inputs"] |= {"steps": 1, "shots": 1}
+        if node["class_type"] in ("KSampler", "T2VUImageModelFromComfyUI"):
+            node["inputs"]["steps"] = 2
+    result = queue(comfy.url, graph)
+    assert result.succeeded, result.error
+    saved = [key for key, node in graph.items() if node["class_type"] == "SaveImage"]
+    assert len(saved) == 2
+    assert all(result.files(key) for key in saved)
+    (comfy.base / "output" / "erasures" / "ghost_encoder_native.safetensors").unlink()
