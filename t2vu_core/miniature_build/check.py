@@ -60,6 +60,7 @@ def check(
     images = measure_images(load_image_model(image_name), detector, clips_per_register) if image_name else None
     return {
         "size": size,
+        "renders": renders,
         "detector": measure_detector(detector, num_clips=renders),
         "fidelity": fidelity,
         **measure_short_prompts(model, detector, max(1, clips_per_register // 2)),
