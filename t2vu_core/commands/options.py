@@ -41,7 +41,8 @@ def add_placement(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--base-dtype", choices=BASE_DTYPES, default="same",
-        help="how the frozen denoiser's weights are stored: as --dtype says, or in 8 bits (default: %(default)s)",
+        help="how the frozen denoiser's weights are stored: as --dtype says, or in 8 bits; int8 needs optimum-quanto "
+        "(default: %(default)s)",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.families import Family
 from t2vu_core.memory.placement import AS_LOADED, PLACED
 from t2vu_core.memory.plan import GB, MemoryPlan, Planner
-from t2vu_core.memory.wording import advice, clip, gigabytes
+from t2vu_core.memory.wording import advice, clip, encoding_advice, gigabytes, training_advice
 from t2vu_core.recipes import VelocityRecipe
 
 log = logging.getLogger(__name__)
@@ -59,8 +59,11 @@ def memory_of(device: torch.device) -> int | None:
 
 
 @contextlib.contextmanager
-def out_of_memory_explained(family: Family, recipe: VelocityRecipe) -> Iterator[None]:
-    """Raise UserError, with what to lower from the plan, if the device's memory runs out in this block."""
+def out_of_memory_explained(family: Family, recipe: VelocityRecipe, *, encoding: bool = False) -> Iterator[None]:
+    """Raise UserError, with what to lower from the plan, if the device's memory runs out in this block.
+
+    `encoding`: whether it encodes prompts, and does not train. Models without a plan raise the error as it is.
+    """
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
@@ -69,10 +72,9 @@ def out_of_memory_explained(family: Family, recipe: VelocityRecipe) -> Iterator[
             raise
         limit = memory_of(family.device)
         has = "" if limit is None else f", and the device has {gigabytes(limit)}, not all of it free"
-        raise UserError(
-            f"The device's memory is too small for this training run: {clip(plan.size)} need {gigabytes(plan.needed)}{has}. "
-            f"{advice(plan)}"
-        ) from error
+        lower = encoding_advice(plan) if encoding else training_advice(plan)
+        needs = f"{clip(plan.size)} need {gigabytes(plan.needed)}{has}"
+        raise UserError(f"The device's memory is too small for this training run: {needs}. {lower}") from error
 
 
 def limit_of(device: str | None, given: float | None) -> tuple[int, bool]:

@@ -2,7 +2,8 @@
 
 By diffusers' own means: group offloading (weights come to the device when their block computes) and layerwise casting
 (weights are stored in 8 bits and cast to the computing precision). Both replace a weight's data around each forward pass,
-so the denoiser needs gradient checkpointing while it trains: otherwise every cast or fetched weight would be kept.
+so the denoiser needs gradient checkpointing while it trains: otherwise every cast or fetched weight would be kept. int8 is
+optimum-quanto's: its layers keep their weights quantised, also for the backward pass.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from t2vu_core.families import Family
 from t2vu_core.memory.streamed_weights import aliased
 
 Offload = Literal["none", "encoder", "blocks"]
-BaseDtype = Literal["same", "fp8"]
+BaseDtype = Literal["same", "fp8", "int8"]
 OFFLOADS: tuple[str, ...] = get_args(Offload)
 BASE_DTYPES: tuple[str, ...] = get_args(BaseDtype)
 FP8 = torch.float8_e4m3fn
@@ -46,16 +47,18 @@ class Placement:
         for value, known, option in ((self.offload, OFFLOADS, "offload"), (self.base_dtype, BASE_DTYPES, "base_dtype")):
             if value not in known:
                 raise UserError(f"{option} must be one of {', '.join(known)}, not {value!r}.")
+        if self.base_dtype == "int8" and self.offload == "blocks":
+            raise UserError("int8 weights cannot be offloaded block by block: use offload=encoder, or base_dtype=fp8.")
 
     @property
     def streams(self) -> bool:
         """Whether the denoiser's weights are replaced around each pass."""
-        return self.offload == "blocks" or self.base_dtype != "same"
+        return self.offload == "blocks" or self.base_dtype == "fp8"
 
     def describe(self) -> str:
         """In words, empty if nothing is changed."""
         kept = {"none": "", "encoder": "text encoder and VAE offloaded", "blocks": "text encoder, VAE and blocks offloaded"}
-        stored = {"same": "", "fp8": "denoiser stored in fp8"}
+        stored = {"same": "", "fp8": "denoiser stored in fp8", "int8": "denoiser quantised to int8"}
         return ", ".join(filter(None, (kept[self.offload], stored[self.base_dtype])))
 
 
@@ -117,6 +120,8 @@ def _place_denoiser(denoiser: Any, placement: Placement, device: torch.device) -
     compute = denoiser.dtype
     if placement.base_dtype == "fp8":
         denoiser.enable_layerwise_casting(storage_dtype=FP8, compute_dtype=compute)
+    if placement.base_dtype == "int8":
+        _quantize(denoiser)
     if placement.offload == "blocks":
         with _refused(denoiser):
             denoiser.enable_group_offload(
@@ -125,6 +130,22 @@ def _place_denoiser(denoiser: Any, placement: Placement, device: torch.device) -
     else:
         denoiser.to(device)
     setattr(denoiser, PLACED, placement)
+
+
+def _quantize(denoiser: nn.Module) -> None:
+    """Replace the linear layers by those of optimum-quanto, which pass gradients to their inputs."""
+    try:
+        from optimum.quanto import freeze, qint8, quantize
+    except ImportError as error:
+        raise UserError("base_dtype=int8 needs the package optimum-quanto: pip install optimum-quanto.") from error
+    quantize(denoiser, weights=qint8, exclude=[name for name, part in denoiser.named_modules() if not is_quantised(part)])
+    freeze(denoiser)
+    denoiser.requires_grad_(False)
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Whether base_dtype=int8 stores this module in 8 bits."""
+    return isinstance(module, nn.Linear)
 
 
 def _place_part(part: nn.Module, placement: Placement, device: torch.device) -> None:

@@ -186,7 +186,7 @@ class Planner:
         return MemoryPlan(
             self.shaped.name, size, rows_of(recipe), placement, weights,
             loading=weights + (others if placement.offload == "none" else _largest_layer(encoders)),
-            encoding=max((_encode_bytes(family, encoder) for encoder in encoders), default=0),
+            encoding=self._encoding(family, encoders),
             erasers=MOMENTS * step.erasers,
             prompts=_prompt_bytes(family, recipe),
             activations=step.activations,
@@ -195,6 +195,12 @@ class Planner:
             trajectories_on=recipe.trajectory_cache,
             host_only=self.host_only,
         )  # fmt: skip
+
+    def _encoding(self, family: Family, encoders: Sequence[nn.Module]) -> int:
+        counted = self.shaped.counted
+        if "encoding" not in counted:
+            counted["encoding"] = max((_encode_bytes(family, encoder) for encoder in encoders), default=0)
+        return counted["encoding"]
 
 
 def _largest_layer(encoders: Sequence[nn.Module]) -> int:

@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,12 @@ from t2vu_core.errors import UserError, reading
 from t2vu_core.families import Family, family_for
 from t2vu_core.memory.fake_streaming import stream
 from t2vu_core.memory.full_masks import FullMasks
-from t2vu_core.memory.placement import AS_LOADED, FP8, PLACED, Placement, cast_modules
+from t2vu_core.memory.placement import AS_LOADED, FP8, PLACED, Placement, cast_modules, is_quantised
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names
 from t2vu_core.quiet import quiet_libraries
+
+STORED = "t2vu_bytes"
+"""Attribute of a weight: bytes that each of its values takes, if not those of its precision."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class ShapedModel:
     family: Family
     mode: FakeTensorMode
     placement: Placement
+    counted: dict[str, int] = field(default_factory=dict)
+    """Bytes that were counted and depend on the model alone, by name."""
 
     @contextmanager
     def computing(self) -> Iterator[Family]:
@@ -86,6 +91,8 @@ def _with_fake_weights(family: Family, name: str, dtype: torch.dtype, placement:
         stream((denoiser.get_submodule(each) for each in cast[denoiser_name]), dtype)
         if placement.offload == "blocks":
             stream(blocks(denoiser))
+        if placement.base_dtype == "int8":
+            _store_in_a_byte(denoiser)
         setattr(denoiser, PLACED, placement)
     if getattr(family.pipeline.config, "boundary_ratio", None) is not None:
         # Which rows go to which denoiser depends on values; both are of one shape, so one computes all rows.
@@ -102,7 +109,14 @@ def blocks(denoiser: nn.Module) -> list[nn.Module]:
 def weight_bytes(module: nn.Module) -> int:
     """Bytes of its weights and buffers, shared ones once."""
     values = {id(value): value for value in (*module.parameters(), *module.buffers())}
-    return sum(value.numel() * value.element_size() for value in values.values())
+    return sum(value.numel() * getattr(value, STORED, value.element_size()) for value in values.values())
+
+
+def _store_in_a_byte(denoiser: nn.Module) -> None:
+    """Weights that a library quantises compute as they are; only their bytes are others."""
+    for module in denoiser.modules():
+        if is_quantised(module):
+            setattr(module.weight, STORED, 1)
 
 
 def _cast(denoiser: nn.Module, dtype: torch.dtype) -> list[str]:

@@ -30,9 +30,19 @@ def sentence(plan: MemoryPlan, most: MemoryPlan | None, limit: int) -> str:
 
 
 def advice(plan: MemoryPlan) -> str:
-    """What to lower, the largest part first."""
-    if plan.loading + plan.encoding + plan.prompts == plan.peak and plan.placement.offload == "none":
-        return "Offload the text encoder (offload=encoder)."
-    if plan.weights > plan.activations:
-        return "Store the denoiser in 8 bits (base_dtype=fp8) or offload its blocks (offload=blocks)."
-    return "Lower num_frames, height and width, or concept_batch and preserve_batch, or set gradient_checkpointing=true."
+    """What to lower, in the stage that takes the most."""
+    encodes = plan.loading + plan.encoding + plan.prompts == plan.peak
+    return encoding_advice(plan) if encodes else training_advice(plan)
+
+
+def encoding_advice(plan: MemoryPlan) -> str:
+    """What makes room for the text encoder."""
+    return "Offload the text encoder (offload=encoder)." if plan.placement.offload == "none" else training_advice(plan)
+
+
+def training_advice(plan: MemoryPlan) -> str:
+    """What makes room for a training step, the largest part first."""
+    smaller = "lower num_frames, height and width, or concept_batch and preserve_batch, or set gradient_checkpointing=true"
+    if plan.weights > plan.activations and not plan.placement.streams:
+        return f"Store the denoiser in 8 bits (base_dtype=fp8) or offload its blocks (offload=blocks), or {smaller}."
+    return f"{smaller.capitalize()}."

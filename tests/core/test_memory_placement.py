@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 
 import pytest
 import torch
@@ -76,6 +77,29 @@ def test_gradients_through_8_bit_weights_are_those_of_the_rounded_model(name: st
     assert_equal(ours, gradients(tiny, rounded, checkpointing=checkpointing, kind="lora"))
     again = [value.dtype for denoiser in placed.denoisers.values() for value in denoiser.state_dict().values()]
     assert again.count(FP8) == cast, "the backward pass leaves every weight stored in 8 bits again"
+
+
+@pytest.mark.parametrize("name", ["cogvideox-5b", "wan-2.1"])
+def test_gradients_through_int8_weights_are_those_of_the_rounded_model(name: str) -> None:
+    pytest.importorskip("optimum.quanto", reason="optimum-quanto is not installed")
+    tiny = TINY_MODELS[name]
+    placed = load_model(tiny.folder, device="cpu", placement=Placement(base_dtype="int8")).family
+    rounded = load_model(tiny.folder, device="cpu").family
+    layers = {key: part for key, part in placed.denoisers["transformer"].named_modules() if hasattr(part, "qweight")}
+    assert len(layers) > 10
+    for key, layer in layers.items():
+        rounded.denoisers["transformer"].get_submodule(key).weight.copy_(layer.qweight.dequantize())
+    ours = gradients(tiny, placed, checkpointing=True, kind="lora")
+    assert_equal(ours, gradients(tiny, rounded, checkpointing=True, kind="lora"))
+    assert placed.base_hash == tiny.model.family.base_hash
+
+
+def test_int8_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optimum.quanto", None)
+    with pytest.raises(UserError, match="pip install optimum-quanto"):
+        load_model(TINY_MODELS["wan-2.1"].folder, device="cpu", placement=Placement(base_dtype="int8"))
+    with pytest.raises(UserError, match="cannot be offloaded block by block"):
+        Placement("blocks", "int8")
 
 
 def test_an_eraser_is_trained_on_a_placed_model_and_fits_the_plain_one() -> None:
