@@ -61,12 +61,15 @@ def memory_preset(
     """
     fixed = fixed or {}
     smallest: MemoryPlan | None = None
+    counted: dict[str, int] = {}
     for placement in PLACEMENTS:
         planner = Planner.of(folder, _with(recipe, fixed, BATCHES[-1]), dtype, placement)
+        planner.shaped.counted.update(counted)
         for least in _sizes(planner, fixed, last=placement == PLACEMENTS[-1]):
             smallest = planner.plan(least)
             if smallest.fits(limit):
                 return _widened(planner, least, limit, fixed)
+        counted |= planner.shaped.counted
     assert smallest is not None
     raise UserError(
         f"{folder.name} does not fit in {limit / GB:g} GB: offloaded and in 8 bits, one frame still needs "
