@@ -18,8 +18,9 @@ PROMPTS = ["a red ghost at night"]
 
 
 def encoders(family: Any) -> list[nn.Module]:
+    """Text encoders and VAE: what a step does not need."""
     parts = family.pipeline.components.items()
-    return [part for name, part in parts if name.startswith("text_encoder") and part is not None]
+    return [part for name, part in parts if name.startswith(("text_encoder", "vae")) and part is not None]
 
 
 def test_on_a_cpu_nothing_is_moved_or_copied(tiny: TinyModel) -> None:
@@ -54,7 +55,7 @@ def test_a_training_asks_the_encoder_for_nothing_once_it_has_begun() -> None:
         raise AssertionError("the text encoder was asked after it had left")
 
     def on_progress(done: TrainProgress) -> None:
-        if not handles:
+        if not handles and done.stage == "trajectories":
             handles.append(model.family.pipeline.text_encoder.register_forward_pre_hook(lock))
         if done.preview is not None:
             done.preview()
