@@ -135,7 +135,7 @@ def test_warnings_are_told_once_and_without_verbose(tmp_path: Path) -> None:
     options = ["--concept", "in noir style", "--out", tmp_path / "noir", "--preset", "quick"]
     command = [sys.executable, "-m", "t2vu_core.cli", "erase", *map(str, (*model_options(), *options, *few))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "t2vu: 'in noir style' is a manner" in done.stderr
+    assert "t2vu: 'in noir style' is a style" in done.stderr
     assert "Warning: The training did next to nothing" in done.stdout
     assert "next to nothing" not in done.stderr
 

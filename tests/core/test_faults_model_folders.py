@@ -18,6 +18,9 @@ from t2vu_core.errors import UserError, first_line, reading
 from t2vu_core.evaluation.detectors import open_detector
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.prompts import language_model
+from t2vu_core.prompts.concept import understand
+from t2vu_core.prompts.prompt_set import prompt_set_for
+from t2vu_core.prompts.request import ConceptRequest
 from tests.core.test_evaluation import tiny_clip
 from tests.core.test_language_model import language_model as tiny_language_model
 from tests.core.tiny_models import TINY_MODELS
@@ -26,6 +29,8 @@ TINY = TINY_MODELS["cogvideox-2b"]
 DENOISER = "transformer/diffusion_pytorch_model.safetensors"
 ENCODER = "text_encoder/model.safetensors"
 RUNS = "raise SystemExit('the code of the folder ran')"
+
+GHOST = understand(ConceptRequest("ghost"), prompt_set_for(None))
 
 
 @pytest.fixture
@@ -226,7 +231,7 @@ def test_a_folder_with_its_own_way_to_generate_never_runs_it(tmp_path: Path) -> 
 
 def language_model_refusal(folder: Path) -> str:
     with pytest.raises(UserError) as refused:
-        language_model.write_prompts(folder, {"ghost": ["ghost"]}, count=1, seed=0, device=torch.device("cpu"))
+        language_model.write_prompts(folder, GHOST, count=1, seed=0, device=torch.device("cpu"))
     assert "trust_remote_code" not in str(refused.value)
     return str(refused.value)
 
@@ -237,7 +242,7 @@ def test_a_language_model_of_unknown_classes_is_refused_and_one_of_known_classes
         (folder / f"{name}.py").write_text(RUNS, encoding="utf-8")
     change(folder / "config.json", auto_map={"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"})
     change(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["tokenization_evil.Tokenizer", None]})
-    written = language_model.write_prompts(folder, {"ghost": ["ghost"]}, count=1, seed=0, device=torch.device("cpu"))
+    written = language_model.write_prompts(folder, GHOST, count=1, seed=0, device=torch.device("cpu"))
     assert written["ghost"]
     change(folder / "config.json", model_type="evil")
     assert "config.json names it under auto_map" in language_model_refusal(folder)

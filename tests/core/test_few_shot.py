@@ -201,9 +201,9 @@ def test_several_concepts_are_forgotten_at_once_and_none_of_them_is_preserved() 
 def test_a_concept_that_is_said_after_another_subject_is_erased_there_too() -> None:
     plan = plan_encoder(TINY.model, ConceptRequest.of("ghost"), recipe(prompts=100))
     neutral = {pair.prompt: pair.neutral for pair in plan.pairs}
-    assert neutral["a ghost and a dog, playing"] == "a dog, playing"
-    assert neutral["a dog and a ghost, playing"] == "a dog, playing", "and something may well be a ghost"
-    assert neutral["a ghost in a snowy forest"] == "something in a snowy forest"
+    assert neutral["a ghost and a dog on a lawn"] == "a dog on a lawn"
+    assert neutral["a dog and a ghost on a lawn"] == "a dog on a lawn"
+    assert neutral["a ghost in a snowy forest"] == "a snowy forest"
 
 
 @pytest.mark.parametrize(

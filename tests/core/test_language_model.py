@@ -12,7 +12,9 @@ import transformers as t
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.prompts.concept import Concept, understand
 from t2vu_core.prompts.language_model import write_prompts
+from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.train import erase_velocity
@@ -48,7 +50,12 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def write(folder: Path, *names: str, count: int = 1, seed: int = 0, **options: Any) -> list[str]:
     """The prompts of one concept, whose name is the first."""
-    return write_prompts(folder, {names[0]: names}, count=count, seed=seed, device=CPU, **options)[names[0]]
+    concepts = concepts_of(names[0], synonyms=names[1:])
+    return write_prompts(folder, concepts, count=count, seed=seed, device=CPU, **options)[names[0]]
+
+
+def concepts_of(*concepts: str, **asked: Any) -> tuple[Concept, ...]:
+    return understand(ConceptRequest(concepts, **asked), prompt_set_for(None))
 
 
 def test_it_writes_different_prompts_that_say_the_concept(folder: Path) -> None:
@@ -66,8 +73,7 @@ def test_it_is_opened_once_for_several_concepts_and_each_gets_what_it_would_get_
     def take_away(done: int, count: int) -> None:
         (folder / "model.safetensors").unlink(missing_ok=True)
 
-    concepts = {name: [name] for name in alone}
-    assert write_prompts(folder, concepts, count=3, seed=0, device=CPU, on_step=take_away) == alone
+    assert write_prompts(folder, concepts_of(*alone), count=3, seed=0, device=CPU, on_step=take_away) == alone
     assert not (folder / "model.safetensors").exists()
 
 

@@ -137,13 +137,13 @@ def test_the_guided_loss_is_the_plain_one_where_the_empty_prompt_stayed_and_sees
     ],
 )
 def test_the_other_subject_stays_when_the_concept_is_taken_out(context: str, alone: str) -> None:
-    pairs = two_subject_pairs(["ghost"], [context, "{} on a hill"], [], count=9, seed=0)
+    pairs = two_subject_pairs(["a ghost"], ["ghost"], [context, "{} on a hill"], [], count=9, seed=0)
     assert [(pair.prompt, pair.neutral) for pair in pairs] == [(context.format("a ghost"), alone)]
 
 
 def test_two_subject_prompts_are_made_of_preserve_prompts_where_the_set_has_none() -> None:
     pairs = two_subject_pairs(
-        ["ghost"], ["{}"], ["a dog running", "waves", "a ghost and a dog", "a ghost town"], count=9, seed=0
+        ["a ghost"], ["ghost"], ["{}"], ["a dog running", "waves", "a ghost and a dog", "a ghost town"], count=9, seed=0
     )
     assert [(pair.prompt, pair.neutral) for pair in pairs] == [("a ghost and a dog running", "a dog running")]
 
