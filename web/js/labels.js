@@ -11,9 +11,12 @@ export function labelWidgets(node) {
     const { t2vu_zero: zero } = facts[widget.name] ?? {};
     if (zero) nameZero(widget, zero);
   }
+  const folded = (node.widgets ?? []).filter((widget) => facts[widget.name]?.advanced);
+  // Both kinds of nodes leave the room of folded widgets empty.
+  for (const widget of folded) takeNoRoom(widget, () => !node.showAdvanced);
   if (LiteGraph.vueNodesMode) return;
   labelTexts(node);
-  fold(node, (widget) => facts[widget.name]?.advanced);
+  fold(node, folded);
 }
 
 function factsOf(node) {
@@ -56,13 +59,9 @@ function isText(widget) {
   return widget.type === "customtext";
 }
 
-function fold(node, isAdvanced) {
-  const folded = (node.widgets ?? []).filter(isAdvanced);
+function fold(node, folded) {
   if (!folded.length) return;
-  for (const widget of folded) {
-    widget.advanced = true;
-    takeNoRoom(widget, () => !node.showAdvanced);
-  }
+  for (const widget of folded) widget.advanced = true;
   const more = node.addWidget("button", MORE, null, () => {
     node.showAdvanced = !node.showAdvanced;
     resize(node);
@@ -75,7 +74,6 @@ function fold(node, isAdvanced) {
   resize(node);
 }
 
-// Classic nodes leave the room of hidden widgets empty.
 function takeNoRoom(widget, isHidden) {
   const { computeSize } = widget;
   Object.defineProperty(widget, "computeSize", {
