@@ -125,13 +125,14 @@ class _Sampler:
     def clip(self, model: T2VModel, prompt: str, when: str) -> Tensor:
         """The clip of one prompt, (F, 3, H, W) in [0, 1]."""
         self.progress.say(f"clip {self.done + 1} of {self.count}, {when}: {prompt}")
-        clips = model.sample(
-            prompt,
-            seeds=self.seed,
-            num_inference_steps=self.steps or None,
-            guidance_scale=None if self.guidance == 0 else self.guidance,
-            on_step=self._on_step,
-        )
+        with comfy_bridge.enough_memory("a clip was sampled", "load the model in fp8, or a smaller one"):
+            clips = model.sample(
+                prompt,
+                seeds=self.seed,
+                num_inference_steps=self.steps or None,
+                guidance_scale=None if self.guidance == 0 else self.guidance,
+                on_step=self._on_step,
+            )
         self.done += 1
         return clips[0]
 

@@ -94,6 +94,14 @@ def test_the_translations_name_nodes_and_inputs_that_exist(comfy: ComfyServer) -
             assert set(translated["inputs"]) == known, f"{language}: {node_id}"
 
 
+@pytest.mark.parametrize("word", ["forget", "remove", "censor", "nsfw", "safety", "copyright", "slider", "negative"])
+def test_the_search_finds_a_node_for_what_people_type(comfy: ComfyServer, word: str) -> None:
+    ours = [node for node_id, node in comfy.get("/object_info").items() if node_id in DISPLAY_NAMES]
+    if not any(node.get("search_aliases") for node in ours):
+        pytest.skip("this ComfyUI has no search aliases (they came with 0.11)")
+    assert [node["display_name"] for node in ours if any(word in alias for alias in node["search_aliases"])]
+
+
 def test_a_pack_that_was_only_copied_brings_its_own_core(tmp_path: Path) -> None:
     """Without site-packages nothing is installed: the package must come from beside the nodes."""
     script = f"""
