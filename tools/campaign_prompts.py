@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tools.campaign_damage import HOSTILE_VALUES, TEXTS
+from tools.campaign_readers import Bases
 from tools.campaign_worker import Ended, Job
 from tools.comfyui import ComfyServer, Rejected, queue
 from tools.comfyui.client import Graph
 
 USER_ERROR = "UserError"
+TRAINING = ("T2VUVelocityErase", "T2VUFewShotUnlearn")
 LITERALS: tuple[Any, ...] = (
     *HOSTILE_VALUES,
     *TEXTS,
@@ -34,7 +37,7 @@ def graphs() -> list[Graph]:
     """Small graphs with every kind of node that needs no model of ComfyUI."""
     load = node("T2VULoadModel", model="miniature", dtype="float32")
     erase = node("T2VUVelocityErase", model=["load", 0], concept="ghost", preset="quick", seed=0, steps=1, num_frames=1)
-    sample = node("T2VUSampleVideo", model=["load", 0], prompt="a ghost walks", seed=1, steps=1, num_frames=1)
+    sample = node("T2VUSampleVideo", model=["load", 0], prompt="a ghost walks", seed=1, steps=1, frames=1)
     shown = node("PreviewImage", images=["sample", 0])
     apply = node("T2VUApplyEraser", model=["load", 0], eraser=["erase", 0], strength=1.0)
     save = node("T2VUSaveErasure", erasure=["erase", 0], name="campaign", overwrite=True)
@@ -59,9 +62,12 @@ def _with(graph_node: dict[str, Any], **inputs: Any) -> dict[str, Any]:
 
 def run_prompts(base: Path, count: int, seed: int, limit: float) -> Iterator[Ended]:
     """Queue `count` damaged prompts one after the other, with a valid one at the start and at the end."""
+    erasures = base / "output" / "erasures"
+    erasures.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Bases(base / "made").erasure, erasures / "campaign.safetensors")
     with ComfyServer(base) as server:
         valid = graphs()
-        yield _queued(server, Job("ComfyUI, valid", "first", ()), valid[1], 10 * limit)
+        yield _queued(server, Job("ComfyUI, valid", "first", ()), valid[0], 10 * limit)
         for number in range(count):
             rng = random.Random(f"{seed} prompt {number}")
             graph, name = _damaged(rng.choice(valid), rng)
@@ -74,8 +80,10 @@ def run_prompts(base: Path, count: int, seed: int, limit: float) -> Iterator[End
 def _damaged(graph: Graph, rng: random.Random) -> tuple[Graph, str]:
     graph = copy.deepcopy(graph)
     changes = []
-    for _ in range(rng.choice((1, 1, 2))):
-        key = rng.choice([key for key in graph if graph[key]["class_type"].startswith("T2VU")] or list(graph))
+    trained = [key for key in graph if graph[key]["class_type"] in TRAINING]
+    # A training run that is accepted takes long: most of its inputs are damaged, so that most are refused.
+    for _ in range(rng.choice((2, 3, 4) if trained else (1, 1, 2))):
+        key = rng.choice(trained or [key for key in graph if graph[key]["class_type"].startswith("T2VU")])
         inputs = graph[key]["inputs"]
         if not inputs:
             continue

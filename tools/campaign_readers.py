@@ -51,7 +51,7 @@ class Reader:
 
 def damaged_jobs(work: Path, count: int, seed: int) -> Iterator[Job]:
     """`count` damaged inputs, evenly over the readers, written below `work`."""
-    bases = _Bases(work)
+    bases = Bases(work)
     readers = [*_readers(bases), *_model_readers(bases)]
     contents = {reader.name: reader.content() for reader in readers}
     for number in range(count):
@@ -66,7 +66,7 @@ def damaged_jobs(work: Path, count: int, seed: int) -> Iterator[Job]:
     yield from _words(count, seed, work)
 
 
-class _Bases:
+class Bases:
     """Valid inputs, made once."""
 
     def __init__(self, work: Path) -> None:
@@ -99,7 +99,7 @@ class _Bases:
         return (log / "state.safetensors").read_bytes()
 
 
-def _readers(bases: _Bases) -> list[Reader]:
+def _readers(bases: Bases) -> list[Reader]:
     erasure = bases.erasure.read_bytes
     sample = ("sample", "--model", "miniature", *SHORT)
     out = str(bases.work / "out")
@@ -133,7 +133,7 @@ def _readers(bases: _Bases) -> list[Reader]:
     ]  # fmt: skip
 
 
-def _model_readers(bases: _Bases) -> list[Reader]:
+def _model_readers(bases: Bases) -> list[Reader]:
     out = str(bases.work / "model.webp")
 
     def reader(place: str, damage: Damage) -> Reader:
@@ -157,10 +157,10 @@ def _model_readers(bases: _Bases) -> list[Reader]:
     ]
 
 
-def _placed(reader: Reader, folder: Path, bases: _Bases) -> Path:
+def _placed(reader: Reader, folder: Path, bases: Bases) -> Path:
     """Where the damaged file goes: alone in the folder, or in a copy of the miniature made of links."""
     if not reader.place:
-        return folder / ("state" if reader.name.startswith("state") else "input")
+        return folder / (("state" if reader.name.startswith("state") else "input") + reader.suffix)
     for source in bases.miniature.rglob("*"):
         if source.is_file() and source.suffix != ".md":
             target = folder / source.relative_to(bases.miniature)

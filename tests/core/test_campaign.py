@@ -55,7 +55,7 @@ def _with_broken_inspect(jobs: list[Job], fifo: Path) -> list[Ended]:
     inspect_.run = broken  # type: ignore[assignment]
     try:
         # The processes are forks of this one: they have the broken command too.
-        return list(run_jobs(jobs, processes=1, limit=10))
+        return list(run_jobs(jobs, processes=1, limit=40))
     finally:
         inspect_.run = whole
 
