@@ -79,6 +79,10 @@ class NativeImageModel:
         return self._denoiser.device
 
     @property
+    def dtype(self) -> torch.dtype:
+        return self._denoiser.dtype
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self._settings.height, self._settings.width
