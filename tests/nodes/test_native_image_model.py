@@ -102,7 +102,7 @@ def test_the_unlearned_clip_draws_no_ghost_and_still_a_cat(found: Found) -> None
 
 
 def test_the_file_fits_the_diffusers_models_with_that_encoder(found: Found) -> None:
-    assert found.said["remaining"] < 0.1
+    assert found.said["remaining"] < 0.5
     model = load_model("miniature-unet", device="cpu")
     assert model.with_erasure(found.encoder).erasures
 
