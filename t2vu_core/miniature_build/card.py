@@ -76,8 +76,8 @@ def page(card: dict[str, Any]) -> str:
         "- glyphs: Noto Color Emoji (SIL Open Font License 1.1, see NOTICE)",
         "",
         f"Measured by `t2vu miniature check --name {card['name']}` over {measured['clips']} generated clips of unseen seeds "
-        f"({measured['num_inference_steps']} steps, guidance {measured['guidance_scale']}); {measured.get('renders', 2000):,} unseen renders for the "
-        "detector.",
+        f"({measured['num_inference_steps']} steps, guidance {measured['guidance_scale']}); "
+        f"{measured.get('renders', 2000):,} unseen renders for the detector.",
         "The background counts where the style leaves it visible.",
         "",
         "| prompts | " + " | ".join(_ATTRIBUTES) + " |",
