@@ -109,4 +109,5 @@ def reading(failure: str, advice: str = "") -> Iterator[None]:
     except Exception as error:
         # ComfyUI logs the whole chain of errors.
         cause = None if _UNSAFE.search(str(error)) else error
-        raise UserError(f"{failure}: {first_line(error)}{advice}") from cause
+        reason = first_line(error)
+        raise UserError(f"{failure}: {reason.rstrip('.') if advice else reason}{advice}") from cause

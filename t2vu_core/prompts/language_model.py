@@ -75,7 +75,6 @@ def write_prompts(
     a few times. `on_step(done, count)` is called for the progress with each concept; an exception from it stops the
     writing. Raises UserError if the folder holds no language model, or if no answer contains a name of a concept.
     """
-    check_model_folder(folder, f"The language model in {folder} cannot be loaded")
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quiet_libraries():
             writer = _Writer(folder, partial(_answers, *_open(folder, device)), count, on_step)
@@ -129,6 +128,7 @@ def _open(folder: Path, device: torch.device) -> tuple[Any, Any]:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is not a folder with a language model: it has no config.json.")
     failure = f"The language model in {folder} cannot be loaded"
+    check_model_folder(folder, failure)
     with reading(failure):
         problem = folder_problem(folder)
         if problem is not None:

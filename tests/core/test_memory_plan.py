@@ -115,7 +115,7 @@ def test_weights_and_trajectories_are_those_of_the_real_model() -> None:
     assert erase_velocity(tiny.model, "ghost", wanted).training["trajectory_bytes"] == plan.trajectories
     offloaded = Planner.of(tiny.folder, wanted, torch.float32, Placement("blocks")).plan()
     assert offloaded.weights < 0.5 * plan.weights
-    assert offloaded.loading == offloaded.weights
+    assert offloaded.weights < offloaded.loading < plan.loading, "the encoder's layers pass through the device one by one"
 
 
 @pytest.mark.parametrize("name", TINY_MODELS)

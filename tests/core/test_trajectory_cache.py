@@ -132,11 +132,12 @@ def test_the_size_is_told_before_the_first_trajectory_and_is_what_they_take(
     notes: dict[str, str] = {}
 
     def look(progress: TrainProgress) -> None:
-        told.append(caplog.text)
+        if progress.stage == "trajectories":
+            told.append(caplog.text)
         notes.setdefault(progress.stage, progress.note)
 
     with caplog.at_level(logging.INFO, logger="t2vu_core"):
         erasure = erase_velocity(TINY.model, "ghost", recipe(trajectory_cache=cache), on_progress=look)
     size = f"{erasure.training['trajectory_bytes'] / 1e6:.1f} MB"
     assert f"15 trajectories of 2 steps: {size} {place}" in told[0]
-    assert notes == {"trajectories": f"{size} {place.removesuffix(' in ')}", "training": ""}
+    assert notes == {"encoding": "", "trajectories": f"{size} {place.removesuffix(' in ')}", "training": ""}
