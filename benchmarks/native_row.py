@@ -5,6 +5,7 @@ Run in ComfyUI's folder: `python native_row.py OPTIONS`, with the options as JSO
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.util
 import json
@@ -46,4 +47,6 @@ def main(options: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    parser = argparse.ArgumentParser(prog="native_row", description="One row of native_against_folder, which calls it.")
+    parser.add_argument("options", type=json.loads, help="the row's settings as JSON")
+    main(parser.parse_args().options)
