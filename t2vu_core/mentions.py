@@ -50,7 +50,7 @@ def bare(name: str) -> str:
 @lru_cache(maxsize=4096)
 def mentions(name: str) -> re.Pattern[str]:
     """A pattern that finds the name's own words (`bare`) in a text. The group `possessive` is the 's after them."""
-    words = _GAP.split(bare(name).strip()) if _GAP.sub("", bare(name)) else [bare(name)]
+    words = [word for word in _GAP.split(bare(name)) if word] or [bare(name)]
     possessive = r"(?P<possessive>['’]s(?!\w))?"
     if without_spaces(name):
         return re.compile(r"\s*".join(map(re.escape, words)) + possessive, re.IGNORECASE)
