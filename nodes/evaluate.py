@@ -29,46 +29,7 @@ class EvaluateErasure(io.ComfyNode):
                 "without the erasers. Every rate has a confidence interval. Writes a report that opens in a browser."
             ),
             search_aliases=["measure", "score", "report", "benchmark"],
-            inputs=[
-                Model.Input("model", tooltip="The model with its erasers or guard. It is compared with itself without them."),
-                io.String.Input("concept", default="", tooltip="The erased concept, as the eraser names it."),
-                preset_input(EVALUATION_PRESETS, "quick: a few minutes. full: many clips."),
-                advanced(
-                    io.String,
-                    "detector",
-                    default="miniature",
-                    optional=True,
-                    tooltip="The detector: miniature; clip:NAME, a CLIP folder in models/clip_vision; nudenet; faces:NAME, "
-                    "photographs in a folder of the input folder.",
-                ),
-                text_input(
-                    "prompts",
-                    "Your own prompts with the concept, one per line. Empty: the bundled prompts for the concept.",
-                    optional=True,
-                    folded=True,
-                ),
-                advanced(
-                    io.Boolean,
-                    "attacks",
-                    default=False,
-                    optional=True,
-                    tooltip="Also try to bring the concept back, with learned tokens, found words and further training.",
-                ),
-                number_input(
-                    io.Float,
-                    "guidance",
-                    100.0,
-                    "Guidance scale of all clips. Some guards need a value above 1.",
-                    zero=MODELS_OWN,
-                    folded=True,
-                    step=0.1,
-                ),
-                Model.Input(
-                    "never_knew",
-                    optional=True,
-                    tooltip="A model that was trained without the concept, measured for comparison.",
-                ),
-            ],
+            inputs=_inputs(),
             outputs=[
                 io.String.Output("verdict", display_name="verdict", tooltip="The verdict and the table as text."),
                 io.String.Output("scores", display_name="scores", tooltip="All scores as JSON."),
@@ -128,3 +89,47 @@ class EvaluateErasure(io.ComfyNode):
         return io.NodeOutput(
             verdict, json.dumps(scores.to_json()), str(evaluated.report), evaluated.erasure or last, ui=said(verdict)
         )
+
+
+def _inputs() -> list[io.Input]:
+    """What is measured, by which detector and on which prompts."""
+    return [
+        Model.Input("model", tooltip="The model with its erasers or guard. It is compared with itself without them."),
+        io.String.Input("concept", default="", tooltip="The erased concept, as the eraser names it."),
+        preset_input(EVALUATION_PRESETS, "quick: a few minutes. full: many clips."),
+        advanced(
+            io.String,
+            "detector",
+            default="miniature",
+            optional=True,
+            tooltip="The detector: miniature; clip:NAME, a CLIP folder in models/clip_vision; nudenet; faces:NAME, "
+            "photographs in a folder of the input folder.",
+        ),
+        text_input(
+            "prompts",
+            "Your own prompts with the concept, one per line. Empty: the bundled prompts for the concept.",
+            optional=True,
+            folded=True,
+        ),
+        advanced(
+            io.Boolean,
+            "attacks",
+            default=False,
+            optional=True,
+            tooltip="Also try to bring the concept back, with learned tokens, found words and further training.",
+        ),
+        number_input(
+            io.Float,
+            "guidance",
+            100.0,
+            "Guidance scale of all clips. Some guards need a value above 1.",
+            zero=MODELS_OWN,
+            folded=True,
+            step=0.1,
+        ),
+        Model.Input(
+            "never_knew",
+            optional=True,
+            tooltip="A model that was trained without the concept, measured for comparison.",
+        ),
+    ]

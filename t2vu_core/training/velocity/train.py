@@ -36,7 +36,7 @@ from t2vu_core.training.run import Run, check_precision
 from t2vu_core.training.sharding import check_batches
 from t2vu_core.training.velocity.cache import TrajectoryCache
 from t2vu_core.training.velocity.effect import measure_push
-from t2vu_core.training.velocity.encoded_prompts import encode_prompts
+from t2vu_core.training.velocity.encoded_prompts import EncodedPrompts, encode_prompts
 from t2vu_core.training.velocity.localizing import OutsideMask
 from t2vu_core.training.velocity.mask_overlay import overlay
 from t2vu_core.training.velocity.points import TrainingPoints, clip_size, sample_points
@@ -98,10 +98,7 @@ def erase_velocity(
             TrajectoryCache.open(recipe, state.checkpoint, workers) as cache,
         ):
             run = Run(family, recipe, state, workers, cache, on_progress)
-            show_mask = show_mask or log_folder is not None
-            points = sample_points(run, prompts, "all" if recipe.localization_weight else "one" if show_mask else "none")
-            if show_mask and workers.first:
-                _report_mask(run, points, log_folder)
+            points = _points(run, prompts, log_folder, show_mask=show_mask or log_folder is not None)
             sampled = time.monotonic() - start
             erasers, diverged = _train(run, points)
             push = measure_push(run, points, erasers, _sites(family, recipe))
@@ -118,6 +115,14 @@ def erase_velocity(
         "eraser", request.concepts, model.base, erasers.named_tensors(), METHOD, recipe.describe(),
         prompts={**plan.describe(), "language_model": writer}, training=record,
     )  # fmt: skip
+
+
+def _points(run: VelocityRun, prompts: EncodedPrompts, log_folder: Path | None, *, show_mask: bool) -> TrainingPoints:
+    """The sampled trajectories; with `show_mask` the first process reports where the concept is in one of them."""
+    points = sample_points(run, prompts, "all" if run.recipe.localization_weight else "one" if show_mask else "none")
+    if show_mask and run.workers.first:
+        _report_mask(run, points, log_folder)
+    return points
 
 
 def _plan(request: ConceptRequest, family: Family, recipe: VelocityRecipe, on_progress: ProgressCallback | None) -> PromptPlan:
