@@ -93,7 +93,7 @@ def test_a_bottleneck_is_refused_and_nothing_is_written(comfy: ComfyServer, eras
 @pytest.mark.parametrize("folder", ["models/loras", "output/loras"])
 def test_a_lora_is_never_written_outside_its_folder(comfy: ComfyServer, lora_name: str, folder: str, name: str) -> None:
     assert "give a name such as" in refusal(comfy, _exporting(lora_name, folder=folder, name=name))
-    assert not list(comfy.base.parent.rglob("evil*"))
+    assert not list(comfy.base.parent.rglob("evil*.safetensors"))
     assert not Path("/tmp/evil.safetensors").exists()
 
 
