@@ -21,8 +21,9 @@ from torch import nn
 from benchmarks.encoder_shapes import SHAPES, Shaped, shaped
 from benchmarks.step_measures import weight_bytes
 from t2vu_core.erasure import atomic_path
-from t2vu_core.families.base import EraserSite, TextCondition
+from t2vu_core.families.eraser_site import EraserSite
 from t2vu_core.families.text import Text
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.text_encoders import trained_sites
 from t2vu_core.training.few_shot.train import unlearn_encoder

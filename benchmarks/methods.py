@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
-from t2vu_core.families.base import TextCondition
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.guards import make_guard
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.objectives.velocity import negative_guidance_target

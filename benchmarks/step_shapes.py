@@ -16,7 +16,7 @@ import torch
 import transformers as t
 
 from t2vu_core.families import ClipSize, Family, family_for
-from t2vu_core.families.base import SamplingDefaults
+from t2vu_core.families.clip_size import SamplingDefaults
 from t2vu_core.miniature.bundled import bundled_folder
 from t2vu_core.model import T2VModel
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from t2vu_core.erasure import Base, Erasure, hash_tensors
 from t2vu_core.errors import UserError
-from t2vu_core.families.base import EraserSite
+from t2vu_core.families.eraser_site import EraserSite
 from t2vu_core.families.text import Text
 from t2vu_core.text_encoders import EncoderFacts, encoder_facts, encoder_sites
 from t2vu_core.weight_sketch import sketch

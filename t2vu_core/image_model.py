@@ -20,8 +20,8 @@ from torch import Tensor
 
 from t2vu_core.erasure import hash_tensors
 from t2vu_core.errors import UserError
-from t2vu_core.families.base import TextCondition
 from t2vu_core.families.text import Text
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.families.tiling import decode_or_tile
 from t2vu_core.families.unet import PIPELINE_UNIT, make_unet_scheduler, own_pixels, small, to_latents, to_pixels
 from t2vu_core.file_names import check_names

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from t2vu_core.errors import NotFinite, UserError, check_text
-from t2vu_core.families.base import ClipSize, Family, TextCondition
+from t2vu_core.families.base import Family
+from t2vu_core.families.clip_size import ClipSize
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.objectives.velocity import guide
 
 Denoiser = Callable[[Tensor, Tensor, TextCondition], Tensor]

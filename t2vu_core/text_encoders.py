@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from t2vu_core.errors import UserError
-from t2vu_core.families.base import EraserKind, EraserSite, TextCondition, edit_whole, is_linear
+from t2vu_core.families.eraser_site import EraserKind, EraserSite, edit_whole, is_linear
 from t2vu_core.families.text import Text
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.recipes import Trained
 
 LARGE = 400_000_000

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from t2vu_core import UserError
 from t2vu_core.erasers import EraserSet
-from t2vu_core.families.base import EraserSite
+from t2vu_core.families.eraser_site import EraserSite
 
 from .. import comfy_bridge
 from .architectures import Architecture

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
-from t2vu_core.families.base import EraserSite, edit_whole
+from t2vu_core.families.eraser_site import EraserSite, edit_whole
 
 from .edits import Edit, edit_columns, edit_video_tokens
 

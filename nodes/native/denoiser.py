@@ -12,7 +12,8 @@ import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 
-from t2vu_core.families.base import EraserSite, TextCondition
+from t2vu_core.families.eraser_site import EraserSite
+from t2vu_core.families.text_condition import TextCondition
 
 from .. import comfy_bridge
 from .apply import KEY, denoiser_of, known_architecture

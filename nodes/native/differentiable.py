@@ -13,7 +13,7 @@ import comfy.ops
 import torch
 from torch import Tensor, nn
 
-from t2vu_core.families.base import is_linear
+from t2vu_core.families.eraser_site import is_linear
 
 
 def freeze(model: nn.Module) -> None:

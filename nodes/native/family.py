@@ -17,9 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from t2vu_core import UserError
-from t2vu_core.families.base import ClipSize, EraserSite, Family, MaskLayers, SamplingDefaults, TextCondition
+from t2vu_core.families.base import Family, MaskLayers
+from t2vu_core.families.clip_size import ClipSize, SamplingDefaults
+from t2vu_core.families.eraser_site import EraserSite
 from t2vu_core.families.text import Text
 from t2vu_core.families.text_attention import TextAttention
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.weight_sketch import Sketch
 
 from .denoiser import NativeDenoiser

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from t2vu_core import UserError
-from t2vu_core.families.base import EraserSite, edit_whole
+from t2vu_core.families.eraser_site import EraserSite, edit_whole
 
 from .architectures import Architecture, architecture_of
 

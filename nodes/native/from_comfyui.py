@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from t2vu_core import T2VModel, UserError
-from t2vu_core.families.base import ClipSize, SamplingDefaults
+from t2vu_core.families.clip_size import ClipSize, SamplingDefaults
 
 from .family import NativeFamily, NativeSettings, compression
 from .origin import folder_of, name_of

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from t2vu_core import UserError
-from t2vu_core.families.base import TextCondition
 from t2vu_core.families.text import Text
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.sampling import Guided, SamplingRequest, denoise, seeded_noise
 
 from .denoiser import NativeDenoiser

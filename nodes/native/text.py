@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2vu_core.families.base import TextCondition
 from t2vu_core.families.text import Text
+from t2vu_core.families.text_condition import TextCondition
 
 from .differentiable import freeze, frozen_linears, training_mode
 from .in_place import CopyOnWrite, recomputed

@@ -15,7 +15,7 @@ from t2vu_core.erasers.delta import DeltaEraser, TableEraser
 from t2vu_core.erasers.eager import uncompiled
 from t2vu_core.erasers.lora import LoraEraser
 from t2vu_core.errors import UserError, first_line
-from t2vu_core.families.base import EraserSite
+from t2vu_core.families.eraser_site import EraserSite
 
 Eraser = BottleneckEraser | LoraEraser | DeltaEraser | TableEraser
 

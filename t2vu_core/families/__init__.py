@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from t2vu_core.families.animatediff import AnimateDiff
-from t2vu_core.families.base import ClipSize, EraserSite, Family, SamplingDefaults, TextCondition
+from t2vu_core.families.base import Family
+from t2vu_core.families.clip_size import ClipSize, SamplingDefaults
 from t2vu_core.families.cogvideox import CogVideoX
+from t2vu_core.families.eraser_site import EraserSite
 from t2vu_core.families.hunyuan_video import HunyuanVideo
 from t2vu_core.families.hunyuan_video_15 import HunyuanVideo15
 from t2vu_core.families.ltx import LTX
 from t2vu_core.families.ltx_condition import LTXCondition
 from t2vu_core.families.mochi import Mochi
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.families.text_to_video_sd import TextToVideoSD
 from t2vu_core.families.wan import Wan
 

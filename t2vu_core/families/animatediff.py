@@ -13,7 +13,7 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor
 
 from t2vu_core.errors import UserError
-from t2vu_core.families.base import ClipSize, SamplingDefaults, check_grid
+from t2vu_core.families.clip_size import ClipSize, SamplingDefaults, check_grid
 from t2vu_core.families.unet import PIPELINE_UNIT, UNetFamily, checkpointed, own_pixels, small
 
 ADAPTER_FRAMES = 16

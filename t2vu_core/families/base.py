@@ -9,136 +9,26 @@ from __future__ import annotations
 import abc
 import contextlib
 import copy
-import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
-import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from t2vu_core.erasure import hash_tensors
-from t2vu_core.errors import UserError
+from t2vu_core.families.clip_size import ClipSize, SamplingDefaults
+from t2vu_core.families.eraser_site import EraserSite, edit_whole, is_linear
 from t2vu_core.families.text import Text
 from t2vu_core.families.text_attention import TextAttention, TextKeys, watched_text
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.families.tiling import decode_or_tile
 from t2vu_core.pipelines import open_pipeline
 from t2vu_core.quiet import quiet_libraries
 from t2vu_core.weight_sketch import Sketch
-
-
-@dataclass(frozen=True)
-class ClipSize:
-    """Size of a clip in frames and pixels."""
-
-    num_frames: int
-    height: int
-    width: int
-
-
-@dataclass(frozen=True)
-class SamplingDefaults:
-    """The architecture's usual sampling settings."""
-
-    size: ClipSize
-    num_inference_steps: int
-    guidance_scale: float
-    fps: int
-    embedded_guidance: float | None = None
-    """Guidance that a distilled model takes as an input; None if it takes none."""
-
-
-@dataclass(frozen=True)
-class TextCondition:
-    """Encoded prompts: embeddings (B, S, D) and, if the architecture uses them, a mask (B, S) and a pooled (B, D).
-
-    HunyuanVideo 1.5 also encodes text in quotation marks as glyphs, (B, G, D), with a mask (B, G).
-    """
-
-    embeds_BSD: Tensor
-    mask_BS: Tensor | None = None
-    pooled_BD: Tensor | None = None
-    glyphs_BGD: Tensor | None = None
-    glyph_mask_BG: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.embeds_BSD)
-
-    def __getitem__(self, rows: Any) -> TextCondition:
-        return self._map(lambda tensor: tensor[rows])
-
-    def to(self, device: torch.device | str) -> TextCondition:
-        return self._map(lambda tensor: tensor.to(device))
-
-    def padded(self, length: int) -> TextCondition:
-        """With masked tokens of zeros up to this length."""
-        mask = torch.ones_like(self.embeds_BSD[..., 0], dtype=torch.long) if self.mask_BS is None else self.mask_BS
-        missing = length - mask.shape[1]
-        embeds = F.pad(self.embeds_BSD, (0, 0, 0, missing))
-        return dataclasses.replace(self, embeds_BSD=embeds, mask_BS=F.pad(mask, (0, missing)))
-
-    def expand(self, count: int) -> TextCondition:
-        """Repeat a single encoded prompt `count` times."""
-        return self[torch.zeros(count, dtype=torch.long)]
-
-    @staticmethod
-    def cat(conditions: Sequence[TextCondition]) -> TextCondition:
-        lengths = {condition.embeds_BSD.shape[1] for condition in conditions}
-        rows = conditions if len(lengths) == 1 else [condition.padded(max(lengths)) for condition in conditions]
-
-        def join(name: str) -> Tensor | None:
-            present = [part for condition in rows if (part := getattr(condition, name)) is not None]
-            return torch.cat(present) if present else None
-
-        parts: dict[str, Any] = {field.name: join(field.name) for field in dataclasses.fields(TextCondition)}
-        return TextCondition(**parts)
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> TextCondition:
-        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        changed: dict[str, Any] = {name: None if part is None else change(part) for name, part in parts.items()}
-        return TextCondition(**changed)
-
-
-EraserKind = Literal["bottleneck", "lora", "delta"]
-EraserPlace = Literal["output", "input"]
-
-
-@dataclass(frozen=True)
-class EraserSite:
-    """A module whose output, or input, an eraser edits.
-
-    `edit(output, change)` returns the module's output with `change` applied: for a bottleneck only to its video tokens
-    (B, N, width), for a LoRA or a delta to the whole output. With `where` "input" it gets the module's first input instead.
-    """
-
-    name: str
-    module: nn.Module
-    width: int
-    edit: Callable[[Any, Callable[[Tensor], Tensor]], Any]
-    kind: EraserKind = "bottleneck"
-    where: EraserPlace = "output"
-
-
-def is_linear(module: nn.Module) -> bool:
-    """Whether a module is a linear layer. Those of quantised models are not all derived from `nn.Linear`."""
-    return hasattr(module, "in_features") and hasattr(module, "out_features")
-
-
-def edit_whole(output: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """For a module whose whole output is changed."""
-    return change(output)
-
-
-def edit_video(output: tuple[Tensor, Tensor], change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """For a joint attention that returns (video, text)."""
-    video, text = output
-    return change(video), text
-
 
 MaskLayers = Literal["all", "middle"]
 """The layers whose attention forms a mask: all layers with an eraser, or the middle half of them."""
@@ -392,18 +282,3 @@ def channel_statistics(vae: Any, latents_BCFHW: Tensor) -> tuple[Tensor, Tensor]
         for values in (vae.config.latents_mean, vae.config.latents_std)
     )
     return mean, std
-
-
-def check_grid(model: str, size: ClipSize, own: ClipSize, *, unit: int, ratio: int) -> None:
-    """Raise UserError unless the pixels are multiples of `unit` and the frames are `ratio` k + 1."""
-    if size.height % unit or size.width % unit or min(size.height, size.width) < unit:
-        near = [max(unit, round(length / unit) * unit) for length in (size.width, size.height)]
-        raise UserError(
-            f"{model} cannot make {size.width} x {size.height} pixels: width and height must be multiples of "
-            f"{unit}, for example {near[0]} x {near[1]} or its own {own.width} x {own.height}."
-        )
-    if size.num_frames < 1 or (size.num_frames - 1) % ratio:
-        below = max(1, (size.num_frames - 1) // ratio * ratio + 1)
-        raise UserError(
-            f"{model} cannot make {size.num_frames} frames: it makes {ratio} k + 1, for example {below} or {below + ratio}."
-        )

@@ -16,17 +16,12 @@ from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
 from torch import Tensor
 
 from t2vu_core.errors import UserError
-from t2vu_core.families.base import (
-    ClipSize,
-    EraserSite,
-    Family,
-    SamplingDefaults,
-    TextCondition,
-    check_grid,
-    edit_video,
-)
+from t2vu_core.families.base import Family
+from t2vu_core.families.clip_size import ClipSize, SamplingDefaults, check_grid
+from t2vu_core.families.eraser_site import EraserSite, edit_video
 from t2vu_core.families.spelling import concept_tokens
 from t2vu_core.families.text_attention import TextKeys
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.quiet import quiet_libraries
 
 

@@ -18,17 +18,12 @@ import torch
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from torch import Tensor
 
-from t2vu_core.families.base import (
-    ClipSize,
-    EraserSite,
-    Family,
-    SamplingDefaults,
-    TextCondition,
-    check_grid,
-    edit_video,
-)
+from t2vu_core.families.base import Family
+from t2vu_core.families.clip_size import ClipSize, SamplingDefaults, check_grid
+from t2vu_core.families.eraser_site import EraserSite, edit_video
 from t2vu_core.families.spelling import concept_tokens
 from t2vu_core.families.text_attention import TextKeys
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.quiet import quiet_libraries
 
 MAX_TEXT_TOKENS = 256

@@ -16,17 +16,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from t2vu_core.families.base import (
-    ClipSize,
-    EraserSite,
-    MaskLayers,
-    SamplingDefaults,
-    TextCondition,
-    edit_video,
-)
+from t2vu_core.families.base import MaskLayers
+from t2vu_core.families.clip_size import ClipSize, SamplingDefaults
+from t2vu_core.families.eraser_site import EraserSite, edit_video
 from t2vu_core.families.hunyuan_video import HunyuanVideo
 from t2vu_core.families.spelling import concept_tokens
 from t2vu_core.families.text_attention import TextAttention
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.quiet import quiet_libraries
 
 NUM_FRAMES = 121

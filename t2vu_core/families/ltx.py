@@ -16,16 +16,11 @@ from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
 from torch import Tensor
 
 from t2vu_core.errors import UserError
-from t2vu_core.families.base import (
-    ClipSize,
-    EraserSite,
-    Family,
-    SamplingDefaults,
-    TextCondition,
-    check_grid,
-    edit_whole,
-)
+from t2vu_core.families.base import Family
+from t2vu_core.families.clip_size import ClipSize, SamplingDefaults, check_grid
+from t2vu_core.families.eraser_site import EraserSite, edit_whole
 from t2vu_core.families.spelling import concept_tokens
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.quiet import quiet_libraries
 
 MAX_TEXT_TOKENS = 128

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from diffusers.pipelines.ltx.pipeline_ltx_condition import linear_quadratic_schedule
 from torch import Tensor
 
-from t2vu_core.families.base import ClipSize
+from t2vu_core.families.clip_size import ClipSize
 from t2vu_core.families.ltx import FPS, LTX
 
 

@@ -13,7 +13,7 @@ from diffusers.models.resnet import ResnetBlock2D, TemporalConvLayer
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 
-from t2vu_core.families.base import ClipSize, SamplingDefaults, check_grid
+from t2vu_core.families.clip_size import ClipSize, SamplingDefaults, check_grid
 from t2vu_core.families.unet import PIPELINE_UNIT, UNetFamily, checkpointed, own_pixels
 
 PARTS = (ResnetBlock2D, TemporalConvLayer, Transformer2DModel, TransformerTemporalModel)

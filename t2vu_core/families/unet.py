@@ -23,8 +23,11 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from t2vu_core.families.base import ClipSize, EraserSite, Family, TextCondition, edit_whole
+from t2vu_core.families.base import Family
+from t2vu_core.families.clip_size import ClipSize
+from t2vu_core.families.eraser_site import EraserSite, edit_whole
 from t2vu_core.families.spelling import concept_tokens
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.quiet import quiet_libraries
 
 KEPT_SCHEDULERS = (

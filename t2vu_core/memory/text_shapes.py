@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from t2vu_core.families import LTX, Family
-from t2vu_core.families.base import TextCondition
+from t2vu_core.families.text_condition import TextCondition
 
 CLIP_TOKENS = 77
 HUNYUAN_TOKENS, MOCHI_TOKENS, WAN_TOKENS = 256, 256, 512

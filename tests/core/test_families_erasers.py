@@ -13,7 +13,7 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.families.base import EraserKind
+from t2vu_core.families.eraser_site import EraserKind
 from t2vu_core.model import load_model
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 

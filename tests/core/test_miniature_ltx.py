@@ -13,7 +13,7 @@ from t2vu_core import T2VModel, UserError, load_model
 from t2vu_core.cli import main
 from t2vu_core.evaluation.checks import prompts_for
 from t2vu_core.evaluation.detectors import WorldDetector, open_detector
-from t2vu_core.families.base import ClipSize
+from t2vu_core.families.clip_size import ClipSize
 from t2vu_core.miniature.bundled import LTX_NAME, WEIGHTS, bundled_names
 from t2vu_core.miniature.detector import detector_path, load_detector
 from t2vu_core.miniature.worlds import WORLD_32, WORLD_64

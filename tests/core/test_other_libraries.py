@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from t2vu_core.erasers import EraserSet
 from t2vu_core.evaluation.clip_store import weights_hash
-from t2vu_core.families.base import EraserSite, edit_whole
+from t2vu_core.families.eraser_site import EraserSite, edit_whole
 from t2vu_core.text_encoders import EncoderFacts
 from t2vu_core.training.checkpoint import Checkpoint
 from t2vu_core.training.noising import add_noise

@@ -14,7 +14,7 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.families import HunyuanVideo15
-from t2vu_core.families.base import TextCondition
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.objectives.velocity import guide, guided_unlearning_loss, unlearning_loss
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.two_subjects import two_subject_pairs

@@ -18,7 +18,7 @@ from diffusers import DiffusionPipeline
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.families import ClipSize, EraserSite
-from t2vu_core.families.base import EraserKind
+from t2vu_core.families.eraser_site import EraserKind
 from t2vu_core.model import T2VModel, load_model
 from tests.core.tiny_tokenizers import clip_tokenizer, llama_tokenizer, qwen_tokenizer, t5_tokenizer
 

@@ -53,7 +53,7 @@ from t2vu_pack.nodes.velocity_erase import LOWER  # noqa: E402
 from t2vu_core import T2VModel, UserError, VelocityRecipe, erase_velocity  # noqa: E402
 from t2vu_core.base_identity import compare_bases  # noqa: E402
 from t2vu_core.erasers import EraserSet  # noqa: E402
-from t2vu_core.families.base import TextCondition  # noqa: E402
+from t2vu_core.families.text_condition import TextCondition  # noqa: E402
 from t2vu_core.sampling import denoise, guided  # noqa: E402
 
 given, found, said = load_file(folder / "given.safetensors"), {}, {}

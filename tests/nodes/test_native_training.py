@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from t2vu_core.erasure import Erasure
-from t2vu_core.families.base import TextCondition
+from t2vu_core.families.text_condition import TextCondition
 from tests.nodes.test_native_sampling import KINDS, difference, write_inputs
 from tests.nodes.twins import TWINS, Twin
 from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder

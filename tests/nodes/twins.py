@@ -16,9 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
-from t2vu_core.families.base import ClipSize, Family, TextCondition
+from t2vu_core.families.base import Family
+from t2vu_core.families.clip_size import ClipSize
 from t2vu_core.families.hunyuan_video import HunyuanVideo
 from t2vu_core.families.ltx import LTX
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.families.wan import Wan
 from t2vu_core.miniature.native_files import native_transformer
 

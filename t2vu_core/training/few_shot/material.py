@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2vu_core.families.base import TextCondition
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.prompts.pairs import PromptPair
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.training.few_shot.plan import EncoderPlan

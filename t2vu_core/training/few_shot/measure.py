@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from t2vu_core.families.base import TextCondition
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.objectives.few_shot import distance, remaining
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.training.few_shot.material import Material, NoisyShots, encode_all

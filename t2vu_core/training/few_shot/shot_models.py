@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from t2vu_core.families.base import TextCondition
 from t2vu_core.families.text import Text
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.families.unet import checkpointed
 from t2vu_core.model import T2VModel
 from t2vu_core.sampling import denoise, guided, noise

@@ -20,7 +20,7 @@ from t2vu_core.encoder_identity import base_of, check_shared, describe_encoder, 
 from t2vu_core.erasers import BottleneckEraser, DeltaEraser, EraserSet, LoraEraser, TableEraser
 from t2vu_core.erasure import Erasure, hash_tensors
 from t2vu_core.errors import UserError
-from t2vu_core.families.base import EraserSite
+from t2vu_core.families.eraser_site import EraserSite
 from t2vu_core.families.spelling import check_visible
 from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel

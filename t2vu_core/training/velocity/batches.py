@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2vu_core.families.base import TextCondition
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.objectives.localization import outside_mask
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.recipes import VelocityRecipe

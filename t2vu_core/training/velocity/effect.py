@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
-from t2vu_core.families.base import EraserSite
+from t2vu_core.families.eraser_site import EraserSite
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.outcome import UNKNOWN, Push

@@ -10,7 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from t2vu_core.families.base import Family, TextCondition
+from t2vu_core.families.base import Family
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.prompts.concept import said_alone
 from t2vu_core.prompts.pairs import PromptPair
 from t2vu_core.prompts.plan import PromptPlan

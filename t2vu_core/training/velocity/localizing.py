@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t2vu_core.errors import UserError
-from t2vu_core.families.base import ClipSize, EraserSite, Family
+from t2vu_core.families.base import Family
+from t2vu_core.families.clip_size import ClipSize
+from t2vu_core.families.eraser_site import EraserSite
 from t2vu_core.objectives.localization import localization_loss
 
 

@@ -15,7 +15,8 @@ from typing import Literal
 import torch
 
 from t2vu_core.erasers import EraserSet
-from t2vu_core.families.base import ClipSize, Family
+from t2vu_core.families.base import Family
+from t2vu_core.families.clip_size import ClipSize
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.run import Run

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from t2vu_core.families.base import ClipSize, Family, MaskLayers, TextCondition
+from t2vu_core.families.base import Family, MaskLayers
+from t2vu_core.families.clip_size import ClipSize
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.objectives.localization import concept_mask, prediction_difference
 from t2vu_core.objectives.velocity import guide
 from t2vu_core.recipes import MaskSource

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from t2vu_core.families.base import TextCondition
+from t2vu_core.families.text_condition import TextCondition
 
 
 def soft_token_attack(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
-from t2vu_core.families.base import TextCondition
+from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.objectives.velocity import guided_unlearning_loss, preservation_loss, unlearning_loss
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.loop import step_generator

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure, remove_unfinished
-from t2vu_core.families.base import EraserSite, Family
+from t2vu_core.families.base import Family
+from t2vu_core.families.eraser_site import EraserSite
 from t2vu_core.families.spelling import check_visible
 from t2vu_core.memory.explain import out_of_memory_explained
 from t2vu_core.memory.placement import check_trainable, weights_kept
