@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if unknown:
         raise UserError(f"Unknown row {unknown[0]!r}; choose from {', '.join(ROWS)}.")
     if min(options.stops) < 1:
-        raise UserError(f"A training cannot stop after {min(options.stops)} steps; the first step is 1.")
+        raise UserError(f"A training run cannot stop after {min(options.stops)} steps; the first step is 1.")
     stops = sorted(set(options.stops))
     recipes = {
         name: recipe_of(options, {**ROWS[name][1], "stop_at": NEVER, "steps": stops[-1], "seed": 0}) for name in options.rows

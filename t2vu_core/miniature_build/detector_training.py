@@ -47,7 +47,7 @@ def train_detector(
     """Train in place for a time budget, and leave the moving average of the weights in the detector, on `device`.
 
     `reconstruct`: clips -> the VAE's version of them, every other batch; both lie on `device` in bf16, 55 kB a clip of 32
-    pixels and 221 kB of 64, twice with `reconstruct`. Rendering them comes on top of the budget. A training that was
+    pixels and 221 kB of 64, twice with `reconstruct`. Rendering them comes on top of the budget. A training run that was
     interrupted goes on from the file `state`, which is written every half minute and at the end. On a GPU, batches of
     256 and more keep it busy.
     """

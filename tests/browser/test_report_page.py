@@ -43,7 +43,7 @@ PAIRS = """() => [...document.querySelectorAll('.pair')].map((pair) => [...pair.
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of an eraser with a training behind it, on few prompts."""
+    """A report of an eraser with a training run behind it, on few prompts."""
     torch.manual_seed(0)
     erasure = TINY.random_erasure("bottleneck")
     erasure = dataclasses.replace(erasure, training={"losses": [1.0, 0.5, 0.7, 0.2]})

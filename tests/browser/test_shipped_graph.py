@@ -82,7 +82,7 @@ def _run(page: Page) -> None:
 
 @pytest.mark.slow
 def test_a_person_drops_the_graph_runs_it_and_sees_before_and_after(page: Page, tmp_path: Path) -> None:
-    """Slow, because it waits for a browser, a training and four clips."""
+    """Slow, because it waits for a browser, a training run and four clips."""
     _drop(page, "erase_a_concept")
     fit(page)
     _run(page)

@@ -1,4 +1,4 @@
-"""Requests of any size end quickly, and a cancel takes effect while a training prepares."""
+"""Requests of any size end quickly, and a cancel takes effect while a training run prepares."""
 
 from __future__ import annotations
 

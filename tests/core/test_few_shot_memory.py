@@ -1,4 +1,4 @@
-"""What a training keeps in memory: large denoisers and text encoders compute their inside again, and forget as they would."""
+"""Memory of a training run: large denoisers and text encoders compute their inside again, and forget as they would."""
 
 from __future__ import annotations
 

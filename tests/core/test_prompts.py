@@ -1,4 +1,4 @@
-"""The prompts of a training: contexts, neutral forms, and prompts that must keep working."""
+"""The prompts of a training run: contexts, neutral forms, and prompts that must keep working."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop by itself, on three numbers: what an interruption leaves is a state that a training really had."""
+"""The training loop by itself, on three numbers: what an interruption leaves is a state that a training run really had."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STEPS = 10
 
 
 def trained(folder: Path) -> tuple[Tensor, list[float]]:
-    """Parameters and losses of a training that keeps its state in the folder, or goes on from there."""
+    """Parameters and losses of a training run that keeps its state in the folder, or goes on from there."""
     parameter = nn.Parameter(torch.ones(3))
 
     def loss_at(step: int) -> Tensor:
         target = torch.randn(3, generator=torch.Generator().manual_seed(step))
         return (parameter - target).square().sum()
 
-    checkpoint = Checkpoint(folder / "state.safetensors", "a training", every=4)
+    checkpoint = Checkpoint(folder / "state.safetensors", "a training run", every=4)
     losses = train({"parameter": parameter}, loss_at, Schedule(STEPS, 0.1), state=TrainingState(checkpoint))
     return parameter.detach(), losses
 

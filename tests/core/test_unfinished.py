@@ -64,7 +64,7 @@ def test_the_same_call_goes_on_and_another_training_starts_anew(
         assert stopped is Cancelled
     (kept,) = tmp_path.iterdir()
     training("clown", unfinished_folder=tmp_path)
-    assert list(tmp_path.iterdir()) == [kept], "a training that ended leaves nothing, and takes nothing of others with it"
+    assert list(tmp_path.iterdir()) == [kept], "a training run that ended leaves nothing, and takes nothing of others with it"
     seen: list[int] = []
     resumed = training(unfinished_folder=tmp_path, on_progress=at(0, Cancelled, seen))
     assert seen == [4, 5, 6]

@@ -1,4 +1,4 @@
-"""A training that is killed outright, at any moment, goes on as if nothing had happened."""
+"""A training run that is killed outright, at any moment, goes on as if nothing had happened."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_two_processes_train_the_erasure_of_one(tmp_path: Path, how: list[str]) 
     for name, tensor in one.tensors.items():
         torch.testing.assert_close(two.tensors[name], tensor, atol=1e-5, rtol=1e-3)
         moved = max(moved, float(tensor.abs().max()) if ".up." in name else 0.0)
-    assert moved > 1e-3, "the comparison would not see a training"
+    assert moved > 1e-3, "the comparison would not see a training run"
     assert sorted(path.name for path in (tmp_path / "two-log").iterdir()) == ["mask_overlay.mp4", "state.safetensors"]
 
 

@@ -28,7 +28,7 @@ FEW = {
 
 
 def recipe(**changes: Any) -> FewShotRecipe:
-    """A training of seconds, with single settings changed."""
+    """A training run of seconds, with single settings changed."""
     return FewShotRecipe.preset("quick", **{**FEW, **changes})
 
 

@@ -24,7 +24,7 @@ def load() -> dict[str, Any]:
 
 
 def erase(**changes: Any) -> dict[str, Any]:
-    """A training of one step: enough to give an eraser that changes something."""
+    """A training run of one step: enough to give an eraser that changes something."""
     return node(
         "T2VUVelocityErase", **{"model": ["load", 0], "concept": "ghost", "preset": "quick", "seed": 0, "steps": 1} | changes
     )

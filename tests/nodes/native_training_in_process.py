@@ -315,7 +315,7 @@ def training() -> None:
 
 
 def too_little_memory(model: Any) -> str:
-    """What a user sees when the memory runs out in a step of a training."""
+    """What a user sees when the memory runs out in a step of a training run."""
     own = model.model.apply_model
 
     def too_large(*args: Any, **kwargs: Any) -> Tensor:

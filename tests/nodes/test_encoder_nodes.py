@@ -17,7 +17,7 @@ STRENGTH = 10.0
 
 
 def unlearn(**changes: Any) -> dict[str, Any]:
-    """A training of one step on one shot: enough to give an encoder that says something else."""
+    """A training run of one step on one shot: enough to give an encoder that says something else."""
     inputs = {"model": ["load", 0], "concept": "ghost", "preset": "quick", "seed": 0, "shots": 1, "steps": 1}
     return node("T2VUFewShotUnlearn", **inputs | changes)
 

@@ -1,4 +1,4 @@
-"""A server that dies in the middle of a training: the same graph, queued again, goes on where its last state was kept."""
+"""A server that dies in the middle of a training run: the same graph, queued again, goes on where its last state was kept."""
 
 from __future__ import annotations
 
@@ -55,4 +55,4 @@ def test_a_training_goes_on_after_the_server_was_killed(tmp_path: Path, training
     assert len(losses) == STEPS
     assert min(lives[1]) == LAST_STATE + 1, "the training began anew"
     assert all(abs(float(loss) - losses[step - 1]) < 1e-3 for step, loss in {**lives[0], **lives[1]}.items())
-    assert not list(unfinished.iterdir()), "nothing goes on from a training that has ended"
+    assert not list(unfinished.iterdir()), "nothing goes on from a training run that has ended"
