@@ -10,11 +10,9 @@ import contextlib
 import dataclasses
 import datetime
 import errno
-import glob
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +24,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2vu_core.errors import UserError, first_line, reading
-from t2vu_core.file_names import MAX_BYTES, check_names, cut_to_bytes, num_bytes
+from t2vu_core.file_names import check_names
 from t2vu_core.file_stamp import FileStamp
 from t2vu_core.input_files import check_output, check_regular
 from t2vu_core.scores import Scores
+from t2vu_core.temporary_folders import PROBE, temporary_folder
 from t2vu_core.weight_sketch import Sketch
 
 FORMAT_VERSION = 1
@@ -280,19 +279,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
     A symbolic link at `target` stays: the file that it leads to is written.
     """
     check_output(check_names(target))
-    try:
-        temporary = _temporary(target)
-    except OSError as error:
-        raise UserError(f"Cannot write to {target.parent}: {error.strerror}.") from error
-    try:
-        yield temporary
-        _publish(temporary, target)
-    except (OSError, SafetensorError) as error:
-        # The message of an OSError names the temporary file, which is removed.
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise UserError(f"Cannot write {target}: {reason}. Nothing was left there.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _temporary_folder(target) as folder:
+        temporary = folder / f"new{target.suffix}"
+        try:
+            yield temporary
+            _publish(temporary, target)
+        except (OSError, SafetensorError) as error:
+            # The message of an OSError names the temporary file, which is removed.
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+            raise UserError(f"Cannot write {target}: {reason}. Nothing was left there.") from error
 
 
 def check_writable(target: Path) -> None:
@@ -301,30 +296,22 @@ def check_writable(target: Path) -> None:
     It takes every step of `atomic_path`, with a file of another name.
     """
     check_output(check_names(target))
-    folder = _real(target).parent
-    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    parent = _real(target).parent
+    missing = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     try:
-        temporary = _temporary(target)
-        probe = temporary.with_name(f"{temporary.stem}-{target.suffix}")
-        try:
-            temporary.write_bytes(bytes(PROBE_BYTES))
-            _publish(temporary, probe)
-        finally:
-            temporary.unlink(missing_ok=True)
-            probe.unlink(missing_ok=True)
+        with _temporary_folder(target) as folder:
+            temporary, probe = folder / f"new{target.suffix}", folder.with_name(f"{folder.name}{PROBE}")
+            try:
+                temporary.write_bytes(bytes(PROBE_BYTES))
+                _publish(temporary, probe)
+            finally:
+                probe.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"Cannot write to {target.parent}: {error.strerror}.") from error
     finally:
-        for parent in missing:
+        for folder in missing:
             with contextlib.suppress(OSError):
-                parent.rmdir()
-
-
-def remove_unfinished(target: Path) -> None:
-    """Remove the temporary files of `target` that a killed process left. Only for a file that no other process writes."""
-    for path in target.parent.glob(f"{glob.escape(_prefix(target))}{'?' * RANDOM_CHARACTERS}{target.suffix}"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+                folder.rmdir()
 
 
 def flush_to_disk(file: IO[Any]) -> None:
@@ -333,30 +320,26 @@ def flush_to_disk(file: IO[Any]) -> None:
         os.fsync(file.fileno())
 
 
+@contextlib.contextmanager
+def _temporary_folder(target: Path) -> Iterator[Path]:
+    """A folder next to the target, whose own folder is made if it is missing."""
+    parent = _real(target).parent
+    with contextlib.ExitStack() as stack:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(temporary_folder(parent, target.stem))
+        except OSError as error:
+            raise UserError(f"Cannot write to {target.parent}: {error.strerror}.") from error
+        yield folder
+
+
 PROBE_BYTES = 64 * 1024
-RANDOM_CHARACTERS = 8
-"""Characters that `tempfile` adds to a name."""
 _UNSUPPORTED = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 def _real(target: Path) -> Path:
     """Where a symbolic link leads; any other path as it is."""
     return Path(os.path.realpath(target)) if target.is_symlink() else target
-
-
-def _prefix(target: Path) -> str:
-    """The beginning of the names of its temporary files; they have room for a long name's ending and for one more character."""
-    room = MAX_BYTES - num_bytes(target.suffix) - RANDOM_CHARACTERS - 3
-    return f".{cut_to_bytes(target.stem, max(room, 0))}-"
-
-
-def _temporary(target: Path) -> Path:
-    """A new, empty file in the folder of `target`, which is made if it is missing."""
-    folder = _real(target).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=_prefix(target), suffix=target.suffix, dir=folder)
-    os.close(handle)
-    return Path(name)
 
 
 def _publish(temporary: Path, target: Path) -> None:

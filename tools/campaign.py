@@ -2,6 +2,7 @@
 
     .venv/bin/python -m tools.campaign                     # 1,100 damaged inputs, and the table of endings
     .venv/bin/python -m tools.campaign --prompts 300       # and 300 prompts to a real ComfyUI
+    .venv/bin/python -m tools.campaign --settings 10000    # and every setting of the miniatures' configurations
     .venv/bin/python -m tools.campaign_kills               # 50 training runs that are killed and resumed
 
 Every input must end in one sentence (exit code 2) or be accepted: the exit code is 1 if one crashes, hangs, ends with a
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tools.campaign_readers import damaged_jobs, remove
+from tools.campaign_settings import run_settings
 from tools.campaign_worker import ENDINGS, FAULTS, Ended, run_jobs
 from tools.say import say
 
@@ -29,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=1000, help="damaged files; a tenth as many options come on top")
     parser.add_argument("--prompts", type=int, default=0, help="prompts to a real ComfyUI")
+    parser.add_argument("--settings", type=int, default=0, help="settings of model folders, or all if there are fewer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds after which an input hangs")
@@ -43,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             jobs = list(damaged_jobs(work.resolve(), options.count, options.seed))
             jobs = [job for job in jobs if options.reader is None or options.reader in job.reader]
             ended += told(run_jobs(jobs, processes=options.processes, limit=options.limit), len(jobs))
+        if options.settings:
+            tried = run_settings(work, options.settings, options.seed, processes=options.processes, limit=options.limit)
+            ended += told(tried, options.settings)
         if options.prompts:
             from tools.campaign_prompts import run_prompts
 

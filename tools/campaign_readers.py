@@ -161,12 +161,17 @@ def _placed(reader: Reader, folder: Path, bases: Bases) -> Path:
     """Where the damaged file goes: alone in the folder, or in a copy of the miniature made of links."""
     if not reader.place:
         return folder / (("state" if reader.name.startswith("state") else "input") + reader.suffix)
-    for source in bases.miniature.rglob("*"):
-        if source.is_file() and source.suffix != ".md":
-            target = folder / source.relative_to(bases.miniature)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(source)
+    linked_folder(bases.miniature, folder)
     return folder / reader.place
+
+
+def linked_folder(source: Path, folder: Path) -> None:
+    """A copy of a model folder that is made of links."""
+    for path in source.rglob("*"):
+        if path.is_file() and path.suffix != ".md":
+            target = folder / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(path)
 
 
 def _write(path: Path, content: bytes, rng: random.Random) -> None:

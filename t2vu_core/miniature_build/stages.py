@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from t2vu_core.errors import UserError
+from t2vu_core.temporary_folders import temporary_folder
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -77,12 +77,12 @@ def new_folder(target: Path) -> Iterator[Path]:
     It is one level deeper than `target`, where no listing of models looks.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as temporary:
-        fresh = Path(temporary) / target.name
+    with temporary_folder(target.parent, target.name) as temporary:
+        fresh = temporary / target.name
         fresh.mkdir()
         yield fresh
         if target.exists():
-            target.rename(Path(temporary) / "old")
+            target.rename(temporary / "old")
         fresh.rename(target)
 
 

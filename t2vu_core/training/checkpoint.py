@@ -22,11 +22,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from t2vu_core.erasure import atomic_path, hash_tensors, read_tensors, remove_unfinished
+from t2vu_core.erasure import atomic_path, hash_tensors, read_tensors
 from t2vu_core.errors import UserError, reading
+from t2vu_core.folder_lock import in_use, locked_folder
 from t2vu_core.model import T2VModel
+from t2vu_core.temporary_folders import remove_leftovers
 from t2vu_core.threads import keep_threads
-from t2vu_core.training.folder_lock import in_use, locked_folder
 from t2vu_core.training.saved_state import EXTRA, OPTIMIZER, PARAMETER, read_losses, read_moments, read_seconds
 
 log = logging.getLogger(__name__)
@@ -70,9 +71,8 @@ class Checkpoint:
 
         Raises UserError if another run holds the folder.
         """
-        with locked_folder(self.path.parent) as locked:
-            if locked:
-                remove_unfinished(self.path)
+        with locked_folder(self.path.parent):
+            remove_leftovers(self.path.parent)
             yield
 
     def finish(self) -> None:

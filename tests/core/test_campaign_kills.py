@@ -19,4 +19,4 @@ def test_a_killed_and_resumed_run_is_the_whole_run_bit_for_bit(capfd: pytest.Cap
 def test_a_difference_and_a_leftover_are_faults() -> None:
     assert _tell([Killed(3, True, [])]) == 0
     assert _tell([Killed(3, False, [])]) == 1
-    assert _tell([Killed(3, True, [".state-a1b2c3d4.safetensors"])]) == 1
+    assert _tell([Killed(3, True, [".state.t2vu-a1b2c3d4"])]) == 1

@@ -15,8 +15,8 @@ import torch
 from t2vu_core.erasure import Erasure, atomic_path, check_writable
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.evaluation.keep_scores import keep_scores
+from t2vu_core.folder_lock import LOCK, FolderInUse, in_use, locked_folder
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.folder_lock import LOCK, FolderInUse, in_use, locked_folder
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.velocity.train import erase_velocity
 from tests.core.example_scores import scores
@@ -36,7 +36,7 @@ int fsync(int file) { errno = EINVAL; return -1; }
 HOLD = """
 import sys, time
 from pathlib import Path
-from t2vu_core.training.folder_lock import locked_folder
+from t2vu_core.folder_lock import locked_folder
 
 with locked_folder(Path(sys.argv[1])):
     print("held", flush=True)
@@ -224,19 +224,9 @@ def test_a_drive_without_locks_still_trains(tmp_path: Path, monkeypatch: pytest.
     def unsupported(_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr("t2vu_core.training.folder_lock._lock", unsupported)
+    monkeypatch.setattr("t2vu_core.folder_lock._lock", unsupported)
     with locked_folder(tmp_path) as locked:
         assert not locked
-
-
-def test_files_that_a_kill_left_are_removed_at_the_next_start(tmp_path: Path) -> None:
-    left = [tmp_path / ".state-abcd_123.safetensors", tmp_path / ".mask_overlay-abcd_123.mp4"]
-    others = [tmp_path / ".state-mine.safetensors", tmp_path / "state-abcd_123.safetensors"]
-    for path in (*left, *others):
-        path.write_bytes(b"x")
-    erase_velocity(TINY.model, "ghost", VelocityRecipe.preset("quick", **FEW), log_folder=tmp_path)
-    assert not any(path.exists() for path in left)
-    assert all(path.exists() for path in others)
 
 
 def test_evaluate_says_that_the_file_has_changed(t2vu: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from t2vu_core.commands import models
-from t2vu_core.erasure import Erasure, atomic_path, check_writable, remove_unfinished
+from t2vu_core.erasure import Erasure, atomic_path, check_writable
 from t2vu_core.errors import UserError, escaped
 from t2vu_core.interchange import import_released, released
 from t2vu_core.prompts.lines import prompt_lines
 from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.temporary_folders import PROBE, remove_leftovers
 from tests.core.safe_torch import opens_released
 from tests.core.tiny_models import TINY_MODELS
 
@@ -190,11 +191,12 @@ def test_the_longest_possible_name_is_written_whole(tmp_path: Path) -> None:
     file = erasure.save(tmp_path / FITS)
     assert file.name == f"{FITS}.safetensors"
     assert list(tmp_path.iterdir()) == [file]
-    with atomic_path(file) as left:
+    with atomic_path(file) as temporary:
+        temporary.touch()
+        left = temporary.parent.with_name(f"{temporary.parent.name}{PROBE}")
         left.touch()
-    left.touch()
-    remove_unfinished(file)
-    assert not left.exists()
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [file]
     wide = TINY.random_erasure("bottleneck").save(tmp_path / ("幽" * 81))
     assert Erasure.load(wide).concepts == erasure.concepts
     with pytest.raises(UserError, match="300 bytes"):

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from t2vu_core.errors import UserError
 from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.temporary_folders import temporary_folder
 from t2vu_core.training.checkpoint import Checkpoint
 from t2vu_core.training.workers import Workers
 
@@ -73,8 +74,8 @@ class TrajectoryCache:
         if recipe.trajectory_cache == "memory":
             yield cls()
         elif checkpoint is None:
-            with tempfile.TemporaryDirectory(prefix="t2vu-trajectories-", ignore_cleanup_errors=True) as folder:
-                yield cls(Path(folder))
+            with temporary_folder(Path(tempfile.gettempdir()), "trajectories") as folder:
+                yield cls(folder)
         else:
             own = FOLDER if workers.first else f"{FOLDER}-{workers.rank}"
             yield cls(checkpoint.path.parent / own, checkpoint.fingerprint)

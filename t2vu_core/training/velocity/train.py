@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
-from t2vu_core.erasure import Erasure, remove_unfinished
+from t2vu_core.erasure import Erasure
 from t2vu_core.families.base import Family
 from t2vu_core.families.eraser_site import EraserSite
 from t2vu_core.families.spelling import check_visible
@@ -151,7 +151,6 @@ def _report_mask(run: VelocityRun, points: TrainingPoints, log_folder: Path | No
     if log_folder is not None:
         log_folder.mkdir(parents=True, exist_ok=True)
         factor = max(1, VISIBLE_HEIGHT // clip().shape[-2])
-        remove_unfinished(log_folder / MASK_OVERLAY)
         save_video(enlarge(clip(), factor), log_folder / MASK_OVERLAY, fps=run.family.defaults.fps, loops=3)
 
 
