@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from .core_package import other_copy, provide_core
+from .core_package import has_warned, other_copy, provide_core
 
 _first = other_copy()
 if _first is None:
@@ -17,10 +17,12 @@ else:
     from .second_copy import comfy_entrypoint
 
     WEB_DIRECTORY = None
-    logging.getLogger(__name__).warning(
-        "T2V Unlearning is in custom_nodes twice: %s and %s. The nodes are those of the first; remove one of the two folders.",
-        _first,
-        Path(__file__).parent.parent,
-    )
+    if not has_warned():
+        logging.getLogger(__name__).warning(
+            "T2V Unlearning is in custom_nodes twice: %s and %s. The nodes are those of the first; remove one "
+            "of the two folders.",
+            _first,
+            Path(__file__).parent.parent,
+        )
 
 __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]

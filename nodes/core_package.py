@@ -6,6 +6,7 @@ from pathlib import Path
 
 NAME = "t2vu_core"
 ENTRY = ".nodes.extension"
+COPIES = ".nodes.comfy_bridge.copies"
 
 
 def provide_core() -> None:
@@ -30,3 +31,8 @@ def other_copy() -> Path | None:
         if name.endswith(ENTRY) and name != f"{__package__}.extension" and hasattr(module, "T2VUnlearning"):
             return Path(str(module.__file__)).parent.parent
     return None
+
+
+def has_warned() -> bool:
+    """Whether another copy of this pack, which ComfyUI has loaded, has found this one and logged it."""
+    return any(name.endswith(COPIES) and bool(getattr(module, "warned", None)) for name, module in list(sys.modules.items()))

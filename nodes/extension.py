@@ -52,4 +52,5 @@ class T2VUnlearning(ComfyExtension):
 
 async def comfy_entrypoint() -> ComfyExtension:
     comfy_bridge.register_folders()
+    comfy_bridge.warn_of_copies()
     return T2VUnlearning()

@@ -90,12 +90,12 @@ def panics_refused() -> Iterator[None]:
 LIBRARIES = ("diffusers", "transformers", "tokenizers", "torch")
 
 
-def raised_by_library(error: BaseException) -> bool:
-    """Whether code of a library raised it: then what it was given, or the model's files, are wrong."""
+def raised_by(error: BaseException, *packages: str) -> bool:
+    """Whether code of one of these packages raised it. If a library did, what it was given or the model's files are wrong."""
     trace, module = error.__traceback__, ""
     while trace is not None:
         module, trace = str(trace.tb_frame.f_globals.get("__name__", "")), trace.tb_next
-    return module.partition(".")[0] in LIBRARIES
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import transformers
 from packaging.version import Version
 from torch import nn
 
-from t2vu_core.errors import NotFinite, UserError, first_line, raised_by_library, reading
+from t2vu_core.errors import LIBRARIES, NotFinite, UserError, first_line, raised_by, reading
 from t2vu_core.miniature.bundled import WEIGHTS
 from t2vu_core.model_folders import pipeline_problem, weights_variant
 from t2vu_core.model_limits import check_model_folder
@@ -29,6 +29,9 @@ DTYPE = "dtype" if Version(diffusers.__version__) >= Version("0.40") else "torch
 TOKENIZER = "tokenizer.json"
 NOT_LOADED = "newly initialized"
 """Part of both libraries' warning about missing weights, in all versions."""
+FAMILIES = "t2vu_core.families"
+SETTINGS_FAULTS = (TypeError, ValueError, ArithmeticError)
+"""What a number of a configuration raises where a family computes with it."""
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -67,7 +70,8 @@ def failures_blamed(family: Any) -> Iterator[None]:
         yield
     except Exception as error:
         folder = getattr(family, "folder", None)
-        fault = isinstance(error, UserError | torch.OutOfMemoryError) or not raised_by_library(error)
+        blamed = raised_by(error, *LIBRARIES) or (isinstance(error, SETTINGS_FAULTS) and raised_by(error, FAMILIES))
+        fault = isinstance(error, UserError | torch.OutOfMemoryError) or not blamed
         if fault or folder is None or folder.is_relative_to(WEIGHTS):
             raise
         log.info("A library failed.", exc_info=error)

@@ -6,7 +6,8 @@
     .venv/bin/python -m tools.campaign_kills               # 50 training runs that are killed and resumed
 
 Every input must end in one sentence (exit code 2) or be accepted: the exit code is 1 if one crashes, hangs, ends with a
-traceback or with exit code 1. `--out` writes the faults as JSON; `--keep` keeps their inputs.
+traceback or with exit code 1. `--keep` keeps the inputs. A long run can be cut: `--piece 1/4 --out 1.json`, and so on, then
+`--join 1.json 2.json 3.json 4.json` prints the table of all.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tools.campaign_readers import damaged_jobs, remove
-from tools.campaign_settings import run_settings
-from tools.campaign_worker import ENDINGS, FAULTS, Ended, run_jobs
+from tools.campaign_settings import run_settings, settings
+from tools.campaign_worker import ENDINGS, FAULTS, Ended, Job, run_jobs
 from tools.say import say
 
 
@@ -36,19 +37,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds after which an input hangs")
     parser.add_argument("--reader", help="only readers whose name has this in it")
+    parser.add_argument("--piece", type=_piece, default=(1, 1), metavar="K/N", help="only the Kth of N parts of the inputs")
+    parser.add_argument("--join", type=Path, nargs="+", help="print the table of files of --out, and run nothing")
     parser.add_argument("--out", type=Path, help="JSON file for the endings and the faults")
     parser.add_argument("--keep", type=Path, help="folder for the inputs, which stay there")
     options = parser.parse_args(arguments)
+    if options.join:
+        return _show([one for file in options.join for one in _read(file)])
+    piece = slice(options.piece[0] - 1, None, options.piece[1])
     work, start = options.keep or Path(tempfile.mkdtemp(prefix="t2vu-campaign-")), time.monotonic()
     ended: list[Ended] = []
     try:
         if options.count:
             jobs = list(damaged_jobs(work.resolve(), options.count, options.seed))
-            jobs = [job for job in jobs if options.reader is None or options.reader in job.reader]
+            jobs = [job for job in jobs if options.reader is None or options.reader in job.reader][piece]
             ended += told(run_jobs(jobs, processes=options.processes, limit=options.limit), len(jobs))
         if options.settings:
-            tried = run_settings(work, options.settings, options.seed, processes=options.processes, limit=options.limit)
-            ended += told(tried, options.settings)
+            folders = dict(list(settings(work.resolve(), options.settings, options.seed).items())[piece])
+            tried = run_settings(work, folders, processes=options.processes, limit=options.limit)
+            ended += told(tried, len(folders))
         if options.prompts:
             from tools.campaign_prompts import run_prompts
 
@@ -56,12 +63,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if options.keep is None:
             remove(work)
-    say(table(ended))
-    say(f"{len(ended)} inputs, seed {options.seed}, {time.monotonic() - start:.0f} s")
-    faults = [one for one in ended if one.ending in FAULTS]
     if options.out:
         options.out.write_text(json.dumps([vars(one) | {"job": vars(one.job)} for one in ended], indent=1), "utf-8")
-    return 1 if faults else 0
+    say(f"seed {options.seed}, {time.monotonic() - start:.0f} s")
+    return _show(ended)
+
+
+def _show(ended: Sequence[Ended]) -> int:
+    """Print the table; 1 if there is a fault."""
+    say(table(ended))
+    return 1 if any(one.ending in FAULTS for one in ended) else 0
+
+
+def _piece(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    return int(number), int(parts)
+
+
+def _read(file: Path) -> list[Ended]:
+    """What `--out` wrote."""
+    return [Ended(**{**one, "job": Job(**one["job"])}) for one in json.loads(file.read_text("utf-8"))]
 
 
 def told(endings: Iterable[Ended], total: int) -> list[Ended]:

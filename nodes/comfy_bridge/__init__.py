@@ -1,5 +1,6 @@
 """The parts of ComfyUI that the nodes use: progress and cancel, devices, model and output folders, weight patches."""
 
+from .copies import warn_of_copies
 from .devices import default_dtype, device, enough_memory, make_room, outside_inference_mode
 from .files import (
     LORA_FOLDERS,
@@ -61,5 +62,6 @@ __all__ = [
     "take_cancel",
     "temporary_folder",
     "unfinished_runs",
+    "warn_of_copies",
     "with_encoder",
 ]

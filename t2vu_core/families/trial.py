@@ -9,6 +9,9 @@ from t2vu_core.families.base import Family
 
 STEPS = 2
 """The shortest schedule of every architecture."""
+SCALES = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
+DIVISORS = ("scaling_factor", "latents_std")
+MOST = 1e6
 
 
 @torch.no_grad()
@@ -22,3 +25,14 @@ def try_settings(family: Family) -> None:
         scheduler = family.make_scheduler(STEPS, size)
         family.step(scheduler, latents, scheduler.timesteps[0], latents)
         family.sites()
+        _check_scales(family)
+
+
+def _check_scales(family: Family) -> None:
+    """Raise ValueError for what the VAE multiplies latents with, which is otherwise used when a clip is decoded only."""
+    config = getattr(getattr(getattr(family, "pipeline", None), "vae", None), "config", {})
+    for key in SCALES:
+        value = config.get(key)
+        for number in value if isinstance(value, list | tuple) else [] if value is None else [value]:
+            if not isinstance(number, int | float) or not abs(number) <= MOST or (number == 0 and key in DIVISORS):
+                raise ValueError(f"the VAE has {key} {str(number)[:40]}")

@@ -191,5 +191,50 @@ def test_a_second_copy_of_the_pack_is_told_once_and_the_first_one_works(tmp_path
     log = server.log.read_text(encoding="utf-8", errors="replace")
     assert log.count("T2V Unlearning is in custom_nodes twice") == 1
     for name in (PACK, other.name):
-        assert str(tmp_path / "custom_nodes" / name) in log
-    assert "IMPORT FAILED" not in log
+        folder = str(tmp_path / "custom_nodes" / name)
+        assert folder in log
+        # Nodes of ComfyUI itself may lack a package here.
+        assert f"(IMPORT FAILED): {folder}" not in log
+
+
+@pytest.mark.slow
+def test_an_older_copy_that_takes_our_nodes_is_told_in_the_log(tmp_path: Path) -> None:
+    """Slow, because it starts a ComfyUI of its own. The older copy, like version 0.1, looks for no other."""
+    server = ComfyServer(tmp_path)
+    server.prepare()
+    older, disabled = tmp_path / "custom_nodes" / "z-older", tmp_path / "custom_nodes" / "switched-off.disabled"
+    older.mkdir()
+    (older / "pyproject.toml").write_text('[project]\nname = "t2v-unlearning"\nversion = "0.1.0"\n')
+    (older / "__init__.py").write_text(OLDER)
+    shutil.copytree(older, disabled)
+    with server:
+        module = server.get("/object_info/T2VULoadModel")["T2VULoadModel"]["python_module"]
+    log = server.log.read_text(encoding="utf-8", errors="replace")
+    assert module == "custom_nodes.z-older", "ComfyUI uses the nodes that it loads last"
+    assert log.count("T2V Unlearning is in custom_nodes twice") == 1
+    assert str(older) in log
+    assert disabled.name not in log.partition("is in custom_nodes twice")[2].partition("\n")[0]
+
+
+OLDER = """
+from comfy_api.v0_0_2 import ComfyExtension, io
+
+
+class Load(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="T2VULoadModel", inputs=[], outputs=[io.Custom("T2VU_MODEL").Output()])
+
+    @classmethod
+    def execute(cls):
+        return io.NodeOutput(None)
+
+
+class Older(ComfyExtension):
+    async def get_node_list(self):
+        return [Load]
+
+
+async def comfy_entrypoint():
+    return Older()
+"""

@@ -4,6 +4,7 @@ import { app } from "../../../scripts/app.js";
 import { labelWidgets } from "./labels.js";
 import { addPlayer, showPairs } from "./player.js";
 import { removeProgress, showWords } from "./words.js";
+import { warnOfCopy } from "./copies.js";
 
 const KEPT_TEXT = "t2v-unlearning.text";
 const OURS = "T2VU";
@@ -39,6 +40,7 @@ app.registerExtension({
 
   beforeRegisterNodeDef(type, data) {
     if (!data.name.startsWith(OURS)) return;
+    warnOfCopy(data.python_module);
     const executed = type.prototype.onExecuted;
     type.prototype.onExecuted = function (output) {
       executed?.apply(this, arguments);
