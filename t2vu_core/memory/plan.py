@@ -20,6 +20,7 @@ from t2vu_core.memory.activations import encode_bytes, pass_bytes_by_depth, rows
 from t2vu_core.memory.placement import AS_LOADED, Placement
 from t2vu_core.memory.shapes import ShapedModel, blocks, shaped_model, weight_bytes
 from t2vu_core.memory.text_shapes import text_condition
+from t2vu_core.pipelines import failures_blamed
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.encoded_prompts import ENCODE_BATCH
 from t2vu_core.training.velocity.points import clip_size
@@ -108,7 +109,8 @@ class Planner:
     @property
     def size(self) -> ClipSize:
         """The clip size of the recipe. Raises UserError if the model cannot make it."""
-        return clip_size(self.shaped.family, self.recipe)
+        with failures_blamed(self.shaped.family):
+            return clip_size(self.shaped.family, self.recipe)
 
     def plan(self, size: ClipSize | None = None) -> MemoryPlan:
         """The plan of a clip size; of the recipe's by default."""

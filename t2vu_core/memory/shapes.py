@@ -23,6 +23,7 @@ from t2vu_core.memory.fake_streaming import stream
 from t2vu_core.memory.full_masks import FullMasks
 from t2vu_core.memory.placement import AS_LOADED, FP8, PLACED, Placement, cast_modules, is_quantised
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names
+from t2vu_core.pipelines import failures_blamed
 from t2vu_core.quiet import quiet_libraries
 
 STORED = "t2vu_bytes"
@@ -42,8 +43,11 @@ class ShapedModel:
 
     @contextmanager
     def computing(self) -> Iterator[Family]:
-        """Inside this context operations on the family's tensors give shapes and cost nothing."""
-        with self.mode, FullMasks():
+        """Inside this context operations on the family's tensors give shapes and cost nothing.
+
+        Raises UserError if the libraries cannot compute with the model's configuration.
+        """
+        with failures_blamed(self.family), self.mode, FullMasks():
             yield self.family
 
     def parts(self) -> dict[str, nn.Module]:
