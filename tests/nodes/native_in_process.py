@@ -29,6 +29,7 @@ import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
 import comfy.sd  # noqa: E402
 import torch  # noqa: E402
+from comfy.patcher_extension import WrappersMP  # noqa: E402
 from comfy_api.torch_helpers import set_torch_compile_wrapper  # noqa: E402
 from comfy_extras.nodes_easycache import EasyCacheNode  # noqa: E402
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3  # noqa: E402
@@ -244,6 +245,83 @@ def layers_of(erasure: Erasure) -> list[str]:
     return [name.removeprefix("diffusion_model.") for name in to_comfyui("wan", lora_pairs(erasure))]
 
 
+def on_throughout(model: Any, kind: str, family: str, **more: Any) -> torch.Tensor:
+    """What sampling gives with the eraser's hooks on the denoiser for all of it: no wrapper has to find the passes."""
+    denoiser = model.model.diffusion_model
+    erasers = EraserSet.from_tensors(load_file(folder / f"{family}_{kind}.safetensors"))
+    with torch.no_grad(), erasers.attached(erasers.fit(architecture_of(denoiser).sites(denoiser))):
+        return sample(model, family, **more)
+
+
+def off(ours: torch.Tensor, theirs: torch.Tensor, plain: torch.Tensor) -> list[float]:
+    """How far the result with the wrapper is from that with hooks, and how far the eraser has moved it."""
+    return [float((one - theirs).norm() / theirs.norm()) for one in (ours, plain)]
+
+
+def every_pass(model: Any) -> None:
+    """Regions, passes that do not fit into memory together, and other wrappers change the passes; each is erased."""
+    left = torch.zeros(1, 8, 12)
+    left[..., :6] = 1
+    asked = {
+        "a mask": {"mask": left, "mask_strength": 1.0},
+        "an area": {"area": (3, 8, 6, 0, 0, 4), "strength": 1.0},
+        "a part of the time": {"start_percent": 0.0, "end_percent": 0.5},
+    }
+    for kind in ("bottleneck", "lora"):
+        for name, more in asked.items():
+            plain, ours = sample(model, "wan", **more), sample(erased(model, kind), "wan", **more)
+            said[f"{name}, {kind}"] = off(ours, on_throughout(model, kind, "wan", **more), plain)
+    for name, apart in {"one pass a row": split_passes, "another wrapper": doubled}.items():
+        other = apart(model)
+        plain, ours = sample(other, "wan"), sample(erased(other, "bottleneck"), "wan")
+        said[name] = off(ours, on_throughout(other, "bottleneck", "wan"), plain)
+        late = apart(erased(model, "bottleneck"))
+        said[f"{name}, after the eraser"] = torch.equal(sample(late, "wan"), ours)
+
+
+def split_passes(model: Any) -> Any:
+    """Each conditioning and each clip of the batch in a pass of its own, as other packs' nodes do it to save memory."""
+    apart = model.clone()
+
+    def wrapper(apply_model: Any, args: dict[str, Any]) -> torch.Tensor:
+        rows = [
+            apply_model(
+                args["input"][row : row + 1], args["timestep"][row : row + 1],
+                **{name: part[row : row + 1] if torch.is_tensor(part) else part for name, part in args["c"].items()},
+            )
+            for row in range(len(args["input"]))
+        ]  # fmt: skip
+        return torch.cat(rows)
+
+    apart.set_model_unet_function_wrapper(wrapper)
+    return apart
+
+
+def doubled(model: Any) -> Any:
+    """With a wrapper that computes each pass twice and takes the mean, on another input."""
+    other = model.clone()
+
+    def wrapper(executor: Any, x: torch.Tensor, t: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return (executor(x, t, *args, **kwargs) + executor(x * 1.1, t, *args, **kwargs)) / 2
+
+    other.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "tests", wrapper)
+    return other
+
+
+def start_image() -> None:
+    """Wan with a start image in its CONDITIONING: 36 channels, of which 20 are the image's."""
+    torch.manual_seed(0)
+    state = load_file(folder / "wan.safetensors")
+    state["patch_embedding.weight"] = torch.randn(128, 36, 1, 2, 2) * 0.05
+    save_file(state, folder / "start_image.safetensors")
+    model = load("start_image")
+    image = {"concat_latent_image": torch.randn(1, 16, 3, 8, 12), "concat_mask": torch.ones(1, 1, 3, 8, 12)}
+    said["image shows"] = off(sample(model, "wan", **image), sample(model, "wan"), sample(model, "wan"))[0]
+    for kind in ("bottleneck", "lora"):
+        plain, ours = sample(model, "wan", **image), sample(erased(model, kind), "wan", **image)
+        said[f"a start image, {kind}"] = off(ours, on_throughout(model, kind, "wan", **image), plain)
+
+
 def caches(model: Any) -> None:
     def cached(source: Any, threshold: float) -> torch.Tensor:
         (with_cache,) = EasyCacheNode.execute(source, threshold, 0.0, 1.0, False).result
@@ -322,6 +400,8 @@ for family in ("wan", "ltx", "hunyuan_video"):
 wan = load("wan")
 parts_of_the_sampling(wan)
 with_others(wan)
+every_pass(wan)
+start_image()
 caches(wan)
 on_a_copy(wan)
 merging()

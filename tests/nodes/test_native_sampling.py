@@ -228,6 +228,23 @@ def test_what_load_lora_rounds_away_in_fp8_is_measured(sampled: Sampled) -> None
     assert "this model's fp8 weights" in sampled.said["fp8 merging"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("what", ["a mask", "an area", "a part of the time", "a start image"])
+def test_every_pass_of_a_conditioning_with_parts_is_erased(sampled: Sampled, what: str, kind: str) -> None:
+    off, moved = sampled.said[f"{what}, {kind}"]
+    assert off < 1e-6
+    assert moved > 0.01
+    assert sampled.said["image shows"] > 0.01
+
+
+@pytest.mark.parametrize("what", ["one pass a row", "another wrapper"])
+def test_nodes_of_other_packs_that_change_the_passes_are_erased_too(sampled: Sampled, what: str) -> None:
+    off, moved = sampled.said[what]
+    assert off < 1e-6
+    assert moved > 0.01
+    assert sampled.said[f"{what}, after the eraser"]
+
+
 def test_a_cache_of_steps_does_not_switch_the_eraser_off(sampled: Sampled) -> None:
     found = sampled.latents
     assert difference(found["wan.cache_unused"], found["wan.bottleneck"]) < 1e-6
