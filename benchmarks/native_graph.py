@@ -135,9 +135,9 @@ def table(board: Mapping[str, Any]) -> str:
 
 def document(board: Mapping[str, Any]) -> str:
     """The table with what it was measured on."""
-    (first, *_) = board["rows"]
+    version, model, preset = (board["rows"][0][name] for name in ("comfyui", "model", "preset"))
     return (
-        f"The graph `erase_native` over HTTP in ComfyUI {first["comfyui"]} with {first["model"]}, preset {first["preset"]}: "
+        f"The graph `erase_native` over HTTP in ComfyUI {version} with {model}, preset {preset}: "
         f"clips of stock KSampler and VAE Decode that show their prompt's subject.\n\n{table(board)}"
     )
 

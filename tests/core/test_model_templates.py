@@ -37,3 +37,15 @@ def test_the_note_says_that_the_graph_was_not_run(name: str) -> None:
     (text,) = [node["widgets_values"][0] for node in graph(name)["nodes"] if node["type"] == "MarkdownNote"]
     assert "not run" in text
     assert "not measured here" in text
+
+
+def test_each_denoiser_of_wan_2_2_is_trained_where_it_is_sampled() -> None:
+    """KSampler (Advanced) changes models after a number of steps, T2V Model from ComfyUI at a noise level."""
+    queued = json.loads((REPOSITORY / "workflows" / "api" / "erase_from_wan_2_2_a14b.json").read_text(encoding="utf-8"))
+    by_kind = {node["class_type"]: node["inputs"] for node in queued.values()}
+    made, shift = by_kind["T2VUFromComfyUI"], 8.0
+    assert "ModelSamplingSD3" not in by_kind, "the shift is that of ComfyUI's Wan"
+    (change,) = {node["inputs"]["end_at_step"] for node in queued.values() if node["inputs"].get("start_at_step") == 0}
+    times = [1 - step / made["steps"] for step in range(made["steps"])]
+    noisy = [shift * time / (1 + (shift - 1) * time) >= made["boundary"] for time in times]
+    assert noisy.index(False) == change

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 folder, repository = Path(sys.argv[1]), Path(__file__).parents[2]
@@ -36,6 +35,9 @@ import comfy.sd  # noqa: E402
 import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
+
+sys.path.append(str(Path(__file__).parent))
+from stand_ins import LetterClip, PlainPixels  # noqa: E402
 
 # As ComfyUI loads a pack: its own module `nodes` keeps its name.
 spec = importlib.util.spec_from_file_location(
@@ -62,49 +64,12 @@ KINDS = ("bottleneck", "lora")
 FLOAT8 = torch.float8_e4m3fn
 
 
-class Clip:
-    """A text encoder for denoisers with random weights: a letter is a token, and each text has embeddings of its own."""
-
-    def __init__(self, family: str) -> None:
-        self._family = family
-        letters = SimpleNamespace(
-            inv_vocab={code: chr(code) for code in range(32, 127)}, tokenize_with_weights=self._tokens,
-            tokenizer=SimpleNamespace(unk_token_id=-1), start_token=0, end_token=0, pad_token=0,
-        )  # fmt: skip
-        self.tokenizer = SimpleNamespace(clip="letters", letters=letters)
-        self.patcher = SimpleNamespace(patches={}, backup={})
-        self.cond_stage_model = torch.nn.Module()
-        self.cond_stage_model.clip = "letters"  # type: ignore[assignment]
-        self.cond_stage_model.letters = torch.nn.Module()
-        self.cond_stage_model.letters.transformer = torch.nn.Linear(1, 1)
-
-    def tokenize(self, text: str) -> str:
-        return text
-
-    def encode_from_tokens_scheduled(self, text: str) -> Any:
-        generator = torch.Generator().manual_seed(sum(place * ord(letter) for place, letter in enumerate(text, 1)))
-        # Prompts of other lengths, where the architecture knows masks.
-        length = 16 if self._family == "wan" else 5 + len(text) % 11
-        parts: dict[str, Any] = {} if self._family == "wan" else {"attention_mask": torch.ones(1, length, dtype=torch.long)}
-        if self._family == "hunyuan_video":
-            parts["pooled_output"] = torch.randn(1, 768, generator=generator)
-        return [[torch.randn(1, length, given[f"{self._family}.text"].shape[-1], generator=generator), parts]]
-
-    def _tokens(self, text: str, return_word_ids: bool = False) -> Any:
-        return [[(ord(letter), 1.0, place + 1) for place, letter in enumerate(text) if not letter.isspace()]]
-
-
-class Pixels:
-    """In place of a VAE: nothing here is looked at."""
-
-    def __init__(self, ratio: int, time: int) -> None:
-        self.spacial_compression_decode, self.temporal_compression_decode = lambda: ratio, lambda: time
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return latents[:, :3].movedim(1, -1)
-
-
 RATIOS = {"wan": (8, 4), "ltx": (32, 8), "hunyuan_video": (8, 4)}
+
+
+def clip_for(family: str) -> LetterClip:
+    width = given[f"{family}.text"].shape[-1]
+    return LetterClip(width, lengths=1 if family == "wan" else 11, pooled=family == "hunyuan_video")
 
 
 def load(family: str, **options: Any) -> Any:
@@ -116,7 +81,7 @@ def load(family: str, **options: Any) -> Any:
 def made(family: str, model: Any = None, *, shape: Sequence[int] | None = None, conditioning: Any = None) -> T2VModel:
     latent = {"samples": torch.zeros(1, *(shape or given[f"{family}.noise"].shape[1:]))}
     sampled = Sampled(STEPS, GUIDANCE)
-    parts = Clip(family), Pixels(*RATIOS[family])
+    parts = clip_for(family), PlainPixels(*RATIOS[family])
     return model_from_comfyui([model or load(family)], *parts, sampled, latent=latent, conditioning=conditioning)
 
 
@@ -357,7 +322,7 @@ def sampling(name: str) -> None:
     with torch.no_grad():
         plain = guided(family, size, text, empty, GUIDANCE)
         ours = denoise(family.make_scheduler(STEPS, size), noise, plain, step=family.step)
-    clip = Clip(name)
+    clip = clip_for(name)
     rows = [clip.encode_from_tokens_scheduled(prompt) for prompt in ("a ghost", "")]
     theirs = ksampler(model, *rows, noise)
     said[f"{name} off KSampler"] = float((ours - theirs).norm() / theirs.norm())
@@ -422,7 +387,7 @@ def on_top() -> None:
     said["hash with style"] = other.base_hash == one.base_hash
     said["described apart"] = other.describe() != one.describe()
     sampled = Sampled(STEPS, GUIDANCE, shift=3.0)
-    shifted = model_from_comfyui([model], Clip("wan"), Pixels(8, 4), sampled, pixels=(9, 64, 96)).family
+    shifted = model_from_comfyui([model], clip_for("wan"), PlainPixels(8, 4), sampled, pixels=(9, 64, 96)).family
     said["shift"] = [float(each.make_scheduler(2, each.defaults.size).sigmas[1]) for each in (one, shifted)]
 
 
@@ -432,7 +397,7 @@ def two_models() -> None:
     save_file(other, folder / "low.safetensors")
     high, low = load("wan"), load("low")
     both: Any = model_from_comfyui(
-        [high, low], Clip("wan"), Pixels(8, 4), Sampled(STEPS, GUIDANCE, boundary=0.5), pixels=(9, 64, 96)
+        [high, low], clip_for("wan"), PlainPixels(8, 4), Sampled(STEPS, GUIDANCE, boundary=0.5), pixels=(9, 64, 96)
     ).family
     x, sigmas, condition = batch(both)
     with torch.no_grad():
