@@ -176,6 +176,9 @@ class NativeFamily(Family):
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
         return self._text.words.positions(prompt, concept)
 
+    def token_pieces(self, prompt: str) -> list[str]:
+        return ["" if piece.special else piece.letters for piece in self._text.words.pieces(prompt)]
+
     def predict(self, latents: Tensor, timesteps_B: Tensor, condition: TextCondition, size: ClipSize) -> Tensor:
         if len(self._denoisers) == 1:
             return self._first.predict(latents, timesteps_B, condition)

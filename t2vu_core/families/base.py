@@ -203,6 +203,10 @@ class Family(abc.ABC):
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
         """Positions of the concept's tokens among the S text tokens; empty if the prompt does not mention it."""
 
+    @abc.abstractmethod
+    def token_pieces(self, prompt: str) -> list[str]:
+        """What each of the S text tokens covers of the prompt; "" for special tokens. The list ends where padding begins."""
+
     @contextlib.contextmanager
     def text_attention(
         self, positions: Sequence[Sequence[int]], size: ClipSize, layers: MaskLayers = "all"

@@ -19,7 +19,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.families.base import Family
 from t2vu_core.families.clip_size import ClipSize, SamplingDefaults, check_grid
 from t2vu_core.families.eraser_site import EraserSite, edit_video
-from t2vu_core.families.spelling import concept_tokens
+from t2vu_core.families.spelling import concept_tokens, token_pieces
 from t2vu_core.families.text_attention import TextKeys
 from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.quiet import quiet_libraries
@@ -132,6 +132,9 @@ class CogVideoX(Family):
             EraserSite(f"transformer_blocks.{index}.attn1", block.attn1, width, edit_video)
             for index, block in enumerate(blocks)
         ]
+
+    def token_pieces(self, prompt: str) -> list[str]:
+        return token_pieces(self.pipeline.tokenizer, prompt, max_length=self._config.max_text_seq_length)
 
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
         return concept_tokens(self.pipeline.tokenizer, prompt, concept, max_length=self._config.max_text_seq_length)

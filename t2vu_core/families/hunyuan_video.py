@@ -21,7 +21,7 @@ from torch import Tensor
 from t2vu_core.families.base import Family
 from t2vu_core.families.clip_size import ClipSize, SamplingDefaults, check_grid
 from t2vu_core.families.eraser_site import EraserSite, edit_video
-from t2vu_core.families.spelling import concept_tokens
+from t2vu_core.families.spelling import concept_tokens, token_pieces
 from t2vu_core.families.text_attention import TextKeys
 from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.quiet import quiet_libraries
@@ -115,6 +115,12 @@ class HunyuanVideo(Family):
             EraserSite(f"single_transformer_blocks.{index}.attn", block.attn, width, edit_video)
             for index, block in enumerate(blocks)
         ]
+
+    def token_pieces(self, prompt: str) -> list[str]:
+        template, crop = DEFAULT_PROMPT_TEMPLATE["template"], DEFAULT_PROMPT_TEMPLATE["crop_start"]
+        start, longest = template.index("{}"), MAX_TEXT_TOKENS + crop
+        text = template.format(prompt)
+        return token_pieces(self.pipeline.tokenizer, text, max_length=longest, span=(start, start + len(prompt)))[crop:]
 
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
         template, crop = DEFAULT_PROMPT_TEMPLATE["template"], DEFAULT_PROMPT_TEMPLATE["crop_start"]

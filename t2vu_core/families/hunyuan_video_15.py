@@ -20,7 +20,7 @@ from t2vu_core.families.base import MaskLayers
 from t2vu_core.families.clip_size import ClipSize, SamplingDefaults
 from t2vu_core.families.eraser_site import EraserSite, edit_video
 from t2vu_core.families.hunyuan_video import HunyuanVideo
-from t2vu_core.families.spelling import concept_tokens
+from t2vu_core.families.spelling import concept_tokens, token_pieces
 from t2vu_core.families.text_attention import TextAttention
 from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.quiet import quiet_libraries
@@ -109,6 +109,12 @@ class HunyuanVideo15(HunyuanVideo):
                 yield watch
             finally:
                 handle.remove()
+
+    def token_pieces(self, prompt: str) -> list[str]:
+        pipeline = self.pipeline
+        start, crop = self._chat("{}").index("{}"), pipeline.prompt_template_encode_start_idx
+        longest, span = pipeline.tokenizer_max_length + crop, (start, start + len(prompt))
+        return token_pieces(pipeline.tokenizer, self._chat(prompt), max_length=longest, span=span)[crop:]
 
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
         pipeline = self.pipeline

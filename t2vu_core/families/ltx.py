@@ -19,7 +19,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.families.base import Family
 from t2vu_core.families.clip_size import ClipSize, SamplingDefaults, check_grid
 from t2vu_core.families.eraser_site import EraserSite, edit_whole
-from t2vu_core.families.spelling import concept_tokens
+from t2vu_core.families.spelling import concept_tokens, token_pieces
 from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.quiet import quiet_libraries
 
@@ -136,6 +136,9 @@ class LTX(Family):
             EraserSite(f"transformer_blocks.{index}.attn2", block.attn2, block.attn2.out_dim, edit_whole)
             for index, block in enumerate(blocks)
         ]
+
+    def token_pieces(self, prompt: str) -> list[str]:
+        return token_pieces(self.pipeline.tokenizer, prompt, max_length=self.max_text_tokens)
 
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
         return concept_tokens(self.pipeline.tokenizer, prompt, concept, max_length=self.max_text_tokens)

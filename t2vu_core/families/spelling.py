@@ -19,13 +19,25 @@ def concept_tokens(
     They are found by the characters that each token covers, because the tokenization of a word depends on its
     neighbours. Case, the space between words, and a plural ending do not matter.
     """
-    encoded = _with_offsets(tokenizer)(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
+    offsets = _offsets(tokenizer, text, max_length)
     said = [match.span() for match in mentions(concept).finditer(text, *(span or (0, len(text))))]
     return [
         position
-        for position, (start, end) in enumerate(encoded.offset_mapping)
+        for position, (start, end) in enumerate(offsets)
         if any(start < last and end > first and text[max(start, first) : min(end, last)].strip() for first, last in said)
     ]
+
+
+def token_pieces(tokenizer: Any, text: str, *, max_length: int, span: tuple[int, int] | None = None) -> list[str]:
+    """What each token of an encoded text covers of `text[span]`; "" for a special token or one outside the span."""
+    first, last = span or (0, len(text))
+    return [text[max(start, first) : min(end, last)].strip() for start, end in _offsets(tokenizer, text, max_length)]
+
+
+def _offsets(tokenizer: Any, text: str, max_length: int) -> list[tuple[int, int]]:
+    encoded = _with_offsets(tokenizer)(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
+    offsets: list[tuple[int, int]] = encoded.offset_mapping
+    return offsets
 
 
 def _with_offsets(tokenizer: Any) -> Any:

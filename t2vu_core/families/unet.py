@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from t2vu_core.families.base import Family
 from t2vu_core.families.clip_size import ClipSize
 from t2vu_core.families.eraser_site import EraserSite, edit_whole
-from t2vu_core.families.spelling import concept_tokens
+from t2vu_core.families.spelling import concept_tokens, token_pieces
 from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.quiet import quiet_libraries
 
@@ -103,6 +103,10 @@ class UNetFamily(Family):
             EraserSite(f"{name}.attn2", block.attn2, block.attn2.out_dim, edit_whole)
             for name, block in spatial_blocks(self.pipeline.unet)
         ]
+
+    def token_pieces(self, prompt: str) -> list[str]:
+        tokenizer = self.pipeline.tokenizer
+        return token_pieces(tokenizer, prompt, max_length=tokenizer.model_max_length)
 
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
         tokenizer = self.pipeline.tokenizer

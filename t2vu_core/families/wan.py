@@ -23,7 +23,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.families.base import Family, channel_statistics
 from t2vu_core.families.clip_size import ClipSize, SamplingDefaults, check_grid
 from t2vu_core.families.eraser_site import EraserSite, edit_whole
-from t2vu_core.families.spelling import concept_tokens
+from t2vu_core.families.spelling import concept_tokens, token_pieces
 from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.quiet import quiet_libraries
 
@@ -148,6 +148,9 @@ class Wan(Family):
             for prefix, denoiser in self.prefixed_denoisers()
             for index, block in enumerate(denoiser.blocks)
         ]
+
+    def token_pieces(self, prompt: str) -> list[str]:
+        return token_pieces(self.pipeline.tokenizer, prompt_clean(prompt), max_length=MAX_TEXT_TOKENS)
 
     def concept_positions(self, prompt: str, concept: str) -> list[int]:
         return concept_tokens(self.pipeline.tokenizer, prompt_clean(prompt), concept, max_length=MAX_TEXT_TOKENS)

@@ -21,6 +21,7 @@ from t2vu_core.prompts.two_subjects import two_subject_pairs
 from t2vu_core.training.loop import step_generator
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.run import Run
+from t2vu_core.training.velocity.aligned import aligned_neutral
 from t2vu_core.training.velocity.batches import draw_batch
 from t2vu_core.training.velocity.points import trajectory_guidance
 from t2vu_core.training.velocity.soft_tokens import soft_token_attack
@@ -227,7 +228,7 @@ def test_a_share_of_the_trajectories_goes_the_neutral_prompts_way_and_the_one_to
     assert counts == {0.5: 3, 1.0: 5}
 
 
-def test_mixed_texts_have_tokens_of_both_prompts_and_no_padding_of_one_in_the_other(tiny: TinyModel) -> None:
+def test_mixed_texts_have_tokens_of_both_prompts_and_keep_masked_padding(tiny: TinyModel) -> None:
     points = points_of(tiny, recipe())
     conditions = points.prompts.conditions
     plain, mixed = (
@@ -235,14 +236,53 @@ def test_mixed_texts_have_tokens_of_both_prompts_and_no_padding_of_one_in_the_ot
     )
     assert mixed.prompt is not None
     assert torch.equal(plain.prompt, mixed.prompt), "the same points"
-    concept, neutral = (conditions[name][mixed.prompt] for name in ("concept", "neutral"))
-    own, other = ((mixed.condition.embeds_BSD == part.embeds_BSD).all(-1) for part in (concept, neutral))
+    concept, aligned = (conditions[name][mixed.prompt] for name in ("concept", "aligned"))
+    own, other = ((mixed.condition.embeds_BSD == part.embeds_BSD).all(-1) for part in (concept, aligned))
     assert (own | other).all()
     assert own[2:].all()
     assert not own[:2].all()
-    if concept.mask_BS is not None and neutral.mask_BS is not None:
-        both = concept.mask_BS.bool() & neutral.mask_BS.bool()
-        assert own[~both].all()
+    if concept.mask_BS is not None:
+        assert mixed.condition.mask_BS is not None
+        assert torch.equal(mixed.condition.mask_BS, concept.mask_BS)
+        assert own[~concept.mask_BS.bool()].all()
+
+
+CHANGED = [
+    ("a ghost on a green hill", "an empty and very quiet scene on a green hill"),
+    ("a ghost and a cat on a green hill", "a cat on a green hill"),
+    ("in noir style, a cat on a green hill", "a cat on a green hill"),
+]
+
+
+@pytest.mark.parametrize("pair", CHANGED, ids=["longer", "shorter", "first words"])
+@pytest.mark.parametrize("name", ["cogvideox-2b", "wan-2.1", "hunyuan-video", "animatediff"])
+def test_outside_the_concept_every_token_of_the_neutral_text_stands_at_its_own_place(name: str, pair: tuple[str, str]) -> None:
+    family = TINY_MODELS[name].model.family
+    concept, neutral = family.encode(pair[:1]), family.encode(pair[1:])
+    own, other = (family.token_pieces(text) for text in pair)
+    aligned = aligned_neutral(family, [pair], concept, neutral)
+    tail = family.token_pieces(" a green hill")
+    words = [piece for piece in tail if piece]
+    last, after = len(own) - own[::-1].index(words[-1]), len(other) - other[::-1].index(words[-1])
+    behind = range(last - len(words), last)
+    assert all(own[place] == piece for place, piece in zip(behind, words, strict=True))
+    shift = after - last
+    assert [other[place] for place in behind if place < len(other)] != words, "without alignment these are other words"
+    for place in behind:
+        assert torch.equal(aligned.embeds_BSD[0, place], neutral.embeds_BSD[0, place + shift])
+    assert aligned.embeds_BSD.shape == concept.embeds_BSD.shape
+    special = [place for place, piece in enumerate(own) if not piece and place >= last]
+    for place in special:
+        assert torch.equal(aligned.embeds_BSD[0, place], neutral.embeds_BSD[0, place + shift])
+
+
+def test_the_pieces_of_a_text_are_its_tokens_in_order(tiny: TinyModel) -> None:
+    family, text = tiny.model.family, "a red ghost floats over a quiet green hill"
+    pieces = family.token_pieces(text)
+    assert all(piece in text for piece in pieces)
+    named = family.concept_positions(text, "ghost")
+    assert "ghost" in "".join(pieces[place] for place in named)
+    assert len(pieces) <= family.encode([text]).embeds_BSD.shape[1]
 
 
 def test_soft_tokens_bring_the_frozen_models_answer_closer_within_their_radius(tiny: TinyModel) -> None:
@@ -270,6 +310,23 @@ def test_soft_tokens_bring_the_frozen_models_answer_closer_within_their_radius(t
     moved = (attacked.embeds_BSD - condition.embeds_BSD).norm(dim=-1)[0]
     assert sorted(moved.nonzero().flatten().tolist()) == positions[0]
     assert (moved <= 0.5 * condition.embeds_BSD.norm(dim=-1)[0] * 1.001).all()
+
+
+def test_hardened_rows_are_drawn_apart_from_the_mixed_ones_and_before_processes_share_them() -> None:
+    asked = recipe(concept_batch=4, mixed_share=0.5, adversarial_steps=1)
+    points = points_of(TINY, asked)
+    batches = [draw_batch(points, asked, step_generator(0, step)).erase for step in range(40)]
+    hardened = torch.stack([rows.hardened for rows in batches if rows.hardened is not None]).float()
+    assert (hardened.sum(1) == 2).all()
+    assert (hardened.mean(0) > 0.25).all(), "whole rows, which are the last two, as well as mixed ones"
+    assert (hardened.mean(0) < 0.75).all()
+    plain = draw_batch(points, recipe(concept_batch=4, mixed_share=0.5), step_generator(0, 7))
+    assert plain.erase.hardened is None
+    same = draw_batch(points, asked, step_generator(0, 7))
+    assert torch.equal(plain.erase.condition.embeds_BSD, same.erase.condition.embeds_BSD)
+    assert plain.keep is not None
+    assert same.keep is not None
+    assert torch.equal(plain.keep.latents, same.keep.latents)
 
 
 def test_a_model_distilled_from_guidance_goes_its_own_way() -> None:

@@ -14,6 +14,7 @@ from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.objectives.localization import outside_mask
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.velocity.aligned import mixed
 from t2vu_core.training.velocity.points import TrainingPoints
 from t2vu_core.training.velocity.trajectories import Trajectories
 
@@ -34,6 +35,8 @@ class Rows:
     """1 - M, (R, N), if the recipe localises."""
     prompt: Tensor | None = None
     """Index of each row's concept prompt."""
+    hardened: Tensor | None = None
+    """Which rows get adversarial soft tokens, bool (R,); None if the recipe trains none."""
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -64,10 +67,23 @@ class Batch:
 
 
 def draw_batch(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Generator) -> Batch:
-    """Draw the points of a step; the same generator state draws the same."""
+    """Draw the points of a step; the same generator state draws the same.
+
+    Everything random is drawn here, before several processes share the rows, so that their number changes nothing.
+    """
     erase = _erase(points, recipe, generator)
     keep = _keep(points, recipe, generator) if recipe.preserves else []
-    return Batch(erase, _beside(points, recipe, generator), Rows.cat(keep) if keep else None)
+    beside = _beside(points, recipe, generator)
+    if recipe.adversarial_steps:
+        erase = dataclasses.replace(erase, hardened=_half(len(erase), generator))
+    return Batch(erase, beside, Rows.cat(keep) if keep else None)
+
+
+def _half(count: int, generator: torch.Generator) -> Tensor:
+    """Half of the rows, rounded up, bool (R,). Rows are mixed from the first on, so both whole and mixed rows are hardened."""
+    chosen = torch.zeros(count, dtype=torch.bool)
+    chosen[torch.randperm(count, generator=generator)[: -(-count // 2)]] = True
+    return chosen
 
 
 def _erase(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Generator) -> Rows:
@@ -91,24 +107,15 @@ def _mixed(conditions: Mapping[str, TextCondition], prompt: Tensor, share: float
     """The concept's prompts; in a share of the rows tokens are replaced by the neutral prompt's, with a random rate per row.
 
     Attacks look for prompts in which the concept's tokens are partly replaced, so those are trained too. After CutMix
-    (arXiv 1905.04899), with tokens instead of patches. Tokens that only one of the two prompts has are not replaced.
+    (arXiv 1905.04899), with tokens instead of patches. Tokens that both prompts have are exchanged with each other.
     """
     concept = conditions["concept"][prompt]
-    mixed = round(share * len(prompt))
-    if not mixed:
+    rows = round(share * len(prompt))
+    if not rows:
         return concept
-    neutral, device = conditions["neutral"][prompt], concept.embeds_BSD.device
-    odds = torch.rand(len(prompt), 1, generator=generator)
-    odds[mixed:] = 1.0
-    keep_BS = (torch.rand(concept.embeds_BSD.shape[:2], generator=generator) < odds).to(device)
-    if concept.mask_BS is not None and neutral.mask_BS is not None:
-        keep_BS |= ~(concept.mask_BS.bool() & neutral.mask_BS.bool())
-    pooled_BD = concept.pooled_BD
-    if pooled_BD is not None and neutral.pooled_BD is not None:
-        whole = (torch.rand(len(prompt), 1, generator=generator) < odds).to(device)
-        pooled_BD = torch.where(whole, pooled_BD, neutral.pooled_BD)
-    embeds_BSD = torch.where(keep_BS[..., None], concept.embeds_BSD, neutral.embeds_BSD)
-    return dataclasses.replace(concept, embeds_BSD=embeds_BSD, pooled_BD=pooled_BD)
+    odds_B1 = torch.rand(len(prompt), 1, generator=generator)
+    odds_B1[rows:] = 1.0
+    return mixed(concept, conditions["aligned"][prompt], odds_B1, generator)
 
 
 def _beside(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Generator) -> Rows | None:

@@ -20,6 +20,7 @@ from t2vu_core.prompts.two_subjects import two_subject_pairs
 from t2vu_core.prompts.wording import SUBJECT_KINDS
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
+from t2vu_core.training.velocity.aligned import aligned_neutral
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,10 @@ class EncodedPrompts:
     """Encoded prompts, repeated to one per trajectory; by name `concept`, `two_subjects`, `preserve`."""
 
     conditions: dict[str, TextCondition]
-    """With `empty` (once), and `neutral` and `alone`: what `concept` and `two_subjects` say without the concept."""
+    """With `empty` (once), and `neutral` and `alone`: what `concept` and `two_subjects` say without the concept.
+
+    `aligned` is `neutral` with every token where `concept` says the same, for recipes that mix the two.
+    """
     positions: dict[str, Positions]
     """Where the concept's tokens are in the text, for `concept` and `two_subjects`."""
     near: Tensor | None = None
@@ -60,7 +64,11 @@ def encode_prompts(
     near = [text in set(plan.near) for text in texts.get("preserve", ())]
     # With only one sort there is nothing to choose between.
     told_apart = torch.tensor(near) if any(near) and not all(near) else None
-    return EncodedPrompts(_encoded(family, texts, on_progress), positions, told_apart)
+    conditions = _encoded(family, texts, on_progress)
+    if recipe.mixed_share:
+        both_texts = list(zip(texts["concept"], texts["neutral"], strict=True))
+        conditions["aligned"] = aligned_neutral(family, both_texts, conditions["concept"], conditions["neutral"])
+    return EncodedPrompts(conditions, positions, told_apart)
 
 
 def _encoded(

@@ -88,9 +88,9 @@ class VelocityStep:
         erase = share.erase
         groups = {"erase": erase, "beside": share.beside, "unprompted": self._unprompted(erase), "keep": share.keep}
         present = {name: rows for name, rows in groups.items() if rows is not None and len(rows)}
-        if "erase" in present and self._run.recipe.adversarial_steps:
+        if "erase" in present and erase.hardened is not None:
             self._localizing.begin(None, torch.empty(0))
-            present["erase"] = dataclasses.replace(erase, condition=self._attacked(erase))
+            present["erase"] = dataclasses.replace(erase, condition=self._hardened(erase, erase.hardened))
         return present
 
     def _loss_of(self, groups: Mapping[str, Rows], share: Batch, whole: Batch) -> Tensor:
@@ -136,23 +136,31 @@ class VelocityStep:
         condition = self.points.prompts.conditions["empty"].expand(len(erase))
         return Rows(erase.latents, erase.timesteps, condition, erase.empty)
 
-    def _attacked(self, erase: Rows) -> TextCondition:
-        """The prompts, with soft tokens against the current erasers in the first half of the rows."""
-        half = erase[: -(-len(erase) // 2)]
-        assert half.concept is not None
-        assert half.prompt is not None
+    def _hardened(self, erase: Rows, chosen: Tensor) -> TextCondition:
+        """The prompts, with soft tokens against the current erasers in the chosen rows."""
+        rows = chosen.nonzero().flatten()
+        # A sharded denoiser computes only in all processes at once: one without such a row computes one and discards it.
+        asked = rows if len(rows) or not self._run.workers.sharded else rows.new_zeros(1)
+        if not len(asked):
+            return erase.condition
+        found = self._soft_tokens(erase, asked).embeds_BSD[: len(rows)]
+        embeds = erase.condition.embeds_BSD.clone()
+        embeds[rows] = found
+        return dataclasses.replace(erase.condition, embeds_BSD=embeds)
+
+    def _soft_tokens(self, erase: Rows, rows: Tensor) -> TextCondition:
+        assert erase.concept is not None
+        assert erase.prompt is not None
         recipe, device, positions = self._run.recipe, self._run.family.device, self.points.prompts.positions["concept"]
-        latents, timesteps = half.latents.to(device, torch.float32), half.timesteps.to(device)
-        attacked = soft_token_attack(
+        latents, timesteps = erase.latents[rows].to(device, torch.float32), erase.timesteps[rows].to(device)
+        return soft_token_attack(
             lambda condition: self._predict(latents, timesteps, condition),
-            half.condition,
-            half.concept.to(device, torch.float32),
-            [positions[row] for row in half.prompt.tolist()],
+            erase.condition[rows],
+            erase.concept[rows].to(device, torch.float32),
+            [positions[row] for row in erase.prompt[rows].tolist()],
             steps=recipe.adversarial_steps,
             radius=recipe.adversarial_radius,
         )
-        rest = erase.condition[slice(len(half), None)]
-        return TextCondition.cat([attacked, rest]) if len(rest) else attacked
 
     def _predict(self, latents: Tensor, timesteps: Tensor, condition: TextCondition) -> Tensor:
         family = self._run.family
