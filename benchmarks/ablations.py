@@ -73,6 +73,13 @@ CHANGES: dict[str, Change] = {
     "guided": Change("objective after guidance", {"guided_objective": True}),
     "on_policy": Change("on-policy, trajectories refreshed every 60 steps", {"refresh_every": 60}),
     "adversarial": Change("4 steps of adversarial soft tokens", {"adversarial_steps": 4}),
+    **{
+        f"clip_start_{percent}": Change(
+            f"{percent} % of the neutral points start from a clip", {"clip_start_share": percent / 100}
+        )
+        for percent in (50, 100)
+    },
+    "preset_paper": Change("preset paper", PRESETS["paper"].velocity),
     "two_subjects": Change("16 trajectories with two subjects", {"two_subject_trajectories": 16}),
     **{
         f"timesteps_{where}": Change(f"timesteps {where}", {"timestep_sampling": where})

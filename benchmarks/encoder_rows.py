@@ -22,7 +22,7 @@ from t2vu_core.formatting import duration, parse_options
 from t2vu_core.image_model import ImageModel, load_image_model
 from t2vu_core.miniature.bundled import image_model_of
 from t2vu_core.model import T2VModel, load_model
-from t2vu_core.recipes import PRESETS, FewShotRecipe
+from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.training.checkpoint import fingerprint_of
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.loop import StopEarly, TrainingDiverged
@@ -145,7 +145,7 @@ def add_bench(parser: argparse.ArgumentParser, out: str, concept: str = "ghost")
     """The options that `Bench.of` and `recipe_of` read; `concept` is the default one."""
     parser.add_argument("--model", default="miniature", help="a bundled model; its image model, if any, provides the gradient")
     parser.add_argument("--concepts", nargs="+", default=[concept], metavar="C")
-    parser.add_argument("--preset", choices=PRESETS, default="balanced", help="the preset of the recipe")
+    parser.add_argument("--preset", choices=FewShotRecipe.presets(), default="balanced", help="the preset of the recipe")
     parser.add_argument(
         "--method-option", action="append", default=[], metavar="KEY=VALUE", help="change the recipe for all rows"
     )

@@ -9,7 +9,6 @@ from t2vu_core import ConceptRequest, FewShotRecipe, ImageModel, T2VModel, UserE
 from t2vu_core.miniature.bundled import image_model_of
 from t2vu_core.prompts.kinds import asked_kind
 from t2vu_core.prompts.plan_text import plan_text
-from t2vu_core.recipes import PRESETS
 
 from . import comfy_bridge
 from .checks import check_concept, problem
@@ -147,7 +146,7 @@ def _concept_inputs() -> list[io.Input]:
             tooltip="The video model whose text encoder is trained. Erasures already on it stay on. Not needed with through.",
         ),
         text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", example="ghost"),
-        preset_input(PRESETS),
+        preset_input(FewShotRecipe.presets()),
         seed_input("Seed of shots and training. The same seed gives the same encoder."),
     ]
 

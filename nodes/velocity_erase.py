@@ -6,7 +6,7 @@ from t2vu_core import ConceptRequest, T2VModel, UserError, VelocityRecipe, erase
 from t2vu_core.memory.explain import memory_line
 from t2vu_core.prompts.kinds import asked_kind
 from t2vu_core.prompts.plan_text import plan_text
-from t2vu_core.recipes import LOW_MEMORY, PRESETS
+from t2vu_core.recipes import LOW_MEMORY
 
 from . import comfy_bridge
 from .checks import check_concept, problem
@@ -107,8 +107,9 @@ class VelocityErase(io.ComfyNode):
             kind=asked_kind(concept_kind), attribute_of=attribute_of, replacement=instead, neighbours=lines(neighbours),
         )  # fmt: skip
         recipe = VelocityRecipe.preset(
-            preset, seed=seed, augmentation=augmentation, kind=kind, localization_weight=localization, num_frames=num_frames,
-            **nonzero(steps=steps, learning_rate=learning_rate), **_eta(eta, eta_zero), **(LOW_MEMORY if low_memory else {}),
+            preset, seed=seed, kind=kind, num_frames=num_frames,
+            **nonzero(steps=steps, learning_rate=learning_rate, localization_weight=localization),
+            **_eta(eta, eta_zero), **_augmentation(augmentation), **(LOW_MEMORY if low_memory else {}),
         )  # fmt: skip
         view = TrainingView(cls.hidden.unique_id, keep="mask")
         comfy_bridge.make_room()
@@ -132,12 +133,17 @@ def _eta(eta: float, eta_zero: str) -> dict[str, float]:
     return {"eta": eta} if eta or eta_zero == ZERO else {}
 
 
+def _augmentation(choice: str) -> dict[str, str]:
+    """The recipe's augmentation; nothing for the usual one, so that a preset may have its own."""
+    return {} if choice == VelocityRecipe.augmentation else {"augmentation": choice}
+
+
 def _concept_inputs() -> list[io.Input]:
     """The model, what to erase from it, and what to keep."""
     return [
         Model.Input("model", tooltip="The model to erase from. Erasers already on it stay on while this one is trained."),
         text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", example="ghost"),
-        preset_input(PRESETS),
+        preset_input(VelocityRecipe.presets(), "How long and how carefully to train. paper: the published recipe."),
         seed_input("Seed of the training. The same seed gives the same eraser."),
         synonyms_input(),
         text_input(

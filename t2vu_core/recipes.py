@@ -11,7 +11,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.families.base import MaskLayers
 from t2vu_core.objectives.few_shot import Objective
 
-Preset = Literal["quick", "balanced", "thorough"]
+Preset = Literal["quick", "balanced", "thorough", "paper"]
 Augmentation = Literal["none", "templates", "grammar"]
 EraserType = Literal["bottleneck", "lora"]
 MaskSource = Literal["prediction", "attention"]
@@ -26,7 +26,8 @@ class PresetSettings:
     """What a preset changes in each recipe."""
 
     velocity: Mapping[str, Any]
-    few_shot: Mapping[str, Any]
+    few_shot: Mapping[str, Any] | None
+    """None: the preset is for velocity erasing only."""
 
 
 PRESETS: Mapping[Preset, PresetSettings] = {
@@ -38,6 +39,24 @@ PRESETS: Mapping[Preset, PresetSettings] = {
     "thorough": PresetSettings(
         velocity={"steps": 500, "concept_trajectories": 48, "preserve_trajectories": 96},
         few_shot={"steps": 400, "shots": 16, "prompts": 128},
+    ),
+    # T2VUnlearning (arXiv 2505.17550) as its authors describe it: one point per step, no other loss than theirs.
+    "paper": PresetSettings(
+        velocity={
+            "rank": 128,
+            "learning_rate": 1e-4,
+            "eta": 7.0,
+            "steps": 500,
+            "reference": "empty",
+            "concept_batch": 1,
+            "localization_weight": 1.0,
+            "mask_source": "attention",
+            "preserve_weight": 0.0,
+            "augmentation": "grammar",
+            "neutral_share": 0.0,
+            "mixed_share": 0.0,
+        },
+        few_shot=None,
     ),
 }
 LOW_MEMORY: Mapping[str, Any] = {
@@ -66,14 +85,19 @@ class _Recipe:
     @classmethod
     def preset(cls, name: str, /, **changes: Any) -> Self:
         """A named preset with some settings changed. Raises UserError for an unknown preset or setting."""
-        if name not in PRESETS:
-            raise UserError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+        if name not in cls.presets():
+            raise UserError(f"There is no preset {name!r}; choose one of {', '.join(cls.presets())}.")
         known = {option.name for option in dataclasses.fields(cls)}
         unknown = sorted(set(changes) - known)
         if unknown:
             raise UserError(f"There is no setting {unknown[0]!r}; the settings are {', '.join(sorted(known))}.")
         settings: Mapping[str, Any] = getattr(PRESETS[cast(Preset, name)], cls.preset_key)
         return cls(**{**settings, **changes})
+
+    @classmethod
+    def presets(cls) -> tuple[str, ...]:
+        """The names of this recipe's presets."""
+        return tuple(name for name, preset in PRESETS.items() if getattr(preset, cls.preset_key) is not None)
 
     @classmethod
     def choices(cls, option: str) -> tuple[str, ...]:
@@ -96,6 +120,9 @@ class VelocityRecipe(_Recipe):
     steps: int = _option(240, "training steps", 1, 100_000)
     learning_rate: float = _option(2e-3, "peak learning rate of Adam", 1e-7, 1.0)
     eta: float = _option(1.0, "how far past the neutral prediction the concept's is pushed (Eq. 7 of the paper)", 0.0, 100.0)
+    reference: Reference = _option(
+        "neutral", "what replaces the concept: the same prompt without it, or the empty prompt as in the paper"
+    )
     preserve_weight: float = _option(2.0, "weight of the preservation loss (beta in the paper)", 0.0, 1000.0)
     localization_weight: float = _option(0.0, "weight of the localisation loss (alpha in the paper)", 0.0, 1000.0)
     mask_source: MaskSource = _option(
@@ -123,6 +150,9 @@ class VelocityRecipe(_Recipe):
     )
     mixed_share: float = _option(
         0.5, "share of the points with the concept whose tokens are mixed with those of the neutral prompt", 0.0, 1.0
+    )
+    clip_start_share: float = _option(
+        0.0, "share of the points with the neutral prompt that lead from the concept's clips to its replacement", 0.0, 1.0
     )
     refresh_every: int = _option(0, "steps between resampling the concept's trajectories with the eraser; 0: never", 0, 100_000)
     adversarial_steps: int = _option(0, "steps that train soft tokens to bring the concept back before it is erased", 0, 1000)

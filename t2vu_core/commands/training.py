@@ -13,7 +13,7 @@ from t2vu_core.erasure import Erasure, check_writable, is_whole, safetensors_pat
 from t2vu_core.errors import UserError
 from t2vu_core.formatting import parse_options
 from t2vu_core.prompts.request import ConceptRequest
-from t2vu_core.recipes import PRESETS, FewShotRecipe, VelocityRecipe
+from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def add_training(parser: argparse.ArgumentParser, recipe: type[VelocityRecipe | 
     add_model(parser)
     add_concept(parser)
     parser.add_argument("--out", required=True, metavar="F", help="the erasure file to write (.safetensors)")
-    parser.add_argument("--preset", choices=PRESETS, default="balanced",
+    parser.add_argument("--preset", choices=recipe.presets(), default="balanced",
                         help="how long and how carefully to train (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same erasure (default: %(default)s)")
     parser.add_argument("--log", metavar="DIR", help=log)

@@ -18,11 +18,14 @@ from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.objectives.velocity import guide, guided_unlearning_loss, unlearning_loss
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.two_subjects import two_subject_pairs
+from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
 from t2vu_core.training.loop import step_generator
+from t2vu_core.training.noising import add_noise
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.run import Run
 from t2vu_core.training.velocity.aligned import aligned_neutral
 from t2vu_core.training.velocity.batches import draw_batch
+from t2vu_core.training.velocity.clip_starts import redirected
 from t2vu_core.training.velocity.points import trajectory_guidance
 from t2vu_core.training.velocity.soft_tokens import soft_token_attack
 from t2vu_core.training.velocity.train import erase_velocity
@@ -54,6 +57,8 @@ def test_a_lora_is_trained_saved_and_applied(tmp_path: Path) -> None:
         {"refresh_every": 2},
         {"neutral_share": 0.0},
         {"mixed_share": 0.0},
+        {"clip_start_share": 1.0},
+        {"reference": "empty"},
         {"adversarial_steps": 2},
         {"localization_weight": 1.0, "mask_threshold": 0.0},
         {"localization_weight": 1.0, "mask_source": "attention", "mask_layers": "middle"},
@@ -327,6 +332,62 @@ def test_hardened_rows_are_drawn_apart_from_the_mixed_ones_and_before_processes_
     assert plain.keep is not None
     assert same.keep is not None
     assert torch.equal(plain.keep.latents, same.keep.latents)
+
+
+@pytest.mark.parametrize("name", ["cogvideox-2b", "wan-2.1", "animatediff"])
+def test_a_redirected_point_is_the_noised_clip_and_leads_to_the_other_clip(name: str) -> None:
+    family, generator = TINY_MODELS[name].model.family, torch.Generator().manual_seed(0)
+    scheduler = family.make_scheduler(8, TINY_MODELS[name].size)
+    clean, instead, eps = torch.randn(3, 1, 6, generator=generator)
+    place = torch.tensor([4])
+    noisy, target = redirected(scheduler, clean, instead, eps, place)
+    assert torch.equal(noisy, add_noise(scheduler, clean, eps, place)[0])
+    if hasattr(scheduler, "alphas_cumprod") and scheduler.config.get("prediction_type") != "flow_prediction":
+        alpha = scheduler.alphas_cumprod[scheduler.timesteps.long()[4]]
+        signal, spread = alpha.sqrt(), (1 - alpha).sqrt()
+        velocity = scheduler.config.prediction_type == "v_prediction"
+        shown = signal * noisy - spread * target if velocity else (noisy - spread * target) / signal
+    else:
+        shown = noisy - scheduler.sigmas[4] * target
+    torch.testing.assert_close(shown, instead, rtol=1e-3, atol=1e-3)
+
+
+def test_clip_starts_take_their_share_of_the_points_with_the_neutral_prompt() -> None:
+    asked = {"concept_trajectories": 4, "trajectory_steps": 4, "preserve_batch": 8}
+    points = points_of(TINY, recipe(**asked, clip_start_share=1.0))
+    assert points.clip_starts is not None
+    assert len(points.clip_starts.prompt) == 2, "half of the trajectories follow the neutral prompt"
+    assert not torch.equal(points.clip_starts.clips[0], points.clip_starts.instead[0])
+    plain, turned = (
+        draw_batch(points, recipe(**asked, clip_start_share=share), step_generator(0, 1)).keep for share in (0.0, 1.0)
+    )
+    assert plain is not None
+    assert turned is not None
+    assert len(plain) == len(turned) == 8
+    # Points that are noised from clips are none of the sampled ones.
+    stored = torch.cat([points.concept.latents[:], points.preserve.latents[:]]) if points.preserve else points.concept.latents
+    counts = [sum(bool((row == stored).flatten(1).all(1).any()) for row in rows.latents) for rows in (plain, turned)]
+    assert counts == [8, 6]
+    assert points_of(TINY, recipe(**asked)).clip_starts is None
+
+
+def test_the_preset_paper_is_the_published_recipe_and_for_velocity_erasing_only() -> None:
+    paper = VelocityRecipe.preset("paper")
+    assert (paper.rank, paper.learning_rate, paper.eta, paper.steps) == (128, 1e-4, 7.0, 500)
+    assert (paper.reference, paper.mask_source, paper.localization_weight) == ("empty", "attention", 1.0)
+    assert not paper.preserves
+    erasure = erase_velocity(TINY.model, "ghost", VelocityRecipe.preset("paper", **{**FEW, "steps": 2, "eta": 7.0}))
+    assert erasure.recipe["reference"] == "empty"
+    with pytest.raises(UserError, match="no preset 'paper'; choose one of quick, balanced, thorough"):
+        FewShotRecipe.preset("paper")
+
+
+def test_a_target_against_the_empty_prompt_is_the_papers() -> None:
+    points = points_of(TINY, recipe())
+    rows = draw_batch(points, recipe(reference="empty", eta=7.0), step_generator(0, 0)).erase
+    assert rows.concept is not None
+    assert rows.empty is not None
+    torch.testing.assert_close(rows.target, rows.empty - 7.0 * (rows.concept - rows.empty))
 
 
 def test_a_model_distilled_from_guidance_goes_its_own_way() -> None:

@@ -89,13 +89,13 @@ def _half(count: int, generator: torch.Generator) -> Tensor:
 def _erase(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Generator) -> Rows:
     concept = points.concept
     rows = concept.draw(recipe.concept_batch, recipe.timestep_sampling, generator)
-    v_concept, v_neutral = (concept.predictions[name][rows].float() for name in ("prompt", "neutral"))
+    v_concept, v_without = (concept.predictions[name][rows].float() for name in ("prompt", recipe.reference))
     prompt = concept.prompt[rows]
     return Rows(
         concept.latents[rows],
         concept.timesteps[rows],
         _mixed(points.prompts.conditions, prompt, recipe.mixed_share, generator),
-        negative_guidance_target(v_concept, v_neutral, recipe.eta),
+        negative_guidance_target(v_concept, v_without, recipe.eta),
         v_concept,
         concept.predictions["empty"][rows].float(),
         _outside(concept, rows, recipe),
@@ -158,12 +158,28 @@ def _keep(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Gener
 
     neutral, empty, preserve = _kept_counts(recipe.preserve_batch, generator)
     source = points.preserve or points.concept
-    parts = [*draw(points.concept, "neutral", neutral, conditions["neutral"]), *draw(source, "empty", empty, None)]
+    starts = _redirected_count(neutral, recipe.clip_start_share, generator) if points.clip_starts else 0
+    parts = [*draw(points.concept, "neutral", neutral - starts, conditions["neutral"]), *draw(source, "empty", empty, None)]
+    parts += _clip_starts(points, starts, generator)
     if points.preserve is not None:
         shares = [(preserve, None)] if near is None else [(preserve - preserve // 2, near), (preserve // 2, ~near)]
         for count, some in shares:
             parts += draw(points.preserve, "prompt", count, conditions["preserve"], some)
     return parts
+
+
+def _redirected_count(neutral: int, share: float, generator: torch.Generator) -> int:
+    """How many of the rows with neutral prompts start from a clip: the share of them, its fraction drawn at random."""
+    return int(neutral * share + float(torch.rand(1, generator=generator)))
+
+
+def _clip_starts(points: TrainingPoints, count: int, generator: torch.Generator) -> list[Rows]:
+    """Noised clips of the concept with their neutral prompts, and what leads from there to the clips without it."""
+    if not count:
+        return []
+    assert points.clip_starts is not None
+    latents, timesteps, target, prompt = points.clip_starts.draw(count, generator)
+    return [Rows(latents, timesteps, points.prompts.conditions["neutral"][prompt], target)]
 
 
 def _kept_counts(batch: int, generator: torch.Generator) -> tuple[int, int, int]:

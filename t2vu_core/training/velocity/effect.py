@@ -26,8 +26,8 @@ def measure_push(run: Run[VelocityRecipe], points: TrainingPoints, erasers: Eras
     rows = torch.linspace(0, len(concept) - 1, min(MEASURED, len(concept))).long()
     done, missed, way, size = 0.0, 0.0, 0.0, 0.0
     for row in rows.split(1):
-        v_concept, v_neutral = (concept.predictions[name][row].float() for name in ("prompt", "neutral"))
-        wanted = negative_guidance_target(v_concept, v_neutral, eta) - v_concept
+        v_concept, v_without = (concept.predictions[name][row].float() for name in ("prompt", run.recipe.reference))
+        wanted = negative_guidance_target(v_concept, v_without, eta) - v_concept
         with erasers.attached(sites):
             moved = _predict(run, points, row)
             with erasers.switched_off():

@@ -21,6 +21,7 @@ from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.run import Run
 from t2vu_core.training.velocity.cache import gigabytes
+from t2vu_core.training.velocity.clip_starts import ClipStarts
 from t2vu_core.training.velocity.encoded_prompts import NEUTRAL_OF, EncodedPrompts, Positions, first_named
 from t2vu_core.training.velocity.rollout import Driver, OnClips, Route, TrajectoryPrompts, batches_of, trajectory_parts
 from t2vu_core.training.velocity.trajectories import Trajectories
@@ -44,6 +45,7 @@ class TrainingPoints:
     concept: Trajectories
     two_subjects: Trajectories | None
     preserve: Trajectories | None
+    clip_starts: ClipStarts | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -76,7 +78,7 @@ def clip_size(family: Family, recipe: VelocityRecipe) -> ClipSize:
 def sample_points(run: Run[VelocityRecipe], prompts: EncodedPrompts, masks: Masks) -> TrainingPoints:
     """Sample all trajectories of the frozen model, and look where the concept is in them, as `masks` says."""
     family, recipe, conditions = run.family, run.recipe, prompts.conditions
-    total = sum(len(conditions[name]) for name in SAMPLED if name in conditions)
+    total = sum(len(conditions[name]) for name in SAMPLED if name in conditions) + len(_started(prompts, recipe))
     expected = gigabytes(expected_bytes(family, prompts, recipe, masks))
     if run.workers.first:
         log.info("%d trajectories of %d steps: %s %s.", total, recipe.trajectory_steps, expected, run.cache.place)
@@ -89,7 +91,34 @@ def sample_points(run: Run[VelocityRecipe], prompts: EncodedPrompts, masks: Mask
             on_clips = _reporter(run, done, total, f"{expected} {run.cache.medium}")
             sampled[name] = _kept(run, name, asked, route, on_clips)
             done += len(asked)
-    return TrainingPoints(route.size, prompts, sampled["concept"], sampled.get("two_subjects"), sampled.get("preserve"))
+    starts = _clip_starts(run, prompts, route, sampled["concept"], _reporter(run, done, total, ""))
+    both, preserve = sampled.get("two_subjects"), sampled.get("preserve")
+    return TrainingPoints(route.size, prompts, sampled["concept"], both, preserve, starts)
+
+
+def _started(prompts: EncodedPrompts, recipe: VelocityRecipe) -> list[int]:
+    """The concept's trajectories whose clips are starts: those that follow their own prompt, if it names the concept."""
+    if not (recipe.clip_start_share and recipe.preserves):
+        return []
+    positions = prompts.positions["concept"]
+    neutral = _neutral_way(positions, recipe)
+    return [index for index, named in enumerate(positions) if named and not neutral[index]]
+
+
+def _clip_starts(
+    run: Run[VelocityRecipe], prompts: EncodedPrompts, route: Route, concept: Trajectories, on_clips: OnClips
+) -> ClipStarts | None:
+    """The concept's clips, and what the neutral prompts draw from the same noise."""
+    family, recipe, rows = run.family, run.recipe, _started(prompts, run.recipe)
+    if not rows:
+        return None
+    conditions, first, name = prompts.conditions, first_seed(recipe), "clip_starts"
+    asked = TrajectoryPrompts(conditions["neutral"][rows], conditions["empty"], [first + row for row in rows])
+    instead = _kept(run, name, asked, route, on_clips).ends
+    indices = torch.tensor(rows)
+    clean, instead = concept.ends[indices].clone(), instead[torch.arange(len(rows))].clone()
+    run.cache.drop(name)
+    return ClipStarts(clean, instead, indices, family.make_scheduler(route.num_steps, route.size))
 
 
 def refreshed(run: Run[VelocityRecipe], points: TrainingPoints, erasers: EraserSet, number: int) -> TrainingPoints:
