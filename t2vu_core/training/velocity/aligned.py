@@ -13,7 +13,8 @@ from difflib import SequenceMatcher
 import torch
 from torch import Tensor
 
-from t2vu_core.families.base import Family, TextCondition
+from t2vu_core.families.base import Family
+from t2vu_core.families.text_condition import TextCondition
 
 NOWHERE = -1
 """For a token of the concept's span that the neutral prompt has nothing for."""
