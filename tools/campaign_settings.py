@@ -18,7 +18,8 @@ from tools.campaign_worker import Ended, Job, run_jobs
 MODELS = ("miniature", "miniature-unet", "miniature-ltx")
 VALUES: tuple[Any, ...] = (0, -1, 1e30, 10**20, "x", None, [], [1])
 REFUSED_WHEN_LOADED = ("cannot be loaded", "cannot make a clip")
-SMALL = ("--num-frames", "1", "--steps", "1")
+SMALL = ("--num-frames", "1", "--steps", "2")
+"""LTX-Video makes no schedule of one step."""
 
 
 def settings(work: Path, count: int, seed: int) -> dict[str, Path]:
@@ -76,12 +77,12 @@ def _others(work: Path, folder: Path) -> dict[str, tuple[str, ...]]:
     """The other commands that compute with a model, each as short as it can be."""
     prompts, model = work / "prompts.txt", ("--model", str(folder), "--preset", "quick")
     prompts.write_text("a ghost walks in the rain\n", encoding="utf-8")
-    own, out = (*model, "--device", "cpu", "--concept", "ghost"), ("--out", str(work / "out"))
-    shots = ("shots=1", "shot_steps=1", "steps=1", "num_frames=1")
+    own = (*model, "--device", "cpu", "--concept", "ghost")
+    shots = ("shots=1", "shot_steps=2", "steps=1", "num_frames=1")
     return {
-        "erase": ("erase", *own, *STEPS, *out),
-        "unlearn-encoder": ("unlearn-encoder", *own, *_options(shots), *out),
-        "evaluate": ("evaluate", *own, "--prompts", str(prompts), "--steps", "1", *out),
+        "erase": ("erase", *own, *STEPS, "--method-option", "trajectory_steps=2", "--out", str(work / "made")),
+        "unlearn-encoder": ("unlearn-encoder", *own, *_options(shots), "--out", str(work / "encoder")),
+        "evaluate": ("evaluate", *own, "--prompts", str(prompts), "--steps", "2", "--out", str(work / "report")),
         "plan": ("plan", *model, "--memory"),
     }
 
