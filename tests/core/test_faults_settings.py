@@ -51,6 +51,10 @@ def with_settings(source: Path, folder: Path, component: str, **values: object) 
         ("wan-2.1", "transformer", {"patch_size": [2]}),
         ("ltx-video", "scheduler", {"base_image_seq_len": 4096, "max_image_seq_len": 4096}),
         ("modelscope", "scheduler", {"prediction_type": "noise"}),
+        ("cogvideox-2b", "vae", {"scaling_factor": 0}),
+        ("cogvideox-2b", "vae", {"scaling_factor": "x"}),
+        ("cogvideox-2b", "vae", {"scaling_factor": 10**20}),
+        ("wan-2.1", "vae", {"latents_std": [0.0] * 16}),
     ],
 )
 def test_settings_that_make_no_clip_are_refused_when_the_folder_is_loaded(
@@ -61,6 +65,36 @@ def test_settings_that_make_no_clip_are_refused_when_the_folder_is_loaded(
         load_model(folder)
     assert str(folder) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("component", "values"),
+    [
+        ("transformer", {"freq_shift": "x"}),
+        ("transformer", {"max_text_seq_length": 0}),
+        ("text_encoder", {"relative_attention_max_distance": 0}),
+        ("vae", {"scaling_factor": None}),
+    ],
+)
+def test_settings_that_fail_inside_a_pass_are_answered_by_every_command(
+    t2vu: Callable, tmp_path: Path, component: str, values: dict[str, object]
+) -> None:
+    """`plan` never decodes a clip, so it may not meet what the VAE fails with."""
+    folder = with_settings(TINY.folder, tmp_path / "model", component, **values)
+    (tmp_path / "prompts.txt").write_text("a ghost floats\n", encoding="utf-8")
+    own = ("--model", folder, "--concept", "ghost", "--preset", "quick")
+    few = ("steps", "concept_trajectories", "preserve_trajectories", "num_frames")
+    commands = {
+        "sample": ("--model", folder, "--steps", 2, "--prompt", "x", "--out", tmp_path / "a.mp4"),
+        "erase": (*own, *(part for name in few for part in ("--method-option", f"{name}=1")), "--out", tmp_path / "a"),
+        "evaluate": (*own, "--prompts", tmp_path / "prompts.txt", "--steps", 2, "--out", tmp_path / "report"),
+        "plan": (*own[:2], *own[4:], "--memory"),
+    }
+    ended = {name: t2vu(name, *arguments) for name, arguments in commands.items()}
+    codes = {name: code for name, (code, _, _) in ended.items()}
+    assert set(codes.values()) <= {0, 2}, ended
+    assert codes["sample"] == 2, codes
+    assert all(error.count("t2vu: ") == 1 for code, _, error in ended.values() if code == 2), ended
 
 
 def test_a_model_in_fp16_is_not_trained_on_a_cpu(t2vu: Callable, tmp_path: Path) -> None:
