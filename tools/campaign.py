@@ -37,23 +37,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds after which an input hangs")
     parser.add_argument("--reader", help="only readers whose name has this in it")
-    parser.add_argument("--piece", type=_piece, default=(1, 1), metavar="K/N", help="only the Kth of N parts of the inputs")
+    parser.add_argument("--piece", type=piece, default=(1, 1), metavar="K/N", help="only the Kth of N parts of the inputs")
     parser.add_argument("--join", type=Path, nargs="+", help="print the table of files of --out, and run nothing")
     parser.add_argument("--out", type=Path, help="JSON file for the endings and the faults")
     parser.add_argument("--keep", type=Path, help="folder for the inputs, which stay there")
     options = parser.parse_args(arguments)
     if options.join:
         return _show([one for file in options.join for one in _read(file)])
-    piece = slice(options.piece[0] - 1, None, options.piece[1])
+    part = slice(options.piece[0] - 1, None, options.piece[1])
     work, start = options.keep or Path(tempfile.mkdtemp(prefix="t2vu-campaign-")), time.monotonic()
     ended: list[Ended] = []
     try:
         if options.count:
             jobs = list(damaged_jobs(work.resolve(), options.count, options.seed))
-            jobs = [job for job in jobs if options.reader is None or options.reader in job.reader][piece]
+            jobs = [job for job in jobs if options.reader is None or options.reader in job.reader][part]
             ended += told(run_jobs(jobs, processes=options.processes, limit=options.limit), len(jobs))
         if options.settings:
-            folders = dict(list(settings(work.resolve(), options.settings, options.seed).items())[piece])
+            folders = dict(list(settings(work.resolve(), options.settings, options.seed).items())[part])
             tried = run_settings(work, folders, processes=options.processes, limit=options.limit)
             ended += told(tried, len(folders))
         if options.prompts:
@@ -75,7 +75,8 @@ def _show(ended: Sequence[Ended]) -> int:
     return 1 if any(one.ending in FAULTS for one in ended) else 0
 
 
-def _piece(text: str) -> tuple[int, int]:
+def piece(text: str) -> tuple[int, int]:
+    """K and N of "K/N"."""
     number, _, parts = text.partition("/")
     return int(number), int(parts)
 

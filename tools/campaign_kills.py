@@ -1,6 +1,8 @@
 """Kills training runs at random moments, resumes them, and compares each with a run that was left alone.
 
     .venv/bin/python -m tools.campaign_kills --count 50
+    .venv/bin/python -m tools.campaign_kills --count 50 --piece 1/5 --out 1.json     # a long run in pieces
+    .venv/bin/python -m tools.campaign_kills --join 1.json 2.json 3.json 4.json 5.json
 
 Each run is killed once (SIGKILL): while it samples trajectories, in a step, or while a state is written; one in five while the
 erasure is written. The resumed run must give the same losses and tensors bit for bit, and no temporary file may be left. The
@@ -10,6 +12,7 @@ exit code is 1 if one does not.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import random
@@ -28,9 +31,10 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.model import load_model
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.train import erase_velocity
+from tools.campaign import piece
 from tools.say import say
 
-STEPS = 40
+STEPS = 32
 """A state is written every 25 steps."""
 
 
@@ -51,18 +55,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=50, help="runs to kill (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument("--piece", type=piece, default=(1, 1), metavar="K/N", help="only the Kth of N parts of the runs")
+    parser.add_argument("--out", type=Path, help="JSON file for what became of each run")
+    parser.add_argument("--join", type=Path, nargs="+", help="print the result of files of --out, and run nothing")
     options = parser.parse_args(arguments)
+    if options.join:
+        return _tell([Killed(**one) for file in options.join for one in json.loads(file.read_text("utf-8"))])
+    killed = _campaign(range(options.count)[options.piece[0] - 1 :: options.piece[1]], options.seed)
+    if options.out:
+        options.out.write_text(json.dumps([one._asdict() for one in killed], indent=1), "utf-8")
+    return _tell(killed)
+
+
+def _campaign(numbers: Sequence[int], seed: int) -> list[Killed]:
+    """Train once to the end, then kill and resume the runs of these numbers."""
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    rng, work = random.Random(options.seed), Path(tempfile.mkdtemp(prefix="t2vu-kills-"))
+    work = Path(tempfile.mkdtemp(prefix="t2vu-kills-"))
     try:
         start = time.monotonic()
         _join(_start(work / "whole", work / "whole.safetensors"))
         seconds, whole = time.monotonic() - start, Erasure.load(work / "whole.safetensors")
-        killed = [_killed(work / f"run{number}", whole, rng, seconds) for number in range(options.count)]
+        return [_killed(work / f"run{number}", whole, random.Random(f"{seed} {number}"), seconds) for number in numbers]
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return _tell(killed)
 
 
 def _tell(killed: Sequence[Killed]) -> int:
