@@ -20,8 +20,10 @@ def try_settings(family: Family) -> None:
     advice = ". Download the configuration files of its scheduler, denoiser and VAE again."
     with reading(f"The settings in {family.folder} cannot make a clip", advice):
         size = family.defaults.size
-        family.token_grid(size)
-        latents = torch.zeros(1, *family.latent_shape(size), device=family.device)
+        shape = family.latent_shape(size)
+        if min(*shape, *family.token_grid(size)) < 1:
+            raise ValueError(f"its own clip, {size.width} x {size.height}, has no place in the latents")
+        latents = torch.zeros(1, *shape, device=family.device)
         scheduler = family.make_scheduler(STEPS, size)
         family.step(scheduler, latents, scheduler.timesteps[0], latents)
         family.sites()

@@ -54,6 +54,7 @@ def with_settings(source: Path, folder: Path, component: str, **values: object) 
         ("cogvideox-2b", "vae", {"scaling_factor": 0}),
         ("cogvideox-2b", "vae", {"scaling_factor": "x"}),
         ("cogvideox-2b", "vae", {"scaling_factor": 10**20}),
+        ("ltx-video", "vae", {"spatial_compression_ratio": 10**20}),
         ("wan-2.1", "vae", {"latents_std": [0.0] * 16}),
     ],
 )
