@@ -28,7 +28,7 @@ from t2vu_core.recipes import PRESETS
 from t2vu_core.video import save_video
 from tools.comfyui import ComfyServer, NoServer, queue
 from tools.comfyui.client import Control, Event, Graph, Result
-from tools.demo_picture import card, grid, side_by_side
+from tools.demo_picture import card, grid, side_by_side, still
 from tools.demo_prompts import Pair, demo_pairs
 from tools.say import complain, say
 
@@ -189,7 +189,7 @@ def _write(out: Path, clips: Clips, pairs: list[Pair], report: dict[str, object]
     columns = {
         when: (clips.by_title[f"Concept {when}"][shown], clips.by_title[f"Other {when}"][shown]) for when in ("before", "after")
     }
-    card(columns).save(out / "card.jpg", quality=90)
+    still(card(columns)).save(out / "card.jpg", quality=90)
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     say(_summary(report))
     for name in ("before.mp4", "after.mp4", "side_by_side.png", "card.jpg", "report.json"):

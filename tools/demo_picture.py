@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ CELL = 96
 COLUMNS = 6
 GAP = 4
 MARGIN = 24
+CARD, CARD_BAR = 480, 50
 INK, MUTED, PAPER = (255, 255, 255), (170, 175, 185), (24, 24, 28)
 GREEN, RED = (120, 220, 140), (255, 130, 120)
 
@@ -54,17 +56,35 @@ def side_by_side(before_BFCHW: Tensor, after_BFCHW: Tensor, report: dict[str, An
     return page
 
 
-def card(columns: dict[str, tuple[Tensor, Tensor]]) -> Image.Image:
-    """Clips (F, 3, H, W) as a small card: a titled column for each pair of one with the concept and one without."""
-    side, gap, top = 300, 8, 44
-    page = Image.new("RGB", (len(columns) * (side + gap) + gap, top + 2 * (side + gap)), PAPER)
+def card(columns: dict[str, tuple[Tensor, Tensor]], title: str = "") -> list[Image.Image]:
+    """The frames of a template's thumbnail: a titled column for each pair of a clip with the concept and one without.
+
+    Clips are (F, 3, H, W) in [0, 1]. The template browser lays a badge over the top left corner, so nothing stands there.
+    """
+    frames = min(len(clip) for pair in columns.values() for clip in pair)
+    return [_card_frame({name: [clip[at] for clip in pair] for name, pair in columns.items()}, title) for at in range(frames)]
+
+
+def still(frames: Sequence[Image.Image]) -> Image.Image:
+    """The middle frame, for where nothing moves."""
+    return frames[len(frames) // 2]
+
+
+def _card_frame(columns: dict[str, list[Tensor]], title: str) -> Image.Image:
+    """One frame, square: the title at the top right, the clips, and below each column what it shows."""
+    page = Image.new("RGB", (CARD, CARD), PAPER)
     draw = ImageDraw.Draw(page)
-    for column, (title, pair) in enumerate(columns.items()):
-        left = gap + column * (side + gap)
-        draw.text((left + side / 2, top / 2), title, fill=INK, font=_font(24), anchor="mm")
-        for row, clip in enumerate(pair):
-            frame = Image.fromarray(to_uint8(clip[len(clip) // 2 :])[0])
-            page.paste(frame.resize((side, side), Image.Resampling.BICUBIC), (left, top + row * (side + gap)))
+    if title:
+        draw.text((CARD - GAP * 2, CARD_BAR / 2), title, fill=MUTED, font=_font(21), anchor="rm")
+    rows = max(map(len, columns.values()))
+    width = (CARD - GAP) // len(columns) - GAP
+    side = min(width, (CARD - 2 * CARD_BAR) // rows - GAP)
+    for column, (name, pictures) in enumerate(columns.items()):
+        left = GAP + column * (width + GAP) + (width - side) // 2
+        for row, picture in enumerate(pictures):
+            frame = Image.fromarray(to_uint8(picture[None])[0])
+            page.paste(frame.resize((side, side), Image.Resampling.BICUBIC), (left, CARD_BAR + row * (side + GAP)))
+        draw.text((left + side / 2, CARD - CARD_BAR / 2), name, fill=INK, font=_font(24), anchor="mm")
     return page
 
 

@@ -1,64 +1,61 @@
 """Draws the thumbnails of the templates from clips of the miniature: `python -m tools.thumbnails`.
 
-That of *erase_a_concept* is the card that `./run demo` leaves.
+Each template has a JPEG, which ComfyUI asks for, and an animated WebP, which web/js/templates.js shows in its place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from t2vu_core import T2VModel, load_model
 from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.velocity.train import erase_velocity
-from tools.demo_picture import INK, MUTED, PAPER, card
+from tools.demo_picture import card, still
 
 WORKFLOWS = Path(__file__).resolve().parent.parent / "example_workflows"
 PROMPTS = ["a ghost moving left against a sunset", "a cat moving right against a blue sky"]
 SEEDS = [20_006, 20_005]
-SIZE = (624, 660)
-LOADED = "ComfyUI's own files; not run here"
+FRAME_MS = 125
 NAMED = {
+    "erase_native": "stock nodes",
     "erase_from_wan_2_1_1_3b": "Wan 2.1 1.3B",
     "erase_from_wan_2_2_a14b": "Wan 2.2 A14B",
     "erase_from_ltx_video": "LTX-Video",
     "erase_from_hunyuan_video": "HunyuanVideo",
 }
+"""Templates for models that are not at hand: the name, over clips of the bundled model that say so."""
+BUNDLED = "bundled model: "
 
 
 def main() -> None:
     """Train one erasure of each method, sample the same seeds, write the pictures."""
     base = load_model("miniature")
-    encoder = base.with_erasure(unlearn_encoder(base, "ghost", FewShotRecipe.preset("quick")))
-    eraser = base.with_erasure(erase_velocity(base, "ghost", VelocityRecipe.preset("quick")))
-    before, by_encoder, by_eraser = _pair(base), _pair(encoder), _pair(eraser)
-    cards = {
-        "few_shot_encoder": {"before": before, "after": by_encoder},
-        "both_methods_side_by_side": {"before": before, "unlearned encoder": by_encoder, "eraser": by_eraser},
-    }
-    for name, columns in cards.items():
-        card(columns).save(WORKFLOWS / f"{name}.jpg", quality=90)
+    before = _pair(base)
+    by_eraser = _pair(base.with_erasure(erase_velocity(base, "ghost", VelocityRecipe.preset("quick"))))
+    by_encoder = _pair(base.with_erasure(unlearn_encoder(base, "ghost", FewShotRecipe.preset("quick"))))
+    _write("erase_a_concept", card({"before": before, "after": by_eraser}))
+    _write("few_shot_encoder", card({"before": before, "after": by_encoder}))
+    _write("both_methods_side_by_side", card({"before": before, "encoder": by_encoder, "eraser": by_eraser}))
     for name, title in NAMED.items():
-        named(title).save(WORKFLOWS / f"{name}.jpg", quality=90)
-    named("your own MODEL", "on the bundled model, with stock nodes").save(WORKFLOWS / "erase_native.jpg", quality=90)
-
-
-def named(title: str, below: str = LOADED) -> Image.Image:
-    """For a template of a model that is not at hand: its name, and no picture that it has not drawn."""
-    picture = Image.new("RGB", SIZE, PAPER)
-    draw = ImageDraw.Draw(picture)
-    for text, size, y, colour in (("Erase a concept from", 34, 230, MUTED), (title, 62, 290, INK), (below, 26, 400, MUTED)):
-        font = ImageFont.load_default(size=size)
-        draw.text(((SIZE[0] - draw.textlength(text, font=font)) / 2, y), text, font=font, fill=colour)
-    return picture
+        _write(name, card({f"{BUNDLED}before": before, "after": by_eraser}, title))
 
 
 def _pair(model: T2VModel) -> tuple[Tensor, Tensor]:
     with_concept, without = model.sample(PROMPTS, seeds=SEEDS)
     return with_concept, without
+
+
+def _write(name: str, frames: Sequence[Image.Image]) -> None:
+    """The middle frame as JPEG, all frames as WebP."""
+    still(frames).save(WORKFLOWS / f"{name}.jpg", quality=90)
+    frames[0].save(
+        WORKFLOWS / f"{name}.webp", save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0, quality=70, method=6
+    )
 
 
 if __name__ == "__main__":

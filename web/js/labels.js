@@ -1,15 +1,16 @@
 // Labels where classic nodes show none, words in the place of a 0 that stands for something, and rarely used inputs folded.
 // Nodes 2.0 has labels and folds by itself.
+import { inLanguage } from "./language.js";
 import { makeRoom } from "./words.js";
 
 const MORE = "more settings";
 const LESS = "fewer settings";
 
 export function labelWidgets(node) {
-  const facts = factsOf(node);
+  const facts = factsOf(node.constructor.nodeData);
   for (const widget of node.widgets ?? []) {
     const { t2vu_zero: zero } = facts[widget.name] ?? {};
-    if (zero) nameZero(widget, zero);
+    if (zero) nameZero(widget, inLanguage(zero));
   }
   const folded = (node.widgets ?? []).filter((widget) => facts[widget.name]?.advanced);
   // Both kinds of nodes leave the room of folded widgets empty.
@@ -19,8 +20,8 @@ export function labelWidgets(node) {
   fold(node, folded);
 }
 
-function factsOf(node) {
-  const { required, optional } = node.constructor.nodeData?.input ?? {};
+export function factsOf(data) {
+  const { required, optional } = data?.input ?? {};
   const found = { ...required, ...optional };
   return Object.fromEntries(Object.entries(found).map(([name, [, options]]) => [name, options ?? {}]));
 }
@@ -37,6 +38,22 @@ function nameZero(widget, zero) {
       return this.value === 0 && !this.computedDisabled ? zero : shown.call(this);
     },
   });
+}
+
+// Nodes 2.0 draws numbers as HTML inputs and asks no widget for its words: a style covers the 0.
+export function coverZeros(type, facts) {
+  const rules = Object.entries(facts).filter(([, { t2vu_zero: zero }]) => zero);
+  if (!rules.length) return;
+  const sheet = document.head.appendChild(document.createElement("style"));
+  sheet.textContent = rules.map(([name, { t2vu_zero: zero }]) => rulesOfZero(type, name, inLanguage(zero))).join("\n");
+}
+
+function rulesOfZero(type, name, zero) {
+  const input = 'input[aria-valuenow="0"]:not(:focus)';
+  const field = `[node-type="${type}"] [aria-label="${name}"] div:has(> ${input})`;
+  return `${field} > input { color: transparent; }
+${field}::after { content: ${JSON.stringify(zero)}; position: absolute; inset: 0; padding: 4px; line-height: 1.25;
+  overflow: hidden; text-overflow: ellipsis; white-space: nowrap; pointer-events: none; }`;
 }
 
 // A multiline text shows its name only while it is empty: above a filled one the name is drawn.
@@ -70,7 +87,7 @@ function fold(node, folded) {
   more.serialize = false;
   more.options.serialize = false;
   // Also after the context menu, and a workflow that was saved unfolded.
-  Object.defineProperty(more, "label", { get: () => (node.showAdvanced ? LESS : MORE), set() {}, configurable: true });
+  Object.defineProperty(more, "label", { get: () => inLanguage(node.showAdvanced ? LESS : MORE), set() {}, configurable: true });
   resize(node);
 }
 

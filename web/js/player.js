@@ -1,5 +1,6 @@
 // Plays the pairs of Compare Before and After in the node: side by side, or one over the other under a slider.
 import { api } from "../../../scripts/api.js";
+import { inLanguage } from "./language.js";
 import { makeRoom } from "./words.js";
 
 const WIDGET = "player";
@@ -49,15 +50,17 @@ class Player {
     this.video = Object.assign(document.createElement("video"), { loop: true, muted: true, autoplay: true, playsInline: true });
     this.canvas = document.createElement("canvas");
     this.prompts = document.createElement("select");
-    this.mode = button("Slider");
-    this.pause = button("Pause");
+    this.mode = button(inLanguage("Slider"));
+    this.pause = button(inLanguage("Pause"));
     this.over = 0; // Which clip lies over the first one; 0: all side by side.
     this.slider = Object.assign(document.createElement("input"), { type: "range", min: 0, max: 100, value: 50, hidden: true });
     this.slider.setAttribute("aria-label", "before and after");
     this.prompts.setAttribute("aria-label", "prompt");
     this.element = document.createElement("div");
     this.element.className = "t2vu-player";
-    this.hint = Object.assign(document.createElement("p"), { textContent: "Run the graph to see before and after here." });
+    this.hint = Object.assign(document.createElement("p"), {
+      textContent: inLanguage("Run the graph to see before and after here."),
+    });
     const style = document.createElement("style");
     style.textContent = STYLE;
     this.element.append(style, this.hint);
@@ -88,7 +91,7 @@ class Player {
   }
 
   play() {
-    this.pause.textContent = "Pause";
+    this.pause.textContent = inLanguage("Pause");
     // Where a browser forbids it, the first frame is shown.
     this.video.play().catch(() => {});
     cancelAnimationFrame(this.frame);
@@ -107,7 +110,7 @@ class Player {
   togglePause() {
     if (this.video.paused) return this.play();
     this.stop();
-    this.pause.textContent = "Play";
+    this.pause.textContent = inLanguage("Play");
   }
 
   get titles() {
@@ -123,7 +126,7 @@ class Player {
   update() {
     const next = (this.over + 1) % this.titles.length;
     this.slider.hidden = !this.over;
-    this.mode.textContent = next ? `Slider: ${this.titles[next]}` : "Side by side";
+    this.mode.textContent = next ? `${inLanguage("Slider")}: ${this.titles[next]}` : inLanguage("Side by side");
   }
 
   draw() {

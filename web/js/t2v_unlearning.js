@@ -1,8 +1,9 @@
 // The frontend part of the pack: results that stay on the nodes, and labels that can always be read.
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { labelWidgets } from "./labels.js";
+import { coverZeros, factsOf, labelWidgets } from "./labels.js";
 import { addPlayer, showPairs } from "./player.js";
+import { nameTemplates } from "./templates.js";
 import { removeProgress, showWords } from "./words.js";
 import { warnOfCopy } from "./copies.js";
 
@@ -26,6 +27,8 @@ function nodeOf(id) {
   return node;
 }
 
+nameTemplates();
+
 app.registerExtension({
   name: "T2VUnlearning",
 
@@ -41,6 +44,7 @@ app.registerExtension({
   beforeRegisterNodeDef(type, data) {
     if (!data.name.startsWith(OURS)) return;
     warnOfCopy(data.python_module);
+    coverZeros(data.name, factsOf(data));
     const executed = type.prototype.onExecuted;
     type.prototype.onExecuted = function (output) {
       executed?.apply(this, arguments);
