@@ -4,7 +4,7 @@
 import { api } from "../../../scripts/api.js";
 import { chosenLanguage } from "./language.js";
 
-const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/extensions/")[1].split("/")[0]);
+const PACK = decodeURIComponent(new URL(import.meta.url).pathname.split("/extensions/").at(-1).split("/")[0]);
 const ROUTE = `/workflow_templates/${PACK}/`;
 // In this order; each has a .webp, and a graph in zh/.
 const TITLES = {
