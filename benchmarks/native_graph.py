@@ -102,7 +102,7 @@ def filled(cell: Mapping[str, Any], model: T2VModel, prompt: str, pair: Pair) ->
     by_title = {node["_meta"]["title"]: (key, node["inputs"]) for key, node in graph.items()}
     usual = model.family.defaults
     sampled = {"steps": usual.num_inference_steps, "cfg": usual.guidance_scale}
-    by_title["Load Miniature (MODEL, CLIP, VAE, LATENT)"][1].update(name=cell["model"], precision=cell["precision"])
+    by_title["Load Miniature"][1].update(name=cell["model"], precision=cell["precision"])
     by_title["T2V Model from ComfyUI"][1].update(**sampled, fps=usual.fps)
     by_title["Velocity Erase Fine-tune"][1].update(concept=CONCEPT, preset=cell["preset"], kind=cell["kind"])
     by_title["Prompt with the concept"][1]["text"] = prompt

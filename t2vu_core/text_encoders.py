@@ -120,7 +120,10 @@ def trained_sites(text: Text, trained: Trained, encode: Callable[[], TextConditi
     `mlp`: the feed-forward layers. `mlp+last-attention`: also the last attention, as in arXiv 2405.07288. `all`: every
     linear layer and embedding table. `lora`: low-rank factors for every linear layer. `auto`: `mlp+last-attention`, or
     `lora` for an encoder with billions of parameters. `encode()` encodes any prompt.
+    Raises UserError if the encoders cannot be trained.
     """
+    if text.refused:
+        raise UserError(text.refused)
     if trained == "auto":
         sites = trained_sites(text, "mlp+last-attention", encode)
         size = sum(weight.numel() for site in sites for weight in site.module.parameters())

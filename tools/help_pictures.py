@@ -68,7 +68,9 @@ def picture(place: Place) -> str:
     for at, row in enumerate(rows):
         top = LINE + at * (BOX + GAP)
         if at:
-            parts += [_wire(_middle(a, rows[at - 1]), _middle(b, row), top) for a in range(len(rows[at - 1])) for b in range(len(row))]
+            parts += [
+                _wire(_middle(a, rows[at - 1]), _middle(b, row), top) for a in range(len(rows[at - 1])) for b in range(len(row))
+            ]
         parts += [_box(name, _middle(number, row), top, len(row), own=row == (place.name,)) for number, name in enumerate(row)]
     body = "\n  ".join(parts)
     label = html.escape(f"{place.name} in a graph")

@@ -43,6 +43,7 @@ def main() -> None:
     _write("both_methods_side_by_side", card({"before": before, "encoder": by_encoder, "eraser": by_eraser}))
     for name, title in NAMED.items():
         _write(name, card({f"{BUNDLED}before": before, "after": by_eraser}, title))
+    _write("erase_native_encoder", card({f"{BUNDLED}before": before, "after": by_encoder}, "your own CLIP"))
 
 
 def _pair(model: T2VModel) -> tuple[Tensor, Tensor]:

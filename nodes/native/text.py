@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from t2vu_core import UserError
 from t2vu_core.families.text import Text
 from t2vu_core.families.text_condition import TextCondition
+from t2vu_core.text_encoders import kind_of
 
 from .differentiable import freeze, frozen_linears, training_mode
 from .in_place import CopyOnWrite, recomputed
-from .words import Words, literal, network_of
+from .words import Words, encoder_name, literal, network_of
 
 Encoded = tuple[Tensor, dict[str, Any]]
 """What a CLIP gives for one prompt: embeddings (1, S, D), and the other parts of its CONDITIONING."""
@@ -23,7 +25,8 @@ class NativeText:
     def __init__(self, clip: Any, shortest: int = 0) -> None:
         """Prompts of fewer than `shortest` tokens are padded to that. Raises LookupError if no text encoder is known."""
         self.clip, self.words, self._shortest = clip, Words(clip), shortest
-        self.text = Text({"text_encoder": network_of(clip)}, {"text_encoder": self.words}, recomputed)
+        encoder = network_of(clip)
+        self.text = Text({"text_encoder": encoder}, {"text_encoder": self.words}, recomputed, _refused(encoder), _note(clip))
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextCondition:
@@ -41,6 +44,31 @@ class NativeText:
     def _encoded(self, prompt: str) -> Encoded:
         ((embeds, parts), *_) = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(literal(prompt)))
         return embeds, parts
+
+
+def _refused(encoder: nn.Module) -> str:
+    """Why an encoder cannot be trained; empty if it can."""
+    try:
+        kind_of(encoder)
+    except UserError:
+        return (
+            f"The text encoder of this CLIP ({type(encoder).__name__}) cannot be trained on ComfyUI's own models: of those, "
+            "CLIP, T5 and UMT5 can. Load the model's diffusers folder, or train the denoiser with Velocity Erase Fine-tune."
+        )
+    return ""
+
+
+def _note(clip: Any) -> str:
+    """Which encoders of a CLIP are not trained; empty if it has one only."""
+    outer = clip.cond_stage_model
+    trained = encoder_name(outer)
+    others = [name for name, part in outer.named_children() if name != trained and hasattr(part, "transformer")]
+    if not others:
+        return ""
+    return (
+        f"Of this CLIP, only {trained} is trained. The others ({', '.join(others)}) stay as they are and may still represent "
+        "the concept: compare before and after."
+    )
 
 
 def _batch(rows: Sequence[Encoded], shortest: int) -> TextCondition:

@@ -24,6 +24,10 @@ class Text:
     tokenizers: Mapping[str, Any]
     recomputed: Callable[[Iterable[nn.Module]], AbstractContextManager[None]] | None = None
     """Gradient checkpointing of an encoder's layers, where PyTorch's does not work on them."""
+    refused: str = ""
+    """Why the encoders cannot be trained; empty if they can."""
+    note: str = ""
+    """What a user should know before they are trained; empty if there is nothing to say."""
 
     @classmethod
     def of(cls, pipeline: Any) -> Text:

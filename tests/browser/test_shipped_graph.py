@@ -15,7 +15,7 @@ from tools.comfyui.server import REPOSITORY
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-GRAPHS = ["erase_a_concept", "few_shot_encoder", "both_methods_side_by_side"]
+GRAPHS = sorted(path.stem for path in (REPOSITORY / "example_workflows").glob("*.json"))
 SHORTEN = """() => {
     const set = (node, name, value) => { const w = node.widgets.find((w) => w.name === name); w.value = value; };
     for (const node of app.graph._nodes) {

@@ -33,6 +33,7 @@ import comfy.ops  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.sd  # noqa: E402
 import torch  # noqa: E402
+from comfy.text_encoders.llama import Llama2  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
@@ -52,11 +53,21 @@ from t2vu_pack.nodes.native import Sampled, model_from_comfyui  # noqa: E402
 from t2vu_pack.nodes.native.in_place import CopyOnWrite  # noqa: E402
 from t2vu_pack.nodes.velocity_erase import LOWER  # noqa: E402
 
-from t2vu_core import T2VModel, UserError, VelocityRecipe, erase_velocity  # noqa: E402
+from t2vu_core import (  # noqa: E402
+    FewShotRecipe,
+    T2VModel,
+    UserError,
+    VelocityRecipe,
+    erase_velocity,
+    unlearn_encoder,
+)
 from t2vu_core.base_identity import compare_bases  # noqa: E402
 from t2vu_core.erasers import EraserSet  # noqa: E402
-from t2vu_core.families.text_condition import TextCondition  # noqa: E402
+from t2vu_core.families.text_condition import TextCondition
+from t2vu_core.prompts.plan_text import plan_text
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.sampling import denoise, guided  # noqa: E402
+from t2vu_core.training.few_shot.plan import plan_encoder  # noqa: E402
 
 given, found, said = load_file(folder / "given.safetensors"), {}, {}
 STEPS, GUIDANCE = 4, 3.0
@@ -414,11 +425,34 @@ def two_models() -> None:
     said["gradients of both"] = min(float(own.grad.norm()) for own in erasers.parameters())
 
 
+def text_encoders() -> None:
+    """A CLIP of HunyuanVideo's kind, and one with a second encoder that is not trained."""
+    llama = {
+        "vocab_size": 128, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }  # fmt: skip
+    clip = clip_for("wan")
+    outer: Any = clip.cond_stage_model
+    outer.letters.transformer = Llama2(llama, torch.float32, "cpu", comfy.ops.manual_cast)
+    latent = {"samples": torch.zeros(1, *SMALL)}
+    subject = model_from_comfyui([load("wan")], clip, PlainPixels(8, 4), Sampled(STEPS, GUIDANCE), latent=latent)
+    try:
+        unlearn_encoder(subject, "ghost")
+    except UserError as error:
+        said["llama"] = str(error)
+    recipe = FewShotRecipe.preset("quick")
+    said["one encoder"] = plan_encoder(subject, ConceptRequest.of("ghost"), recipe).warnings
+    outer.clip_l = torch.nn.Module()
+    outer.clip_l.transformer = torch.nn.Linear(1, 1)
+    subject = model_from_comfyui([load("wan")], clip, PlainPixels(8, 4), Sampled(STEPS, GUIDANCE), latent=latent)
+    said["two encoders"] = plan_text(plan_encoder(subject, ConceptRequest.of("ghost"), recipe).describe())
+
+
 def parts() -> Iterator[Callable[[], None]]:
     for name in ("wan", "ltx", "hunyuan_video"):
         yield partial(gradients, name)
         yield partial(sampling, name)
-    yield from (precision, training, predictions, image_to_video, on_top, two_models)
+    yield from (precision, training, predictions, image_to_video, on_top, two_models, text_encoders)
 
 
 for part in parts():

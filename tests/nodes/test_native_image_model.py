@@ -20,6 +20,7 @@ from t2vu_core import Erasure, load_image_model, load_model
 from t2vu_core.image_model import ImageModel
 from t2vu_core.miniature.detector import detector_path, load_detector
 from t2vu_core.miniature.worlds import WORLD_32
+from tests.nodes.graphs import pixels
 from tools.comfyui import ComfyServer, queue
 from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
 
@@ -145,7 +146,7 @@ def test_the_shipped_graph_unlearns_and_draws_in_a_stock_comfyui(comfy: ComfySer
             node["inputs"]["steps"] = 2
     result = queue(comfy.url, graph)
     assert result.succeeded, result.error
-    saved = [key for key, node in graph.items() if node["class_type"] == "SaveImage"]
-    assert len(saved) == 2
-    assert all(result.files(key) for key in saved)
+    before, after = (pixels(comfy, result, key) for key, node in graph.items() if node["class_type"] == "SaveImage")
+    assert before.shape == after.shape == (1, 256, 256, 3)
+    assert (before != after).any()
     (comfy.base / "output" / "erasures" / "ghost_encoder_native.safetensors").unlink()

@@ -172,3 +172,16 @@ def test_two_models_share_the_noise_levels_and_one_eraser_file(trained: Trained)
 def test_the_shift_of_the_schedule_can_be_set(trained: Trained) -> None:
     """ComfyUI's Wan has 8; the middle of two steps is shift / (1 + shift)."""
     assert trained.said["shift"] == pytest.approx([8 / 9, 3 / 4], rel=1e-3)
+
+
+def test_a_text_encoder_that_cannot_be_trained_is_refused_before_anything_is_computed(trained: Trained) -> None:
+    assert trained.said["llama"].startswith("The text encoder of this CLIP (Llama2) cannot be trained on ComfyUI's own models")
+    assert "diffusers folder" in trained.said["llama"]
+
+
+def test_the_plan_says_which_text_encoders_stay_as_they_are(trained: Trained) -> None:
+    assert trained.said["one encoder"] == []
+    assert (
+        "warning      Of this CLIP, only letters is trained. The others (clip_l) stay as they are"
+        in trained.said["two encoders"]
+    )

@@ -71,4 +71,6 @@ def plan_encoder(model: T2VModel | AnyImageModel, request: ConceptRequest, recip
     size = PlanSize(recipe.prompts, recipe.preserve_prompts, recipe.seed, recipe.augmentation)
     plan = plan_request(request, prompts, size)
     plans = {concept.title: concept.describe() for concept in plan.concepts}
-    return EncoderPlan(request.concepts, plan.pairs, plan.preserve, plans, plan.near, plan.warnings)
+    text = model.family.text if isinstance(model, T2VModel) else model.text
+    warnings = (*plan.warnings, *filter(None, [text.note]))
+    return EncoderPlan(request.concepts, plan.pairs, plan.preserve, plans, plan.near, warnings)
