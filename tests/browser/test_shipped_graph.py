@@ -46,9 +46,34 @@ def test_the_api_graph_is_the_drawn_graph(page: Page, name: str) -> None:
     shipped = json.loads((REPOSITORY / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
     assert {key: node["_meta"] for key, node in drawn.items()} == {key: node["_meta"] for key, node in shipped.items()}
     for key, node in shipped.items():
+        assert drawn[key]["class_type"] == node["class_type"]
         # ComfyUI's own nodes have other inputs in other versions.
         if node["class_type"].startswith("T2VU"):
             assert drawn[key] == node
+
+
+LEAST_ZOOM = 4 / 7
+"""Below it, LiteGraph draws boxes in place of text."""
+COVERED = """() => {
+    const boxes = app.graph._nodes.map((n) => [n.title, n.pos[0], n.pos[1] - 30, n.pos[0] + n.size[0], n.pos[1] + n.size[1]]);
+    return boxes.flatMap((a, i) => boxes.slice(i + 1)
+        .filter((b) => a[1] < b[3] && b[1] < a[3] && a[2] < b[4] && b[2] < a[4]).map((b) => `${a[0]} and ${b[0]}`));
+}"""
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_every_node_can_be_read_where_the_graph_fits_the_window(page: Page, name: str) -> None:
+    """The frontend makes nodes as wide as their titles and widgets need."""
+    _drop(page, name)
+    before = page.viewport_size
+    # Graphs of real models have their loaders too: they ask for a larger window.
+    for width, height in ((1600, 1000), *([] if name.startswith("erase_from_") else [(1280, 800)])):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(500)
+        assert fit(page) >= LEAST_ZOOM
+    assert page.evaluate(COVERED) == []
+    assert before is not None
+    page.set_viewport_size(before)
 
 
 @pytest.mark.parametrize("name", ["erase_a_concept", "both_methods_side_by_side"])
