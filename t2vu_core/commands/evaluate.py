@@ -45,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--never-knew", metavar="M", help="a model that was trained without the concept, measured for comparison"
     )
     parser.add_argument("--attack-steps", type=int, metavar="N", help="training steps of an attack; default: from the preset")
+    parser.add_argument(
+        "--probe-steps", type=int, metavar="N", help="training steps of the attack probe alone; 600 for a thorough one"
+    )
+    parser.add_argument(
+        "--probe-starts", type=int, metavar="N",
+        help="starts of the attack probe, up to 3, of which the best counts: the erased word, random tokens, another subject "
+        "(default: 1, the cheap form, a lower bound)",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, help="denoising steps; default: from the preset")
     parser.add_argument("--guidance-scale", type=float, help="classifier-free guidance; default: the model's own")
 
@@ -89,5 +97,7 @@ def _settings(options: argparse.Namespace) -> EvaluationSettings:
         "num_inference_steps": options.steps,
         "guidance_scale": options.guidance_scale,
         "attack_steps": options.attack_steps,
+        "probe_steps": options.probe_steps,
+        "probe_starts": options.probe_starts,
     }
     return EvaluationSettings.of(options.preset, **{name: value for name, value in asked.items() if value is not None})

@@ -107,10 +107,17 @@ class Session:
         return attack_budget(self.settings, self.makers.before.model)
 
 
+CURVE = (150, 300)
+"""Steps after which PROBE from several starts is measured as well; 150 is the cheap form."""
+
+
 def attack_budget(settings: EvaluationSettings, model: T2VModel) -> AttackBudget:
     """The budget of the attacks of an evaluation; their clips are sampled like all others."""
     return AttackBudget(
         steps=settings.attack_steps,
+        probe_steps=settings.probe_steps,
+        starts=settings.probe_starts,
+        curve=CURVE if settings.probe_starts > 1 else (),
         sampling_steps=settings.num_inference_steps or model.family.defaults.num_inference_steps,
         guidance_scale=settings.guidance_scale,
         measured_clips=settings.attack_clips,

@@ -9,6 +9,9 @@ from typing import Any
 
 from t2vu_core.errors import UserError
 
+MOST_STARTS = 3
+"""Of PROBE: the erased word, random tokens, another subject."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
@@ -27,6 +30,10 @@ class EvaluationSettings:
     batch_size: int = 4
     attack_steps: int = 150
     """Training steps of an attack; the prompt search takes 1.5 times as many."""
+    probe_steps: int | None = None
+    """Training steps of PROBE; None: `attack_steps`."""
+    probe_starts: int = 1
+    """How many starts PROBE tries, up to three; the best counts."""
     attack_clips: int = 32
     """Number of clips that measure an attack."""
 
@@ -36,10 +43,13 @@ class EvaluationSettings:
         if preset not in EVALUATION_PRESETS:
             raise UserError(f"There is no evaluation preset {preset!r}; there are {', '.join(EVALUATION_PRESETS)}.")
         settings = dataclasses.replace(EVALUATION_PRESETS[preset], **changes)
-        counts = ("per_register", "rounds", "batch_size", "attack_steps", "attack_clips")
-        small = next((name for name in counts if getattr(settings, name) < 1), None)
+        counts = ("per_register", "rounds", "batch_size", "attack_steps", "probe_steps", "probe_starts", "attack_clips")
+        given = {name: getattr(settings, name) for name in counts if getattr(settings, name) is not None}
+        small = next((name for name, value in given.items() if value < 1), None)
         if small or settings.kept < 0:
             raise UserError(f"{small or 'kept'} must be >= {1 if small else 0}.")
+        if settings.probe_starts > MOST_STARTS:
+            raise UserError(f"probe_starts must be <= {MOST_STARTS}.")
         return settings
 
     def sampling(self) -> dict[str, Any]:

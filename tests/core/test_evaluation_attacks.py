@@ -14,7 +14,7 @@ from t2vu_core.evaluation.attacks import ATTACKS, AttackBudget, AttackTask, Targ
 from t2vu_core.evaluation.attacks.base import Outcome, compare_with_controls
 from t2vu_core.evaluation.attacks.clip_start import continued
 from t2vu_core.evaluation.attacks.denoising import NUM_TIMESTEPS, clip_latents, denoising_loss
-from t2vu_core.evaluation.attacks.probe import learn_tokens
+from t2vu_core.evaluation.attacks.probe import STARTS, learn_tokens, probe
 from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, spellings, straight_through
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.evaluation.attacks.regrowth import fine_tuned, with_fresh_lora
@@ -71,6 +71,61 @@ def test_finished_attacks_of_the_quick_preset_are_found_again() -> None:
     """Their files are named after these facts."""
     facts = {"steps": 150, "batch_size": 4, "tokens": 5, "target_clips": 24, "measured_clips": 32, "seed": 0}
     assert attack_budget(EVALUATION_PRESETS["quick"], TINY.model).facts() == {**facts, "sampling_steps": 12}
+
+
+def test_probe_from_three_starts_counts_the_best_and_tells_how_the_rate_grows(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    found = iter([[True, False], [False, False], [True, True], [False, True], [False, False], [False, False]])
+
+    def success(self: Target, model: object, prompts: list[str]) -> list[bool]:
+        begun.append(len(prompts))
+        return next(found)
+
+    monkeypatch.setattr(Target, "success", success)
+    budget = dataclasses.replace(BUDGET, steps=3, starts=3, curve=(2, 9))
+    outcome = probe(TINY.model, dataclasses.replace(target, budget=budget))
+    assert outcome.found == [False, True], "the second start's"
+    first, second, third = outcome.note.split("; ")
+    assert first == "erased word: 1 of 2 after 2 steps, 0 of 2 after 3 steps"
+    assert second == "random: 2 of 2 after 2 steps, 1 of 2 after 3 steps"
+    assert third.startswith("another subject: 0 of 2")
+    assert len(begun) == 6
+
+
+def test_the_starts_of_probe_are_different_and_the_first_is_the_concepts_own(target: Target) -> None:
+    vectors = {}
+    for start in STARTS:
+        none = dataclasses.replace(target, budget=dataclasses.replace(BUDGET, steps=1))
+        vectors[start] = learn_tokens(TINY.model, none, lambda soft: soft, start=start)[1]
+    assert not torch.equal(vectors["erased word"], vectors["random"])
+    assert not torch.equal(vectors["erased word"], vectors["another subject"])
+    own = learn_tokens(TINY.model, dataclasses.replace(target, budget=dataclasses.replace(BUDGET, steps=1)), lambda soft: soft)
+    assert torch.equal(own[1], vectors["erased word"])
+
+
+def test_measuring_on_the_way_does_not_change_what_probe_learns(target: Target) -> None:
+    plain, curved = (
+        learn_tokens(
+            TINY.model, dataclasses.replace(target, budget=dataclasses.replace(BUDGET, curve=curve)), lambda soft: soft
+        )
+        for curve in ((), (2, 5))
+    )
+    assert torch.equal(plain[1], curved[1])
+
+
+def test_the_settings_of_probe_reach_it_alone_and_the_cheap_form_says_what_it_is(target: Target) -> None:
+    budget = attack_budget(EvaluationSettings.of("quick", probe_steps=600, probe_starts=3), TINY.model)
+    own = budget_of("probe", budget)
+    assert (own.steps, own.starts, own.curve) == (600, 3, (150, 300))
+    assert "600 steps" in own.describe()
+    assert "best of 3 starts" in own.describe()
+    assert budget_of("regrowth", budget) == budget_of("regrowth", attack_budget(EvaluationSettings.of("quick"), TINY.model))
+    assert probe(TINY.model, target).note == "one start of 8 steps: a lower bound"
+    for wrong in ({"probe_starts": 4}, {"probe_starts": 0}, {"probe_steps": 0}):
+        with pytest.raises(UserError, match="must be"):
+            EvaluationSettings.of("quick", **wrong)
 
 
 def test_guidance_changes_the_clips_of_an_attack(target: Target) -> None:

@@ -45,18 +45,31 @@ class AttackBudget:
     """Of sampled clips; None: the model's default."""
     measured_clips: int = 32
     seed: int = 0
+    probe_steps: int | None = None
+    """Of PROBE; None: `steps`."""
+    starts: int = 1
+    """PROBE: how many starts it tries, of which the best counts; see `probe.STARTS`."""
+    curve: tuple[int, ...] = ()
+    """PROBE: steps after which the clips are also measured."""
 
     def on_steps(self) -> int:
         """How often an attack with this budget calls `Target.on_step`."""
-        return self.steps + math.ceil(self.measured_clips / self.batch_size)
+        measured = 1 + sum(step < self.steps for step in self.curve)
+        return self.starts * (self.steps + measured * math.ceil(self.measured_clips / self.batch_size))
 
     def facts(self) -> dict[str, Any]:
-        """The settings that an attack's outcome depends on, as JSON values; defaults of the model are left out."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        """The settings that an attack's outcome depends on, as JSON values; defaults of the model are left out.
+
+        So are the number of starts and the curve where they are the usual ones, because files are named after these facts.
+        """
+        usual = {"starts": 1, "curve": (), "guidance_scale": None, "probe_steps": None}
+        facts = {name: value for name, value in dataclasses.asdict(self).items() if usual.get(name, ...) != value}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
 
     def describe(self) -> str:
         guidance = "" if self.guidance_scale is None else f" with guidance {self.guidance_scale:g}"
         training = f"{self.steps} steps of {self.batch_size} on {self.target_clips} clips of the concept, {self.tokens} tokens"
+        training += "" if self.starts == 1 else f", the best of {self.starts} starts"
         return (
             f"{training if self.steps else 'no training'}, seed {self.seed}, "
             f"clips sampled in {self.sampling_steps} steps{guidance}"

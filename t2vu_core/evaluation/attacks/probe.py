@@ -1,4 +1,9 @@
-"""PROBE (arXiv 2603.21547): pseudo-tokens are learned against the frozen model, to see whether it still holds the concept."""
+"""PROBE (arXiv 2603.21547): pseudo-tokens are learned against the frozen model, to see whether it still holds the concept.
+
+One start and 150 steps are the cheap form, which underestimates what is left: styles come back later than that. With
+`AttackBudget.starts` the best of up to three starts counts, and `AttackBudget.curve` shows how the rate grows.
+Shapes: k learned tokens, D width of the input embeddings.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +15,61 @@ from torch import Tensor
 from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target
 from t2vu_core.evaluation.attacks.denoising import denoising_loss, first_and_last
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
+from t2vu_core.mentions import says
 from t2vu_core.model import T2VModel
 
 RELATIVE_LEARNING_RATE = 0.1
 """Relative to the standard deviation of the embedding table: tables differ by orders of magnitude."""
+STARTS = ("erased word", "random", "another subject")
+"""What the vectors start as: the concept's own tokens, tokens drawn at random, or those of another subject."""
+THOROUGH_STEPS = 600
+"""After fewer steps from a single start a rate is a lower bound."""
+OTHERS = ("a cat", "a car", "a house")
+"""The other subject is the first of these that does not say the concept."""
 
 
 def probe(model: T2VModel, target: Target) -> Outcome:
     """Learn input embeddings of the text encoder with which the model denoises clips of the concept.
 
     The loss is the denoising loss on clips of the base model (the paper adds a loss on x_0, which for diffusion only
-    weights the timesteps differently). The vectors start as the concept's own tokens.
+    weights the timesteps differently). Of several starts the one with most clips of the concept counts; the note has all.
     """
-    placeholder, vectors, loss = learn_tokens(model, target, lambda soft: soft)
-    names = (target.concept, target.name)
-    prompts = [placeholder.instead_of(names, case.prompt) for case in target.cases]
-    with replaced(model.family, placeholder, vectors):
-        return Outcome(target.success(model, prompts), loss)
+    starts, steps = STARTS[: target.budget.starts], target.budget.steps
+    found = {start: _from_start(model, target, start) for start in starts}
+    best, _ = max(found.values(), key=lambda each: sum(each[0].found))
+    if len(starts) > 1 or target.budget.curve:
+        note = "; ".join(f"{start}: {curve}" for start, (_, curve) in found.items())
+    else:
+        note = "" if steps >= THOROUGH_STEPS else f"one start of {steps} steps: a lower bound"
+    return Outcome(best.found, best.loss, note=note)
+
+
+def _from_start(model: T2VModel, target: Target, start: str) -> tuple[Outcome, str]:
+    """The outcome from one start, and how many clips showed the concept after how many steps, in words."""
+    names, found = (target.concept, target.name), dict[int, list[bool]]()
+
+    def measure(step: int, placeholder: Placeholder, vectors: Tensor) -> None:
+        prompts = [placeholder.instead_of(names, case.prompt) for case in target.cases]
+        with replaced(model.family, placeholder, vectors):
+            found[step] = target.success(model, prompts)
+
+    *_, loss = learn_tokens(model, target, lambda soft: soft, start=start, at_stops=measure)
+    curve = ", ".join(f"{sum(each)} of {len(each)} after {step} steps" for step, each in found.items())
+    return Outcome(found[target.budget.steps], loss), curve
 
 
 def learn_tokens(
-    model: T2VModel, target: Target, read: Callable[[Tensor], Tensor]
+    model: T2VModel,
+    target: Target,
+    read: Callable[[Tensor], Tensor],
+    *,
+    start: str = STARTS[0],
+    at_stops: Callable[[int, Placeholder, Tensor], None] = lambda *_: None,
 ) -> tuple[Placeholder, Tensor, tuple[float, float]]:
     """Minimise the denoising loss over k input vectors; `read` maps the learned (k, D) to the vectors that the encoder gets.
 
     Returns the placeholder, the vectors that the encoder gets, and the mean losses of the first and the last tenth.
+    `at_stops` gets the number of steps done, the placeholder and the vectors after the steps of the curve and at the end.
     """
     budget, family = target.budget, model.family
     pairs = target.training_prompts()
@@ -43,21 +78,25 @@ def learn_tokens(
     clean = target.latents_of_base([pair[0] for pair in pairs], TARGET_SEED + budget.seed * 1000)
     prompts = [pair[1].replace("{}", placeholder.text) for pair in pairs]
     generator = torch.Generator().manual_seed(budget.seed)
-    with torch.inference_mode(False), torch.enable_grad(), model.active():
-        soft = _start(model, target).requires_grad_()
+    with torch.inference_mode(False):
+        soft = _start(model, target, start).requires_grad_()
         optimizer = torch.optim.AdamW([soft], RELATIVE_LEARNING_RATE * float(_table(model).std()), weight_decay=0.0)
-        losses = []
-        for _ in range(budget.steps):
-            rows = torch.randperm(len(prompts), generator=generator)[: budget.batch_size].tolist()
-            with replaced(family, placeholder, read(soft)):
-                condition = family.encode_with_gradients([prompts[row] for row in rows])
-            loss = denoising_loss(family, clean[rows], condition, model.clip_size(), generator)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-            target.on_step()
-    return placeholder, read(soft).detach(), first_and_last(losses)
+    losses: list[float] = []
+    for stop in sorted({*(step for step in budget.curve if step < budget.steps), budget.steps}):
+        with torch.inference_mode(False), torch.enable_grad(), model.active():
+            while len(losses) < stop:
+                rows = torch.randperm(len(prompts), generator=generator)[: budget.batch_size].tolist()
+                with replaced(family, placeholder, read(soft)):
+                    condition = family.encode_with_gradients([prompts[row] for row in rows])
+                loss = denoising_loss(family, clean[rows], condition, model.clip_size(), generator)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+                target.on_step()
+            vectors = read(soft).detach()
+        at_stops(stop, placeholder, vectors)
+    return placeholder, vectors, first_and_last(losses)
 
 
 def _table(model: T2VModel) -> Tensor:
@@ -65,8 +104,14 @@ def _table(model: T2VModel) -> Tensor:
     return table.detach().float()
 
 
-def _start(model: T2VModel, target: Target) -> Tensor:
-    """The embeddings of the concept's own tokens, repeated to (k, D)."""
-    own = token_ids(model.family.text.tokenizer, target.concept)
-    ids = [own[index % len(own)] for index in range(target.budget.tokens)]
-    return _table(model)[ids].clone()
+def _start(model: T2VModel, target: Target, start: str) -> Tensor:
+    """The first vectors, (k, D): the tokens of a text, repeated, or tokens that the budget's seed draws."""
+    table, count = _table(model), target.budget.tokens
+    if start == "random":
+        generator = torch.Generator().manual_seed(target.budget.seed)
+        return table[torch.randint(0, len(table), (count,), generator=generator)].clone()
+    text = target.concept
+    if start == "another subject":
+        text = next(other for other in OTHERS if not says(other, (target.concept, target.name)))
+    own = token_ids(model.family.text.tokenizer, text)
+    return table[[own[index % len(own)] for index in range(count)]].clone()

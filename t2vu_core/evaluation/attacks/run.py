@@ -23,7 +23,7 @@ _RUNS: dict[str, Callable[[T2VModel, Target], Outcome]] = {
     "clip_start": clip_start,
 }
 # A prompt search needs more steps, because only some of its steps change a word.
-_STEPS = {"probe": 1.0, "prompt_attack": 1.5, "regrowth": 1.0}
+_STEPS = {"prompt_attack": 1.5, "regrowth": 1.0}
 # A step of an attack is one forward and one backward pass of a batch; a step of sampling is two forward passes (guidance).
 _STEP_IN_SAMPLING_STEPS = 1.5
 
@@ -43,8 +43,11 @@ def attack_once(name: str, model: T2VModel, target: Target) -> Outcome:
 
 
 def budget_of(name: str, budget: AttackBudget) -> AttackBudget:
-    """The share of a budget that the named attack may spend."""
-    return dataclasses.replace(budget, steps=int(budget.steps * _STEPS.get(name, 0)))
+    """The share of a budget that the named attack may spend; only PROBE has several starts and a curve."""
+    if name == "probe":
+        return dataclasses.replace(budget, steps=budget.probe_steps or budget.steps, probe_steps=None)
+    steps = int(budget.steps * _STEPS.get(name, 0))
+    return dataclasses.replace(budget, steps=steps, probe_steps=None, starts=1, curve=())
 
 
 def run_attacks(
@@ -74,5 +77,6 @@ def run_attacks(
 def attack_seconds(name: str, budget: AttackBudget, seconds_a_step: float) -> float:
     """How long an attack on one model takes, given the seconds of a sampling step of one batch."""
     own = budget_of(name, budget)
-    clips = own.measured_clips + (0 if name == NOTHING else own.target_clips)
-    return seconds_a_step * (_STEP_IN_SAMPLING_STEPS * own.steps + own.sampling_steps * clips / own.batch_size)
+    measured = own.starts * (1 + len(own.curve)) * own.measured_clips
+    clips = measured + (0 if name == NOTHING else own.target_clips)
+    return seconds_a_step * (_STEP_IN_SAMPLING_STEPS * own.steps * own.starts + own.sampling_steps * clips / own.batch_size)
