@@ -7,6 +7,7 @@ from .apply_encoder import ApplyUnlearnedEncoder, ApplyUnlearnedEncoderClip
 from .apply_eraser import ApplyEraser
 from .apply_eraser_native import ApplyEraserNative
 from .checked_inputs import with_checked_inputs
+from .closed_form_erase import ClosedFormErase
 from .compare import CompareBeforeAndAfter
 from .erasure_files import LoadErasure, LoadUnlearnedEncoder, SaveErasure
 from .evaluate import EvaluateErasure
@@ -35,6 +36,7 @@ class T2VUnlearning(ComfyExtension):
             ApplyUnlearnedEncoder,
             ApplyUnlearnedEncoderClip,
             VelocityErase,
+            ClosedFormErase,
             ApplyEraser,
             ApplyEraserNative,
             SampleVideo,

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from t2vu_core.image_model import ImageModel, load_image_model
     from t2vu_core.model import T2VModel, load_model
     from t2vu_core.prompts.request import ConceptRequest
-    from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
+    from t2vu_core.recipes import ClosedFormRecipe, FewShotRecipe, VelocityRecipe
+    from t2vu_core.training.closed_form.train import erase_closed_form
     from t2vu_core.training.few_shot.train import unlearn_encoder
     from t2vu_core.training.velocity.train import erase_velocity
 
 __version__ = "0.2.0"
 __all__ = [
     "Cancelled",
+    "ClosedFormRecipe",
     "ConceptRequest",
     "Erasure",
     "FewShotRecipe",
@@ -29,6 +31,7 @@ __all__ = [
     "T2VModel",
     "UserError",
     "VelocityRecipe",
+    "erase_closed_form",
     "erase_velocity",
     "evaluate",
     "load_image_model",
@@ -38,6 +41,7 @@ __all__ = [
 
 _HOMES = {
     "Cancelled": "errors",
+    "ClosedFormRecipe": "recipes",
     "ConceptRequest": "prompts.request",
     "Erasure": "erasure",
     "FewShotRecipe": "recipes",
@@ -45,6 +49,7 @@ _HOMES = {
     "T2VModel": "model",
     "UserError": "errors",
     "VelocityRecipe": "recipes",
+    "erase_closed_form": "training.closed_form.train",
     "erase_velocity": "training.velocity.train",
     "evaluate": "evaluation.evaluate",
     "load_image_model": "image_model",

@@ -28,6 +28,7 @@ class PresetSettings:
     velocity: Mapping[str, Any]
     few_shot: Mapping[str, Any] | None
     """None: the preset is for velocity erasing only."""
+    closed_form: Mapping[str, Any] | None = field(default_factory=dict)
 
 
 PRESETS: Mapping[Preset, PresetSettings] = {
@@ -57,6 +58,7 @@ PRESETS: Mapping[Preset, PresetSettings] = {
             "mixed_share": 0.0,
         },
         few_shot=None,
+        closed_form=None,
     ),
 }
 LOW_MEMORY: Mapping[str, Any] = {
@@ -207,6 +209,30 @@ class FewShotRecipe(_Recipe):
     stop_at: float = _option(-0.5, "end at this remaining effect of the concept; 0 is that of the neutral prompt", -100.0, 1.0)
     rank: int = _option(16, "rank of low-rank factors, if they are trained", 1, 4096)
     seed: int = _option(0, "seed of shots, prompts, noise, batches and weights", 0, 2**63 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedFormRecipe(_Recipe):
+    """Settings of closed-form erasing (UCE, arXiv 2308.14761, and RECE, arXiv 2407.12383)."""
+
+    preset_key = "closed_form"
+
+    rank: int = _option(32, "rank of the LoRA that the change is cut to", 1, 4096)
+    concept_prompts: int = _option(32, "prompts that name the concept, each with its neutral form", 1, 10_000)
+    preserve_prompts: int = _option(64, "prompts that must keep working", 0, 10_000)
+    augmentation: Augmentation = _option("templates", "how the concept's prompts are made")
+    eta: float = _option(0.0, "how far past the neutral words the concept's are pushed", 0.0, 100.0)
+    preserve_weight: float = _option(1.0, "weight of the inputs that must stay", 0.0, 1000.0)
+    concept_weight: float = _option(
+        8.0, "weight of the concept's own tokens against the other tokens of its prompts", 0.0, 1000.0
+    )
+    ridge: float = _option(1e-3, "regularisation, as a share of the inputs' mean variance", 1e-8, 100.0)
+    rounds: int = _option(0, "RECE's rounds: inputs that would bring the concept back are erased as well", 0, 100)
+    trajectory_steps: int = _option(4, "denoising steps at which a joint attention is looked at", 1, 1000)
+    num_frames: int = _option(1, "frames of the clips that are computed for a joint attention; 0 is the model's own", 0, 1024)
+    height: int = _option(0, "height of these clips in pixels; 0 is the model's own", 0, 8192)
+    width: int = _option(0, "width of these clips in pixels; 0 is the model's own", 0, 8192)
+    seed: int = _option(0, "seed of prompts and noise", 0, 2**63 - 1)
 
 
 def _types(recipe: type[Any]) -> dict[str, Any]:

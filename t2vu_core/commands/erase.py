@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 from typing import Any
 
+from t2vu_core.commands.erase_closed_form import run_closed_form, show_closed_form
 from t2vu_core.commands.options import DTYPES, add_placement, open_model, placement_of
 from t2vu_core.commands.progress_bars import kept_on_interrupt, note, training_bar
 from t2vu_core.commands.training import TrainingOrder, add_training, closing_message, settings_of
@@ -17,17 +18,24 @@ from t2vu_core.memory.placement import AS_LOADED
 from t2vu_core.memory.presets import fixed_settings, memory_preset
 from t2vu_core.memory.shapes import check_folder
 from t2vu_core.model import T2VModel
-from t2vu_core.recipes import LOW_MEMORY, VelocityRecipe
+from t2vu_core.recipes import LOW_MEMORY, ClosedFormRecipe, VelocityRecipe
 from t2vu_core.training.sharding import shard_base
 from t2vu_core.training.velocity.train import MASK_OVERLAY, erase_velocity
 from t2vu_core.training.workers import Workers
 
+METHODS = ("velocity", "closed_form")
 HELP = "train an eraser: modules in the denoiser that move its predictions away from a concept"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Model, concept, recipe and output."""
     add_training(parser, VelocityRecipe, log="folder for the state, to resume from, and for a clip with the concept's mask")
+    parser.add_argument(
+        "--method", choices=METHODS, default="velocity",
+        help="velocity: training steps; closed_form: one linear solve for keys and values of the text, in seconds, written "
+        f"as a LoRA; its settings: {', '.join(option.name for option in dataclasses.fields(ClosedFormRecipe))} "
+        "(default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--language-model", metavar="DIR", help="a transformers folder that writes half of the prompts")
     parser.add_argument(
         "--low-memory", action="store_true",
@@ -43,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any] | None:
     """Train and write the erasure. With several processes (`accelerate launch`), only rank 0 writes; the others return None."""
+    if options.method == "closed_form":
+        return run_closed_form(options)
     settings = {**(LOW_MEMORY if options.low_memory else {}), **settings_of(options)}
     recipe, order = VelocityRecipe.preset(options.preset, **settings), TrainingOrder.of(options)
     if options.memory is not None:
@@ -77,6 +87,8 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
 
 def show(result: dict[str, Any]) -> str:
     """What was written."""
+    if result.get("method") == "closed_form":
+        return show_closed_form(result)
     made = f"{result['out']}: an eraser of {result['concept']!r}, {result['steps']} steps in {result['seconds']} s."
     return closing_message(made, stopped=result["stopped"], log=result["log"], warning=result["warning"])
 

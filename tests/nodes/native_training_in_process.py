@@ -63,9 +63,9 @@ from t2vu_core import (  # noqa: E402
 )
 from t2vu_core.base_identity import compare_bases  # noqa: E402
 from t2vu_core.erasers import EraserSet  # noqa: E402
-from t2vu_core.families.text_condition import TextCondition
-from t2vu_core.prompts.plan_text import plan_text
-from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.families.text_condition import TextCondition  # noqa: E402
+from t2vu_core.prompts.plan_text import plan_text  # noqa: E402
+from t2vu_core.prompts.request import ConceptRequest  # noqa: E402
 from t2vu_core.sampling import denoise, guided  # noqa: E402
 from t2vu_core.training.few_shot.plan import plan_encoder  # noqa: E402
 

@@ -23,6 +23,7 @@ DISPLAY_NAMES = {
     "T2VUApplyEncoderClip": "Apply Unlearned Encoder (CLIP)",
     "T2VULoadEncoder": "Load Unlearned Encoder",
     "T2VUVelocityErase": "Velocity Erase Fine-tune",
+    "T2VUClosedFormErase": "Closed-Form Erase",
     "T2VUApplyEraser": "Apply Eraser",
     "T2VUApplyEraserNative": "Apply Eraser (MODEL)",
     "T2VUSampleVideo": "Sample Video",

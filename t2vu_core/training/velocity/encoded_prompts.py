@@ -59,7 +59,7 @@ def encode_prompts(
     if plan.preserve and recipe.preserves:
         texts["preserve"] = repeated(plan.preserve, recipe.preserve_trajectories)
     positions: dict[str, Positions] = {
-        name: [_named_at(family, prompt, plan.names) for prompt in texts[name]] for name in NEUTRAL_OF if name in texts
+        name: [named_at(family, prompt, plan.names) for prompt in texts[name]] for name in NEUTRAL_OF if name in texts
     }
     near = [text in set(plan.near) for text in texts.get("preserve", ())]
     # With only one sort there is nothing to choose between.
@@ -115,6 +115,6 @@ def _two_subjects(plan: PromptPlan, prompt_set: PromptSet, recipe: VelocityRecip
     return repeated(pairs, wanted) if pairs else []
 
 
-def _named_at(family: Family, prompt: str, names: Sequence[str]) -> list[int]:
+def named_at(family: Family, prompt: str, names: Sequence[str]) -> list[int]:
     """Positions of the concept's tokens, whichever name the prompt uses."""
     return sorted({position for name in names for position in family.concept_positions(prompt, name)})

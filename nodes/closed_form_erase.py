@@ -1,0 +1,135 @@
+"""Closed-Form Erase."""
+
+from comfy_api.v0_0_2 import io
+
+from t2vu_core import ClosedFormRecipe, ConceptRequest, T2VModel, erase_closed_form
+from t2vu_core.prompts.kinds import asked_kind
+from t2vu_core.prompts.plan_text import plan_text
+
+from . import comfy_bridge
+from .checks import check_concept, problem
+from .concept_inputs import concept_detail_inputs, plan_output
+from .declare import (
+    ALIASES,
+    Eraser,
+    Model,
+    advanced,
+    lines,
+    preserve_prompts_input,
+    schema,
+    seed_input,
+    synonyms_input,
+    text_input,
+)
+from .words import said
+
+LOWER = "load the model in fp8"
+
+
+class ClosedFormErase(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="T2VUClosedFormErase",
+            display_name="Closed-Form Erase",
+            description=(
+                "Makes an eraser in seconds, without training steps: keys and values of the text are changed so that the "
+                "concept's words read as what stands there without it. Weaker than Velocity Erase Fine-tune. Export LoRA can "
+                "write the result. The input model does not change."
+            ),
+            search_aliases=["uce", "rece", "fast erase", "erase concept", "unlearn", *ALIASES],
+            inputs=[*_concept_inputs(), *_strength_inputs(), *concept_detail_inputs()],
+            outputs=[
+                Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser, Save Erasure and Export LoRA."),
+                plan_output(),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, concept: str | None = None) -> bool | str:
+        return problem(check_concept, concept)
+
+    @classmethod
+    @comfy_bridge.outside_inference_mode
+    def execute(
+        cls,
+        model: T2VModel,
+        concept: str,
+        seed: int,
+        synonyms: str = "",
+        concept_prompts: str = "",
+        preserve_prompts: str = "",
+        eta: float = ClosedFormRecipe.eta,
+        preserve_weight: float = ClosedFormRecipe.preserve_weight,
+        rounds: int = ClosedFormRecipe.rounds,
+        concept_kind: str = "auto",
+        instead: str = "",
+        attribute_of: str = "",
+        neighbours: str = "",
+    ) -> io.NodeOutput:
+        request = ConceptRequest(
+            lines(concept), lines(synonyms), lines(concept_prompts), lines(preserve_prompts),
+            kind=asked_kind(concept_kind), attribute_of=attribute_of, replacement=instead, neighbours=lines(neighbours),
+        )  # fmt: skip
+        recipe = ClosedFormRecipe(seed=seed, eta=eta, preserve_weight=preserve_weight, rounds=rounds)
+        progress = comfy_bridge.Progress(cls.hidden.unique_id)
+        comfy_bridge.make_room()
+        with comfy_bridge.enough_memory("an eraser was computed", LOWER):
+            eraser = erase_closed_form(
+                model, request, recipe, on_progress=lambda done: progress.report(done.step, done.total, None)
+            )
+        words = "\n".join(filter(None, [f"Computed in {eraser.training['seconds']} s.", eraser.training["warning"]]))
+        return io.NodeOutput(eraser, plan_text(eraser.prompts), ui=said(words))
+
+
+def _concept_inputs() -> list[io.Input]:
+    """The model, what to erase from it, and what to keep."""
+    return [
+        Model.Input("model", tooltip="The model to erase from. Erasers already on it stay on."),
+        text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", example="ghost"),
+        seed_input("Seed of the prompts that are used. The same seed gives the same eraser."),
+        synonyms_input(),
+        text_input(
+            "concept_prompts",
+            "Complete prompts that name the concept, one per line. The rest come from the model's own set.",
+            optional=True,
+            folded=True,
+        ),
+        preserve_prompts_input(),
+    ]
+
+
+def _strength_inputs() -> list[io.Input]:
+    """How far the words are moved, and what is held."""
+    return [
+        advanced(
+            io.Float,
+            "eta",
+            default=ClosedFormRecipe.eta,
+            min=0.0,
+            max=100.0,
+            step=0.5,
+            optional=True,
+            tooltip="How far past the neutral words the concept's are pushed. More erases more and harms more.",
+        ),
+        advanced(
+            io.Float,
+            "preserve_weight",
+            default=ClosedFormRecipe.preserve_weight,
+            min=0.0,
+            max=1000.0,
+            step=0.05,
+            optional=True,
+            tooltip="Weight of what must stay. Less erases more and harms more.",
+        ),
+        advanced(
+            io.Int,
+            "rounds",
+            default=ClosedFormRecipe.rounds,
+            min=0,
+            max=100,
+            optional=True,
+            tooltip="Rounds of RECE: words that would bring the concept back are changed as well.",
+        ),
+    ]
