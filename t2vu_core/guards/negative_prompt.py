@@ -18,11 +18,14 @@ class NegativePrompt:
     """Guidance away from the concept instead of away from nothing (Ho & Salimans, arXiv 2207.12598, with v(x, c))."""
 
     concepts: tuple[str, ...]
+    guidance_scale: float | None = None
+    """None: that of the clip. A stronger push away from the concept takes a higher one."""
 
     def start(self, family: Family, prompts: Sequence[str], num_inference_steps: int, plain: Guided) -> Predictor:
         check_guidance(plain.empty, "A negative prompt")
         negative = family.encode([", ".join(check_concepts(self.concepts))]).expand(len(prompts))
-        return dataclasses.replace(plain, empty=negative)
+        scale = plain.guidance_scale if self.guidance_scale is None else self.guidance_scale
+        return dataclasses.replace(plain, empty=negative, guidance_scale=scale)
 
     def describe(self) -> dict[str, Any]:
         return {"name": "negative_prompt", **dataclasses.asdict(self)}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from t2vu_core.errors import UserError
 from t2vu_core.families import Family, TextCondition
-from t2vu_core.guards.subspace import orthonormal_basis, safe_embeddings, trigger_words, validated_share
+from t2vu_core.guards.subspace import moved, orthonormal_basis, safe_embeddings, trigger_words
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class AdjustedPrompts:
     condition: TextCondition
     triggers: tuple[tuple[str, ...], ...]
     """The words of each prompt that express the concept."""
-    shares: tuple[float, ...]
-    """The self-validating filter of each prompt; 0 if it has no trigger word."""
+    distances: tuple[float | None, ...]
+    """How far the projection moves each prompt's trigger words: 1 - cosine similarity; None if it has no trigger word."""
 
 
 def adjust_prompts(family: Family, prompts: Sequence[str], concepts: Sequence[str], *, alpha: float) -> AdjustedPrompts:
@@ -36,8 +36,8 @@ def adjust_prompts(family: Family, prompts: Sequence[str], concepts: Sequence[st
     concept_rd = orthonormal_basis(_pooled(family, check_concepts(concepts)))
     embeds = condition.embeds_BSD.clone()
     found = [_adjust(family, prompt, row, concept_rd, alpha) for prompt, row in zip(prompts, embeds, strict=True)]
-    triggers, shares = zip(*found, strict=True)
-    return AdjustedPrompts(dataclasses.replace(condition, embeds_BSD=embeds), triggers, shares)
+    triggers, distances = zip(*found, strict=True)
+    return AdjustedPrompts(dataclasses.replace(condition, embeds_BSD=embeds), triggers, distances)
 
 
 def check_concepts(concepts: Sequence[str]) -> list[str]:
@@ -47,21 +47,23 @@ def check_concepts(concepts: Sequence[str]) -> list[str]:
     return [" ".join(concept.split()) for concept in concepts]
 
 
-def _adjust(family: Family, prompt: str, row_SD: Tensor, concept_rd: Tensor, alpha: float) -> tuple[tuple[str, ...], float]:
-    """Change the tokens of one prompt in place; returns its trigger words and its self-validating share."""
+def _adjust(
+    family: Family, prompt: str, row_SD: Tensor, concept_rd: Tensor, alpha: float
+) -> tuple[tuple[str, ...], float | None]:
+    """Change the tokens of one prompt in place; returns its trigger words, and how far they were moved."""
     words = prompt.split()
     if len(words) < 2:
-        return (), 0.0
+        return (), None
     without_nd = _pooled(family, [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))])
     trigger = trigger_words(without_nd, concept_rd, alpha=alpha)
     named = tuple(word.strip(".,;:!?\"'") for word, carries in zip(words, trigger.tolist(), strict=True) if carries)
     positions = sorted({p for word in named if word for p in family.concept_positions(prompt, word)})
     if not positions:
-        return (), 0.0
+        return (), None
     before = row_SD[positions].float()
     after = safe_embeddings(before, concept_rd, orthonormal_basis(without_nd))
     row_SD[positions] = after.to(row_SD.dtype)
-    return named, validated_share(before.mean(0), after.mean(0))
+    return named, moved(before.mean(0), after.mean(0))
 
 
 def _pooled(family: Family, texts: Sequence[str]) -> Tensor:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from t2vu_core.families import Family
 from t2vu_core.guards.prompt_adjustment import adjust_prompts
+from t2vu_core.guards.subspace import authors_share, papers_share
 from t2vu_core.sampling import Guided, Predictor
+
+Mapping = Literal["paper", "authors"]
+SHARES = {"paper": papers_share, "authors": authors_share}
 
 
 @dataclass(frozen=True)
@@ -24,18 +28,20 @@ class SAFREE:
     """Uses adjusted prompts in the first steps, which decide a clip's content, and the original prompt afterwards.
 
     `first_share` is the largest share of steps to guard: the authors' text-to-video code guards steps 0 to 12 of 50.
-    With `self_validating`, the more the projection changes a prompt, the longer that prompt is guarded (the equation
-    for t' in the paper, with gamma as that share).
+    With `self_validating`, the more the projection changes a prompt, the longer that prompt is guarded: with the `mapping`
+    "paper" by the equation for t' in the paper, with gamma as that share; with "authors" by the steeper one of their code,
+    under which a prompt that is changed little is not guarded at all.
     """
 
     concepts: tuple[str, ...]
     alpha: float = 0.01
     first_share: float = 0.26
     self_validating: bool = True
+    mapping: Mapping = "paper"
 
     def start(self, family: Family, prompts: Sequence[str], num_inference_steps: int, plain: Guided) -> Predictor:
         adjusted = adjust_prompts(family, prompts, self.concepts, alpha=self.alpha)
-        guarded = guarded_steps(adjusted.shares, num_inference_steps, self.first_share, self.self_validating)
+        guarded = self._guarded_steps(adjusted.distances, num_inference_steps)
         step = 0
 
         def predict(latents: Tensor, timestep: Tensor) -> Tensor:
@@ -49,13 +55,16 @@ class SAFREE:
 
         return predict
 
+    def _guarded_steps(self, distances: Sequence[float | None], num_inference_steps: int) -> Tensor:
+        filtered = SHARES[self.mapping]
+        shares = [None if each is None else filtered(each) if self.self_validating else 1.0 for each in distances]
+        return guarded_steps(shares, num_inference_steps, self.first_share, at_least=1 if self.mapping == "paper" else 0)
+
     def describe(self) -> dict[str, Any]:
         return {"name": "safree", **dataclasses.asdict(self)}
 
 
-def guarded_steps(shares: Sequence[float], num_inference_steps: int, first_share: float, self_validating: bool) -> Tensor:
-    """For how many of the first steps each prompt is guarded, (B,): at least one if it has a trigger word."""
-    share = torch.tensor(shares)
-    scale = share if self_validating else torch.ones_like(share)
-    steps = (first_share * num_inference_steps * scale).round().clamp(min=1)
-    return torch.where(share > 0, steps, 0).long()
+def guarded_steps(shares: Sequence[float | None], num_inference_steps: int, first_share: float, at_least: int = 1) -> Tensor:
+    """For how many of the first steps each prompt is guarded, (B,): none without a trigger word, whose share is None."""
+    steps = [0 if share is None else max(at_least, round(first_share * num_inference_steps * share)) for share in shares]
+    return torch.tensor(steps)

@@ -5,8 +5,13 @@ Shapes: n words of a prompt, k spanning vectors of a subspace, r its dimension, 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+STEEPNESS, MIDPOINT = 2.5, 5.333
+"""Of the authors' sigmoid, for ten times the distance."""
 
 
 def orthonormal_basis(vectors_kd: Tensor, *, tolerance: float = 1e-5) -> Tensor:
@@ -45,7 +50,19 @@ def safe_embeddings(tokens_nd: Tensor, concept_rd: Tensor, input_rd: Tensor) -> 
     return project(tokens_nd - project(tokens_nd, concept_rd), input_rd)
 
 
-def validated_share(original_d: Tensor, safe_d: Tensor) -> float:
-    """Self-validating filter: sigmoid(1 - cos(p, p_safe)), from 0.5 (unchanged) to 0.88 (opposite direction)."""
-    cosine = torch.nn.functional.cosine_similarity(original_d, safe_d, dim=0)
-    return float(torch.sigmoid(1 - cosine))
+def moved(original_d: Tensor, safe_d: Tensor) -> float:
+    """1 - cos(p, p_safe): 0 where the projection changes nothing, up to 2 in the opposite direction."""
+    return 1 - float(torch.nn.functional.cosine_similarity(original_d, safe_d, dim=0))
+
+
+def papers_share(distance: float) -> float:
+    """SAFREE's self-validating filter as the paper's equation for t' has it: from 0.5 (unchanged) to 0.88."""
+    return 1 / (1 + math.exp(-distance))
+
+
+def authors_share(distance: float) -> float:
+    """The same filter as in the authors' code: a steep sigmoid, near 0 below a distance of 0.4 and near 1 above 0.7.
+
+    Slope and midpoint are those of its general case; it has others for artists.
+    """
+    return 1 / (1 + math.exp(-2 * STEEPNESS * (10 * distance - MIDPOINT)))

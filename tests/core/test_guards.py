@@ -9,7 +9,15 @@ from t2vu_core.errors import UserError
 from t2vu_core.guards import GUARDS, SAFREE, Guard, NegativePrompt, VideoEraser, make_guard
 from t2vu_core.guards.prompt_adjustment import adjust_prompts
 from t2vu_core.guards.safree import guarded_steps
-from t2vu_core.guards.subspace import orthonormal_basis, project, safe_embeddings, trigger_words, validated_share
+from t2vu_core.guards.subspace import (
+    authors_share,
+    moved,
+    orthonormal_basis,
+    papers_share,
+    project,
+    safe_embeddings,
+    trigger_words,
+)
 from t2vu_core.guards.video_eraser import concept_guidance
 from t2vu_core.model import T2VModel
 from tests.core.tiny_models import TINY_MODELS
@@ -61,13 +69,20 @@ def test_a_safe_embedding_has_nothing_of_the_concept_and_stays_in_the_prompts_sp
     prompt = orthonormal_basis(torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]))
     safe = safe_embeddings(torch.tensor([[2.0, 3.0, 4.0, 0.0]]), concept, prompt)
     torch.testing.assert_close(safe, torch.tensor([[0.0, 3.0, 0.0, 0.0]]))
-    assert validated_share(torch.ones(4), torch.ones(4)) == pytest.approx(0.5)
-    assert validated_share(torch.ones(4), -torch.ones(4)) == pytest.approx(0.8808, abs=1e-4)
+    assert papers_share(moved(torch.ones(4), torch.ones(4))) == pytest.approx(0.5)
+    assert papers_share(moved(torch.ones(4), -torch.ones(4))) == pytest.approx(0.8808, abs=1e-4)
+    # The authors' sigmoid is steep: a prompt that is moved little is hardly guarded, one that is moved far is guarded fully.
+    assert authors_share(0.2) < 1e-6
+    assert authors_share(0.5333) == pytest.approx(0.5, abs=1e-3)
+    assert authors_share(1.0) > 1 - 1e-6
 
 
 def test_prompts_are_guarded_in_the_first_steps_only_and_longer_where_more_was_changed() -> None:
-    assert guarded_steps([0.0, 0.5, 0.88], 50, 0.26, self_validating=True).tolist() == [0, 6, 11]
-    assert guarded_steps([0.0, 0.5, 0.88], 50, 0.26, self_validating=False).tolist() == [0, 13, 13]
+    assert guarded_steps([None, 0.5, 0.88], 50, 0.26).tolist() == [0, 6, 11]
+    assert guarded_steps([None, 1.0, 1.0], 50, 0.26).tolist() == [0, 13, 13]
+    # Under the authors' mapping a prompt that is changed little is not guarded at all.
+    assert guarded_steps([0.001, 0.001], 50, 0.26, at_least=0).tolist() == [0, 0]
+    assert guarded_steps([0.001, 0.001], 50, 0.26).tolist() == [1, 1]
 
 
 def test_concept_guidance_acts_only_where_the_prompt_does_not_already_go_away() -> None:
@@ -93,6 +108,20 @@ def test_a_negative_prompt_guard_is_the_stock_negative_prompt(model: T2VModel) -
     guarded = sample(model, guard=NegativePrompt(("ghost",)))
     torch.testing.assert_close(guarded, sample(model, negative_prompt="ghost"), atol=0, rtol=0)
     assert (guarded - sample(model)).abs().max() > 1e-4
+
+
+def test_a_negative_prompt_with_a_guidance_scale_of_its_own_is_sampled_with_it(model: T2VModel) -> None:
+    stronger = sample(model, guard=NegativePrompt(("ghost",), guidance_scale=7.0))
+    torch.testing.assert_close(stronger, sample(model, negative_prompt="ghost", guidance_scale=7.0), atol=0, rtol=0)
+    assert (stronger - sample(model, guard=NegativePrompt(("ghost",)))).abs().max() > 1e-5
+
+
+def test_safree_under_the_authors_mapping_leaves_a_prompt_that_is_moved_little(model: T2VModel) -> None:
+    steep = SAFREE(("ghost",), mapping="authors")
+    (distance,) = adjust_prompts(model.family, [PROMPT], ["ghost"], alpha=steep.alpha).distances
+    assert distance is not None
+    same = torch.equal(sample(model, guard=steep), sample(model))
+    assert same == (authors_share(distance) * 0.26 * 4 < 0.5)
 
 
 @pytest.mark.smoke
