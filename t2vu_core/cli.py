@@ -27,6 +27,7 @@ COMMANDS = {
     "miniature": "miniature",
     "evaluate": "evaluate",
     "verify": "verify",
+    "judge": "judge",
     "export": "export",
     "import": "import_",
 }

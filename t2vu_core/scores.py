@@ -217,6 +217,48 @@ class JudgedBy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecondJudgement:
+    """What a second detector says of the same clips."""
+
+    judge: JudgedBy
+    erased: Rate | None
+    """How many clips show the concept."""
+    kept: Rate | None
+    """How many clips of other concepts show what was asked for."""
+    differ: Share
+    """The share of clips, before and after, about which the two detectors differ."""
+    clips: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Realism:
+    """Mean distance of clips to the nearest render of their world, by the second judge's features; lower is closer."""
+
+    before: float | None
+    after: float | None
+    renders: float
+    """The same of renders that are not among those compared with: the least that can be expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instead:
+    """What clips that ask for the concept show after erasing: an empty scene, a subject with a name, or debris."""
+
+    natural: Share
+    """Empty scenes and subjects with a name."""
+    debris: Share
+    empty: Share
+    subjects: Mapping[str, Share]
+    """By name; a clip may show two. The concept itself is among them where it is still shown."""
+    natural_before: Share
+    debris_before: Share
+    debris_interval: tuple[Share, Share]
+    clips: Count
+    realism: Realism | None
+    """None without the second judge."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromptsUsed:
     """The prompt set, by name and hash."""
 
@@ -263,6 +305,9 @@ class Scores:
     """By attack; None where an attack was not asked for."""
     settings: MeasuredWith
     seconds: float
+    instead: Instead | None = None
+    """None if it was not judged: only clips of a miniature's world are, by a detector of that world."""
+    second_judge: SecondJudgement | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The scores as JSON values."""

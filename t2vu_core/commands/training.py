@@ -27,6 +27,8 @@ class TrainingOrder:
     @classmethod
     def of(cls, options: argparse.Namespace) -> TrainingOrder:
         """The order in these options. Raises UserError for a file that cannot be read or written."""
+        if options.out is None:
+            raise UserError("Name the erasure file to write with --out.")
         out = safetensors_path(options.out)
         check_writable(out)
         return cls(request_of(options), out, _log_folder(options))
@@ -43,7 +45,7 @@ def add_training(parser: argparse.ArgumentParser, recipe: type[VelocityRecipe | 
     """Model, concept, output, recipe and prompts; `log` is the help text of `--log`."""
     add_model(parser)
     add_concept(parser)
-    parser.add_argument("--out", required=True, metavar="F", help="the erasure file to write (.safetensors)")
+    parser.add_argument("--out", metavar="F", help="the erasure file to write (.safetensors)")
     parser.add_argument("--preset", choices=recipe.presets(), default="balanced",
                         help="how long and how carefully to train (default: %(default)s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same erasure (default: %(default)s)")

@@ -11,7 +11,8 @@ from t2vu_core.evaluation.cases import PromptSet
 from t2vu_core.evaluation.ceiling import ceiling
 from t2vu_core.evaluation.checks import check_attackable, check_erasures, prompts_for, resolve
 from t2vu_core.evaluation.clip_store import ClipStore
-from t2vu_core.evaluation.detectors import Detector, WorldDetector
+from t2vu_core.evaluation.detectors import Detector, TwoJudges, WorldDetector, counted
+from t2vu_core.evaluation.instead import Observer
 from t2vu_core.evaluation.judgements import JudgementStore
 from t2vu_core.evaluation.maker import Makers
 from t2vu_core.evaluation.records import Record
@@ -83,6 +84,7 @@ def evaluate(
         judgements=JudgementStore(out and out / "verdicts.jsonl", detector, name),
         out=out,
         tell=on_progress or (lambda progress: None),
+        observer=Observer.of(detector),
     )
     session.check()
     return _measure(session, attacks, start)
@@ -98,6 +100,7 @@ def _measure(session: Session, attacks: Sequence[str], start: float) -> Evaluati
         measured_with(session),
         never_knew=_never_knew(session, records),
         comes_back=session.attack(attacks),
+        second=_second(session),
         seconds=round(time.monotonic() - start, 1),
     )
     return Evaluation(session.name, scores, records, session.clips)
@@ -111,11 +114,21 @@ def _never_knew(session: Session, records: Sequence[Record]) -> NeverKnew | None
     return ceiling(records, never, maker.model.name)
 
 
+def _second(session: Session) -> JudgedBy | None:
+    return judged_by(session.detector.second, session.name) if isinstance(session.detector, TwoJudges) else None
+
+
+def judged_by(detector: Detector, concept: str) -> JudgedBy:
+    """A detector by its name and errors; of two judges the first."""
+    accuracy = detector.accuracy(concept)
+    return JudgedBy(name=counted(detector).name, accuracy="unknown" if accuracy is None else accuracy.error_rates())
+
+
 def measured_with(session: Session) -> MeasuredWith:
     """Everything that decides the scores of a session."""
     settings, chosen, makers = session.settings, session.chosen(), session.makers
     before, after = makers.before.model, makers.after.model
-    defaults, accuracy = before.family.defaults, session.detector.accuracy(session.name)
+    defaults = before.family.defaults
     return MeasuredWith(
         preset=settings.preset,
         num_inference_steps=settings.num_inference_steps or defaults.num_inference_steps,
@@ -129,6 +142,6 @@ def measured_with(session: Session) -> MeasuredWith:
         guard=None if after.guard is None else after.guard.describe(),
         before_hash=makers.before.hash,
         after_hash=makers.after.hash,
-        detector=JudgedBy(name=session.detector.name, accuracy="unknown" if accuracy is None else accuracy.error_rates()),
+        detector=judged_by(session.detector, session.name),
         prompts=PromptsUsed(name=chosen.name, sha256=chosen.sha256, clips=len(chosen.cases), left_out=tuple(chosen.left_out)),
     )

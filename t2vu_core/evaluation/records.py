@@ -10,6 +10,7 @@ from torch import Tensor
 from t2vu_core.evaluation import measures
 from t2vu_core.evaluation.cases import Case
 from t2vu_core.evaluation.detectors.base import Judgement
+from t2vu_core.evaluation.instead import Standing
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Look:
     judgement: Judgement
     motion: float
     sharpness: float
+    standing: Standing | None = None
+    """What stands there, if the clip was to show the concept and its world is known."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Record:
     after_key: str = ""
 
 
-def look(clips: Tensor, judgements: Sequence[Judgement]) -> list[Look]:
+def look(clips: Tensor, judgements: Sequence[Judgement], standings: Sequence[Standing | None] | None = None) -> list[Look]:
     """Measure clips (B, F, 3, H, W) and combine the measures with the judgements."""
-    rows = zip(judgements, measures.motion(clips).tolist(), measures.sharpness(clips).tolist(), strict=True)
-    return [Look(judgement, motion, sharpness) for judgement, motion, sharpness in rows]
+    standings = standings or [None] * len(clips)
+    rows = zip(judgements, measures.motion(clips).tolist(), measures.sharpness(clips).tolist(), standings, strict=True)
+    return [Look(*row) for row in rows]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT
+from t2vu_core.evaluation.instead_scores import instead, second_judgement
 from t2vu_core.evaluation.records import Look, Record
 from t2vu_core.evaluation.statistics import before_after, paired_ratio, trend, wilson_interval
 from t2vu_core.scores import (
@@ -15,6 +16,7 @@ from t2vu_core.scores import (
     Change,
     Drift,
     ErasedRates,
+    JudgedBy,
     Kept,
     KeptConcepts,
     MeasuredWith,
@@ -37,9 +39,10 @@ def score(
     *,
     never_knew: NeverKnew | None = None,
     comes_back: Mapping[str, AttackScores | None],
+    second: JudgedBy | None = None,
     seconds: float,
 ) -> Scores:
-    """All scores of an evaluation; `concept` is the detector's own name."""
+    """All scores of an evaluation; `concept` is the detector's own name, `second` the second of two judges."""
     about = [record for record in records if record.case.register in ERASED_REGISTERS]
     unrelated = [record for record in records if record.case.register == KEPT]
     return Scores(
@@ -65,6 +68,8 @@ def score(
         comes_back=comes_back,
         settings=settings,
         seconds=seconds,
+        instead=instead(about),
+        second_judge=None if second is None else second_judgement(about, unrelated, second),
     )
 
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from t2vu_core.evaluation.attacks import AttackBudget, AttackTask, attack_seconds
 from t2vu_core.evaluation.attacks.run import NOTHING
 from t2vu_core.evaluation.attacks.store import attack_makers
-from t2vu_core.evaluation.cases import Case, PromptSet
+from t2vu_core.evaluation.cases import KEPT, Case, PromptSet
 from t2vu_core.evaluation.clip_store import ClipStore, generate
 from t2vu_core.evaluation.detectors import Detector
+from t2vu_core.evaluation.instead import Observer, Standing
 from t2vu_core.evaluation.judgements import JudgementStore
 from t2vu_core.evaluation.maker import Maker, Makers
 from t2vu_core.evaluation.measures import l1_distance, ssim
@@ -39,6 +42,8 @@ class Session:
     judgements: JudgementStore
     out: Path | None
     tell: EvaluationCallback
+    observer: Observer | None = None
+    """Says what stands there instead of the concept; None for clips of no known world."""
 
     def chosen(self) -> PromptSet:
         """The prompts that are measured."""
@@ -69,7 +74,8 @@ class Session:
                 # Reporting at every step lets a callback that raises stop the work at once.
                 on_step = partial(_repeat, self.tell, EvaluationProgress(stage, done, total))
                 clips.append(generate(self.clips, keys, partial(maker.sample, cases, on_step)))
-                looks.append(look(clips[-1], self.judgements.judge(keys, clips[-1], cases)))
+                judgements = self.judgements.judge(keys, clips[-1], cases)
+                looks.append(look(clips[-1], judgements, self._standings(clips[-1], cases)))
                 done += len(cases)
                 left = (time.monotonic() - start) / done * (total - done)
                 self.tell(EvaluationProgress(stage, done, total, left))
@@ -77,6 +83,15 @@ class Session:
             for row, case in enumerate(cases):
                 keys = [maker.key(case) for maker in makers]
                 yield Record(case, self._judged(case), looks[0][row], looks[1][row], likeness[row], distance[row], *keys)
+
+    def _standings(self, clips: Tensor, cases: Sequence[Case]) -> list[Standing | None]:
+        """What stands in the clips that are asked to show the concept."""
+        rows = [row for row, case in enumerate(cases) if case.register != KEPT]
+        found: list[Standing | None] = [None] * len(cases)
+        if self.observer is not None and rows:
+            for row, standing in zip(rows, self.observer.look(clips[rows]), strict=True):
+                found[row] = standing
+        return found
 
     def _judged(self, case: Case) -> str:
         """The detector's own name of what the case asks for; empty if it cannot judge that."""

@@ -12,6 +12,8 @@ KEPT_BELOW = 0.85
 """Ratio of the kept rate below which other concepts count as damaged."""
 STILL_BELOW = 0.6
 """Ratio of the motion of other clips below which they count as damaged."""
+DEBRIS_ABOVE = 0.10
+"""Share of the clips asked to show the concept that may show debris before the erasure counts as damage."""
 BACK_ABOVE = 0.12
 """The same as GONE_ABOVE, under attack. Fewer clips are made there: with the quick preset's 32, none of which shows the
 concept, the interval still reaches 11 %."""
@@ -25,6 +27,9 @@ class Verdict(Enum):
     ERASED = "Erased"
     MOSTLY_ERASED = "Mostly erased"
     PARTLY_ERASED = "Partly erased"
+    ERASED_AND_DAMAGED = "Erased, and damaged"
+    MOSTLY_ERASED_AND_DAMAGED = "Mostly erased, and damaged"
+    PARTLY_ERASED_AND_DAMAGED = "Partly erased, and damaged"
     NOT_ERASED = "Not erased"
     TOO_FEW_CLIPS = "Too few clips to tell"
     NOTHING_TO_ERASE = "Nothing to erase"
@@ -32,7 +37,10 @@ class Verdict(Enum):
     @classmethod
     def of(cls, scores: Scores) -> Verdict | None:
         """The verdict of an evaluation; None if no prompt asked for the concept."""
-        return None if scores.erased.all is None else cls.of_rate(scores.erased.all)
+        if scores.erased.all is None:
+            return None
+        verdict = cls.of_rate(scores.erased.all)
+        return _DAMAGED.get(verdict, verdict) if is_damaged(scores) else verdict
 
     @classmethod
     def of_rate(cls, rate: Rate) -> Verdict:
@@ -45,6 +53,19 @@ class Verdict(Enum):
         if rate.interval[1] <= GONE_ABOVE:
             return cls.ERASED
         return cls.MOSTLY_ERASED if rate.after <= 0.2 * rate.before else cls.PARTLY_ERASED
+
+
+_DAMAGED = {
+    Verdict.ERASED: Verdict.ERASED_AND_DAMAGED,
+    Verdict.MOSTLY_ERASED: Verdict.MOSTLY_ERASED_AND_DAMAGED,
+    Verdict.PARTLY_ERASED: Verdict.PARTLY_ERASED_AND_DAMAGED,
+}
+
+
+def is_damaged(scores: Scores) -> bool:
+    """Whether too many clips that ask for the concept show debris, and more than before erasing."""
+    instead = scores.instead
+    return instead is not None and instead.debris > max(DEBRIS_ABOVE, instead.debris_before)
 
 
 class KeptVerdict(Enum):

@@ -15,7 +15,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.evaluation.cases import REGISTERS, Case, PromptSet
 from t2vu_core.evaluation.checks import prompts_for, resolve
 from t2vu_core.evaluation.claims import Checked, check_claims
-from t2vu_core.evaluation.detectors import Detector
+from t2vu_core.evaluation.detectors import Detector, counted
 from t2vu_core.evaluation.evaluate import evaluate
 from t2vu_core.evaluation.maker import Makers
 from t2vu_core.evaluation.settings import EVALUATION_PRESETS, EvaluationCallback, EvaluationSettings
@@ -118,8 +118,8 @@ def _claimed(erasure: Erasure, base: T2VModel, detector: Detector) -> Scores:
             f"The scores were measured on {used.model} with the weights {used.base_hash[:16]}; "
             f"{base.name} has the weights {base.base.hash[:16]}."
         )
-    if used.detector.name != detector.name:
-        raise UserError(f"The scores were judged by {used.detector.name}, not by {detector.name}; name that detector.")
+    if used.detector.name != counted(detector).name:
+        raise UserError(f"The scores were judged by {used.detector.name}, not by {counted(detector).name}; name that detector.")
     return scores
 
 

@@ -10,14 +10,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from packaging.version import Version
 from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
@@ -26,12 +23,11 @@ from t2vu_core.errors import UserError, reading
 from t2vu_core.file_names import check_names
 from t2vu_core.input_files import check_regular, read_bounded
 from t2vu_core.model import T2VModel
+from t2vu_core.tensor_pickles import load_tensors_only
 
 WEIGHTS, CONFIG = "eraser_weights.pt", "eraser_config.json"
 METHOD = "velocity (T2VUnlearning, arXiv 2505.17550), released by its authors' code"
 UNKNOWN_HASH = "unknown"
-SAFE_TORCH = Version("2.10")
-"""The first PyTorch whose `torch.load(weights_only=True)` has no known way to run code."""
 _KEY = re.compile(
     r"(?P<site>(?P<blocks>transformer_blocks|single_transformer_blocks)\.\d+\.(?P<attention>attn1|attn))"
     r"\.adapter\.(?P<parameter>(?:down|up)\.(?:weight|bias))"
@@ -52,7 +48,7 @@ def import_released(path: str | os.PathLike[str], *, concepts: tuple[str, ...] =
         check_regular(weights, f"{weights} cannot be read", f"Give the file {WEIGHTS} or its folder.")
     else:
         raise UserError(f"There is no {WEIGHTS} at {path}; give the file or the folder that contains it.")
-    tensors, family = _rename(_flatten(_load(weights), weights.name), weights.name)
+    tensors, family = _rename(_flatten(load_tensors_only(weights), weights.name), weights.name)
     erasers = EraserSet.from_tensors(tensors)
     rank = _check_shapes(tensors, weights)
     base = Base(f"a {family} model that the file does not name", family, UNKNOWN_HASH)
@@ -70,31 +66,6 @@ def import_released(path: str | os.PathLike[str], *, concepts: tuple[str, ...] =
         recipe={"rank": rank},
         training={"imported_from": weights.name},
     )
-
-
-def _load(path: Path) -> Any:
-    """Load tensors and plain containers; anything else in the pickle is refused."""
-    if Version(torch.__version__) < SAFE_TORCH:
-        raise UserError(f"Importing {path.name} needs PyTorch {SAFE_TORCH} or newer, whose loader runs no code; this is "
-                        f"{torch.__version__}. Everything else works with it.")  # fmt: skip
-    size = path.stat().st_size
-    with reading(f"{path.name} is damaged and cannot be read"):
-        if zipfile.is_zipfile(path) and _unpacked_size(path) > size:
-            raise UserError(f"{path.name} unpacks to more than its own size; torch never writes such files.")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise UserError(
-            f"{path.name} holds more than tensors, or is damaged; such a file could run code and is not opened."
-        ) from error
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120] or "it ends too early"
-        raise UserError(f"{path.name} is damaged and cannot be read ({reason}).") from error
-
-
-def _unpacked_size(path: Path) -> int:
-    with zipfile.ZipFile(path) as archive:
-        return sum(entry.file_size for entry in archive.infolist())
 
 
 def _flatten(content: Any, name: str) -> dict[str, Tensor]:

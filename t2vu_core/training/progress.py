@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-Stage = Literal["prompts", "encoding", "shots", "trajectories", "mask", "training"]
+Stage = Literal["neutral check", "prompts", "encoding", "shots", "trajectories", "mask", "training"]
 
 
 @dataclass(frozen=True)

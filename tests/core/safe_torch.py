@@ -6,7 +6,7 @@ import pytest
 import torch
 from packaging.version import Version
 
-from t2vu_core.interchange.released import SAFE_TORCH
+from t2vu_core.tensor_pickles import SAFE_TORCH
 
 opens_released = pytest.mark.skipif(
     Version(torch.__version__) < SAFE_TORCH, reason=f"importing released .pt files needs PyTorch {SAFE_TORCH} or newer"

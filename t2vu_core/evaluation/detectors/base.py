@@ -24,6 +24,8 @@ class Judgement:
     """How sure the detector is of this judgement, 0 to 1; falls when clips are damaged."""
     attributes: dict[str, str] = field(default_factory=dict)
     """Other attributes (`style`, `motion`, `background`), if the detector knows them."""
+    second: dict[str, bool] = field(default_factory=dict)
+    """What a second judge says of the clip; empty without one."""
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,15 @@ class WorldDetector:
         """The world whose clips it was trained on."""
         return self.network.world
 
+    def fitted(self, clips: Tensor) -> Tensor:
+        """Clips (B, F, 3, H, W) in the number and size of frames that it was trained on."""
+        return _fit(clips, self.world.size)
+
     def known(self) -> tuple[str, ...]:
         return (*self.world.subjects, *STYLES[1:])
 
     def resolve(self, concept: str) -> str | None:
-        return _names(self.world).get(" ".join(concept.lower().split()))
+        return names_of(self.world).get(" ".join(concept.lower().split()))
 
     def accuracy(self, concept: str) -> Accuracy | None:
         """The stored errors, counted on renders; None for other weights."""
@@ -95,7 +99,7 @@ def world_of_model(model: T2VModel) -> World:
 
 
 @cache
-def _names(world: World) -> dict[str, str]:
+def names_of(world: World) -> dict[str, str]:
     """Every way the captions of a world say a subject or a style -> its name."""
     names: dict[str, str] = {}
     for own, words in {**subject_words(world), **STYLE_WORDS}.items():

@@ -44,6 +44,8 @@ def page(evaluation: Evaluation, *, erasures: Sequence[Erasure] = (), fps: int =
         _section("Before and after with the same seeds", _clips(evaluation, fps)),
         _section("What was measured", sections.measured(scores.settings)),
         _section("Rates", sections.rates(scores)),
+        _section("What stands there instead", sections.instead(scores)),
+        _section("A second judge", sections.second_judge(scores)),
         _section("Frame by frame", sections.by_frame(scores)),
         _section("Other concepts", sections.by_concept(scores)),
         _section("Compared with a model that never knew it", sections.never_knew(scores)),

@@ -8,12 +8,15 @@ from html import escape
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation.report import charts
 from t2vu_core.evaluation.report.wording import (
+    agreement,
     controls_of,
     difference,
     differences_of,
     interval,
     left_out,
     percent,
+    realism,
+    second_rows,
     sentences,
     table,
     with_interval,
@@ -26,6 +29,9 @@ TONES: dict[Verdict | KeptVerdict | AttackVerdict, str] = {
     Verdict.ERASED: "good",
     Verdict.MOSTLY_ERASED: "fair",
     Verdict.PARTLY_ERASED: "fair",
+    Verdict.ERASED_AND_DAMAGED: "fair",
+    Verdict.MOSTLY_ERASED_AND_DAMAGED: "bad",
+    Verdict.PARTLY_ERASED_AND_DAMAGED: "bad",
     Verdict.NOT_ERASED: "bad",
     Verdict.TOO_FEW_CLIPS: "fair",
     Verdict.NOTHING_TO_ERASE: "fair",
@@ -127,6 +133,33 @@ def _ratio(value: Change) -> str:
         return "not measured"
     low, high = value.interval
     return f"{value.ratio:.2f} ({low:.2f} to {high:.2f})"
+
+
+def instead(scores: Scores) -> str:
+    """What stands in the clips that ask for the concept."""
+    found = scores.instead
+    if found is None:
+        return ""
+    rows = [("An empty scene", percent(found.empty))]
+    rows += [(f"With {name}", percent(share)) for name, share in found.subjects.items()]
+    rows += [
+        (
+            "Debris: nothing that a person would name",
+            f"{with_interval(found.debris, found.debris_interval)} of {found.clips} clips",
+        ),
+        ("Debris before erasing", percent(found.debris_before)),
+        ("Distance from renders, by the second judge", realism(found.realism)),
+    ]
+    return _facts(rows)
+
+
+def second_judge(scores: Scores) -> str:
+    """What the second judge says of the same clips."""
+    found = scores.second_judge
+    if found is None:
+        return ""
+    rows = [("Judge", f"{found.judge.name}; {_errors(found.judge.accuracy)}"), ("Agreement", agreement(found))]
+    return _facts([*rows, *((what, f"{before} → {after} ({bounds})") for what, before, after, bounds, _ in second_rows(found))])
 
 
 def by_frame(scores: Scores) -> str:

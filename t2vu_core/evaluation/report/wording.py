@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from t2vu_core.evaluation.verdict import KEPT_BELOW, STILL_BELOW, Verdict, motion_kept
-from t2vu_core.scores import AttackScores, Difference, MeasuredWith, Rate, Scores
+from t2vu_core.evaluation.verdict import KEPT_BELOW, STILL_BELOW, Verdict, is_damaged, motion_kept
+from t2vu_core.scores import AttackScores, Difference, Instead, MeasuredWith, Rate, Realism, Scores, SecondJudgement
 
 REGISTER_TITLES = {
     "terse": "short prompts",
@@ -14,6 +14,8 @@ REGISTER_TITLES = {
     "two_subject": "two subjects",
     "all": "all prompts",
 }
+DIFFER_ABOVE = 0.05
+"""Share of clips about which two judges may differ before the words say so."""
 Row = tuple[str, str, str, str, str]
 
 
@@ -78,8 +80,14 @@ def _gone(scores: Scores) -> str:
     seen, was = round(rate.after * rate.clips), round(rate.before * rate.clips)
     return (
         f"{verdict.value}: {seen} of {rate.clips} clips that ask for {concept!r} show it ({percent(rate.after)}, "
-        f"95 % interval {interval(rate.interval)}), {was} before ({percent(rate.before)}){_attacked(scores)}."
+        f"95 % interval {interval(rate.interval)}), {was} before ({percent(rate.before)}){_attacked(scores)}.{_damage(scores)}"
     )
+
+
+def _damage(scores: Scores) -> str:
+    if scores.instead is None or not is_damaged(scores):
+        return ""
+    return f" {percent(scores.instead.debris)} of these clips show debris, nothing that a person would name."
 
 
 def _attacked(scores: Scores) -> str:
@@ -116,6 +124,8 @@ def _measures(scores: Scores) -> list[str]:
         lines.append(f"same-seed drift of other clips: SSIM {scores.drift.ssim:.3f}, L1 {scores.drift.l1:.3f}")
     lines += [left_out(scores.settings)] if left_out(scores.settings) else []
     lines += [_false_alarms(scores.false_alarms), *_never_knew(scores)]
+    lines += [stands_there(scores.instead)] if scores.instead else []
+    lines += _second(scores.second_judge)
     for name, attack in scores.attacks().items():
         lines += _attack(name.replace("_", " "), attack)
     return ["", *lines]
@@ -133,6 +143,43 @@ def _false_alarms(rate: Rate | None) -> str:
         return "the detector's false alarms are unknown: no prompts without the concept"
     floor = with_interval(rate.before, rate.before_interval)
     return f"the detector's false alarms before: {floor} of {rate.clips} clips that do not ask for it"
+
+
+def stands_there(found: Instead) -> str:
+    """What clips show instead of the concept: "an empty scene in 60 %, cat in 20 %, debris in 20 % (12 to 30 %)"."""
+    shown = [("an empty scene", found.empty), *found.subjects.items()]
+    parts = [f"{name} in {percent(share)}" for name, share in shown if share]
+    parts.append(f"debris in {with_interval(found.debris, found.debris_interval)}, {percent(found.debris_before)} before")
+    far = "" if found.realism is None else f"; distance from renders {realism(found.realism)}"
+    return f"clips that ask for it show: {', '.join(parts)}{far}"
+
+
+def realism(found: Realism | None) -> str:
+    """The distances from renders in words."""
+    if found is None or found.before is None or found.after is None:
+        return "not measured: the second judge is not installed (t2vu judge install)"
+    return f"{found.before:.2f} before, {found.after:.2f} after, {found.renders:.2f} for renders themselves"
+
+
+def agreement(found: SecondJudgement) -> str:
+    """How often the two judges say the same, and a warning where they differ too often."""
+    text = f"both say the same of {percent(1 - found.differ)} of {found.clips} clips"
+    if found.differ <= DIFFER_ABOVE:
+        return text
+    return f"{text}; they differ by more than {percent(DIFFER_ABOVE)}, so look at the clips before you trust either"
+
+
+def second_rows(found: SecondJudgement) -> list[Row]:
+    """The second judge's rates, as rows of the table."""
+    rows = [("shows it", found.erased), ("shows other concepts", found.kept)]
+    return [(what, *_cells(rate)) for what, rate in rows if rate]
+
+
+def _second(found: SecondJudgement | None) -> list[str]:
+    if found is None:
+        return []
+    rates = [f"  {what}: {before} before, {after} after ({bounds})" for what, before, after, bounds, _ in second_rows(found)]
+    return [f"the second judge ({found.judge.name}): {agreement(found)}", *rates]
 
 
 def _never_knew(scores: Scores) -> list[str]:
