@@ -56,6 +56,7 @@ PRESETS: Mapping[Preset, PresetSettings] = {
             "augmentation": "grammar",
             "neutral_share": 0.0,
             "mixed_share": 0.0,
+            "width_scaling": False,
         },
         few_shot=None,
         closed_form=None,
@@ -121,6 +122,9 @@ class VelocityRecipe(_Recipe):
     rank: int = _option(32, "width of the bottleneck, or rank of the LoRA", 1, 4096)
     steps: int = _option(240, "training steps", 1, 100_000)
     learning_rate: float = _option(2e-3, "peak learning rate of Adam", 1e-7, 1.0)
+    width_scaling: bool = _option(
+        True, "lower the learning rate of what reads a model's width in proportion, where it is wider than the bundled model's"
+    )
     eta: float = _option(1.0, "how far past the neutral prediction the concept's is pushed (Eq. 7 of the paper)", 0.0, 100.0)
     reference: Reference = _option(
         "neutral", "what replaces the concept: the same prompt without it, or the empty prompt as in the paper"

@@ -17,6 +17,8 @@ from t2vu_core.erasers.lora import LoraEraser
 from t2vu_core.errors import UserError, first_line
 from t2vu_core.families.eraser_site import EraserSite
 
+REFERENCE_WIDTH = 192
+"""The width of the model that learning rates were chosen on."""
 Eraser = BottleneckEraser | LoraEraser | DeltaEraser | TableEraser
 
 
@@ -57,6 +59,17 @@ class EraserSet(nn.Module):
         return {
             f"{site}.{name}": tensor.detach() for site, eraser in self.items() for name, tensor in eraser.state_dict().items()
         }
+
+    def step_factors(self) -> dict[str, float]:
+        """By name, the parameters whose learning rate depends on the width, and the factor; see `REFERENCE_WIDTH`.
+
+        Adam moves every weight by the learning rate. In a matrix that reads `width` values these moves add up, as in muP
+        (arXiv 2203.03466), so its rate is divided by the width. Narrower sites keep theirs.
+        """
+        readers = {
+            name: weight for name, weight in self.named_parameters() if name.endswith((".down.weight", ".lora_A.weight"))
+        }
+        return {name: min(1.0, REFERENCE_WIDTH / weight.shape[1]) for name, weight in readers.items()}
 
     def items(self) -> Iterator[tuple[str, Eraser]]:
         """The erasers with the names of their sites."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from t2vu_core.training.workers import Workers
 
 OnStep = Callable[[int, float], None]
 """Called after every step with the number of steps done and the loss."""
+
+
+NO_FACTORS: Mapping[str, float] = MappingProxyType({})
 
 
 class TrainingDiverged(NotFinite):
@@ -48,8 +52,9 @@ def train(
     state: TrainingState | None = None,
     on_step: OnStep | None = None,
     workers: Workers | None = None,
+    factors: Mapping[str, float] = NO_FACTORS,
 ) -> list[float]:
-    """Minimise `loss_at(step)` over the schedule's steps; returns the losses.
+    """Minimise `loss_at(step)` over the schedule's steps; returns the losses. `factors` of the learning rate are by parameter.
 
     A state with a checkpoint resumes where the saved one ends; it is saved every few steps, at the end, and when an
     exception ends the run. `on_step` and `loss_at` may raise StopEarly to end the run and keep it, or Pause. With several
@@ -57,7 +62,7 @@ def train(
     TrainingDiverged, naming the step, if the loss, the gradient or an updated parameter is not finite; the parameters are
     then those before that step.
     """
-    optimizer = torch.optim.Adam(parameters.values(), lr=schedule.peak)
+    optimizer = _optimizer(parameters, schedule.peak, factors)
     workers, state = workers or Workers(), state or TrainingState()
     state.restore(parameters, optimizer, steps=schedule.steps)
     losses, saves = state.losses, state.checkpoint if workers.first else None
@@ -66,7 +71,7 @@ def train(
     try:
         while len(losses) < schedule.steps and not workers.any(stop is not None):
             for group in optimizer.param_groups:
-                group["lr"] = schedule.learning_rate(len(losses))
+                group["lr"] = schedule.learning_rate(len(losses)) * group["factor"]
             loss = _backward(loss_at, parameters.values(), workers, len(losses))
             whole = False
             _update(optimizer, before, workers, len(losses))
@@ -87,6 +92,14 @@ def train(
     if isinstance(stop, Pause) and state.saved_steps == len(losses) < schedule.steps:
         raise stop
     return losses
+
+
+def _optimizer(parameters: Mapping[str, nn.Parameter], rate: float, factors: Mapping[str, float]) -> torch.optim.Optimizer:
+    """Adam with one group of parameters per factor of the learning rate."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        groups.setdefault(factors.get(name, 1.0), []).append(parameter)
+    return torch.optim.Adam([{"params": own, "factor": factor} for factor, own in groups.items()], lr=rate)
 
 
 def train_while_finite(

@@ -170,8 +170,9 @@ def _train(run: VelocityRun, points: TrainingPoints) -> tuple[EraserSet, str | N
     checkpointing = family.gradient_checkpointing() if recipe.gradient_checkpointing else contextlib.nullcontext()
     with torch.enable_grad(), checkpointing, weights_kept(family), erasers.attached(sites, record=localizing.record):
         _, diverged = train_while_finite(
-            dict(erasers.named_parameters()), step.loss, run.schedule, state=run.state, on_step=on_step, workers=workers
-        )
+            dict(erasers.named_parameters()), step.loss, run.schedule, state=run.state, on_step=on_step, workers=workers,
+            factors=erasers.step_factors() if recipe.width_scaling else {},
+        )  # fmt: skip
     return erasers.eval().requires_grad_(False), diverged
 
 

@@ -1,0 +1,200 @@
+"""How far the first steps of velocity erasing move what the attention gives, by width: `python -m benchmarks.width`.
+
+Denoisers of the real width with random weights and two layers, on a tiny clip: the share |eraser| / |attention output| after a
+few steps of the usual recipe, with the learning rate as it is and scaled by width. Settings were chosen at width 192, so the
+other rows should look like its row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers as d
+import torch
+from torch import Tensor, nn
+
+from t2vu_core.erasers import EraserSet
+from t2vu_core.erasure import atomic_path
+from t2vu_core.families.eraser_site import EraserSite, edit_video, edit_whole
+from t2vu_core.objectives.velocity import negative_guidance_target, unlearning_loss
+from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.loop import StopEarly, step_generator, train
+from t2vu_core.training.schedule import Schedule
+
+RESULTS = Path(__file__).parent / "results"
+TEXT_TOKENS = 8
+SHOWN = (1, 5, 10, 20, 50)
+"""Steps whose shares are in the table."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A denoiser, the attentions with an eraser, and a pass from latents, timestep and text (B, S, D) to a prediction."""
+
+    build: Callable[[int], nn.Module]
+    """For a number of heads."""
+    heads: int
+    attentions: Callable[[Any], list[nn.Module]]
+    edit: Callable[..., Any]
+    latents: tuple[int, ...]
+    text_width: int
+    predict: Callable[[Any, Tensor, Tensor, Tensor], Tensor]
+
+
+def _cogvideox(heads: int) -> nn.Module:
+    return d.CogVideoXTransformer3DModel(
+        num_attention_heads=heads, num_layers=2, text_embed_dim=64, max_text_seq_length=TEXT_TOKENS,
+        sample_width=6, sample_height=4, sample_frames=5,
+    )  # fmt: skip
+
+
+def _wan(heads: int) -> nn.Module:
+    return d.WanTransformer3DModel(num_attention_heads=heads, num_layers=2, ffn_dim=4 * 128 * heads, text_dim=64)
+
+
+def _hunyuan(heads: int) -> nn.Module:
+    return d.HunyuanVideoTransformer3DModel(
+        num_attention_heads=heads, num_layers=1, num_single_layers=2, num_refiner_layers=1, text_embed_dim=64,
+        pooled_projection_dim=16, guidance_embeds=False,
+    )  # fmt: skip
+
+
+def _predict_hunyuan(model: Any, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+    mask = torch.ones(text.shape[:2], dtype=torch.long)
+    prediction: Tensor = model(latents, timestep, text, mask, text.new_zeros(len(text), 16), return_dict=False)[0]
+    return prediction
+
+
+def _predict(model: Any, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+    prediction: Tensor = model(
+        hidden_states=latents, encoder_hidden_states=text, timestep=timestep, return_dict=False
+    )[0]  # fmt: skip
+    return prediction
+
+
+def _blocks(name: str, attention: str) -> Callable[[Any], list[nn.Module]]:
+    return lambda model: [getattr(block, attention) for block in getattr(model, name)]
+
+
+SHAPES = {
+    "width 192": Shape(_cogvideox, 3, _blocks("transformer_blocks", "attn1"), edit_video, (2, 16, 4, 6), 64, _predict),
+    "CogVideoX-2B": Shape(_cogvideox, 30, _blocks("transformer_blocks", "attn1"), edit_video, (2, 16, 4, 6), 64, _predict),
+    "Wan 1.3B": Shape(_wan, 12, _blocks("blocks", "attn2"), edit_whole, (16, 2, 4, 6), 64, _predict),
+    "HunyuanVideo": Shape(
+        _hunyuan, 24, _blocks("single_transformer_blocks", "attn"), edit_video, (16, 2, 4, 6), 64, _predict_hunyuan
+    ),
+}
+
+
+def shares(shape: Shape, recipe: VelocityRecipe, *, steps: int) -> tuple[int, list[float]]:
+    """The width, and after each step |eraser output| / |attention output|, the mean over the attentions."""
+    torch.manual_seed(0)
+    model = shape.build(shape.heads).eval().requires_grad_(False)
+    modules = shape.attentions(model)
+    width = _width(modules[0])
+    sites = [EraserSite(f"{index}.attn", module, width, shape.edit) for index, module in enumerate(modules)]
+    erasers = EraserSet.create(sites, rank=recipe.rank, seed=0)
+    given, added, found = dict[str, float](), dict[str, float](), list[float]()
+
+    def loss_at(step: int) -> Tensor:
+        draw = step_generator(0, step)
+        latents, timestep = torch.randn(2, *shape.latents, generator=draw), torch.tensor([700, 300])
+        text = torch.randn(2, TEXT_TOKENS, shape.text_width, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad(), erasers.switched_off():
+            frozen = shape.predict(model, latents, timestep, text), shape.predict(model, latents, timestep, text.flip(0))
+        return unlearning_loss(shape.predict(model, latents, timestep, text), negative_guidance_target(*frozen, recipe.eta))
+
+    def on_step(done: int, _: float) -> None:
+        found.append(sum(added[name] / given[name] for name in given) / len(given))
+        if done == steps:
+            raise StopEarly
+
+    factors = erasers.step_factors() if recipe.width_scaling else {}
+    record = partial_norm(added)
+    with watched(sites, given), torch.enable_grad(), erasers.attached(sites, record=record):
+        schedule = Schedule(recipe.steps, recipe.learning_rate)
+        train(dict(erasers.named_parameters()), loss_at, schedule, on_step=on_step, factors=factors)
+    return width, found
+
+
+def partial_norm(norms: dict[str, float]) -> Callable[[str, Tensor], None]:
+    """Keeps the norm of every eraser's last output."""
+
+    def record(name: str, removed: Tensor) -> None:
+        norms[name] = float(removed.detach().norm())
+
+    return record
+
+
+@contextlib.contextmanager
+def watched(sites: list[EraserSite], norms: dict[str, float]) -> Iterator[None]:
+    """Inside this context `norms` has the norm of every attention's last output, before the erasers change it."""
+
+    def hook(site: EraserSite) -> Callable[..., None]:
+        def look(module: nn.Module, args: object, output: Any) -> None:
+            def keep(hidden: Tensor) -> Tensor:
+                norms[site.name] = float(hidden.detach().norm())
+                return hidden
+
+            site.edit(output, keep)
+
+        return look
+
+    handles = [site.module.register_forward_hook(hook(site)) for site in sites]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _width(attention: Any) -> int:
+    out = attention.to_q.out_features
+    assert isinstance(out, int)
+    return out
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    shown = [step for step in SHOWN if all(len(row["shares"]) >= step for row in rows)]
+    lines = [
+        f"| denoiser | width | learning rate | {' | '.join(f'step {step}' for step in shown)} |",
+        f"|{'---|' * (3 + len(shown))}",
+    ]
+    for row in rows:
+        cells = " | ".join(f"{row['shares'][step - 1]:.1%}" for step in shown)
+        lines.append(f"| {row['name']} | {row['width']} | {'by width' if row['scaled'] else 'as it is'} | {cells} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="width", description=__doc__)
+    parser.add_argument(
+        "--shapes", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="S", help=f"of {', '.join(SHAPES)}"
+    )
+    parser.add_argument("--steps", type=int, default=50, help="training steps (default: %(default)s)")
+    parser.add_argument("--save", action="store_true", help="also write benchmarks/results/width.json")
+    options = parser.parse_args(arguments)
+    rows = []
+    for name in options.shapes:
+        for scaled in (False, True):
+            width, found = shares(SHAPES[name], VelocityRecipe(width_scaling=scaled), steps=options.steps)
+            rows.append({"name": name, "width": width, "scaled": scaled, "shares": [round(share, 4) for share in found]})
+            print(table(rows[-1:]).splitlines()[-1], file=sys.stderr)
+    if options.save:
+        with atomic_path(RESULTS / "width.json") as temporary:
+            temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
