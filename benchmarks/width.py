@@ -30,7 +30,7 @@ from t2vu_core.training.schedule import Schedule
 
 RESULTS = Path(__file__).parent / "results"
 TEXT_TOKENS = 8
-SHOWN = (1, 5, 10, 20, 50)
+SHOWN = (2, 5, 10, 20, 50)
 """Steps whose shares are in the table."""
 
 
@@ -94,7 +94,7 @@ SHAPES = {
 
 
 def shares(shape: Shape, recipe: VelocityRecipe, *, steps: int) -> tuple[int, list[float]]:
-    """The width, and after each step |eraser output| / |attention output|, the mean over the attentions."""
+    """The width, and |eraser output| / |attention output| in each step before its update, the mean over the attentions."""
     torch.manual_seed(0)
     model = shape.build(shape.heads).eval().requires_grad_(False)
     modules = shape.attentions(model)

@@ -399,17 +399,24 @@ def test_a_model_distilled_from_guidance_goes_its_own_way() -> None:
     assert own == TINY_MODELS["wan-2.1"].model.family.defaults.guidance_scale
 
 
-def test_the_trajectories_of_a_distilled_model_are_its_own_samplings() -> None:
-    tiny = TINY_MODELS["hunyuan-video"]
-    family, asked = tiny.model.family, recipe(trajectory_steps=3, concept_trajectories=1, preserve_trajectories=1)
-    points = points_of(tiny, asked)
+@pytest.mark.parametrize(
+    ("name", "few_steps"),
+    [("hunyuan-video", {"trajectory_steps": 3}), ("wan-2.1", {"trajectory_steps": 4, "guidance_scale": 1.0})],
+    ids=["guidance as an input", "four steps"],
+)
+def test_the_trajectories_of_a_distilled_model_are_its_own_samplings(name: str, few_steps: dict[str, Any]) -> None:
+    tiny = TINY_MODELS[name]
+    family, asked = tiny.model.family, recipe(**few_steps, concept_trajectories=1, preserve_trajectories=1)
+    points, steps = points_of(tiny, asked), few_steps["trajectory_steps"]
     condition = points.prompts.conditions["concept"]
     from t2vu_core.sampling import denoise, guided, noise
     from t2vu_core.training.velocity.points import first_seed
 
-    latents, scheduler = noise(family, tiny.size, [first_seed(asked)]), family.make_scheduler(3, tiny.size)
+    latents, scheduler = noise(family, tiny.size, [first_seed(asked)]), family.make_scheduler(steps, tiny.size)
+    assert type(scheduler) is type(family.pipeline.scheduler)
+    assert torch.equal(points.concept.timesteps, scheduler.timesteps.cpu().to(points.concept.timesteps))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        plain = guided(family, tiny.size, condition, None, family.defaults.guidance_scale)
+        plain = guided(family, tiny.size, condition, None, 1.0)
         latents = denoise(scheduler, latents, plain, step=family.step)
     torch.testing.assert_close(points.concept.ends.float(), latents, atol=0.03, rtol=0.03)
 

@@ -58,7 +58,8 @@ def test_the_benchmark_measures_what_is_added_to_the_attention() -> None:
     width, found = shares(SHAPES["width 192"], VelocityRecipe(rank=4), steps=3)
     assert width == 192
     assert len(found) == 3
-    assert 0 < found[0] < found[-1] < 1
+    assert found[0] == 0, "a new eraser adds nothing"
+    assert 0 < found[1] < found[2] < 1
 
 
 def test_the_benchmark_prints_a_row_for_both_learning_rates(capsys: pytest.CaptureFixture[str]) -> None:
