@@ -12,6 +12,7 @@ exit code is 1 if one does not.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import multiprocessing
 import os
@@ -28,7 +29,8 @@ from typing import NamedTuple
 import torch
 
 from t2vu_core.erasure import Erasure
-from t2vu_core.model import load_model
+from t2vu_core.model import T2VModel, load_model
+from t2vu_core.prompts.common_concepts import common_concept
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.train import erase_velocity
 from tools.campaign import piece
@@ -128,8 +130,16 @@ def _step(steps: Path) -> int:
     return steps.stat().st_size if steps.exists() else 0
 
 
+@functools.cache
+def _warm() -> T2VModel:
+    """The model, loaded before the first fork; what is known about words is read, too."""
+    common_concept("ghost")
+    return load_model("miniature", device="cpu")
+
+
 def _start(log: Path, out: Path, steps: Path | None = None) -> BaseProcess:
-    # A fork of this process, which has imported torch and computed nothing.
+    # A fork of this process, which has loaded the model and computes with one thread only.
+    _warm()
     process = multiprocessing.get_context("fork").Process(target=_train, args=(log, out, steps), daemon=True)
     process.start()
     return process
@@ -152,7 +162,7 @@ def _train(log: Path, out: Path, steps: Path | None) -> None:
             with steps.open("ab") as file:
                 file.write(b".")
 
-    erase_velocity(load_model("miniature", device="cpu"), "ghost", recipe, log_folder=log, on_progress=on_progress).save(out)
+    erase_velocity(_warm(), "ghost", recipe, log_folder=log, on_progress=on_progress).save(out)
 
 
 if __name__ == "__main__":

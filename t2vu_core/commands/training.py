@@ -72,12 +72,15 @@ def closing_message(written: str, *, stopped: bool, log: str | None, warning: st
 
 
 def _log_folder(options: argparse.Namespace) -> Path | None:
-    """The folder of `--log`, or None. Raises UserError if `--resume` does not match what is there."""
+    """The folder of `--log`, or None. Raises UserError if it cannot be written or does not fit `--resume`."""
     if options.log is None:
         if options.resume:
             raise UserError("--resume needs --log DIR, the folder with the state.")
         return None
+    if Path(options.log).exists() and not Path(options.log).is_dir():
+        raise UserError(f"{options.log} is not a folder; --log takes the folder for the state.")
     state = Path(options.log) / "state.safetensors"
+    check_writable(state)
     if options.resume and not state.is_file():
         raise UserError(f"There is no state to resume in {options.log}.")
     if state.is_file() and not options.resume:

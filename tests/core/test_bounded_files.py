@@ -90,6 +90,16 @@ def test_nothing_replaces_a_device(t2vu: Callable, special: Path, tmp_path: Path
     assert video.stat().st_mode == kind
 
 
+@pytest.mark.parametrize("option", ["--log", "--neighbours", "--language-model"])
+def test_no_command_waits_for_what_is_no_file(t2vu: Callable, special: Path, tmp_path: Path, option: str) -> None:
+    own = ("erase", "--model", TINY.folder, "--concept", "ghost", "--preset", "quick", "--out", tmp_path / "ghost")
+    ended: list[tuple[int, str, str]] = []
+    assert within_seconds(lambda: ended.append(t2vu(*own, option, special))) == []
+    code, _, error = ended[0]
+    assert (code, error.count("t2vu: ")) == (2, 1), error
+    assert str(special) in error
+
+
 @pytest.mark.parametrize(
     "place", ["model_index.json", "prompts.json", "transformer/config.json", "tokenizer/tokenizer.json", "vae/extra.bin"]
 )
