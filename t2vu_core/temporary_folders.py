@@ -47,7 +47,8 @@ def temporary_folder(parent: Path, name: str = "") -> Iterator[Path]:
             # Another process may take a folder that is not locked yet for a leftover.
             with contextlib.suppress(FolderInUse):
                 stack.enter_context(locked_folder(folder))
-                break
+                if folder.is_dir():
+                    break
         yield folder
 
 
@@ -69,7 +70,8 @@ def _remove_leftover(folder: Path) -> None:
     """Remove the folder of a writer that has died. Raises FolderInUse if it lives."""
     old = time.time() - folder.stat().st_mtime > OLD
     if not (folder / LOCK).exists() and not old:
-        # Its writer is about to lock it.
+        # Its writer is about to lock it, or was killed before it did; if it lives, it makes an empty folder again.
+        folder.rmdir()
         return
     with locked_folder(folder) as locked:
         if locked or old:

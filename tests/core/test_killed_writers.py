@@ -119,6 +119,16 @@ def test_on_a_drive_without_locks_only_old_folders_are_removed(tmp_path: Path, m
     assert hidden(tmp_path) == [new]
 
 
+def test_a_folder_that_was_not_locked_yet_goes_if_it_is_empty(tmp_path: Path) -> None:
+    """A kill between the two leaves such a folder; a living writer makes it again."""
+    empty, full = tmp_path / ".a.t2vu-a1b2c3d4", tmp_path / ".a.t2vu-a1b2c3d5"
+    for path in (empty, full):
+        path.mkdir()
+    (full / "new.safetensors").touch()
+    save(tmp_path)
+    assert hidden(tmp_path) == [full]
+
+
 def test_trajectories_of_a_killed_run_are_removed_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with process(hold_trajectories) as killed, process(hold_trajectories):

@@ -129,7 +129,7 @@ def test_a_link_in_the_input_folder_does_not_lead_a_detector_outside(comfy: Comf
 def test_every_node_computes_with_the_inputs_of_an_older_graph(comfy: ComfyServer) -> None:
     """A saved graph lacks the inputs that came later: each of them has a default where the node computes, too."""
     optional = {name: set(each["input"].get("optional", {})) for name, each in declared(comfy).items()}
-    found = {}
+    found: dict[str, set[str]] = {}
     for file in (REPOSITORY / "nodes").rglob("*.py"):
         for made in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(made, ast.ClassDef):
