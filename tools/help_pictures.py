@@ -32,7 +32,7 @@ class Place:
 
 PLACES = {
     "T2VULoadModel": Place(LOAD, (), (ERASE, COMPARE)),
-    "T2VUFromComfyUI": Place(NATIVE, (MODEL, CLIP, "Load VAE"), (ERASE, EVALUATE)),
+    "T2VUFromComfyUI": Place(NATIVE, ("Diffusion Model", CLIP, "Load VAE"), (ERASE, EVALUATE)),
     "T2VULoadMiniatureNative": Place("Load Miniature", (), (NATIVE, KSAMPLER)),
     "T2VUImageModelFromComfyUI": Place("Image Model from ComfyUI", ("Load Checkpoint",), (UNLEARN,)),
     "T2VUFewShotUnlearn": Place(UNLEARN, (LOAD,), (COMPARE, "Save Erasure")),

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         server.prepare()
         say(f"ComfyUI will answer on {server.url}; models, input and output are in {server.base}.")
-        say("Open Templates > t2v-unlearning > erase_a_concept. Ctrl+C stops.")
+        say("Open Templates > t2v-unlearning > Erase a concept. Ctrl+C stops.")
         return server.run()
     except KeyboardInterrupt:
         return 0

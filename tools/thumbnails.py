@@ -5,13 +5,14 @@ Each template has a JPEG, which ComfyUI asks for, and an animated WebP, which we
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
 
-from t2vu_core import T2VModel, load_model
+from t2vu_core import Erasure, T2VModel, load_model
 from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.velocity.train import erase_velocity
@@ -32,12 +33,20 @@ NAMED = {
 BUNDLED = "bundled model: "
 
 
-def main() -> None:
-    """Train one erasure of each method, sample the same seeds, write the pictures."""
+def main(arguments: list[str] | None = None) -> None:
+    """Sample the same seeds without and with an erasure of each method, write the pictures."""
+    parser = argparse.ArgumentParser(prog="python -m tools.thumbnails", description=__doc__.split("\n")[0])
+    parser.add_argument("--eraser", type=Path, help="an eraser of the ghost (default: one is trained, preset quick)")
+    parser.add_argument(
+        "--encoder", type=Path, help="an unlearned encoder of the ghost (default: one is trained, preset quick)"
+    )
+    options = parser.parse_args(arguments)
     base = load_model("miniature")
-    before = _pair(base)
-    by_eraser = _pair(base.with_erasure(erase_velocity(base, "ghost", VelocityRecipe.preset("quick"))))
-    by_encoder = _pair(base.with_erasure(unlearn_encoder(base, "ghost", FewShotRecipe.preset("quick"))))
+    eraser = Erasure.load(options.eraser) if options.eraser else erase_velocity(base, "ghost", VelocityRecipe.preset("quick"))
+    encoder = (
+        Erasure.load(options.encoder) if options.encoder else unlearn_encoder(base, "ghost", FewShotRecipe.preset("quick"))
+    )
+    before, by_eraser, by_encoder = _pair(base), _pair(base.with_erasure(eraser)), _pair(base.with_erasure(encoder))
     _write("erase_a_concept", card({"before": before, "after": by_eraser}))
     _write("few_shot_encoder", card({"before": before, "after": by_encoder}))
     _write("both_methods_side_by_side", card({"before": before, "encoder": by_encoder, "eraser": by_eraser}))

@@ -6,6 +6,8 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
+from tools.comfyui.server import PACK
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
@@ -92,3 +94,9 @@ def change_setting(page: Page, name: str, value: object) -> None:
 def fit(page: Page) -> float:
     """Show the whole graph; returns the zoom."""
     return float(page.evaluate(FIT))
+
+
+def pack_templates(page: Page) -> None:
+    """Open the template browser at the pack's templates."""
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    page.locator("[role=dialog]").get_by_text(PACK, exact=True).first.click()

@@ -1,0 +1,116 @@
+"""The templates, the blueprint and the form of app mode as a person meets them in the real frontend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tools.chinese import help_pages, templates
+from tools.comfyui import ComfyServer
+from tools.comfyui.page import READY, change_setting, drop, open_page, pack_templates
+from tools.comfyui.server import PACK, REPOSITORY
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+SHIPPED = sorted(path.stem for path in (REPOSITORY / "example_workflows").glob("*.json"))
+FIRST = (REPOSITORY / "example_workflows" / "erase_a_concept.json").read_text(encoding="utf-8")
+LOADED = "() => [...document.querySelectorAll('[role=dialog] img')].map((i) => [i.src, i.naturalWidth])"
+NODES_2 = (1, 58)
+"""The frontend from which on app mode and Nodes 2.0 were tried."""
+FORM = ["concept", "instead", "preset", "prompts"]
+# What covers the 0 of each number in Nodes 2.0.
+COVERS = """() => [...document.querySelectorAll('[node-type=T2VUVelocityErase] input[aria-valuenow="0"]')]
+    .map((i) => getComputedStyle(i.parentElement, '::after').content)"""
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, comfy: ComfyServer) -> Page:
+    return open_page(browser, comfy.url)
+
+
+def test_the_template_browser_shows_readable_names_and_the_first_graph_first(page: Page) -> None:
+    titles = page.evaluate("async (pack) => (await window.comfyAPI.api.api.getWorkflowTemplates())[pack]", PACK)
+    assert titles[0] == "Erase a concept"
+    assert len(titles) == len(SHIPPED)
+    assert not [title for title in titles if "_" in title]
+
+
+def test_the_template_browser_shows_moving_pictures_and_opens_the_graph(page: Page) -> None:
+    pack_templates(page)
+    page.get_by_text("Erase a concept", exact=True).first.wait_for()
+    page.wait_for_function(f"() => ({LOADED})().filter(([src, width]) => src.endsWith('.webp') && width).length >= 3")
+    page.get_by_text("Erase a concept", exact=True).first.click()
+    page.wait_for_function("() => app.graph._nodes.some((n) => n.type === 'T2VUVelocityErase')")
+
+
+def test_the_blueprint_is_one_node_from_load_to_eraser(page: Page) -> None:
+    page.evaluate("() => app.graph.clear()")
+    page.evaluate("() => app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+    page.wait_for_timeout(1000)
+    page.keyboard.type("Erase")
+    page.locator("[role=option]").filter(has_text="Subgraph Blueprints").first.click()
+    page.wait_for_timeout(500)
+    page.mouse.click(900, 500)
+    page.wait_for_function("() => app.graph._nodes.length === 1")
+    node = page.evaluate(
+        "() => { const [n] = app.graph._nodes; return [n.widgets.map((w) => w.name), n.outputs.map((o) => o.type)]; }"
+    )
+    assert node == [["model", "concept", "instead", "preset", "seed", "name"], ["T2VU_MODEL", "T2VU_ERASER", "STRING"]]
+    inside = page.evaluate("async () => Object.values((await app.graphToPrompt()).output).map((n) => n.class_type)")
+    assert sorted(inside) == ["T2VULoadModel", "T2VUSaveErasure", "T2VUVelocityErase"]
+
+
+@pytest.fixture
+def nodes_2(page: Page) -> Page:
+    """The first template in Nodes 2.0, where the frontend is new enough to have them and app mode."""
+    version = page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__")
+    if tuple(map(int, version.split(".")[:2])) < NODES_2:
+        pytest.skip(f"frontend {version} has no app mode, and its Nodes 2.0 do not name the node of a widget")
+    page.keyboard.press("Escape")
+    change_setting(page, "Comfy.VueNodes.Enabled", True)
+    page.reload()
+    page.wait_for_function(READY)
+    page.wait_for_timeout(2000)
+    drop(page, FIRST)
+    return page
+
+
+def test_nodes_2_shows_words_in_place_of_zero(nodes_2: Page) -> None:
+    nodes_2.evaluate("() => { app.graph._nodes.find((n) => n.type === 'T2VUVelocityErase').showAdvanced = true; }")
+    nodes_2.wait_for_function(f"() => ({COVERS})().length >= 5")
+    covers = nodes_2.evaluate(COVERS)
+    assert covers.count('"as in the preset"') == 2, "steps and learning_rate"
+    assert '"as in the model"' in covers
+
+
+def test_app_mode_asks_for_concept_replacement_preset_and_prompts(nodes_2: Page) -> None:
+    nodes_2.evaluate("() => app.extensionManager.command.execute('Comfy.ToggleLinear')")
+    asked = nodes_2.locator("[data-testid=linear-widgets]").first.inner_text().split("\n")
+    assert [word for word in asked if word in FORM] == FORM
+    nodes_2.keyboard.press("Escape")
+    nodes_2.evaluate("() => app.extensionManager.command.execute('Comfy.ToggleLinear')")
+
+
+def test_what_is_chinese_is_up_to_date() -> None:
+    """`python -m tools.chinese` writes it."""
+    for path, text in {**templates(), **help_pages()}.items():
+        assert path.read_text(encoding="utf-8") == text, path.relative_to(REPOSITORY)
+
+
+def test_a_chinese_browser_gets_chinese_templates(page: Page, comfy: ComfyServer) -> None:
+    change_setting(page, "Comfy.VueNodes.Enabled", False)
+    change_setting(page, "Comfy.Locale", "zh")
+    try:
+        titles = page.evaluate("async (pack) => (await window.comfyAPI.api.api.getWorkflowTemplates())[pack]", PACK)
+        assert titles[0] == "擦除一个概念"
+        url = page.evaluate(
+            "([pack, title]) => window.comfyAPI.api.api.apiURL(`/workflow_templates/${pack}/${title}.json`)", [PACK, titles[0]]
+        )
+        note = page.evaluate(
+            "async (url) => (await (await fetch(url)).json()).nodes.find((n) => n.type === 'MarkdownNote')", url
+        )
+        assert note["title"] == "如何阅读此图"
+    finally:
+        change_setting(page, "Comfy.Locale", "en")
