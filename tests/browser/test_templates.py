@@ -50,7 +50,7 @@ def test_the_blueprint_is_one_node_from_load_to_eraser(page: Page) -> None:
     page.evaluate("() => app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
     page.wait_for_timeout(1000)
     page.keyboard.type("Erase")
-    page.locator("[role=option]").filter(has_text="Subgraph Blueprints").first.click()
+    page.locator("[role=option]").filter(has_text="Subgraph Blueprints").filter(has_text="Erase").first.click()
     page.wait_for_timeout(500)
     page.mouse.click(900, 500)
     page.wait_for_function("() => app.graph._nodes.length === 1")

@@ -29,7 +29,7 @@ def test_the_package_has_no_tests_and_no_benchmarks(names: list[str]) -> None:
 def test_the_package_has_what_comfyui_reads(names: list[str]) -> None:
     wanted = ["__init__.py", "pyproject.toml", "requirements.txt", "nodes/extension.py", "web/js/t2v_unlearning.js"]
     wanted += ["subgraphs/Erase.json", "locales/zh/nodeDefs.json", "web/images/icon.svg", "web/docs/T2VULoadModel/zh.md"]
-    wanted += [f"example_workflows/{name}{suffix}" for name in TEMPLATES for suffix in (".json", ".jpg")]
+    wanted += [f"example_workflows/{name}{suffix}" for name in TEMPLATES for suffix in (".json", ".jpg", ".webp")]
     wanted += ["t2vu_core/miniature/weights/miniature/transformer/diffusion_pytorch_model.safetensors"]
     assert not set(wanted) - set(names)
 
