@@ -40,6 +40,7 @@ PLACES = {
     "T2VUApplyEncoderClip": Place("Apply Unlearned Encoder (CLIP)", (CLIP, "Load Unlearned Encoder"), ("CLIP Text Encode",)),
     "T2VULoadEncoder": Place("Load Unlearned Encoder", (), ("Apply Unlearned Encoder",)),
     "T2VUVelocityErase": Place(ERASE, (LOAD,), (COMPARE, "Save Erasure")),
+    "T2VUClosedFormErase": Place("Closed-Form Erase", (LOAD,), (COMPARE, "Save Erasure")),
     "T2VUApplyEraser": Place(APPLY, (LOAD, ERASE), ("Sample Video",)),
     "T2VUApplyEraserNative": Place("Apply Eraser (MODEL)", (MODEL, "Load Erasure"), (KSAMPLER,)),
     "T2VUSampleVideo": Place("Sample Video", (APPLY,), ("Save Video",)),

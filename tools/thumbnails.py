@@ -30,7 +30,7 @@ NAMED = {
     "erase_from_hunyuan_video": "HunyuanVideo",
 }
 """Templates for models that are not at hand: the name, over clips of the bundled model that say so."""
-BUNDLED = "bundled model: "
+BUNDLED = ": bundled model"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -51,8 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     _write("few_shot_encoder", card({"before": before, "after": by_encoder}))
     _write("both_methods_side_by_side", card({"before": before, "encoder": by_encoder, "eraser": by_eraser}))
     for name, title in NAMED.items():
-        _write(name, card({f"{BUNDLED}before": before, "after": by_eraser}, title))
-    _write("erase_native_encoder", card({f"{BUNDLED}before": before, "after": by_encoder}, "your own CLIP"))
+        _write(name, card({"before": before, "after": by_eraser}, f"{title}{BUNDLED}"))
+    _write("erase_native_encoder", card({"before": before, "after": by_encoder}, f"stock nodes{BUNDLED}"))
 
 
 def _pair(model: T2VModel) -> tuple[Tensor, Tensor]:
