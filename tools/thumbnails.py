@@ -63,9 +63,7 @@ def _pair(model: T2VModel) -> tuple[Tensor, Tensor]:
 def _write(name: str, frames: Sequence[Image.Image]) -> None:
     """The middle frame as JPEG, all frames as WebP."""
     still(frames).save(WORKFLOWS / f"{name}.jpg", quality=90)
-    frames[0].save(
-        WORKFLOWS / f"{name}.webp", save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0, quality=70, method=6
-    )
+    frames[0].save(WORKFLOWS / f"{name}.webp", save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0, quality=70)
 
 
 if __name__ == "__main__":
