@@ -40,7 +40,11 @@ def test_the_template_browser_shows_readable_names_and_the_first_graph_first(pag
 def test_the_template_browser_shows_moving_pictures_and_opens_the_graph(page: Page) -> None:
     pack_templates(page)
     page.get_by_text("Erase a concept", exact=True).first.wait_for()
-    page.wait_for_function(f"() => ({LOADED})().filter(([src, width]) => src.endsWith('.webp') && width).length >= 3")
+    page.wait_for_function(
+        f"() => ({LOADED})().filter(([src, width]) => !src.includes('default') && width === 480).length >= 3"
+    )
+    picture = "(pack) => window.comfyAPI.api.api.apiURL(`/workflow_templates/${pack}/Erase a concept.jpg`)"
+    assert page.evaluate(picture, PACK).endswith("/erase_a_concept.webp")
     page.get_by_text("Erase a concept", exact=True).first.click()
     page.wait_for_function("() => app.graph._nodes.some((n) => n.type === 'T2VUVelocityErase')")
 
