@@ -22,6 +22,8 @@ from benchmarks import (
     encoder_table,
     encoder_transfer,
     goals,
+    native_against_folder,
+    native_graph,
     scoreboard_table,
     velocity_step,
 )
@@ -70,6 +72,8 @@ TABLES = (
     Table("images and video", MEASURED, "encoder_transfer-miniature-unet.json", encoder_transfer.document),
     Table("seeds on miniature", MEASURED, "encoder_spread-miniature.json", _spread),
     Table("seeds on miniature-unet", MEASURED, "encoder_spread-miniature-unet.json", _spread),
+    Table("native against folder", MEASURED, "native_against_folder-miniature.json", native_against_folder.document),
+    Table("the native graph", MEASURED, "native_graph-miniature.json", native_graph.document),
     Table("a run of few-shot unlearning", MEASURED, "encoder_step-no_gpu.json", encoder_step.table),
 )
 

@@ -3,7 +3,8 @@
 `python -m benchmarks.native_against_folder --model miniature-ltx` trains an eraser of each kind on the folder and, inside
 ComfyUI, on the same weights in each precision, and measures every one on the model that it was trained on: the share of
 clips that still show the concept, and the share of other concepts that are kept. It can be resumed.
-native_against_folder-MODEL.json in the output folder holds the rows. COMFYUI_DIR and COMFYUI_PYTHON choose another ComfyUI.
+native_against_folder-MODEL.json in the output folder holds the rows, and `--save` also writes them to benchmarks/results.
+COMFYUI_DIR and COMFYUI_PYTHON choose another ComfyUI.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,17 @@ from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
 PRECISIONS = ("fp32", "bf16", "fp8", "fp8_scaled")
 KINDS = ("bottleneck", "lora")
 FOLDER = "folder"
+RESULTS = REPOSITORY / "benchmarks" / "results"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the rows that are missing; print the table."""
     options = _parser().parse_args(arguments)
     try:
-        print(table(run(options)))
+        rows = run(options)
+        if options.save:
+            _write(RESULTS / _file(options), rows)
+        print(table({"rows": rows}))
     except UserError as error:
         print(f"native_against_folder: {error}", file=sys.stderr)
         return 2
@@ -43,8 +49,8 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row per kind and precision, those of the folder first; the file is updated after each."""
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    file = out / f"native_against_folder-{options.model}.json"
-    rows = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    file = out / _file(options)
+    rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
     asked = {name: getattr(options, name) for name in ("model", "concept", "preset", "meter")}
     for kind in options.kinds:
         for precision in (FOLDER, *options.precisions):
@@ -52,8 +58,16 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
             if not any(cell.items() <= row.items() for row in rows):
                 print(f"{kind} on {precision}", file=sys.stderr)
                 rows.append({**cell, **_row(cell, out)})
-                file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+                _write(file, rows)
     return [row for row in rows if asked.items() <= row.items()]
+
+
+def _file(options: argparse.Namespace) -> str:
+    return f"native_against_folder-{options.model}.json"
+
+
+def _write(file: Path, rows: list[dict[str, Any]]) -> None:
+    file.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 def measured(model: T2VModel, options: dict[str, Any]) -> dict[str, Any]:
@@ -90,14 +104,23 @@ def _row(cell: dict[str, Any], out: Path) -> dict[str, Any]:
     return found
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(board: Mapping[str, Any]) -> str:
     """The rows as a Markdown table."""
     lines = ["| kind | trained on | still shown | kept | training |", "|---|---|---|---|---|"]
-    for row in rows:
+    for row in board["rows"]:
         where = "diffusers folder" if row["precision"] == FOLDER else f"ComfyUI, {row['precision']}"
         shares = " | ".join(f"{row[name]:.1%} of {row[before]:.1%}" for name, before in _SHARES)
         lines.append(f"| {row['kind']} | {where} | {shares} | {row['training_seconds']} s |")
     return "\n".join(lines)
+
+
+def document(board: Mapping[str, Any]) -> str:
+    """The table with what it was measured on."""
+    first = board["rows"][0]
+    return (
+        f"On {first['model']}, {first['concept']}, preset {first['preset']}, meter {first['meter']}; {first['clips']} clips. "
+        f"Each eraser is measured on the model that it was trained on, after and before.\n\n{table(board)}"
+    )
 
 
 _SHARES = (("still_shown", "shown_before"), ("kept", "kept_before"))
@@ -112,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--out", default="build/native", help="folder for the rows")
+    parser.add_argument("--save", action="store_true", help="also write the rows into benchmarks/results")
     return parser
 
 

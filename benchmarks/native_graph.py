@@ -24,7 +24,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.documents import ROOT
 from t2vu_core import load_model
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors import WorldDetector
@@ -32,9 +31,10 @@ from t2vu_core.model import T2VModel
 from t2vu_core.recipes import PRESETS
 from tools.comfyui import ComfyServer, NoServer, queue
 from tools.comfyui.client import Graph, Result
+from tools.comfyui.server import REPOSITORY
 from tools.demo_prompts import Pair, demo_pairs
 
-GRAPH = ROOT / "workflows" / "api" / "erase_native.json"
+GRAPH = REPOSITORY / "workflows" / "api" / "erase_native.json"
 PRECISIONS = ("fp32", "bf16", "fp8", "fp8_scaled")
 KINDS = ("bottleneck", "lora")
 CONCEPT = "ghost"
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 board["rows"].append({**cell, **measured(server, cell)})
                 (out / name).write_text(json.dumps(board, indent=1) + "\n", encoding="utf-8")
     if options.save:
-        (ROOT / "benchmarks" / "results" / name).write_text(json.dumps(board, indent=1) + "\n", encoding="utf-8")
+        (REPOSITORY / "benchmarks" / "results" / name).write_text(json.dumps(board, indent=1) + "\n", encoding="utf-8")
     return board
 
 

@@ -23,7 +23,10 @@ def compare_bases(trained: Base, own: Base, errors: Mapping[str, float] | None =
     if trained.hash == own.hash:
         return Comparison("same")
     known, found = usable_sketch(trained), usable_sketch(own)
-    return None if known is None or found is None else compare(known, found, errors)
+    # ComfyUI's models of some architectures have other names for the weights.
+    if known is None or found is None or known.values.keys().isdisjoint(found.values):
+        return None
+    return compare(known, found, errors)
 
 
 def check_base(erasure: Erasure, own: Base, *, allow_other_base: bool) -> None:

@@ -54,7 +54,7 @@ class Architecture:
     norms: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """The other weights of a site: diffusers' name to ComfyUI's."""
     tensors: Sequence[str] = ()
-    """The weights of a site in diffusers' order, for the base's hash; empty if they are not known."""
+    """The weights of a site in diffusers' order, for the base's hash; empty if they are not known there."""
 
     def sites(self, denoiser: nn.Module, video_tokens: Callable[[], int] = lambda: 0) -> dict[str, EraserSite]:
         """The sites of erasers of both kinds, by name; `video_tokens()` is the number of video tokens in the current pass.
@@ -67,8 +67,13 @@ class Architecture:
     def named_base_tensors(self, denoiser: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """The weights that an eraser depends on, as `Family.named_base_tensors` gives them for the diffusers model.
 
-        Raises KeyError for a weight that is not there.
+        Where diffusers' names of them are not known, they come under ComfyUI's. Raises KeyError for a weight that is not there.
         """
+        if not self.tensors:
+            modules = {id(site.module) for site in self.sites(denoiser).values()}
+            own = (name for name in sorted(weights) if id(denoiser.get_submodule(name.rpartition(".")[0])) in modules)
+            yield from ((name, weights[name]) for name in own)
+            return
         for block in self._blocks(denoiser):
             for name in self.tensors:
                 yield f"{self.site.format(block)}.{name}", self._weight(denoiser, weights, name, block)

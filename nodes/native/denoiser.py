@@ -18,7 +18,6 @@ from t2vu_core.families.text_condition import TextCondition
 from .. import comfy_bridge
 from .apply import KEY, denoiser_of, known_architecture
 from .differentiable import freeze, frozen_linears, training_mode
-from .found_sites import FoundArchitecture
 from .in_place import CopyOnWrite, recomputed
 from .loaded_weights import LoadedWeights
 from .schedule import input_scale
@@ -78,12 +77,7 @@ class NativeDenoiser:
 
     def named_base_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The weights that an eraser depends on; where diffusers' names of them are not known, under ComfyUI's."""
-        weights = LoadedWeights(self.patcher, self.network)
-        if self.architecture.tensors or isinstance(self.architecture, FoundArchitecture):
-            yield from self.architecture.named_base_tensors(self.network, weights)
-            return
-        modules = [site.module for site in self.sites().values()]
-        yield from ((name, weights[name]) for name in weights if self.network.get_submodule(name.rpartition(".")[0]) in modules)
+        yield from self.architecture.named_base_tensors(self.network, LoadedWeights(self.patcher, self.network))
 
     def predict(self, latents: Tensor, sigmas_B: Tensor, condition: TextCondition) -> Tensor:
         """The network's own output, float32."""

@@ -109,6 +109,9 @@ def _compared(erasure: Erasure, own: Weights | None, denoiser: str) -> Compariso
     if denoiser != ONLY_DENOISER:
         prefix = next(prefix for prefix, name in STRETCHES.items() if name == denoiser)
         trained = trained.part(prefix, () if prefix else (SECOND_DENOISER,))
+    if trained.values.keys().isdisjoint(own.sketch.values):
+        # Of a diffusers folder whose names are not known here.
+        return None
     return compare(trained, own.sketch, own.errors)
 
 
@@ -116,7 +119,7 @@ def _compared(erasure: Erasure, own: Weights | None, denoiser: str) -> Compariso
 def _weights_of(model: Any) -> Weights | None:
     denoiser = denoiser_of(model.get_model_object("diffusion_model"))
     architecture = any_architecture(denoiser)
-    if architecture is None or not architecture.tensors:
+    if architecture is None:
         return None
     stored = LoadedWeights(model, denoiser)
     try:

@@ -29,6 +29,7 @@ import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
 import comfy.sd  # noqa: E402
 import torch  # noqa: E402
+from comfy.model_patcher import ModelPatcher  # noqa: E402
 from comfy.patcher_extension import WrappersMP  # noqa: E402
 from comfy_api.torch_helpers import set_torch_compile_wrapper  # noqa: E402
 from comfy_extras.nodes_easycache import EasyCacheNode  # noqa: E402
@@ -49,11 +50,12 @@ spec.loader.exec_module(pack)
 from t2vu_pack.nodes.native import Part, merged_into, same_weights, with_eraser  # noqa: E402
 from t2vu_pack.nodes.native.apply import EraserOnPass  # noqa: E402
 from t2vu_pack.nodes.native.architectures import architecture_of  # noqa: E402
-from t2vu_pack.nodes.native.identity import base_sketch  # noqa: E402
+from t2vu_pack.nodes.native.identity import base_sketch, weights_of  # noqa: E402
 from t2vu_pack.nodes.native.loaded_weights import LoadedWeights  # noqa: E402
 
 from t2vu_core import Erasure, UserError  # noqa: E402
 from t2vu_core.erasers import EraserSet  # noqa: E402
+from t2vu_core.erasure import Base  # noqa: E402
 from t2vu_core.interchange.comfyui_names import to_comfyui  # noqa: E402
 from t2vu_core.interchange.lora_files import lora_pairs  # noqa: E402
 from t2vu_core.weight_sketch import compare  # noqa: E402
@@ -393,7 +395,26 @@ def every_architecture() -> None:
             said[f"{family} off"].append(float((change - wanted).norm() / wanted.norm()))
 
 
+def known_again() -> None:
+    """Of a model that is not in diffusers' names: the eraser that was trained on it, on others, and on its folder."""
+    for family in ("mochi", "hunyuan_video_15"):
+        own, other = (ModelPatcher(build(family), torch.device("cpu"), torch.device("cpu")) for _ in range(2))
+        for parameter in other.model.parameters():
+            parameter.data = torch.randn(parameter.shape)
+        with_folder_names = Erasure.load(folder / f"any_{family}_lora.safetensors").base
+        trained = weights_of(own)
+        assert trained is not None
+        base = Base("trained here", family, trained.sketch.hash, trained.sketch)
+        for name, model, of in (("own", own, base), ("other", other, base), ("folder", own, with_folder_names)):
+            erasure = Erasure("eraser", ("ghost",), of, {}, "random")
+            try:
+                said[f"{family} {name}"] = same_weights(model, erasure, confirmed=False)
+            except UserError as error:
+                said[f"{family} {name}"] = str(error)
+
+
 every_architecture()
+known_again()
 for family in ("wan", "ltx", "hunyuan_video"):
     both_kinds(family)
     identity(family)

@@ -1,17 +1,19 @@
-"""Erasing on ComfyUI's own MODEL, CLIP and VAE in a graph: the shipped workflow, a cancel, and what is refused."""
+"""Erasing on ComfyUI's own MODEL, CLIP and VAE in a graph: the shipped workflow, cancels, jobs, and what is refused."""
 
 from __future__ import annotations
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 
+from t2vu_core import Erasure
 from tests.nodes.graphs import frames_of, node, pixels, refusal
 from tools.comfyui import ComfyServer, queue
-from tools.comfyui.client import Graph
+from tools.comfyui.client import Control, Event, Graph
 from tools.comfyui.server import REPOSITORY
 
 WORKFLOW: Graph = json.loads((REPOSITORY / "workflows" / "api" / "erase_native.json").read_text(encoding="utf-8"))
@@ -52,6 +54,44 @@ def test_our_nodes_sample_what_ksampler_samples_in_kind(comfy: ComfyServer) -> N
     before, after = pixels(comfy, result, "before"), pixels(comfy, result, "after")
     assert before.shape == (9, 64, 64, 3)
     assert np.abs(before.astype(int) - after.astype(int)).max() > 8
+
+
+def _clip_in(precision: str, fps: float = 8.0) -> Graph:
+    """A clip of the MODEL in that precision, by this pack's own loop."""
+    graph = {name: entry for name, entry in shipped(precision).items() if name in ("1", "2")}
+    graph["clip"] = node("T2VUSampleVideo", model=["2", 0], prompt="a ghost moving left", seed=5, steps=2, fps=fps)
+    return graph | {"frames": frames_of("clip")}
+
+
+def test_a_model_can_be_swapped_between_runs_and_jobs_that_are_queued_together(comfy: ComfyServer) -> None:
+    alone = [pixels(comfy, queue(comfy.url, _clip_in(precision))) for precision in ("fp32", "fp8")]
+    assert (alone[0] != alone[1]).any()
+    with ThreadPoolExecutor(2) as pool:
+        again = list(pool.map(lambda precision: queue(comfy.url, _clip_in(precision, fps=9.0)), ("fp32", "fp8")))
+    for result, expected in zip(again, alone, strict=True):
+        assert "clip" not in result.cached
+        assert np.array_equal(pixels(comfy, result), expected)
+
+
+def test_a_training_shows_previews_and_goes_on_after_a_cancel(comfy: ComfyServer) -> None:
+    graph = {name: entry for name, entry in shipped(seed=96, steps=12).items() if name in ("1", "2", "3", "4")}
+    graph["2"]["inputs"]["steps"] = 2
+    graph["4"]["inputs"]["name"] = "native_cancelled"
+
+    def cancel(event: Event, control: Control) -> None:
+        if event.type == "text" and b"training 3/12" in event.payload:
+            control.interrupt()
+
+    cancelled = queue(comfy.url, graph, cancel)
+    assert cancelled.of("execution_interrupted")
+    assert cancelled.of("preview")
+    file = comfy.base / "output" / "erasures" / "native_cancelled.safetensors"
+    assert not file.exists()
+    again = queue(comfy.url, graph)
+    said = [event.payload for event in again.of("text")]
+    assert not any(b"training 3/12" in line for line in said), "the steps before the cancel are not trained again"
+    assert len(Erasure.load(file).training["losses"]) == 12
+    file.unlink()
 
 
 def test_a_text_encoder_unlearns_and_fits_the_folder(comfy: ComfyServer) -> None:

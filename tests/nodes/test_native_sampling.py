@@ -279,6 +279,14 @@ def test_low_precision_takes_nothing_from_the_eraser(sampled: Sampled, dtype: to
     assert sampled.said[f"{name.removeprefix('wan.')} again"]
 
 
+@pytest.mark.parametrize("family", ["mochi", "hunyuan_video_15"])
+def test_a_model_without_diffusers_names_is_known_again(sampled: Sampled, family: str) -> None:
+    said = sampled.said
+    assert said[f"{family} own"] == "the same weights as trained here"
+    assert "this MODEL is another model" in said[f"{family} other"]
+    assert "Switch on same_base" in said[f"{family} folder"]
+
+
 @pytest.mark.parametrize("family", ANY)
 def test_every_architecture_has_the_places_that_diffusers_has(sampled: Sampled, family: str) -> None:
     """What a LoRA changes is compared with the layer names of Export LoRA, which other tests compare with diffusers."""
