@@ -29,6 +29,7 @@ from .declare import (
     synonyms_input,
     text_input,
 )
+from .neutral_look import check_input, check_output, look_at_neutral
 from .pictures import loss_picture
 from .training_view import TrainingView
 from .words import said
@@ -56,6 +57,7 @@ class VelocityErase(io.ComfyNode):
                 *_memory_inputs(),
                 *_target_inputs(),
                 *concept_detail_inputs(),
+                check_input(),
             ],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser and Save Erasure."),
@@ -67,6 +69,7 @@ class VelocityErase(io.ComfyNode):
                     "prediction.",
                 ),
                 plan_output(),
+                check_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -100,6 +103,7 @@ class VelocityErase(io.ComfyNode):
         instead: str = "",
         attribute_of: str = "",
         neighbours: str = "",
+        neutral_check: str = "auto",
     ) -> io.NodeOutput:
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
         request = ConceptRequest(
@@ -116,14 +120,18 @@ class VelocityErase(io.ComfyNode):
         if memory := memory_line(model.family, recipe):
             view.progress.say(memory)
         with comfy_bridge.enough_memory("an eraser was trained", LOWER):
+            look = look_at_neutral(model, request, recipe, neutral_check, view)
             eraser = erase_velocity(
-                model, request, recipe, unfinished_folder=comfy_bridge.unfinished_runs(), on_progress=view, show_mask=True
+                model, look.request, recipe, unfinished_folder=comfy_bridge.unfinished_runs(), on_progress=view, show_mask=True
             )
+        eraser = look.noted(eraser)
         words = view.close(eraser)
         assert view.kept is not None
         pictures = loss_picture(eraser.training["losses"]), view.kept[0].movedim(1, -1)
-        plan = "\n\n".join(filter(None, (plan_text(eraser.prompts), memory)))
-        return io.NodeOutput(eraser, *pictures, plan, ui=said(words))
+        plan = "\n\n".join(filter(None, (plan_text(eraser.prompts), look.message, memory)))
+        return io.NodeOutput(
+            eraser, *pictures, plan, look.picture, ui=said("\n".join(filter(None, (words, look.message)))) | look.shown(cls)
+        )
 
 
 def _eta(eta: float, eta_zero: str) -> dict[str, float]:

@@ -7,7 +7,6 @@ person would name, the next replacement of the plan is tried: an erasure can be 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from torch import Tensor
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors import Detector, WorldDetector
 from t2vu_core.evaluation.instead import Observer
+from t2vu_core.families.spelling import check_visible
 from t2vu_core.mentions import bare, says
 from t2vu_core.model import SampleStep, T2VModel
 from t2vu_core.prompts.candidates import PlanSize
@@ -28,9 +28,11 @@ from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
+from t2vu_core.training.run import check_precision
+from t2vu_core.training.velocity.points import clip_size
 
 CLIPS = 4
-STEPS = 8
+STEPS = 12
 """Denoising steps of a clip: enough to see what it will be."""
 FIRST_SEED = 499_000
 """Counted from the run's first seed; a training run and an evaluation use others."""
@@ -53,10 +55,10 @@ class Candidate:
 
     @property
     def drawable(self) -> bool | None:
-        """Whether less than half of the clips are wrong; None if nothing judged them."""
+        """Whether at least half of the clips are right; None if nothing judged them."""
         if self.shows_concept is None:
             return None
-        return max(self.shows_concept, self.incoherent or 0) < math.ceil(len(self.prompts) / 2)
+        return max(self.shows_concept, self.incoherent or 0) <= len(self.prompts) / 2
 
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
@@ -128,11 +130,13 @@ def check_neutral(
     """Try the plan's replacements until one can be drawn.
 
     `detector` is by default the miniatures' own for a bundled model that knows the concept, and none for other models. With
-    several concepts, or a replacement that the user gave, nothing else is taken. Raises UserError as `plan_request` does;
-    an exception from `on_progress` stops the check.
+    several concepts, or a replacement that the user gave, nothing else is taken. Raises UserError before the first clip for
+    what a training run refuses; an exception from `on_progress` stops the check.
     """
-    prompt_set = prompt_set_for(model.family.folder)
-    concepts = understand(request, prompt_set)
+    clip_size(model.family, recipe)
+    check_precision(model.family)
+    check_visible(model.family.text.tokenizer, request.concepts)
+    concepts = understand(request, prompt_set_for(model.family.folder))
     detector = detector or own_detector(model, [concept.title for concept in concepts])
     judge = _Judge.of(detector, concepts)
     choices = concepts[0].replacements if len(concepts) == 1 else concepts[0].replacements[:1]

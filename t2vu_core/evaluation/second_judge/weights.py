@@ -92,7 +92,9 @@ def load_network() -> EfficientNetLite0:
     network = EfficientNetLite0()
     network.load_state_dict(_checked(path), strict=False)
     # With the channels last, its convolutions take half the time on a CPU.
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    network.eval().requires_grad_(False)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def _packaged() -> Path:

@@ -1,0 +1,65 @@
+"""Wrong requests end in one sentence before anything is sampled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from t2vu_core import ConceptRequest, T2VModel, UserError, VelocityRecipe, erase_velocity, load_model
+from t2vu_core.cli import main
+
+
+@pytest.fixture(scope="module")
+def loaded() -> T2VModel:
+    return load_model("miniature")
+
+
+@pytest.fixture
+def model(loaded: T2VModel, monkeypatch: pytest.MonkeyPatch) -> T2VModel:
+    """The bundled model, which must not be asked for a prediction."""
+
+    def predict(*args: object, **more: object) -> None:
+        raise AssertionError("The model was computed with.")
+
+    monkeypatch.setattr(type(loaded.family), "predict", predict)
+    return loaded
+
+
+WRONG = {
+    "words the model cannot read": (ConceptRequest(("\u6f22\u5b57",)), "cannot read"),
+    "a replacement that says the concept": (ConceptRequest(("ghost",), replacement="two ghosts"), "says the concept itself"),
+    "a replacement that says a synonym": (
+        ConceptRequest(("ghost",), synonyms=("phantom",), replacement="a phantom"), "says the concept itself",
+    ),
+    "a neighbour that says the concept": (ConceptRequest(("ghost",), neighbours=("robot", "friendly ghost")), "Neighbour 2"),
+    "what a thing belongs to": (
+        ConceptRequest(("ghost",), kind="thing", attribute_of="a shirt"), "asked to be of the kind thing",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", WRONG)
+def test_a_training_run_refuses_it_in_a_sentence_before_it_computes(which: str, model: T2VModel) -> None:
+    request, reason = WRONG[which]
+    with pytest.raises(UserError, match=reason) as raised:
+        erase_velocity(model, request, VelocityRecipe.preset("quick"))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_kind_that_does_not_exist_is_named_with_those_that_do() -> None:
+    with pytest.raises(UserError, match="There is no kind of concept 'vibe'; choose one of auto, thing"):
+        ConceptRequest(("ghost",), kind="vibe")  # type: ignore[arg-type]
+
+
+def test_a_concept_that_is_in_nearly_every_context_is_refused(model: T2VModel) -> None:
+    with pytest.raises(UserError, match="too few to train on"):
+        erase_velocity(model, ConceptRequest(("a",), kind="thing"), VelocityRecipe.preset("quick"))
+
+
+def test_the_command_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    near = tmp_path / "near.txt"
+    near.write_text("robot\na ghost in a sheet\n")
+    for options in (["--neighbours", str(near)], ["--instead", "the ghost"], ["--kind", "thing", "--of", "a shirt"]):
+        assert main(["plan", "--concept", "ghost", "--model", "miniature", *options]) == 2
+        assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,128 @@
+"""The neutral check: what takes the concept's place is looked at before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from t2vu_core import ConceptRequest, T2VModel, VelocityRecipe, load_model
+from t2vu_core.cli import main
+from t2vu_core.evaluation.detectors import Judgement
+from t2vu_core.evaluation.neutral_check import CLIPS, STEPS, check_neutral
+from t2vu_core.training.progress import TrainProgress
+
+
+class Detector:
+    """Sees the concept in every clip whose first pixel is bright."""
+
+    name, clean_prompts = "of this test", None
+
+    def known(self) -> tuple[str, ...]:
+        return ()
+
+    def resolve(self, concept: str) -> str | None:
+        return concept
+
+    def accuracy(self, concept: str) -> None:
+        return None
+
+    def judge(self, clips: Tensor, concepts: Sequence[str]) -> list[Judgement]:
+        shown = [dict.fromkeys(concepts, bool(clip[0, 0, 0, 0] > 0.5)) for clip in clips]
+        return [Judgement(each, {name: [there] * clips.shape[1] for name, there in each.items()}, 1.0) for each in shown]
+
+
+@pytest.fixture(scope="module")
+def model() -> T2VModel:
+    return load_model("miniature")
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Clips by prompt: bright for an empty scene, dark for anything else."""
+    prompts: list[str] = []
+
+    def sample(self: T2VModel, prompt: str, **more: object) -> Tensor:
+        prompts.append(prompt)
+        return torch.full((1, 9, 3, 32, 32), 0.9 if "empty scene" in prompt else 0.1)
+
+    monkeypatch.setattr(T2VModel, "sample", sample)
+    return prompts
+
+
+RECIPE = VelocityRecipe.preset("quick")
+
+
+def test_the_bundled_model_draws_an_empty_scene_where_a_ghost_was(model: T2VModel) -> None:
+    stages: list[TrainProgress] = []
+    check = check_neutral(model, ConceptRequest(("ghost",)), RECIPE, on_progress=stages.append)
+    assert check.taken.drawable
+    assert check.request == ConceptRequest(("ghost",))
+    assert "an empty scene" in check.message
+    assert len(check.taken.prompts) == CLIPS
+    assert not any("ghost" in prompt for prompt in check.taken.prompts)
+    assert [stages[-1].stage, stages[-1].step, stages[-1].total] == ["neutral check", CLIPS * STEPS, CLIPS * STEPS]
+    assert check.sheet().shape == (3, CLIPS * 32, 3 * 32)
+
+
+def test_the_next_replacement_is_taken_where_the_first_shows_the_concept(model: T2VModel, drawn: list[str]) -> None:
+    request = ConceptRequest(("nurse",), kind="person")
+    check = check_neutral(model, request, RECIPE, detector=Detector())
+    assert (check.taken.replacement, check.taken.drawable) == ("a person", True)
+    thing = check_neutral(model, ConceptRequest(("dragon",), replacement="an empty scene"), RECIPE, detector=Detector())
+    assert thing.request.replacement == "an empty scene"
+    assert thing.taken.drawable is False
+    assert "show 'dragon' itself" in thing.message
+
+
+def test_a_class_takes_the_place_of_a_scene_that_shows_the_concept(
+    model: T2VModel, drawn: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from t2vu_core.evaluation import neutral_check
+    from t2vu_core.prompts.prompt_set import prompt_set_for
+
+    general = prompt_set_for(None)
+    monkeypatch.setattr(neutral_check, "prompt_set_for", lambda folder: general)
+    request = ConceptRequest(("golden retriever",))
+    check = check_neutral(model, request, RECIPE, detector=Detector())
+    assert [each.replacement for each in check.tried] == ["an empty scene", "a dog"]
+    assert check.request.replacement == "a dog"
+    assert "The plan's next choice is taken" in check.message
+    assert check.describe()["taken"] == "a dog"
+    given = check_neutral(
+        model, ConceptRequest(("golden retriever",), replacement="an empty scene"), RECIPE, detector=Detector()
+    )
+    assert given.request.replacement == "an empty scene"
+    assert "'a dog' is better" in given.message
+
+
+def test_without_a_detector_the_clips_are_only_shown(
+    model: T2VModel, drawn: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = check_neutral(model, ConceptRequest(("a lighthouse",)), RECIPE)
+    assert check.taken.drawable is None
+    assert "Look at the clips" in check.message
+
+
+def test_a_cancel_stops_it(model: T2VModel) -> None:
+    class Cancelled(Exception):
+        pass
+
+    def on_progress(progress: TrainProgress) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        check_neutral(model, ConceptRequest(("ghost",)), RECIPE, on_progress=on_progress)
+
+
+def test_the_command_looks_without_training(drawn: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["erase", "--model", "miniature", "--concept", "cat", "--instead", "a robot", "--check-only"]
+    assert main([*arguments, "--log", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "neutral_check.png" in said
+    assert [file.name for file in tmp_path.iterdir()] == ["neutral_check.png"]
+    assert main(["erase", "--model", "miniature", "--concept", "cat"]) == 2
+    assert "--out" in capsys.readouterr().err
