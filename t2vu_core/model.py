@@ -26,6 +26,7 @@ from t2vu_core.file_names import check_names
 from t2vu_core.input_files import read_bounded
 from t2vu_core.memory.placement import AS_LOADED, Placement, place
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names, check_built
+from t2vu_core.model_source import ModelSource
 from t2vu_core.pipelines import failures_blamed, weights_blamed
 from t2vu_core.sampling import Guard, OnLatents, Predictor, SamplingRequest, check_finite, denoise, guided, noise
 from t2vu_core.text_encoders import encoder_sites
@@ -206,26 +207,34 @@ def load_model(
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
     placement: Placement = AS_LOADED,
+    config: str | Path | None = None,
+    model_low_noise: str | Path | None = None,
 ) -> T2VModel:
-    """Load a bundled miniature by name, or a diffusers folder by path. `placement` says what is offloaded or stored in 8 bits.
+    """Load a bundled miniature by name, a diffusers folder by path, or the single file of a denoiser (.safetensors, .gguf).
 
+    `placement` says what is offloaded or stored in 8 bits. For a single file, `config` is a diffusers folder with the other
+    components; without it, the file must be in such a folder. `model_low_noise` is the file of a second denoiser.
     Raises UserError for an unknown name, an incomplete folder (naming what is missing), or an unsupported pipeline.
     """
     check_built(str(source))
-    folder = bundled_folder(str(source)) or check_names(source)
-    pipeline_class = _pipeline_class(folder, str(source))
+    given = ModelSource.of(
+        bundled_folder(str(source)) or check_names(source),
+        None if config is None else check_names(config),
+        None if model_low_noise is None else check_names(model_low_noise),
+    )
+    pipeline_class = _pipeline_class(given.folder, str(source))
     family = family_for(pipeline_class)
     if family is None:
         known = sorted(name for known in FAMILIES for name in known.pipeline_classes)
-        raise UserError(f"{folder.name} is a {pipeline_class}; known are {', '.join(known)}.")
+        raise UserError(f"{given.folder.name} is a {pipeline_class}; known are {', '.join(known)}.")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "meta":
         raise UserError("The device 'meta' computes nothing: choose cpu, cuda or mps.")
     with torch.inference_mode(False):
         on = device if placement == AS_LOADED else torch.device("cpu")
-        loaded = family.from_folder(folder, dtype=dtype or torch.float32, device=on)
+        loaded = family.load(given, dtype=dtype or torch.float32, device=on)
         try_settings(loaded)
-        return T2VModel(folder.name, loaded if placement == AS_LOADED else place(loaded, placement, device))
+        return T2VModel(given.name, loaded if placement == AS_LOADED else place(loaded, placement, device))
 
 
 def _pipeline_class(folder: Path, source: str) -> str:

@@ -5,6 +5,7 @@ Some versions of diffusers and transformers run or read what a folder names, and
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import re
@@ -18,8 +19,11 @@ LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """For classes that a folder chooses: nothing is downloaded, and nothing asks whether to run code."""
 LIBRARIES = ("diffusers", "transformers")
 """Libraries that a model_index.json may name, besides the pipelines of diffusers; importing any other runs it."""
-PLAIN_QUANTIZATION = ("bitsandbytes", "bitsandbytes_4bit", "bitsandbytes_8bit", "quanto", "torchao")
-"""Quantization methods that need no kernel from a hub."""
+PLAIN_QUANTIZATION = {
+    "bitsandbytes": "bitsandbytes", "bitsandbytes_4bit": "bitsandbytes", "bitsandbytes_8bit": "bitsandbytes",
+    "quanto": "optimum-quanto", "torchao": "torchao",
+}  # fmt: skip
+"""Quantization methods that need no kernel from a hub, with their packages."""
 KERNEL_KEYS = ("attn_implementation", "experts_implementation")
 FILE_KEYS = ("vocab_file", "merges_file", "spm_file", "source_spm", "target_spm", "tokenizer_file", "transformers_weights")
 """Settings that name a file; some versions read it wherever it is."""
@@ -110,9 +114,19 @@ def _value_problems(values: Mapping[str, Any], shown: Path, here: Path) -> Itera
             yield f"{shown} names a file outside its folder ({key}), which is never read. Remove that line"
     quantization = values.get("quantization_config")
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    if method in PLAIN_QUANTIZATION and not _installed(package := PLAIN_QUANTIZATION[method]):
+        yield f"{shown} asks for weights quantized by {package}, which is not installed: pip install {package}"
     if method is not None and method not in PLAIN_QUANTIZATION:
         known = "bitsandbytes, quanto and torchao"
         yield f"{shown} asks for weights quantized by {method!r}; {known} are supported. Use the weights without quantization"
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _index_problems(root: Path, index: Path) -> Iterator[str]:

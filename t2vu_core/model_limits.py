@@ -13,6 +13,8 @@ from t2vu_core.errors import UserError, reading
 from t2vu_core.input_files import MOST_CONFIG_BYTES, check_regular_folder, read_bounded
 
 CONFIGS = ("config.json", "scheduler_config.json")
+QUANTIZATION = "quantization_config"
+"""A key whose numbers, such as the axis -1, are no sizes."""
 TOKENIZER = "tokenizer.json"
 MOST_GROWTH = 10_000
 """How many characters a tokenizer may write for one."""
@@ -76,7 +78,7 @@ def _numbers(value: Any, key: str) -> Iterator[tuple[str, int]]:
     for name, part in pairs:
         if isinstance(part, int) and not isinstance(part, bool):
             yield name, part
-        else:
+        elif name != QUANTIZATION:
             yield from _numbers(part, name)
 
 

@@ -22,7 +22,7 @@ from t2vu_core.evaluation.neutral_check import NeutralCheck, check_neutral
 from t2vu_core.memory.explain import limit_of, memory_line
 from t2vu_core.memory.placement import AS_LOADED
 from t2vu_core.memory.presets import fixed_settings, memory_preset
-from t2vu_core.memory.shapes import check_folder
+from t2vu_core.memory.shapes import check_source
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import LOW_MEMORY, ClosedFormRecipe, VelocityRecipe
@@ -150,9 +150,9 @@ def _fitted(options: argparse.Namespace, recipe: VelocityRecipe) -> VelocityReci
     if placement_of(options) != AS_LOADED or options.low_memory:
         raise UserError("--memory chooses --offload, --base-dtype and what --low-memory sets: give it alone, or give those.")
     limit, _ = limit_of(None, options.memory)
-    folder = check_folder(options.model)
+    source = check_source(options.model, options.config, options.model_low_noise)
     options.dtype = "bf16" if options.dtype == "fp32" else options.dtype
-    found = memory_preset(folder, limit, recipe, DTYPES[options.dtype], fixed_settings(settings_of(options)))
+    found = memory_preset(source, limit, recipe, DTYPES[options.dtype], fixed_settings(settings_of(options)))
     options.offload, options.base_dtype = found.placement.offload, found.placement.base_dtype
     note(found.describe())
     return dataclasses.replace(recipe, **found.settings)

@@ -19,9 +19,25 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """`--model`, `--dtype`, `--device`."""
-    parser.add_argument("--model", required=True, metavar="M", help="a bundled model (see `t2vu models`) or a diffusers folder")
+    """`--model` and its files, `--dtype`, `--device`."""
+    parser.add_argument(
+        "--model", required=True, metavar="M",
+        help="a bundled model (see `t2vu models`), a diffusers folder, or a denoiser's single file (.safetensors, .gguf)",
+    )  # fmt: skip
+    add_single_file(parser)
     add_device(parser)
+
+
+def add_single_file(parser: argparse.ArgumentParser) -> None:
+    """`--config`, `--model-low-noise`."""
+    parser.add_argument(
+        "--config", metavar="DIR",
+        help="for a single file: a diffusers folder of the same model with the other components (default: the folder that it "
+        "is in)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model-low-noise", metavar="FILE", help="for a single file: the file of the second denoiser (Wan 2.2 A14B)"
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -73,8 +89,11 @@ def open_model(options: argparse.Namespace, source: str | None = None, *, device
     `source` and `device` replace `--model` and `--device`.
     """
     name = device or options.device
+    own = source is None or source == options.model
     return load_model(
         source or options.model,
+        config=getattr(options, "config", None) if own else None,
+        model_low_noise=getattr(options, "model_low_noise", None) if own else None,
         dtype=DTYPES[options.dtype],
         device=_usable_device(name) if name else None,
         placement=placement_of(options),

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import Any
 
-from t2vu_core.commands.options import DTYPES, add_placement, placement_of
+from t2vu_core.commands.options import DTYPES, add_placement, add_single_file, placement_of
 from t2vu_core.commands.training import settings_of
 from t2vu_core.errors import UserError
 from t2vu_core.memory.explain import limit_of
 from t2vu_core.memory.plan import GB, MemoryPlan, Planner
 from t2vu_core.memory.presets import MEMORIES, fixed_settings, memory_preset
-from t2vu_core.memory.shapes import check_folder
+from t2vu_core.memory.shapes import check_source
 from t2vu_core.memory.wording import NOT_MEASURED, sentence
+from t2vu_core.model_source import ModelSource
 from t2vu_core.recipes import LOW_MEMORY, VelocityRecipe
 
 MARK = "peak_gb"
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--presets", action="store_true",
         help=f"also choose settings for GPUs of {', '.join(map(str, MEMORIES))} GB, as `t2vu erase --memory` does",
     )  # fmt: skip
+    add_single_file(parser)
     add_placement(parser)
 
 
@@ -46,13 +47,13 @@ def asked(options: argparse.Namespace) -> bool:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """The plan in GB, whether it fits, and the frames that do."""
     if options.model is None:
-        raise UserError("--memory needs --model: a bundled model or a diffusers folder.")
-    folder = check_folder(options.model)
+        raise UserError("--memory needs --model: a bundled model, a diffusers folder or a single file.")
+    source = check_source(options.model, options.config, options.model_low_noise)
     limit, host_only = limit_of(options.device, options.memory_limit)
-    planner = Planner.of(folder, _recipe(options), DTYPES[options.dtype], placement_of(options))
+    planner = Planner.of(source, _recipe(options), DTYPES[options.dtype], placement_of(options))
     planner.host_only = host_only
     plan, most = planner.plan(), planner.most_frames(limit)
-    presets = {"presets": _presets(options, folder)} if options.presets else {}
+    presets = {"presets": _presets(options, source)} if options.presets else {}
     return {
         **figures(plan),
         "limit_gb": round(limit / GB, 2),
@@ -114,14 +115,14 @@ def _recipe(options: argparse.Namespace) -> VelocityRecipe:
     )
 
 
-def _presets(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+def _presets(options: argparse.Namespace, source: ModelSource) -> list[dict[str, Any]]:
     """What is chosen for each of the usual sizes of a GPU; settings that were given stay."""
     recipe, given = _recipe(options), {name: value for name, value in _sizes(options).items() if value is not None}
     fixed = fixed_settings({**settings_of(options), **given})
     found = []
     for memory in MEMORIES:
         try:
-            preset = memory_preset(folder, memory * GB, recipe, DTYPES[options.dtype], fixed)
+            preset = memory_preset(source, memory * GB, recipe, DTYPES[options.dtype], fixed)
         except UserError as error:
             found.append({"memory_gb": memory, "fits": False, "text": f"{memory} GB: {error}"})
             continue

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from t2vu_core.commands.options import add_device, open_model
+from t2vu_core.commands.options import add_device, add_single_file, open_model
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.cases import load_prompt_set
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The file, the model, and how much is repeated."""
     parser.add_argument("file", metavar="F", help="an erasure file with scores")
     parser.add_argument("--model", metavar="M", help="the model that was measured; default: the one that the scores name")
+    add_single_file(parser)
     add_device(parser)
     parser.add_argument(
         "--share", type=float, default=SHARE, help="share of the clips that are made again, of each kind (default: %(default)s)"

@@ -10,7 +10,7 @@ import abc
 import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
@@ -26,9 +26,13 @@ from t2vu_core.families.text import Text
 from t2vu_core.families.text_attention import TextAttention, TextKeys, watched_text
 from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.families.tiling import decode_or_tile
-from t2vu_core.pipelines import open_pipeline
+from t2vu_core.memory.frozen_linears import pass_gradients
+from t2vu_core.model_source import ModelSource
+from t2vu_core.pipelines import DTYPE, open_pipeline
+from t2vu_core.quantised_weights import StoredWeight, has_quantised, stored_weights
 from t2vu_core.quiet import quiet_libraries
-from t2vu_core.weight_sketch import Sketch
+from t2vu_core.single_files import fp8_format, load_denoisers, pipeline_class
+from t2vu_core.weight_sketch import Sketch, sketch
 
 MaskLayers = Literal["all", "middle"]
 """The layers whose attention forms a mask: all layers with an eraser, or the middle half of them."""
@@ -51,15 +55,27 @@ class Family(abc.ABC):
     def __init__(self, pipeline: DiffusionPipeline, folder: Path | None = None) -> None:
         self.pipeline = pipeline
         self.folder = folder
+        self.files: Mapping[str, Path] = {}
+        """Single files of denoisers that are not from the folder, by component name."""
+        self.fp8: torch.dtype | None = None
+        """The format of the weights in these files if it is an 8-bit floating-point one; they are cast when they are loaded."""
         self.any_rank: Callable[[bool], bool] = bool
         """Logical OR over all processes that share sharded denoisers; this process alone by default."""
 
     @classmethod
-    def from_folder(cls, folder: Path, *, dtype: torch.dtype, device: torch.device) -> Self:
-        """Load a diffusers folder. Raises UserError with the name of a component that cannot be loaded."""
-        failure = f"The model folder {folder} cannot be loaded"
-        pipeline = open_pipeline(DiffusionPipeline, folder, failure, dtype=dtype)
-        return cls(pipeline.to(device), folder)
+    def load(cls, source: ModelSource, *, dtype: torch.dtype, device: torch.device) -> Self:
+        """Load a diffusers folder, and single files if there are any. Raises UserError, naming what cannot be loaded."""
+        failure = f"The model folder {source.folder} cannot be loaded"
+        denoisers = load_denoisers(source, dtype=dtype, keyword=DTYPE)
+        # With the general class, diffusers replaces a denoiser that the pipeline declares optional by the folder's own.
+        kind = pipeline_class(source.folder) if denoisers else DiffusionPipeline
+        pipeline = open_pipeline(kind, source.folder, failure, dtype=dtype, **denoisers)
+        assert all(getattr(pipeline, name) is denoiser for name, denoiser in denoisers.items())
+        family = cls(pipeline.to(device), source.folder)
+        family.files, family.fp8 = source.files, fp8_format(source)
+        for denoiser in family.denoisers.values():
+            pass_gradients(denoiser)
+        return family
 
     def with_any_rank(self, any_rank: Callable[[bool], bool]) -> Self:
         """This family for denoisers that are sharded over processes; `any_rank` is a logical OR over all of them."""
@@ -79,6 +95,10 @@ class Family(abc.ABC):
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """The weights of all components, in a fixed order."""
         for name, module in sorted(self.components().items()):
+            if has_quantised(module):
+                # Unpacked one by one, never all at once.
+                yield from ((f"{name}.{key}", stored.values) for key, stored in stored_weights(module))
+                continue
             for key, value in sorted(module.state_dict().items()):
                 yield f"{name}.{key}", value
 
@@ -263,13 +283,17 @@ class Family(abc.ABC):
     @cached_property
     def base_sketch(self) -> Sketch:
         """Sketch of the same weights, which recognises them in other formats."""
-        return Sketch.of(self.base_hash, self.named_base_tensors())
+        parts = ((name, each.format, each.rounding, sketch(each.values)) for name, each in self._stored_base_weights())
+        return Sketch.made(self.base_hash, parts)
 
     def named_base_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The weights that an eraser of this family depends on, in a fixed order: those of the erased modules."""
+        yield from ((name, stored.values) for name, stored in self._stored_base_weights())
+
+    def _stored_base_weights(self) -> Iterator[tuple[str, StoredWeight]]:
         for site in self.eraser_sites():
-            for name, tensor in site.module.state_dict().items():
-                yield f"{site.name}.{name}", tensor
+            for name, stored in stored_weights(site.module, self.fp8):
+                yield f"{site.name}.{name}", stored
 
 
 def _move(part: nn.Module, device: torch.device) -> None:

@@ -14,6 +14,7 @@ from t2vu_core.families import Family
 from t2vu_core.memory.placement import AS_LOADED, PLACED
 from t2vu_core.memory.plan import GB, MemoryPlan, Planner
 from t2vu_core.memory.wording import advice, clip, encoding_advice, gigabytes, training_advice
+from t2vu_core.model_source import ModelSource
 from t2vu_core.recipes import VelocityRecipe
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def plan_of(family: Family, recipe: VelocityRecipe) -> MemoryPlan | None:
         return None
     try:
         placement = getattr(next(iter(family.denoisers.values())), PLACED, AS_LOADED)
-        planner = Planner.of(family.folder, recipe, family.dtype, placement)
+        planner = Planner.of(ModelSource(family.folder, family.files), recipe, family.dtype, placement)
         planner.host_only = family.device.type == "cpu"
         return planner.plan()
     except Exception as error:  # A plan is a service: whatever an architecture's code raises on shapes, the run goes on.

@@ -1,4 +1,4 @@
-"""Weights that come and go on fake tensors, as group offloading and layerwise casting let them come and go on real ones."""
+"""Weights that come and go on fake tensors, as offloading, casting and unpacking let them come and go on real ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 def stream(modules: Iterable[nn.Module], dtype: torch.dtype | None = None) -> None:
@@ -15,6 +16,23 @@ def stream(modules: Iterable[nn.Module], dtype: torch.dtype | None = None) -> No
         swap = _Swap(dtype)
         module.register_forward_pre_hook(swap.before, prepend=True)
         module.register_forward_hook(swap.after, always_call=True)
+
+
+class FakeQuantisedLinear(nn.Linear):
+    """A linear layer that allocates what a quantised one unpacks."""
+
+    @staticmethod
+    def replace(module: Any, dtype: torch.dtype, through: torch.dtype | None) -> None:
+        """Turn a linear layer into one that computes in `dtype`; `through`: the precision of a copy made on the way."""
+        module.__class__ = FakeQuantisedLinear
+        module.unpacked_dtype, module.unpacked_through = dtype, through
+
+    def t2vu_unpacked(self) -> Tensor:
+        """As `t2vu_core.quantised_weights.unpacked` gives a real one."""
+        return torch.empty(self.weight.shape, dtype=self.unpacked_through or self.unpacked_dtype)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input, self.t2vu_unpacked().to(self.unpacked_dtype), self.bias)
 
 
 class _Swap:

@@ -3,7 +3,8 @@
 By diffusers' own means: group offloading (weights come to the device when their block computes) and layerwise casting
 (weights are stored in 8 bits and cast to the computing precision). Both replace a weight's data around each forward pass,
 so the denoiser needs gradient checkpointing while it trains: otherwise every cast or fetched weight would be kept. int8 is
-optimum-quanto's: its layers keep their weights quantised, also for the backward pass.
+optimum-quanto's: its layers keep their weights quantised, also for the backward pass. A denoiser that is stored quantised
+(GGUF, bitsandbytes, torchao, quanto) stays as it is.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ from torch import nn
 
 from t2vu_core.errors import UserError
 from t2vu_core.families import Family
+from t2vu_core.memory.frozen_linears import pass_gradients
 from t2vu_core.memory.streamed_weights import aliased
+from t2vu_core.quantised_weights import has_quantised, quantised_layer
 
 Offload = Literal["none", "encoder", "blocks"]
 BaseDtype = Literal["same", "fp8", "int8"]
 OFFLOADS: tuple[str, ...] = get_args(Offload)
 BASE_DTYPES: tuple[str, ...] = get_args(BaseDtype)
 FP8 = torch.float8_e4m3fn
+INT8_UNIT = 32
 PLACED = "t2vu_placement"
 """Attribute of a denoiser that was placed."""
 
@@ -118,6 +122,7 @@ def cast_modules(denoiser: nn.Module) -> list[str]:
 
 def _place_denoiser(denoiser: Any, placement: Placement, device: torch.device) -> None:
     compute = denoiser.dtype
+    _check_stored(denoiser, placement)
     if placement.base_dtype == "fp8":
         denoiser.enable_layerwise_casting(storage_dtype=FP8, compute_dtype=compute)
     if placement.base_dtype == "int8":
@@ -132,20 +137,39 @@ def _place_denoiser(denoiser: Any, placement: Placement, device: torch.device) -
     setattr(denoiser, PLACED, placement)
 
 
+def _check_stored(denoiser: nn.Module, placement: Placement) -> None:
+    if not has_quantised(denoiser):
+        return
+    if placement.base_dtype != "same":
+        raise UserError(f"The denoiser is stored quantised; base_dtype={placement.base_dtype} is for plain weights. Omit it.")
+    if placement.offload == "blocks" and not moves_in_blocks(denoiser):
+        raise UserError("Blocks of a denoiser quantised by a library cannot be offloaded: use offload=encoder, or a GGUF file.")
+
+
+def moves_in_blocks(denoiser: nn.Module) -> bool:
+    """Whether group offloading can move the denoiser's blocks: plain and GGUF weights are single tensors."""
+    weights = (getattr(module, "weight", None) for module in denoiser.modules() if quantised_layer(module))
+    return all(hasattr(weight, "quant_type") for weight in weights)
+
+
 def _quantize(denoiser: nn.Module) -> None:
     """Replace the linear layers by those of optimum-quanto, which pass gradients to their inputs."""
     try:
         from optimum.quanto import freeze, qint8, quantize
     except ImportError as error:
         raise UserError("base_dtype=int8 needs the package optimum-quanto: pip install optimum-quanto.") from error
-    quantize(denoiser, weights=qint8, exclude=[name for name, part in denoiser.named_modules() if not is_quantised(part)])
+    quantize(denoiser, weights=qint8, exclude=[name for name, part in denoiser.named_modules() if not takes_int8(part)])
     freeze(denoiser)
     denoiser.requires_grad_(False)
+    pass_gradients(denoiser)
 
 
-def is_quantised(module: nn.Module) -> bool:
-    """Whether base_dtype=int8 stores this module in 8 bits."""
-    return isinstance(module, nn.Linear)
+def takes_int8(module: nn.Module) -> bool:
+    """Whether base_dtype=int8 stores this module in 8 bits.
+
+    In bf16 on the CPU, the kernel of torch that optimum-quanto calls ends the process for other sizes.
+    """
+    return isinstance(module, nn.Linear) and module.in_features % INT8_UNIT == 0 == module.out_features % INT8_UNIT
 
 
 def _place_part(part: nn.Module, placement: Placement, device: torch.device) -> None:

@@ -20,6 +20,7 @@ from t2vu_core.memory.activations import encode_bytes, pass_bytes_by_depth, rows
 from t2vu_core.memory.placement import AS_LOADED, Placement
 from t2vu_core.memory.shapes import ShapedModel, blocks, shaped_model, weight_bytes
 from t2vu_core.memory.text_shapes import text_condition
+from t2vu_core.model_source import ModelSource
 from t2vu_core.pipelines import failures_blamed
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.encoded_prompts import ENCODE_BATCH
@@ -96,15 +97,15 @@ class Planner:
     @classmethod
     def of(
         cls,
-        folder: Path,
+        source: Path | ModelSource,
         recipe: VelocityRecipe,
         dtype: torch.dtype,
         placement: Placement = AS_LOADED,
         *,
         host_only: bool = False,
     ) -> Planner:
-        """For a diffusers folder, of which only the configuration files are read."""
-        return cls(shaped_model(folder, dtype, placement), recipe, host_only)
+        """For a model of which only the configuration files are read, and the list of tensors in a GGUF file."""
+        return cls(shaped_model(source, dtype, placement), recipe, host_only)
 
     @property
     def size(self) -> ClipSize:

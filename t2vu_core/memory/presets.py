@@ -6,7 +6,7 @@ anything is offloaded or rounded, then larger batches, then more frames; only in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from t2vu_core.errors import UserError
 from t2vu_core.families import ClipSize
 from t2vu_core.memory.placement import Placement
 from t2vu_core.memory.plan import GB, MemoryPlan, Planner
+from t2vu_core.memory.stored_sizes import is_quantised_folder
 from t2vu_core.memory.wording import gigabytes
+from t2vu_core.model_source import ModelSource
 from t2vu_core.recipes import VelocityRecipe
 
 MEMORIES = (8, 12, 16, 24)
@@ -53,7 +55,7 @@ class MemoryPreset:
 
 
 def memory_preset(
-    folder: Path, limit: int, recipe: VelocityRecipe, dtype: torch.dtype, fixed: Mapping[str, Any] | None = None
+    source: Path | ModelSource, limit: int, recipe: VelocityRecipe, dtype: torch.dtype, fixed: Mapping[str, Any] | None = None
 ) -> MemoryPreset:
     """The settings with which a training run of the recipe fits in `limit` bytes; `fixed` are settings that must stay.
 
@@ -62,19 +64,30 @@ def memory_preset(
     fixed = fixed or {}
     smallest: MemoryPlan | None = None
     counted: dict[str, int] = {}
-    for placement in PLACEMENTS:
-        planner = Planner.of(folder, _with(recipe, fixed, BATCHES[-1]), dtype, placement)
+    source = source if isinstance(source, ModelSource) else ModelSource(source)
+    placements = _placements(source)
+    for placement in placements:
+        planner = Planner.of(source, _with(recipe, fixed, BATCHES[-1]), dtype, placement)
         planner.shaped.counted.update(counted)
-        for least in _sizes(planner, fixed, last=placement == PLACEMENTS[-1]):
+        for least in _sizes(planner, fixed, last=placement == placements[-1]):
             smallest = planner.plan(least)
             if smallest.fits(limit):
                 return _widened(planner, least, limit, fixed)
         counted |= planner.shaped.counted
     assert smallest is not None
     raise UserError(
-        f"{folder.name} does not fit in {limit / GB:g} GB: offloaded and in 8 bits, one frame still needs "
+        f"{source.name} does not fit in {limit / GB:g} GB: offloaded as far as it can be, one frame still needs "
         f"{gigabytes(smallest.needed)}. Use a smaller model, or a device with more memory."
     )
+
+
+def _placements(source: ModelSource) -> Sequence[Placement]:
+    """Those that the denoiser's weights allow: quantised ones stay as they are, and only GGUF's can be offloaded in blocks."""
+    if source.is_gguf:
+        return [placement for placement in PLACEMENTS if placement.base_dtype == "same"]
+    if is_quantised_folder(source):
+        return [placement for placement in PLACEMENTS if placement.base_dtype == "same" and placement.offload != "blocks"]
+    return PLACEMENTS
 
 
 def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

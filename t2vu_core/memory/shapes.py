@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 import torch
@@ -19,15 +19,20 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from t2vu_core.errors import UserError, reading
 from t2vu_core.families import Family, family_for
-from t2vu_core.memory.fake_streaming import stream
+from t2vu_core.memory.fake_streaming import FakeQuantisedLinear, stream
+from t2vu_core.memory.frozen_linears import pass_gradients
 from t2vu_core.memory.full_masks import FullMasks
-from t2vu_core.memory.placement import AS_LOADED, FP8, PLACED, Placement, cast_modules, is_quantised
+from t2vu_core.memory.placement import AS_LOADED, FP8, PLACED, Placement, cast_modules, takes_int8
+from t2vu_core.memory.stored_sizes import SCALE, StoredSize, stored_sizes
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names
+from t2vu_core.model_source import ModelSource
 from t2vu_core.pipelines import failures_blamed
 from t2vu_core.quiet import quiet_libraries
 
+INT8 = StoredSize(8, SCALE)
+"""What base_dtype=int8 stores: optimum-quanto's weights with a scale for each row."""
 STORED = "t2vu_bytes"
-"""Attribute of a weight: bytes that each of its values takes, if not those of its precision."""
+"""Attribute of a weight: the bytes that it takes, if not those of its precision."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +60,25 @@ class ShapedModel:
         return {name: part for name, part in self.family.pipeline.components.items() if isinstance(part, nn.Module)}
 
 
-def check_folder(source: str) -> Path:
-    """The folder of a bundled model or a diffusers folder. Raises UserError if it has no configuration files."""
-    folder = bundled_folder(source) or Path(source)
-    if not (folder / "model_index.json").is_file():
+def check_source(source: str, config: str | None = None, low_noise: str | None = None) -> ModelSource:
+    """A bundled model, a diffusers folder or single files. Raises UserError if there are no configuration files."""
+    found = ModelSource.of(
+        bundled_folder(source) or Path(source),
+        None if config is None else Path(config),
+        None if low_noise is None else Path(low_noise),
+    )
+    if not (found.folder / "model_index.json").is_file():
         raise UserError(
             f"There is no model {source!r}: it is neither one of the bundled models ({', '.join(bundled_names())}) nor a "
             "diffusers folder with a model_index.json."
         )
-    return folder
+    return found
 
 
-def shaped_model(folder: Path, dtype: torch.dtype, placement: Placement = AS_LOADED) -> ShapedModel:
-    """The model in a diffusers folder, from its configuration files. Raises UserError, naming what cannot be read."""
+def shaped_model(source: Path | ModelSource, dtype: torch.dtype, placement: Placement = AS_LOADED) -> ShapedModel:
+    """The model of a diffusers folder, from its configuration files. Raises UserError, naming what cannot be read."""
+    source = source if isinstance(source, ModelSource) else ModelSource(source)
+    folder = source.folder
     failure = f"The model folder {folder} cannot be planned"
     with reading(failure), quiet_libraries():
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
@@ -77,27 +88,33 @@ def shaped_model(folder: Path, dtype: torch.dtype, placement: Placement = AS_LOA
         # Modules of a fake mode cannot change their precision in place: they are made on the meta device, then copied.
         with torch.device("meta"):
             pipeline = _pipeline(getattr(diffusers, index["_class_name"]), folder, index)
-        return _with_fake_weights(family(pipeline, folder), folder.name, dtype, placement)
+        shaped = family(pipeline, folder)
+        stored = stored_sizes(source, iter(shaped.components()), dtype)
+        return _with_fake_weights(shaped, source.name, dtype, placement, stored)
 
 
-def _with_fake_weights(family: Family, name: str, dtype: torch.dtype, placement: Placement) -> ShapedModel:
+def _with_fake_weights(
+    family: Family, name: str, dtype: torch.dtype, placement: Placement, stored: Mapping[str, StoredSize]
+) -> ShapedModel:
     """The model of a family on the meta device, with fake weights in that precision, placed as on a device."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    cast = {
+    in_fp8 = {
         name: _cast(denoiser, dtype) if placement.base_dtype == "fp8" else () for name, denoiser in family.denoisers.items()
     }
     with mode:
         for part_name, part in family.pipeline.components.items():
             if isinstance(part, nn.Module):
-                _fake(part, dtype, cast.get(part_name, ()))
+                _fake(part, dtype, in_fp8.get(part_name, ()))
                 part.eval().requires_grad_(False)
     for denoiser_name, denoiser in family.denoisers.items():
-        stream((denoiser.get_submodule(each) for each in cast[denoiser_name]), dtype)
+        stream((denoiser.get_submodule(each) for each in in_fp8[denoiser_name]), dtype)
         if placement.offload == "blocks":
             stream(blocks(denoiser))
         if placement.base_dtype == "int8":
-            _store_in_a_byte(denoiser)
+            _store(denoiser, INT8, dtype)
         setattr(denoiser, PLACED, placement)
+    for part_name, size in stored.items():
+        _store(family.components()[part_name], size, dtype)
     if getattr(family.pipeline.config, "boundary_ratio", None) is not None:
         # Which rows go to which denoiser depends on values; both are of one shape, so one computes all rows.
         family.pipeline.register_to_config(boundary_ratio=None)
@@ -113,14 +130,16 @@ def blocks(denoiser: nn.Module) -> list[nn.Module]:
 def weight_bytes(module: nn.Module) -> int:
     """Bytes of its weights and buffers, shared ones once."""
     values = {id(value): value for value in (*module.parameters(), *module.buffers())}
-    return sum(value.numel() * getattr(value, STORED, value.element_size()) for value in values.values())
+    return round(sum(getattr(value, STORED, value.numel() * value.element_size()) for value in values.values()))
 
 
-def _store_in_a_byte(denoiser: nn.Module) -> None:
-    """Weights that a library quantises compute as they are; only their bytes are others."""
-    for module in denoiser.modules():
-        if is_quantised(module):
-            setattr(module.weight, STORED, 1)
+def _store(part: nn.Module, size: StoredSize, dtype: torch.dtype) -> None:
+    """Weights that a library quantises take other bytes, and are unpacked while they compute."""
+    for name, module in part.named_modules():
+        if size.takes(name, module) and (size is not INT8 or takes_int8(module)):
+            setattr(module.weight, STORED, size.of(cast(nn.Linear, module)))
+            FakeQuantisedLinear.replace(module, dtype, size.unpacked_through)
+    pass_gradients(part)
 
 
 def _cast(denoiser: nn.Module, dtype: torch.dtype) -> list[str]:

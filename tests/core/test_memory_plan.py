@@ -24,9 +24,12 @@ from t2vu_core.memory.presets import memory_preset
 from t2vu_core.memory.shapes import shaped_model, weight_bytes
 from t2vu_core.memory.text_shapes import text_condition
 from t2vu_core.model import load_model
+from t2vu_core.model_source import ModelSource
+from t2vu_core.quantised_weights import stored_bytes
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.step import VelocityStep
 from t2vu_core.training.velocity.train import erase_velocity
+from tests.core.gguf_files import weights, write_gguf
 from tests.core.tiny_models import TINY_MODELS, TinyModel, wan_transformer
 from tests.core.tiny_training import small_clips
 
@@ -252,3 +255,27 @@ def test_a_pass_without_gradients_takes_less_than_a_step() -> None:
     tiny = TINY_MODELS["cogvideox-2b"]
     with shaped_model(tiny.folder, torch.float32).computing() as family:
         assert 0 < pass_bytes(family, 6, tiny.size) < step_bytes(family, recipe(), tiny.size).activations
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "int8"])
+def test_a_plan_of_quantised_weights_is_within_ten_percent(
+    kind: str, profiler: Callable[[Callable[[], Any]], Any], tmp_path: Path
+) -> None:
+    tiny, placement = TINY_MODELS["ltx-video"], Placement()
+    source = ModelSource(tiny.folder)
+    if kind == "int8":
+        pytest.importorskip("optimum.quanto", reason="optimum-quanto is not installed")
+        placement = Placement(base_dtype="int8")
+        model = load_model(tiny.folder, device="cpu", placement=placement)
+    else:
+        source = ModelSource(tiny.folder, {"transformer": write_gguf(tmp_path / "ltx.gguf", weights(tiny), kind)})
+        model = load_model(source.files["transformer"], config=tiny.folder, device="cpu")
+    shaped = shaped_model(source, torch.float32, placement)
+    real_bytes = sum(map(stored_bytes, model.family.pipeline.transformer.parameters()))
+    assert weight_bytes(shaped.family.denoisers["transformer"]) == pytest.approx(real_bytes, rel=WITHIN)
+    for checkpointing in (False, True):
+        wanted = recipe(gradient_checkpointing=checkpointing, kind="lora")
+        with shaped.computing() as family:
+            planned = step_bytes(family, wanted, tiny.size).activations
+        real = profiler(lambda wanted=wanted: step_bytes(model.family, wanted, tiny.size)).activations
+        assert planned == pytest.approx(real, rel=WITHIN)
