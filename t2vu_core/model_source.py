@@ -53,10 +53,10 @@ class ModelSource:
             _check_file(file)
         folder = _around(source) if config is None else config
         if folder is None or not (folder / INDEX).is_file():
-            found = f"{folder} has no {INDEX}" if folder is not None else f"{source} is a single file"
+            lacking = "" if folder is None else f", and {folder} has no {INDEX}"
             raise UserError(
-                f"{found}: a single file holds the denoiser only. Give a diffusers folder of the same model as config "
-                f"(--config DIR), with the text encoder, VAE, scheduler and {FIRST}/config.json."
+                f"{source} is a single file, which holds the denoiser only{lacking}. Give a diffusers folder of the same model as "
+                f"config (--config DIR), with the text encoder, VAE, scheduler and {FIRST}/config.json."
             )
         _check_second(folder, files)
         return cls(folder, files)

@@ -21,6 +21,9 @@ def stream(modules: Iterable[nn.Module], dtype: torch.dtype | None = None) -> No
 class FakeQuantisedLinear(nn.Linear):
     """A linear layer that allocates what a quantised one unpacks."""
 
+    unpacked_dtype: torch.dtype
+    unpacked_through: torch.dtype | None
+
     @staticmethod
     def replace(module: Any, dtype: torch.dtype, through: torch.dtype | None) -> None:
         """Turn a linear layer into one that computes in `dtype`; `through`: the precision of a copy made on the way."""
