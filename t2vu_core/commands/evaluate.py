@@ -81,6 +81,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return {
         **evaluated.evaluation.scores.to_json(),
         "report": str(evaluated.report),
+        "evidence": str(evaluated.evidence),
         "scores_written_to": kept and str(kept.path),
         "note": kept and kept.note,
     }
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any]) -> str:
     """The verdict, the table, the path of the report, and a note if the scores are not in the erasure file."""
     note = f"\n{result['note']}" if result["note"] else ""
-    return f"{text_table(Scores.from_json(result))}\n\n{result['report']}{note}"
+    return f"{text_table(Scores.from_json(result))}\n\n{result['report']}\nfor printing: {result['evidence']}{note}"
 
 
 def _settings(options: argparse.Namespace) -> EvaluationSettings:

@@ -12,6 +12,7 @@ from t2vu_core.erasure import Erasure, atomic_path, check_writable
 from t2vu_core.evaluation.cases import PromptSet
 from t2vu_core.evaluation.detectors import Detector
 from t2vu_core.evaluation.evaluate import Evaluation, evaluate
+from t2vu_core.evaluation.report.evidence import write_evidence
 from t2vu_core.evaluation.report.page import write_report
 from t2vu_core.evaluation.settings import EvaluationCallback, EvaluationSettings
 from t2vu_core.model import T2VModel
@@ -35,6 +36,8 @@ class Evaluated:
 
     evaluation: Evaluation
     report: Path
+    evidence: Path
+    """One sheet for printing: what was tested, with which result, and what was not."""
     erasure: Erasure | None
     """The model's erasure with the scores, if it is the only one, at strength 1 and without a guard."""
 
@@ -42,9 +45,9 @@ class Evaluated:
 def evaluate_to(
     folder: Path, model: T2VModel, concept: str, *, shared: bool = False, **options: Unpack[EvaluateOptions]
 ) -> Evaluated:
-    """Evaluate as `evaluate` does, and write report.html and scores.json into the folder, next to the clips.
+    """Evaluate as `evaluate` does, and write report.html, evidence.html and scores.json into the folder, next to the clips.
 
-    In a `shared` folder the names of the two files carry the hash of the measured model, so that erasures of one concept keep
+    In a `shared` folder the names of the files carry the hash of the measured model, so that erasures of one concept keep
     their own reports. Raises UserError as `evaluate` does, or if the folder cannot be written to.
     """
     check_writable(folder / "report.html")
@@ -52,6 +55,7 @@ def evaluate_to(
     suffix = f"-{evaluation.scores.settings.after_hash[:8]}" if shared else ""
     erasures = [applied.erasure for applied in model.erasures]
     report = write_report(evaluation, folder / f"report{suffix}.html", erasures=erasures, fps=model.family.defaults.fps)
+    evidence = write_evidence(evaluation.scores, folder / f"evidence{suffix}.html", erasures=erasures)
     with atomic_path(folder / f"scores{suffix}.json") as temporary:
         temporary.write_text(json.dumps(evaluation.scores.to_json(), indent=1), encoding="utf-8")
-    return Evaluated(evaluation, report, model.sole_erasure and model.sole_erasure.with_scores(evaluation.scores))
+    return Evaluated(evaluation, report, evidence, model.sole_erasure and model.sole_erasure.with_scores(evaluation.scores))
