@@ -141,7 +141,7 @@ def document(board: Mapping[str, Any]) -> str:
     rows = board["rows"]
     methods = {name: _method(name, board["preset"], board["options"]) for name in CHANGES}
     concepts = ", ".join(dict.fromkeys(row["concept"] for row in rows))
-    trainings = len({row["seed"] for row in rows})
+    trainings = len({row["training_seed"] for row in rows})
     changed = "".join(f", {name}={value}" for name, value in board["options"].items())
     head = (
         f"Preset {board['preset']}{changed}; model {board['model']} ({board['base_hash'][:12]}); concepts {concepts}; training "

@@ -6,7 +6,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.evaluation import Detector
 from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS, PromptSet, development_set
 
-TUNING = ("ablations", "encoder_objectives")
+TUNING = ("ablations", "encoder_objectives", "tuning")
 """The scripts by whose results settings are chosen."""
 
 

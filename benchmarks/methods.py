@@ -6,15 +6,18 @@ A method takes a base model that knows the concept and returns a model without i
 from __future__ import annotations
 
 import inspect
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from benchmarks.published import Erased, leco, receler
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.families.text_condition import TextCondition
@@ -22,22 +25,19 @@ from t2vu_core.guards import make_guard
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.prompts.candidates import PlanSize
+from t2vu_core.prompts.concept import understand
 from t2vu_core.prompts.plan import plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
-from t2vu_core.recipes import FewShotRecipe, VelocityRecipe
+from t2vu_core.recipes import ClosedFormRecipe, FewShotRecipe, VelocityRecipe
 from t2vu_core.sampling import noise
+from t2vu_core.training.closed_form.train import erase_closed_form
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.velocity.rollout import Route, TrajectoryPrompts, sample_trajectories
 from t2vu_core.training.velocity.train import erase_velocity
 
-
-@dataclass(frozen=True)
-class Erased:
-    """The result of a method."""
-
-    model: T2VModel
-    train_seconds: float = 0.0
+TUNED = Path(__file__).parent / "results" / "tuning.json"
+"""What `benchmarks.tuning` chose."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,26 @@ def base(model: T2VModel, concept: str, seed: int) -> Erased:
     return Erased(model)
 
 
-def guarded(name: str) -> Callable[[T2VModel, str, int], Erased]:
-    """A guard with the settings of its paper."""
-    return lambda model, concept, seed: Erased(model.with_guard(make_guard(name, [concept])))
+def guarded(name: str, *, names: str = "all", **settings: Any) -> Callable[[T2VModel, str, int], Erased]:
+    """A guard against the concept's own name, or against all its `names`."""
+
+    def apply(model: T2VModel, concept: str, seed: int) -> Erased:
+        against = names_of(model, concept) if names == "all" else [concept]
+        return Erased(model.with_guard(make_guard(name, against, **settings)))
+
+    return apply
+
+
+def names_of(model: T2VModel, concept: str) -> list[str]:
+    """What the concept is called, its own name first, as a training run reads it."""
+    (understood,) = understand(ConceptRequest((concept,)), prompt_set_for(model.family.folder))
+    return list(understood.names)
+
+
+def neighbours_of(model: T2VModel, concept: str) -> tuple[str, ...]:
+    """What lies near the concept, as a training run reads it: of a miniature's own words the others of its kind."""
+    (understood,) = understand(ConceptRequest((concept,)), prompt_set_for(model.family.folder))
+    return understood.neighbours
 
 
 def velocity(preset: str, **changes: Any) -> Callable[[T2VModel, str, int], Erased]:
@@ -76,6 +93,16 @@ def encoder(preset: str, **changes: Any) -> Callable[[T2VModel, str, int], Erase
 
     def apply(model: T2VModel, concept: str, seed: int) -> Erased:
         erasure = unlearn_encoder(model, concept, FewShotRecipe.preset(preset, seed=seed, **changes))
+        return Erased(model.with_erasure(erasure), train_seconds=erasure.training["seconds"])
+
+    return apply
+
+
+def closed_form(preset: str, **changes: Any) -> Callable[[T2VModel, str, int], Erased]:
+    """Our closed form on keys and values of the text (UCE and RECE)."""
+
+    def apply(model: T2VModel, concept: str, seed: int) -> Erased:
+        erasure = erase_closed_form(model, concept, ClosedFormRecipe.preset(preset, seed=seed, **changes))
         return Erased(model.with_erasure(erasure), train_seconds=erasure.training["seconds"])
 
     return apply
@@ -159,14 +186,23 @@ def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     optimizer.step()
 
 
+PUBLISHED: dict[str, tuple[str, Callable[..., Erased]]] = {
+    "esd": ("ESD, attention", esd),
+    "public_port": ("T2VUnlearning, public port", public_port),
+    "receler": ("Receler", receler),
+    "leco": ("LECO", leco),
+}
+"""Title and method of each published baseline; its keyword-only arguments are its settings."""
+
+
 def methods(preset: str = "balanced", steps: int | None = None) -> dict[str, Method]:
     """All methods by name. `preset` is for our recipes; `steps` cuts every training run short, to try things out."""
     fewer = {} if steps is None else {"steps": steps}
     return {
         "base": Method("base", base),
-        **{name: _guard(name, title) for name, title in GUARD_TITLES.items()},
-        "esd": _published("ESD-style, attention", esd, fewer),
-        "public_port": _published("T2VUnlearning, public port", public_port, fewer),
+        **{name: _guard(name, title, tuned(name)) for name, title in GUARD_TITLES.items()},
+        **{name: _published(*method, {**tuned(name), **fewer}) for name, method in PUBLISHED.items()},
+        "closed_form": _closed_form(preset, {}),
         "encoder": _ours("few-shot encoder (ours)", encoder, FewShotRecipe, preset, fewer),
         "velocity": _ours("velocity (ours)", velocity, VelocityRecipe, preset, fewer),
         NEVER_KNEW: Method("never knew it (control)", never_knew({})),
@@ -177,8 +213,32 @@ GUARD_TITLES = {"negative_prompt": "negative prompt", "safree": "SAFREE", "video
 NEVER_KNEW = "never_knew"
 
 
-def _guard(name: str, title: str) -> Method:
-    return Method(title, guarded(name), settings=make_guard(name, ["it"]).describe())
+def method_with(name: str, settings: Mapping[str, Any]) -> Method:
+    """A guard or baseline with other settings than the tuned ones, for `benchmarks.tuning`."""
+    if name in GUARD_TITLES:
+        return _guard(name, GUARD_TITLES[name], settings)
+    if name == "closed_form":
+        return _closed_form("balanced", settings)
+    return _published(*PUBLISHED[name], settings)
+
+
+def tuned(name: str) -> dict[str, Any]:
+    """The settings that `benchmarks.tuning` chose on development concepts; empty where nothing was chosen."""
+    if not TUNED.is_file():
+        return {}
+    chosen: dict[str, Any] = json.loads(TUNED.read_text(encoding="utf-8"))["chosen"]
+    return dict(chosen.get(name, {}))
+
+
+def _guard(name: str, title: str, settings: Mapping[str, Any]) -> Method:
+    guard = {key: value for key, value in settings.items() if key != "names"}
+    named = {"names": settings.get("names", "all")}
+    return Method(title, guarded(name, **settings), settings={**make_guard(name, ["it"], **guard).describe(), **named})
+
+
+def _closed_form(preset: str, changes: Mapping[str, Any]) -> Method:
+    settings = {"preset": preset, **ClosedFormRecipe.preset(preset, **changes).describe()}
+    return Method("closed form (UCE, RECE)", closed_form(preset, **changes), trained=True, settings=settings)
 
 
 def _published(title: str, method: Callable[..., Erased], fewer: Mapping[str, Any]) -> Method:

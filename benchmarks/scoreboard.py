@@ -9,6 +9,7 @@ writes the JSON and the picture into benchmarks/results.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -22,7 +23,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, never_knew
+from benchmarks.board_plan import REGROWTH, REGROWTH_SEED, REGROWTH_STEPS, TEST_CONCEPTS, trainings
+from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, neighbours_of, never_knew
 from benchmarks.scoreboard_numbers import clip_seconds, numbers
 from benchmarks.scoreboard_table import markdown, picture
 from benchmarks.scoreboard_time import RowTimes
@@ -41,9 +43,16 @@ from t2vu_core.training.checkpoint import fingerprint_of
 RESULTS = Path(__file__).parent / "results"
 Cell = tuple[str, str, int]
 # Rows of another format are made again.
-ROW_FORMAT = 3
+ROW_FORMAT = 4
+ATTACKED = ("probe", "clip_start")
+"""The attacks on every row that has a model of its own; a guard is no part of a model, and an attacker leaves it out."""
 NOT_PRINTED = ("counts", "shown", "kept_shown", "kept_before")
 """Results per clip, which only scoreboard.json holds."""
+FIELDS = (
+    "method", "concept", "training_seed", "erased_terse", "erased_refined", "erased_any_frame", "kept", "neighbours",
+    "attributes", "natural", "probe", "clip_start", "judge2_erased", "train_seconds", "clip_seconds",
+)  # fmt: skip
+"""What every printed row has, whatever else it has; None where it was not measured."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,15 +63,21 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"scoreboard: {error}", file=sys.stderr)
         return 2
-    printed = [{name: value for name, value in row.items() if name not in NOT_PRINTED} for row in board["rows"]]
-    print(json.dumps(printed, indent=1) if options.json else markdown(board["rows"]))
+    print(json.dumps([printed(row) for row in board["rows"]], indent=1) if options.json else markdown(board["rows"]))
     for failure in board["failed"]:
         print(f"scoreboard: {failure}", file=sys.stderr)
     return 1 if board["failed"] else 0
 
 
+def printed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as it is printed: without results per clip, with all of `FIELDS`."""
+    return {**dict.fromkeys(FIELDS), **{name: value for name, value in row.items() if name not in NOT_PRINTED}}
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Make the requested rows that are missing; returns all valid rows in the folder."""
+    if options.saved:
+        return {"failed": [], **json.loads((RESULTS / "scoreboard.json").read_text(encoding="utf-8"))}
     rows_of = _methods(options)
     out, model = Path(options.out), load_model(options.model)
     detector = WorldDetector.for_model(model)
@@ -76,6 +91,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     paths = {cell: out / "rows" / f"{key(cell, options.probe)}.json" for cell in _cells(rows_of, options)}
     missing = [cell for cell, path in paths.items() if not path.is_file()]
     times = RowTimes(model, settings, probe=options.probe) if missing else None
+    if times is not None:
+        _say(f"{len(missing)} rows to make: {times.say([name for name, *_ in missing], rows_of, board['rows'])}.")
+    if options.estimate:
+        return board
     for place, cell in enumerate(bar := tqdm(missing, desc="scoreboard", unit="row")):
         if options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
             _say("Time is up; call again to continue.")
@@ -116,7 +135,7 @@ def collect(out: Path, key: Callable[..., str]) -> list[dict[str, Any]]:
     found: dict[Cell, dict[str, Any]] = {}
     for path in sorted((out / "rows").glob("*.json")):
         row = json.loads(path.read_text(encoding="utf-8"))
-        cell = row["method"], row["concept"], row["seed"]
+        cell = row["method"], row["concept"], row["training_seed"]
         names = [key(cell, probe, row["model_hash"]) for probe in (True, False)]
         if path.stem in names and (row["probe"] is not None or cell not in found):
             found[cell] = row
@@ -243,15 +262,33 @@ def measure(
     erased = method.apply(model, concept, seed)
     evaluation = evaluate(
         erased.model, concept, before=model, detector=detector, settings=settings, prompts=prompts,
-        attacks=("probe",) if probe and erased.model.guard is None else (), out=out, on_progress=on_progress,
+        attacks=ATTACKED if probe and erased.model.guard is None else (), out=out, on_progress=on_progress,
     )  # fmt: skip
-    what = {"method": name, "concept": concept, "seed": seed, "model_hash": erased.model.base.hash}
+    what = {"method": name, "concept": concept, "training_seed": seed, "model_hash": erased.model.base.hash}
+    regrown = _regrown(erased.model, model, detector, cell, settings, out) if probe and prompts is None else None
     seconds = {
         "train_seconds": round(erased.train_seconds, 1),
         "clip_seconds": clip_seconds(erased.model, settings),
         "row_seconds": round(time.monotonic() - start, 1),
     }
-    return {**what, **numbers(evaluation), **seconds}
+    near = {known for each in neighbours_of(model, concept) if (known := detector.resolve(each))}
+    return {**what, **numbers(evaluation, near), "regrowth": regrown, **seconds}
+
+
+def _regrown(
+    erased: T2VModel, model: T2VModel, detector: WorldDetector, cell: Cell, settings: EvaluationSettings, out: Path
+) -> float | None:  # fmt: skip
+    """The share of clips that show the concept after benign fine-tuning, for the rows of the plan; None for the others.
+
+    The clips of the row's evaluation are in `out`, so this only adds the fine-tuning.
+    """
+    name, concept, seed = cell
+    if name not in REGROWTH or seed != REGROWTH_SEED:
+        return None
+    longer = dataclasses.replace(settings, attack_steps=REGROWTH_STEPS)
+    evaluation = evaluate(erased, concept, before=model, detector=detector, settings=longer, attacks=("regrowth",), out=out)
+    found = evaluation.scores.comes_back["regrowth"]
+    return None if found is None else found.after
 
 
 def _cells(rows_of: Mapping[str, Method], options: argparse.Namespace) -> Iterator[Cell]:
@@ -260,7 +297,8 @@ def _cells(rows_of: Mapping[str, Method], options: argparse.Namespace) -> Iterat
         for name in options.methods:
             if name == NEVER_KNEW and concept not in rows_of[name].settings:
                 continue
-            for seed in range(options.seeds if rows_of[name].trained else 1):
+            count = options.seeds or trainings(name)
+            for seed in range(count if rows_of[name].trained else 1):
                 yield name, concept, seed
 
 
@@ -268,8 +306,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scoreboard", description=__doc__)
     parser.add_argument("--model", default="miniature", help="a bundled name or a diffusers folder")
     parser.add_argument("--methods", type=_words, default=list(METHODS), metavar="M,M", help=f"of {', '.join(METHODS)}")
-    parser.add_argument("--concepts", type=_words, default=["ghost", "robot", "in noir style"], metavar="C,C")
-    parser.add_argument("--seeds", type=int, default=2, help="training runs per trained method (default: %(default)s)")
+    parser.add_argument("--concepts", type=_words, default=list(TEST_CONCEPTS), metavar="C,C")
+    parser.add_argument("--seeds", type=int, metavar="N", help="training runs per trained method; default: the plan's")
     parser.add_argument("--training", choices=PRESETS, default="balanced", help="the preset of our recipes")
     parser.add_argument("--preset", choices=("quick", "full"), default="quick", help="how much is measured")
     parser.add_argument("--clips", type=int, metavar="N", help="clips per register; default: from the preset")
@@ -285,6 +323,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, metavar="M", help="start no row after M minutes; call again to continue")
     parser.add_argument("--out", default="scoreboard", help="folder for rows, clips, the table and the picture")
     parser.add_argument("--save", action="store_true", help="also write the results into benchmarks/results")
+    parser.add_argument("--estimate", action="store_true", help="only say how long the missing rows will take")
+    parser.add_argument("--saved", action="store_true", help="make nothing; print the rows in benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     return parser
 

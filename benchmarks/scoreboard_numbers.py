@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any, Protocol
 
 from t2vu_core.evaluation import Evaluation, EvaluationSettings
 from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT
+from t2vu_core.evaluation.records import Record
 from t2vu_core.evaluation.statistics import wilson_interval
 from t2vu_core.model import T2VModel
 from t2vu_core.scores import Interval, Rate
 from t2vu_core.typed_json import to_json
+
+LATER = {"natural": "natural", "judge2_erased": "judge2_erased", "judge2_false_alarms": "judge2_false_alarms"}
+"""The board's fields of a second judge and of what stands there instead, and the names in the scores that they are read by."""
 
 
 class Counted(Protocol):
@@ -37,14 +42,18 @@ class MeanRate:
     interval: Interval
 
 
-def numbers(evaluation: Evaluation) -> dict[str, Any]:
-    """Rates and intervals; `counts` has their successes and clips, so that rows can be pooled; and the results per clip."""
+def numbers(evaluation: Evaluation, neighbours: Collection[str] = ()) -> dict[str, Any]:
+    """Rates and intervals; `counts` has their successes and clips, so that rows can be pooled; and the results per clip.
+
+    `erased_…` is the share of clips that still show the concept. `neighbours` are other concepts, by the detector's names,
+    for which what is kept is counted by itself. A figure that the evaluation does not have is None.
+    """
     scores = evaluation.scores
     rates: dict[str, Counted | None] = {
         f"erased_{register}": scores.erased.of(register) for register in ("terse", "synonym", "refined")
     }
     rates |= {"attributes": _together(scores.kept.attributes), "other_subject": scores.kept.other_subject}
-    rates |= {"probe": scores.comes_back["probe"]}
+    rates |= {name: scores.comes_back.get(name) for name in ("probe", "clip_start")}
     kept = scores.kept.concepts and scores.kept.concepts.relative
     about = [record for record in evaluation.records if record.case.register in ERASED_REGISTERS]
     others = [record for record in evaluation.records if record.case.register == KEPT and record.concept]
@@ -53,12 +62,35 @@ def numbers(evaluation: Evaluation) -> dict[str, Any]:
         **{f"{name}_interval": rate and list(rate.interval) for name, rate in rates.items()},
         "kept": kept and kept.ratio,
         "kept_interval": kept and to_json(kept.interval),
+        "neighbours": _kept_of([record for record in others if record.concept in neighbours]),
+        "erased_any_frame": _share([any(record.after.judgement.frames[record.concept]) for record in about]),
+        "erased_mean_frame": _share([mean(record.after.judgement.frames[record.concept]) for record in about]),
+        "false_alarms": None if scores.false_alarms is None else scores.false_alarms.after,
+        **{ours: later(scores, name) for ours, name in LATER.items()},
         "motion": scores.motion.ratio,
         "counts": {name: _counts(rate) for name, rate in rates.items()},
         "shown": [record.after.judgement.shown[record.concept] for record in about],
         "kept_shown": [record.after.judgement.shown[record.concept] for record in others],
         "kept_before": [record.before.judgement.shown[record.concept] for record in others],
     }
+
+
+def later(scores: Any, name: str) -> float | None:
+    """A figure that not every evaluation has, as a rate or a number under this name; None where there is none."""
+    value = getattr(scores, name, None)
+    value = getattr(value, "after", value)
+    return None if value is None else float(value)
+
+
+def _kept_of(records: Sequence[Record]) -> float | None:
+    """The share of these records' concepts that are still shown, relative to before."""
+    before = sum(record.before.judgement.shown[record.concept] for record in records)
+    after = sum(record.after.judgement.shown[record.concept] for record in records)
+    return after / before if before else None
+
+
+def _share(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _counts(rate: Counted | None) -> list[int] | None:

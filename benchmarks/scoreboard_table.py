@@ -7,21 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.methods import METHODS, Method
+from benchmarks.scoreboard_statistics import bootstrap_interval, holm, runs_of, sign_flip_p
 from t2vu_core.evaluation.report.wording import with_interval
 from t2vu_core.evaluation.statistics import Interval, compare, paired_ratio, wilson_interval
 
 HEAD = (
-    "method", "still shown, short", "still shown, refined", "still shown, all", "others kept", "attributes", "PROBE", "train s",
-    "clip s",
+    "method", "still shown, short", "still shown, refined", "still shown, all", "others kept", "attributes", "PROBE",
+    "in any frame", "neighbours kept", "clip start", "natural", "judge 2 shown", "train s", "clip s",
 )  # fmt: skip
 SHORT = ("method", "still shown, all", "others kept", "attributes", "PROBE", "train s")
 """The README's columns; the measured documents have all."""
 OURS = "velocity"
+LEVEL = 0.05
 MARK = "≠"
 """Of rates that differ significantly."""
 SHARES = ("kept", "attributes", "probe")
+FURTHER = ("erased_any_frame", "neighbours", "clip_start", "natural", "judge2_erased")
+"""Shares that rows of older boards lack."""
 SECONDS = ("train_seconds", "clip_seconds")
-NUMBERS = ("erased_terse", "erased_refined", *SHARES, *SECONDS)
+NUMBERS = ("erased_terse", "erased_refined", *SHARES, *FURTHER, *SECONDS)
+PERCENT = ("erased_terse", "erased_refined", "shown", *SHARES, *FURTHER)
+FEWEST_TO_TEST = 6
+"""Concepts from which on methods are compared concept by concept; with fewer no such test can be significant."""
 OUTCOMES = ("shown", "kept_shown", "kept_before")
 """Per clip: whether it shows the concept, and whether it shows the other concept it should, after and before."""
 
@@ -36,17 +43,39 @@ def pooled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         entry = {"method": name, "runs": len(own), **{key: _mean(own, key) for key in NUMBERS}, **intervals, **outcomes}
         if len(outcomes["kept_before"]) == len(outcomes["kept_shown"]) > 0:
             ratio = paired_ratio(outcomes["kept_before"], outcomes["kept_shown"])
-            entry |= {"kept": ratio.ratio, "kept_interval": ratio.interval}
+            entry |= {"kept": ratio.ratio, "kept_interval": _wider(ratio.interval, _over_concepts(own, "kept"))}
+        shown = outcomes["shown"]
+        over_clips = wilson_interval(sum(shown), len(shown)) if shown else None
+        entry["shown_interval"] = _wider(over_clips, _over_concepts(_with_shown(own), "shown_share"))
         entries.append({**entry, "concepts": {row.get("concept") for row in own}})
     return entries
 
 
 def _interval(rows: Sequence[Mapping[str, Any]], key: str) -> Interval | None:
-    """Interval over all clips that the rows count for a rate; None if a row does not count them."""
-    counts = [row.get("counts", {}).get(key) for row in rows if row[key] is not None]
-    if not counts or not all(counts):
-        return None
-    return wilson_interval(sum(right for right, _ in counts), sum(clips for _, clips in counts))
+    """The wider of two intervals: over concepts and training runs, and over all clips that the rows count for a rate.
+
+    The first says how concepts and runs differ, the second that 0 of few clips does not prove a rate of 0.
+    """
+    counts = [row.get("counts", {}).get(key) for row in rows if row.get(key) is not None]
+    over_clips = None
+    if counts and all(counts):
+        over_clips = wilson_interval(sum(right for right, _ in counts), sum(clips for _, clips in counts))
+    return _wider(over_clips, None if key in SECONDS else _over_concepts(rows, key))
+
+
+def _over_concepts(rows: Sequence[Mapping[str, Any]], key: str) -> Interval | None:
+    return bootstrap_interval(runs_of([row for row in rows if "concept" in row], key))
+
+
+def _wider(first: Interval | None, second: Interval | None) -> Interval | None:
+    if first is None or second is None:
+        return first or second
+    return min(first[0], second[0]), max(first[1], second[1])
+
+
+def _with_shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the share of their clips that show the concept."""
+    return [{**row, "shown_share": sum(row["shown"]) / len(row["shown"])} for row in rows if row.get("shown")]
 
 
 def markdown(
@@ -60,16 +89,19 @@ def markdown(
     every = set().union(*(entry["concepts"] for entry in entries))
     names = [entry["method"] for entry in entries]
     ours = ours_name if ours_name in names else next(iter(names), "")
+    marks = significant(rows, ours)
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for entry in entries:
-        cells = dict(zip(HEAD, _cells(entry, methods, every, _differing(rows, entry["method"], ours)), strict=True))
+        cells = dict(zip(HEAD, _cells(entry, methods, every, marks.get(entry["method"], set())), strict=True))
         lines.append(f"| {' | '.join(cells[name] for name in columns)} |")
     if len(names) < 2:
         return "\n".join(lines)
     note = (
         f"In the columns *{HEAD[3]}* and *{HEAD[4]}* {MARK} marks a significant difference from {methods[ours].title}, over "
-        "the concepts that both were measured on."
+        "the concepts that both were measured on"
     )
+    tested = any(_shared(rows, name, ours) >= FEWEST_TO_TEST for name in names if name != ours)
+    note += " (exact paired test by concept, Holm's correction for all comparisons)." if tested else "."
     return "\n".join([*lines, "", note])
 
 
@@ -83,15 +115,25 @@ def document(board: Mapping[str, Any]) -> str:
     head = (
         f"Model {board['model']} ({board['base_hash'][:12]}); concepts {concepts}; {clips} per training run; our methods with "
         f"the preset {training['preset']}; seconds on {machine['cores']} cores ({machine['processor']}, torch "
-        f"{machine['torch']}). In brackets 95 % intervals over clips, not over training seeds.{trial}"
+        f"{machine['torch']}). In brackets 95 % intervals over concepts, training runs and clips.{trial}"
     )
-    return f"{head}\n\n{markdown(board['rows'])}"
+    return f"{head}\n\n{false_positives(board['rows'])}{markdown(board['rows'])}"
+
+
+def false_positives(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line on how often each judge sees the concept in clips of the base model that were not asked for it."""
+    base, lines = [row for row in rows if row["method"] == "base"], []
+    for title, key in (("the first judge", "false_alarms"), ("the second", "judge2_false_alarms")):
+        share = _mean(base, key)
+        if share is not None:
+            lines.append(f"{title} {share:.1%}")
+    return f"False positives on clips of other concepts by the base model: {', '.join(lines)}.\n\n" if lines else ""
 
 
 def summary(board: Mapping[str, Any]) -> str:
     """The README's table: fewer columns, one line about what was measured."""
     concepts = len({row["concept"] for row in board["rows"]})
-    head = f"Model {board['model']}, {concepts} concepts; 95 % intervals over clips, not over training seeds, in brackets."
+    head = f"Model {board['model']}, {concepts} concepts; 95 % intervals over concepts, training runs and clips, in brackets."
     return f"{head}\n\n{markdown(board['rows'], columns=SHORT)}"
 
 
@@ -108,7 +150,7 @@ def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Me
         outcomes, kept = entry["shown"], entry["kept"]
         share = sum(outcomes) / len(outcomes)
         axes.errorbar(
-            share, kept, xerr=_whiskers(share, wilson_interval(sum(outcomes), len(outcomes))),
+            share, kept, xerr=_whiskers(share, entry["shown_interval"]),
             yerr=_whiskers(kept, entry["kept_interval"]), capsize=3, fmt=MARKERS[index % len(MARKERS)],
             label=methods[entry["method"]].title,
         )  # fmt: skip
@@ -133,16 +175,45 @@ def _cells(entry: Mapping[str, Any], methods: Mapping[str, Method], concepts: se
     title, shown = methods[entry["method"]].title, entry["shown"]
     if entry["concepts"] != concepts:
         title += f", {', '.join(sorted(entry['concepts']))} only"
-    rates = {key: (entry[key], entry[f"{key}_interval"]) for key in ("erased_terse", "erased_refined", *SHARES)}
-    rates["shown"] = sum(shown) / len(shown), wilson_interval(sum(shown), len(shown))
-    columns = ("erased_terse", "erased_refined", "shown", *SHARES)
-    marked = [with_interval(*rates[key]) + (f" {MARK}" if key in differing else "") for key in columns]
+    rates = {key: (entry[key], entry[f"{key}_interval"]) for key in PERCENT if key != "shown"}
+    rates["shown"] = sum(shown) / len(shown), entry["shown_interval"]
+    marked = [with_interval(*rates[key]) + (f" {MARK}" if key in differing else "") for key in PERCENT]
     return [title, *marked, *("-" if entry[key] is None else f"{entry[key]:.1f}" for key in SECONDS)]
 
 
 def _mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
-    values = [row[key] for row in rows if row[key] is not None]
+    values = [row[key] for row in rows if row.get(key) is not None]
     return sum(values) / len(values) if values else None
+
+
+def significant(rows: Sequence[dict[str, Any]], ours: str) -> dict[str, set[str]]:
+    """By method, which of the rates "shown" and "kept" differ significantly from ours.
+
+    Over enough shared concepts: an exact paired test concept by concept, corrected for all comparisons together (Holm 1979).
+    Over fewer: the intervals of the pooled clips, one comparison at a time.
+    """
+    names = [name for name in dict.fromkeys(row["method"] for row in rows) if name != ours]
+    few = {name: _differing(rows, name, ours) for name in names if _shared(rows, name, ours) < FEWEST_TO_TEST}
+    tests = {}
+    for name in (each for each in names if each not in few):
+        for key, number in (("shown", "shown_share"), ("kept", "kept")):
+            first, second = (
+                runs_of(_with_shown([row for row in rows if row["method"] == each]), number) for each in (ours, name)
+            )
+            p = sign_flip_p(first, second)
+            if p is not None:
+                tests[name, key] = p
+    found = {name: {key for (method, key), p in holm(tests).items() if method == name and p < LEVEL} for name in names}
+    return {**found, **few}
+
+
+def _of(rows: Sequence[dict[str, Any]], method: str) -> list[dict[str, Any]]:
+    return [row for row in rows if row["method"] == method]
+
+
+def _shared(rows: Sequence[Mapping[str, Any]], name: str, ours: str) -> int:
+    first, second = ({row.get("concept") for row in rows if row["method"] == each} for each in (name, ours))
+    return len(first & second)
 
 
 def _differing(rows: Sequence[dict[str, Any]], name: str, ours_name: str) -> set[str]:

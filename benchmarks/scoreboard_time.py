@@ -45,4 +45,4 @@ class RowTimes:
 
     def _attack(self) -> float:
         """Seconds of the attack on the row's model, and of its clips without one; base's attack is shared."""
-        return sum(attack_seconds(name, self.budget, self.seconds_a_step) for name in (NOTHING, "probe"))
+        return sum(attack_seconds(name, self.budget, self.seconds_a_step) for name in (NOTHING, "probe", "clip_start"))

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import ablations, encoder_objectives, scoreboard
+from benchmarks import ablations, encoder_objectives, scoreboard, tuning
 from benchmarks.development import TUNING
 from t2vu_core.evaluation.build_prompt_sets import CONCEPTS, write_development_sets
 from t2vu_core.evaluation.cases import (
@@ -49,7 +49,7 @@ def test_no_prompt_or_seed_of_development_measures(concept: str) -> None:
     assert DEVELOPMENT_SEEDS.start % 1_000_000 == 500_000
 
 
-@pytest.mark.parametrize("script", [ablations, encoder_objectives])
+@pytest.mark.parametrize("script", [ablations, encoder_objectives, tuning])
 def test_a_script_that_chooses_settings_refuses_what_the_scoreboard_measures(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

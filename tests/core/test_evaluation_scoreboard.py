@@ -11,6 +11,7 @@ import torch
 
 from benchmarks import scoreboard
 from benchmarks.methods import METHODS, _never_advancing, esd, methods, public_port
+from benchmarks.published import leco, receler
 from benchmarks.scoreboard_table import markdown, picture, pooled
 from t2vu_core.evaluation.clip_store import weights_hash
 from tests.core.tiny_models import TINY_MODELS
@@ -71,7 +72,7 @@ def test_the_public_ports_latents_never_advance() -> None:
     assert not torch.equal(points[50][0], points[0][0])
 
 
-@pytest.mark.parametrize("method", [esd, public_port])
+@pytest.mark.parametrize("method", [esd, public_port, receler, leco])
 def test_a_trained_method_changes_its_model_and_not_the_base(method: object) -> None:
     before = weights_hash(TINY.model.family)
     erased = method(TINY.model, "ghost", 0, steps=2)  # type: ignore[operator]
@@ -101,7 +102,8 @@ def rows_in(out: Path) -> dict[tuple[str, str], dict]:
 def test_a_board_is_made_in_parts_and_repeats_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert board(tmp_path, "--concepts", "ghost", "--methods", "base,negative_prompt", "--json") == 0
     printed = json.loads(capsys.readouterr().out)
-    fields = {"method", "concept", "erased_terse", "erased_refined", "kept", "attributes", "probe"}
+    fields = set(scoreboard.FIELDS)
+    assert {"training_seed", "erased_any_frame", "neighbours", "natural", "clip_start", "judge2_erased"} <= fields
     assert [row["method"] for row in printed] == ["base", "negative_prompt"]
     assert all(fields | {"train_seconds", "clip_seconds"} <= set(row) for row in printed)
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
@@ -137,11 +139,11 @@ def test_a_model_that_never_knew_has_a_row_that_stays(tmp_path: Path) -> None:
 
 def test_a_row_belongs_to_its_methods_settings() -> None:
     usual, short = methods(), methods(steps=3)
-    for name in ("esd", "public_port", "encoder", "velocity"):
+    for name in ("esd", "public_port", "receler", "leco", "encoder", "velocity"):
         assert usual[name].settings != short[name].settings
         assert short[name].settings["steps"] == 3
-    assert usual["esd"].settings["steps"] == 200
-    assert usual["video_eraser"].settings["weight"] == 1000
+    assert usual["public_port"].settings["steps"] == 500
+    assert usual["video_eraser"].settings["name"] == "video_eraser"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""The settings that `benchmarks.tuning` tries for each guard and baseline; the first ones are those of its paper or code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Settings = Mapping[str, Any]
+
+CANDIDATES: dict[str, Sequence[Settings]] = {
+    "negative_prompt": (
+        {"names": "one"},
+        *({"names": "all", "guidance_scale": scale} for scale in (4.0, 7.0, 10.0)),
+    ),
+    "safree": (
+        {"names": "one"},
+        {"names": "all", "mapping": "authors"},
+        *({"names": "all", "mapping": "authors", "first_share": share} for share in (0.5, 1.0)),
+        *({"names": "all", "self_validating": False, "first_share": share} for share in (0.5, 1.0)),
+    ),
+    "video_eraser": (
+        {"names": "one"},
+        {"names": "all"},
+        {"names": "all", "momentum_decay": 0.7, "weight": 5000.0},
+        {"names": "all", "momentum_scale": 1.0},
+        {"names": "all", "momentum_scale": 2.0},
+    ),
+    "closed_form": (
+        {},
+        {"preserve_weight": 0.3},
+        {"preserve_weight": 3.0},
+        {"eta": 0.5},
+        {"rounds": 3},
+    ),
+    "esd": ({"rate": 5e-5}, {}, {"rate": 1e-3}),
+    "receler": ({}, {"rate": 1e-3}, {"rate": 1e-3, "eta": 2.0}),
+    "leco": ({}, {"rate": 1e-3}, {"rate": 1e-3, "rank": 16}),
+}

@@ -1,0 +1,62 @@
+"""The blind sheet: it gives nothing away, and its answers are counted beside the judge's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import blind
+from t2vu_core.evaluation import WorldDetector
+from tests.core.tiny_models import TINY_MODELS
+
+TINY = TINY_MODELS["cogvideox-2b"]
+
+
+def made(folder: Path) -> dict:
+    erasure = TINY.random_erasure("bottleneck").save(folder / "ghost")
+    options = ["--concept", "ghost", "--model", str(TINY.folder), "--steps", "1", "--out", str(folder)]
+    assert blind.main(["make", str(erasure), *options]) == 0
+    return json.loads((folder / blind.KEY).read_text())
+
+
+def test_the_sheet_gives_nothing_away_and_its_answers_are_set_beside_the_judge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = made(tmp_path)
+    page = (tmp_path / blind.PAGE).read_text()
+    assert page.count("<img ") == len(key["clips"]) == 40
+    assert not any(word in page for word in ("erased", 'base"', "seed", key["clips"][0]["prompt"]))
+    assert {(clip["about"], clip["which"]) for clip in key["clips"]} == set(blind.GROUPS)
+    assert [clip["which"] for clip in key["clips"]] != sorted(clip["which"] for clip in key["clips"]), "not in order"
+    answers = ["yes" if clip["judge"] else "no" for clip in key["clips"]]
+    answers[0] = "unsure"
+    (tmp_path / "answers.json").write_text(json.dumps({"answers": answers}))
+    capsys.readouterr()
+    assert blind.main(["read", str(tmp_path), str(tmp_path / "answers.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "Agreement on all clips: 39 of 39; unsure about 1 of 40." in printed
+    assert "| asked for, erased | 15 |" in printed
+
+
+def test_answers_that_differ_from_the_judge_are_counted() -> None:
+    clips = [{"about": True, "which": "base", "judge": True}] * 2 + [{"about": False, "which": "erased", "judge": False}]
+    text = blind.table({"concept": "ghost", "clips": clips}, ["yes", "no", "yes"])
+    assert "| asked for, base | 2 | 50% (9% to 91%) | 100% (34% to 100%) | 1 of 2 |" in text
+    assert "Agreement on all clips: 1 of 3" in text
+
+
+@pytest.mark.parametrize("answers", [{"answers": ["yes"]}, {"answers": ["maybe"] * 3}, ["yes"] * 3, {}])
+def test_answers_of_another_sheet_are_refused(answers: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = [{"about": True, "which": "base", "judge": True}] * 3
+    (tmp_path / blind.KEY).write_text(json.dumps({"concept": "ghost", "clips": clips}))
+    (tmp_path / "answers.json").write_text(json.dumps(answers))
+    assert blind.main(["read", str(tmp_path), str(tmp_path / "answers.json")]) == 2
+    assert "must be a list of 3" in capsys.readouterr().err
+
+
+def test_the_miniatures_world_has_prompts_for_the_sheet() -> None:
+    detector = WorldDetector.for_model(TINY.model)
+    cases = blind._cases(detector.resolve("ghost") or "", 20, 0, "v1")
+    assert sum(about for about, _ in cases) == 15

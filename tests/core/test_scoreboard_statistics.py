@@ -1,0 +1,60 @@
+"""Intervals over concepts and training runs, and tests that are corrected for their number."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.scoreboard_statistics import bootstrap_interval, holm, mean_over_concepts, runs_of, sign_flip_p
+from benchmarks.scoreboard_table import false_positives, markdown, significant
+
+
+def test_a_concept_with_more_runs_weighs_no_more() -> None:
+    rows = [{"concept": "a", "probe": 0.0}] * 3 + [{"concept": "b", "probe": 1.0}, {"concept": "b", "probe": None}]
+    assert mean_over_concepts(runs_of(rows, "probe")) == 0.5
+
+
+def test_the_interval_covers_concepts_and_runs() -> None:
+    alike = {name: [0.5, 0.5] for name in "abcd"}
+    apart = {name: [float(place % 2)] * 2 for place, name in enumerate("abcd")}
+    unsure = {name: [0.0, 1.0] for name in "abcd"}
+    assert bootstrap_interval(alike) == (0.5, 0.5)
+    for runs in (apart, unsure):
+        low, high = bootstrap_interval(runs) or (0.5, 0.5)
+        assert low <= 0.25
+        assert high >= 0.75
+    assert bootstrap_interval({"a": [0.1, 0.9]}) is None, "one concept says nothing about others"
+
+
+def test_paired_differences_are_tested_exactly() -> None:
+    first, second = ({name: [value] for name in "abcdef"} for value in (0.1, 0.9))
+    assert sign_flip_p(first, second) == pytest.approx(2 / 2**6)
+    assert sign_flip_p(first, first) == 1.0
+    mixed = {name: [0.1 + (0.1 if place % 2 else -0.1)] for place, name in enumerate("abcdef")}
+    assert (sign_flip_p(first, mixed) or 0) > 0.5
+    assert sign_flip_p({"a": [0.0]}, {"b": [0.0]}) is None
+
+
+def test_holm_corrects_for_all_comparisons() -> None:
+    adjusted = holm({"one": 0.01, "two": 0.04, "three": 0.03})
+    assert adjusted == pytest.approx({"one": 0.03, "three": 0.06, "two": 0.06})
+
+
+def row(method: str, concept: str, shown: list[bool]) -> dict:
+    numbers = {"erased_terse": 0.5, "erased_refined": 0.5, "kept": 1.0, "attributes": None, "probe": None}
+    kept = {"kept_shown": [True] * 4, "kept_before": [True] * 4}
+    times = {"train_seconds": 1.0, "clip_seconds": 1.0}
+    return {"method": method, "concept": concept, "shown": shown, "false_alarms": 0.01, **numbers, **kept, **times}
+
+
+def test_a_mark_needs_more_than_many_clips_of_few_concepts() -> None:
+    concepts = [f"concept {number}" for number in range(8)]
+    rows = [row("velocity", name, [False] * 20) for name in concepts]
+    one = [*rows, *(row("safree", name, [name == "concept 0"] * 20) for name in concepts)]
+    assert significant(one, "velocity") == {"safree": set()}, "20 clips of one concept are one concept"
+    every = [*rows, *(row("safree", name, [True] * 20) for name in concepts)]
+    assert significant(every, "velocity") == {"safree": {"shown"}}
+    assert "Holm's correction" in markdown(every)
+    six = [each for each in every if each["concept"] < "concept 6"]
+    many = [{**each, "method": name} for name in ("esd", "leco", "receler") for each in six if each["method"] == "safree"]
+    assert significant([*six, *many], "velocity")["esd"] == set(), "p = 2/64 does not survive four comparisons"
+    assert "the first judge 1.0%" in false_positives([row("base", "ghost", [True])])
