@@ -202,6 +202,7 @@ def methods(preset: str = "balanced", steps: int | None = None) -> dict[str, Met
         "base": Method("base", base),
         **{name: _guard(name, title, tuned(name)) for name, title in GUARD_TITLES.items()},
         **{name: _published(*method, {**tuned(name), **fewer}) for name, method in PUBLISHED.items()},
+        "paper": _ours("T2VUnlearning, as published", velocity, VelocityRecipe, "paper", fewer),
         "closed_form": _closed_form(preset, {}),
         "encoder": _ours("few-shot encoder (ours)", encoder, FewShotRecipe, preset, fewer),
         "velocity": _ours("velocity (ours)", velocity, VelocityRecipe, preset, fewer),

@@ -35,6 +35,7 @@ from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS, PromptSet, built_in
 from t2vu_core.evaluation.checks import resolve
 from t2vu_core.evaluation.detectors import world_of_model
 from t2vu_core.evaluation.progress_bar import evaluation_bar
+from t2vu_core.evaluation.second_judge.detector import TwoJudges
 from t2vu_core.evaluation.settings import EvaluationCallback
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.recipes import PRESETS
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return {"failed": [], **json.loads((RESULTS / "scoreboard.json").read_text(encoding="utf-8"))}
     rows_of = _methods(options)
     out, model = Path(options.out), load_model(options.model)
-    detector = WorldDetector.for_model(model)
+    detector: Detector = (TwoJudges if options.two_judges else WorldDetector).for_model(model)
     for concept in options.concepts:
         if resolve(detector, concept) in DEVELOPMENT_CONCEPTS:
             raise UserError(f"Settings were chosen on {concept!r}, so it is not measured here; name another concept.")
@@ -244,7 +245,7 @@ def finished(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def measure(
     method: Method,
     model: T2VModel,
-    detector: WorldDetector,
+    detector: Detector,
     cell: Cell,
     settings: EvaluationSettings,
     *,
@@ -276,7 +277,7 @@ def measure(
 
 
 def _regrown(
-    erased: T2VModel, model: T2VModel, detector: WorldDetector, cell: Cell, settings: EvaluationSettings, out: Path
+    erased: T2VModel, model: T2VModel, detector: Detector, cell: Cell, settings: EvaluationSettings, out: Path
 ) -> float | None:  # fmt: skip
     """The share of clips that show the concept after benign fine-tuning, for the rows of the plan; None for the others.
 
@@ -323,6 +324,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, metavar="M", help="start no row after M minutes; call again to continue")
     parser.add_argument("--out", default="scoreboard", help="folder for rows, clips, the table and the picture")
     parser.add_argument("--save", action="store_true", help="also write the results into benchmarks/results")
+    parser.add_argument("--two-judges", action="store_true", help="have a second judge look at the same clips")
     parser.add_argument("--estimate", action="store_true", help="only say how long the missing rows will take")
     parser.add_argument("--saved", action="store_true", help="make nothing; print the rows in benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")

@@ -13,11 +13,8 @@ from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT
 from t2vu_core.evaluation.records import Record
 from t2vu_core.evaluation.statistics import wilson_interval
 from t2vu_core.model import T2VModel
-from t2vu_core.scores import Interval, Rate
+from t2vu_core.scores import DetectorErrors, Interval, Rate, SecondJudgement
 from t2vu_core.typed_json import to_json
-
-LATER = {"natural": "natural", "judge2_erased": "judge2_erased", "judge2_false_alarms": "judge2_false_alarms"}
-"""The board's fields of a second judge and of what stands there instead, and the names in the scores that they are read by."""
 
 
 class Counted(Protocol):
@@ -66,7 +63,8 @@ def numbers(evaluation: Evaluation, neighbours: Collection[str] = ()) -> dict[st
         "erased_any_frame": _share([any(record.after.judgement.frames[record.concept]) for record in about]),
         "erased_mean_frame": _share([mean(record.after.judgement.frames[record.concept]) for record in about]),
         "false_alarms": None if scores.false_alarms is None else scores.false_alarms.after,
-        **{ours: later(scores, name) for ours, name in LATER.items()},
+        "natural": None if scores.instead is None else scores.instead.natural,
+        **_second(scores.second_judge),
         "motion": scores.motion.ratio,
         "counts": {name: _counts(rate) for name, rate in rates.items()},
         "shown": [record.after.judgement.shown[record.concept] for record in about],
@@ -75,11 +73,16 @@ def numbers(evaluation: Evaluation, neighbours: Collection[str] = ()) -> dict[st
     }
 
 
-def later(scores: Any, name: str) -> float | None:
-    """A figure that not every evaluation has, as a rate or a number under this name; None where there is none."""
-    value = getattr(scores, name, None)
-    value = getattr(value, "after", value)
-    return None if value is None else float(value)
+def _second(judgement: SecondJudgement | None) -> dict[str, float | None]:
+    """What a second judge says of the same clips; None where there was none."""
+    if judgement is None:
+        return dict.fromkeys(("judge2_erased", "judge2_false_alarms", "judges_differ"))
+    errors = judgement.judge.accuracy
+    return {
+        "judge2_erased": None if judgement.erased is None else judgement.erased.after,
+        "judge2_false_alarms": errors.false_alarm_rate if isinstance(errors, DetectorErrors) else None,
+        "judges_differ": judgement.differ,
+    }
 
 
 def _kept_of(records: Sequence[Record]) -> float | None:

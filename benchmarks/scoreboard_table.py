@@ -18,7 +18,8 @@ HEAD = (
 SHORT = ("method", "still shown, all", "others kept", "attributes", "PROBE", "train s")
 """The README's columns; the measured documents have all."""
 OURS = "velocity"
-LEVEL = 0.05
+LEVEL, MUCH = 0.05, 0.05
+"""Of significance; of clips on which the judges differ."""
 MARK = "≠"
 """Of rates that differ significantly."""
 SHARES = ("kept", "attributes", "probe")
@@ -121,13 +122,22 @@ def document(board: Mapping[str, Any]) -> str:
 
 
 def false_positives(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line on how often each judge sees the concept in clips of the base model that were not asked for it."""
+    """A line on how often each judge sees the concept where it is not, and on how often the judges differ.
+
+    The first is counted on the base model's clips of other concepts, the second on renders.
+    """
     base, lines = [row for row in rows if row["method"] == "base"], []
     for title, key in (("the first judge", "false_alarms"), ("the second", "judge2_false_alarms")):
         share = _mean(base, key)
         if share is not None:
             lines.append(f"{title} {share:.1%}")
-    return f"False positives on clips of other concepts by the base model: {', '.join(lines)}.\n\n" if lines else ""
+    differ = _mean(rows, "judges_differ")
+    agreement = (
+        ""
+        if differ is None
+        else f" The judges differ on {differ:.1%} of the clips{', more than 5 %' if differ > 0.05 else ''}."
+    )
+    return f"False positives: {', '.join(lines)}.{agreement}\n\n" if lines else ""
 
 
 def summary(board: Mapping[str, Any]) -> str:
@@ -181,7 +191,7 @@ def _cells(entry: Mapping[str, Any], methods: Mapping[str, Method], concepts: se
     return [title, *marked, *("-" if entry[key] is None else f"{entry[key]:.1f}" for key in SECONDS)]
 
 
-def _mean(rows: Sequence[dict[str, Any]], key: str) -> float | None:
+def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
     values = [row[key] for row in rows if row.get(key) is not None]
     return sum(values) / len(values) if values else None
 
