@@ -55,8 +55,8 @@ class ModelSource:
         if folder is None or not (folder / INDEX).is_file():
             lacking = "" if folder is None else f", and {folder} has no {INDEX}"
             raise UserError(
-                f"{source} is a single file, which holds the denoiser only{lacking}. Give a diffusers folder of the same model as "
-                f"config (--config DIR), with the text encoder, VAE, scheduler and {FIRST}/config.json."
+                f"{source} is a single file, which holds the denoiser only{lacking}. Give a diffusers folder of the same model "
+                f"as config (--config DIR), with the text encoder, VAE, scheduler and {FIRST}/config.json."
             )
         _check_second(folder, files)
         return cls(folder, files)
