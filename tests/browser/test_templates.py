@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SHIPPED = sorted(path.stem for path in (REPOSITORY / "example_workflows").glob("*.json"))
 FIRST = (REPOSITORY / "example_workflows" / "erase_a_concept.json").read_text(encoding="utf-8")
+WIDTHS = "() => [...document.images].map((i) => i.naturalWidth)"
 NODES_2 = (1, 58)
 """The frontend from which on app mode and Nodes 2.0 were tried."""
 FORM = ["concept", "instead", "preset", "prompts"]
@@ -39,8 +40,9 @@ def test_the_template_browser_shows_readable_names_and_the_first_graph_first(pag
 def test_the_template_browser_asks_for_moving_pictures_and_opens_the_graph(page: Page) -> None:
     pack_templates(page)
     page.get_by_text("Erase a concept", exact=True).first.wait_for()
-    picture = "(pack) => window.comfyAPI.api.api.apiURL(`/workflow_templates/${pack}/Erase a concept.jpg`)"
-    assert page.evaluate(picture, PACK).endswith("/erase_a_concept.webp")
+    picture = "(pack) => window.comfyAPI.api.api.apiURL(`/workflow_templates/${pack}/Erase a concept`)"
+    assert page.evaluate(picture, PACK).endswith("/erase_a_concept.webp?")
+    page.wait_for_function(f"() => ({WIDTHS})().filter((width) => width === 480).length >= 3")
     page.get_by_text("Erase a concept", exact=True).first.click()
     page.wait_for_function("() => app.graph._nodes.some((n) => n.type === 'T2VUVelocityErase')")
 

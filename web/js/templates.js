@@ -43,13 +43,12 @@ function titled(name, files) {
   return title;
 }
 
+// A picture's address is asked for without its suffix, which is put behind it: the ? keeps the .webp.
 function routeOfFile(route, files) {
   if (!route.startsWith(ROUTE)) return route;
-  const dot = route.lastIndexOf(".");
-  const name = files[route.slice(ROUTE.length, dot)];
+  const asked = route.slice(ROUTE.length);
+  if (files[asked]) return `${ROUTE}${files[asked]}${TITLES[files[asked]] ? ".webp?" : ""}`;
+  const name = files[asked.replace(/\.json$/, "")];
   if (!name) return route;
-  const suffix = route.slice(dot);
-  if (!TITLES[name]) return `${ROUTE}${name}${suffix}`;
-  if (suffix === ".jpg") return `${ROUTE}${name}.webp`;
-  return `${ROUTE}${chosenLanguage() === "zh" ? "zh/" : ""}${name}${suffix}`;
+  return `${ROUTE}${TITLES[name] && chosenLanguage() === "zh" ? "zh/" : ""}${name}.json`;
 }
