@@ -42,12 +42,12 @@ def model() -> T2VModel:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Clips by prompt: bright for an empty scene, dark for anything else."""
+    """Clips by prompt: dark for what has taken the concept's place, bright for a scene without it."""
     prompts: list[str] = []
 
     def sample(self: T2VModel, prompt: str, **more: object) -> Tensor:
         prompts.append(prompt)
-        return torch.full((1, 9, 3, 32, 32), 0.9 if "empty scene" in prompt else 0.1)
+        return torch.full((1, 9, 3, 32, 32), 0.1 if any(word in prompt for word in ("dog", "person", "robot")) else 0.9)
 
     monkeypatch.setattr(T2VModel, "sample", sample)
     return prompts
