@@ -57,7 +57,7 @@ def make(options: argparse.Namespace) -> str:
     erased = base.with_erasure(Erasure.load(Path(options.erasure)))
     detector = WorldDetector.for_model(base)
     concept = resolve(detector, options.concept)
-    clips = entries(base, erased, detector, concept, options.seed, steps=options.steps)
+    clips = entries(base, erased, detector, concept, options.seed, count=options.clips, steps=options.steps)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     _write(out / PAGE, sheet(escape(concept), [clip.pop("source") for clip in clips]))
@@ -66,12 +66,19 @@ def make(options: argparse.Namespace) -> str:
 
 
 def entries(
-    base: T2VModel, erased: T2VModel, detector: Detector, concept: str, seed: int, *, steps: int = 12
+    base: T2VModel,
+    erased: T2VModel,
+    detector: Detector,
+    concept: str,
+    seed: int,
+    *,
+    count: int = CLIPS,
+    steps: int = 12,
 ) -> list[dict[str, Any]]:
     """The clips in their random order: what was asked, which model made it, the judge's verdict, and the clip as data."""
     found = []
     for which, model in (("base", base), ("erased", erased)):
-        for about, case in _cases(concept, CLIPS // 2, seed, world_of_model(base).prompt_sets):
+        for about, case in _cases(concept, count // 2, seed, world_of_model(base).prompt_sets):
             clip = model.sample(case.prompt, seeds=case.seed, num_inference_steps=steps)
             shown = detector.judge(clip, [concept])[0].shown[concept]
             source = webp_data_uri(clip[0], base.family.defaults.fps)
@@ -157,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("--concept", required=True, help="the erased concept")
     making.add_argument("--model", default="miniature", help="a bundled name or a diffusers folder")
     making.add_argument("--steps", type=int, default=12, help="denoising steps of a clip")
+    making.add_argument("--clips", type=int, default=CLIPS, help="clips on the sheet, half of them by each model")
     making.add_argument("--seed", type=int, default=0, help="chooses prompts and order")
     making.add_argument("--out", default="blind", help="folder for the sheet and the key")
     making.set_defaults(run=make)
