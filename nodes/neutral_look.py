@@ -72,7 +72,7 @@ def check_input() -> io.Input:
 def check_output() -> io.Output:
     """The clips as a picture."""
     return io.Image.Output(
-        "neutral_check",
-        display_name="neutral_check",
+        "neutral_clips",
+        display_name="neutral_clips",
         tooltip="What the unchanged model draws in the concept's place: first, middle and last frame, one clip a row.",
     )
