@@ -141,7 +141,7 @@ def collect(out: Path, key: Callable[..., str]) -> list[dict[str, Any]]:
         if path.stem in names and (row["probe"] is not None or cell not in found):
             found[cell] = row
     order = list(METHODS)
-    return sorted(found.values(), key=lambda row: (order.index(row["method"]), row["concept"], row["seed"]))
+    return sorted(found.values(), key=lambda row: (order.index(row["method"]), row["concept"], row["training_seed"]))
 
 
 def write(board: dict[str, Any], out: Path) -> dict[str, Any]:

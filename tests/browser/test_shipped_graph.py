@@ -36,6 +36,10 @@ def page(browser: Browser, comfy: ComfyServer) -> Page:
 
 def _drop(page: Page, name: str, folder: Path = REPOSITORY / "example_workflows") -> None:
     drop(page, (folder / f"{name}.json").read_text(encoding="utf-8"))
+    # ComfyUI offers the models that a graph names and that are not there.
+    page.wait_for_timeout(300)
+    for button in page.locator(".p-dialog-mask .p-dialog-close-button").all():
+        button.click()
 
 
 @pytest.mark.parametrize("name", GRAPHS)

@@ -81,7 +81,7 @@ def test_a_guard_keeps_a_concept_out_of_one_clip(t2vu: Callable, tmp_path: Path)
     guarded, said = sample("guarded", "--guard", "negative_prompt", "--concept", "ghost", "--concept", "robot")
     stock, _ = sample("stock", "--negative-prompt", "ghost, robot")
     assert told["guard"] is None
-    assert said["guard"] == {"name": "negative_prompt", "concepts": ["ghost", "robot"]}
+    assert said["guard"] == {"name": "negative_prompt", "concepts": ["ghost", "robot"], "guidance_scale": None}
     assert guarded == stock != free
 
 

@@ -57,6 +57,7 @@ def test_a_package_for_the_registry_holds_what_runs_and_nothing_else() -> None:
         "example_workflows",
         "locales",
         "nodes",
+        "subgraphs",
         "t2vu_core",
         "web",
         "workflows",

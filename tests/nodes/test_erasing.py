@@ -230,7 +230,7 @@ def test_eta_can_be_zero_and_the_other_numbers_the_presets(comfy: ComfyServer) -
 def test_a_saved_workflow_without_eta_zero_gets_the_presets(comfy: ComfyServer) -> None:
     """The frontend fills in the default for a widget that a workflow does not have."""
     declared = comfy.get("/object_info/T2VUVelocityErase")["T2VUVelocityErase"]["input"]["optional"]
-    later = ["concept_kind", "instead", "attribute_of", "neighbours"]
+    later = ["concept_kind", "instead", "attribute_of", "neighbours", "neutral_check"]
     assert [name for name in declared if name not in later][-1] == "eta_zero"
     assert list(declared).index("eta_zero") < list(declared).index(later[0]), "values of saved workflows go by position"
     assert declared["eta_zero"][1]["default"] == "preset"
