@@ -111,10 +111,9 @@ def erase_velocity(
         partial=len(state.losses) < recipe.steps, pushed=push and round(push.share, 4),
         warning=" ".join(filter(None, (warning, unused))) or None, diverged=diverged,
     )  # fmt: skip
-    writer = request.language_model.name if request.language_model else None
+    written = {**plan.describe(), "language_model": request.language_model and request.language_model.name}
     return Erasure(
-        "eraser", request.concepts, model.base, erasers.named_tensors(), METHOD, recipe.describe(),
-        prompts={**plan.describe(), "language_model": writer}, training=record,
+        "eraser", request.concepts, model.base, erasers.named_tensors(), METHOD, recipe.describe(), written, record
     )  # fmt: skip
 
 
