@@ -7,43 +7,24 @@ writes what KSampler draws with the original and with the unlearned CLIP to FOLD
 from __future__ import annotations
 
 import copy
-import importlib
-import importlib.util
 import json
-import os
-import sys
-from pathlib import Path
 from typing import Any
 
-folder, repository = Path(sys.argv[1]), Path(__file__).parents[2]
-sys.path.insert(0, os.getcwd())
-sys.argv = [sys.argv[0], "--cpu", "--use-pytorch-cross-attention"]
-import comfy.options  # noqa: E402
+from in_comfyui import folder
 
-comfy.options.enable_args_parsing()
-# Its name is taken later by a module of another package.
-importlib.import_module("utils.install_util")
-import comfy.sample  # noqa: E402
-import torch  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
+# isort: split
+import comfy.sample
+import torch
+from safetensors.torch import load_file, save_file
+from t2vu_pack.nodes.apply_encoder import ApplyUnlearnedEncoderClip
+from t2vu_pack.nodes.image_model_from_comfyui import ImageModelFromComfyUI
+from t2vu_pack.nodes.load_miniature_native import LoadMiniatureNative
+from t2vu_pack.nodes.native import Part, with_eraser
+from t2vu_pack.nodes.native.apply import denoiser_of
+from t2vu_pack.nodes.native.found_sites import found_architecture, found_note
 
-# As ComfyUI loads a pack: its own module `nodes` keeps its name.
-spec = importlib.util.spec_from_file_location(
-    "t2vu_pack", repository / "__init__.py", submodule_search_locations=[str(repository)]
-)
-assert spec is not None
-assert spec.loader is not None
-pack = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pack)
-from t2vu_pack.nodes.apply_encoder import ApplyUnlearnedEncoderClip  # noqa: E402
-from t2vu_pack.nodes.image_model_from_comfyui import ImageModelFromComfyUI  # noqa: E402
-from t2vu_pack.nodes.load_miniature_native import LoadMiniatureNative  # noqa: E402
-from t2vu_pack.nodes.native import Part, with_eraser  # noqa: E402
-from t2vu_pack.nodes.native.apply import denoiser_of  # noqa: E402
-from t2vu_pack.nodes.native.found_sites import found_architecture, found_note  # noqa: E402
-
-from t2vu_core import FewShotRecipe, UserError, unlearn_encoder  # noqa: E402
-from t2vu_core.erasers import EraserSet  # noqa: E402
+from t2vu_core import FewShotRecipe, UserError, unlearn_encoder
+from t2vu_core.erasers import EraserSet
 
 given, asked = load_file(folder / "given.safetensors"), json.loads((folder / "given.json").read_text(encoding="utf-8"))
 found: dict[str, torch.Tensor] = {}

@@ -6,40 +6,22 @@ KSampler and VAE make of them to FOLDER/found.safetensors and found.json.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
-folder, repository = Path(sys.argv[1]), Path(__file__).parents[2]
-sys.path.insert(0, os.getcwd())
-sys.argv = [sys.argv[0], "--cpu", "--use-pytorch-cross-attention"]
-import comfy.options  # noqa: E402
+from in_comfyui import folder
 
-comfy.options.enable_args_parsing()
-# Its name is taken later by a module of another package.
-importlib.import_module("utils.install_util")
-import comfy.sample  # noqa: E402
-import torch  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
+# isort: split
+import comfy.sample
+import torch
+from safetensors.torch import load_file, save_file
+from t2vu_pack.nodes.comfy_bridge import with_encoder
+from t2vu_pack.nodes.load_miniature_native import LoadMiniatureNative
+from t2vu_pack.nodes.native import same_weights
+from t2vu_pack.nodes.native.miniature import MINIATURES, PRECISIONS
 
-# As ComfyUI loads a pack: its own module `nodes` keeps its name.
-spec = importlib.util.spec_from_file_location(
-    "t2vu_pack", repository / "__init__.py", submodule_search_locations=[str(repository)]
-)
-assert spec is not None
-assert spec.loader is not None
-pack = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pack)
-from t2vu_pack.nodes.comfy_bridge import with_encoder  # noqa: E402
-from t2vu_pack.nodes.load_miniature_native import LoadMiniatureNative  # noqa: E402
-from t2vu_pack.nodes.native import same_weights  # noqa: E402
-from t2vu_pack.nodes.native.miniature import MINIATURES, PRECISIONS  # noqa: E402
-
-from t2vu_core import Erasure, UserError  # noqa: E402
+from t2vu_core import Erasure, UserError
 
 given, asked = load_file(folder / "given.safetensors"), json.loads((folder / "given.json").read_text(encoding="utf-8"))
 found: dict[str, torch.Tensor] = {}

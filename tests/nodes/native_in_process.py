@@ -7,58 +7,40 @@ and writes what KSampler makes of them, as latents inside the model, to FOLDER/f
 from __future__ import annotations
 
 import copy
-import importlib
-import importlib.util
 import json
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
-folder, repository = Path(sys.argv[1]), Path(__file__).parents[2]
-sys.path.insert(0, os.getcwd())
-sys.argv = [sys.argv[0], "--cpu", "--use-pytorch-cross-attention"]
-import comfy.options  # noqa: E402
+from in_comfyui import folder, repository
 
-comfy.options.enable_args_parsing()
-# Its name is taken later by a module of another package.
-importlib.import_module("utils.install_util")
-import comfy.hooks  # noqa: E402
-import comfy.lora  # noqa: E402
-import comfy.sample  # noqa: E402
-import comfy.samplers  # noqa: E402
-import comfy.sd  # noqa: E402
-import torch  # noqa: E402
-from comfy.model_patcher import ModelPatcher  # noqa: E402
-from comfy.patcher_extension import WrappersMP  # noqa: E402
-from comfy_api.torch_helpers import set_torch_compile_wrapper  # noqa: E402
-from comfy_extras.nodes_easycache import EasyCacheNode  # noqa: E402
-from comfy_extras.nodes_model_advanced import ModelSamplingSD3  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
+# isort: split
+import comfy.hooks
+import comfy.lora
+import comfy.sample
+import comfy.samplers
+import comfy.sd
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras.nodes_easycache import EasyCacheNode
+from comfy_extras.nodes_model_advanced import ModelSamplingSD3
+from safetensors.torch import load_file, save_file
 
 sys.path.append(str(repository / "tests" / "core"))
-from comfy_tiny import MODELS, build  # noqa: E402
+from comfy_tiny import MODELS, build
+from t2vu_pack.nodes.native import Part, merged_into, same_weights, with_eraser
+from t2vu_pack.nodes.native.apply import EraserOnPass
+from t2vu_pack.nodes.native.architectures import architecture_of
+from t2vu_pack.nodes.native.identity import base_sketch, weights_of
+from t2vu_pack.nodes.native.loaded_weights import LoadedWeights
 
-# As ComfyUI loads a pack: its own module `nodes` keeps its name.
-spec = importlib.util.spec_from_file_location(
-    "t2vu_pack", repository / "__init__.py", submodule_search_locations=[str(repository)]
-)
-assert spec is not None
-assert spec.loader is not None
-pack = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pack)
-from t2vu_pack.nodes.native import Part, merged_into, same_weights, with_eraser  # noqa: E402
-from t2vu_pack.nodes.native.apply import EraserOnPass  # noqa: E402
-from t2vu_pack.nodes.native.architectures import architecture_of  # noqa: E402
-from t2vu_pack.nodes.native.identity import base_sketch, weights_of  # noqa: E402
-from t2vu_pack.nodes.native.loaded_weights import LoadedWeights  # noqa: E402
-
-from t2vu_core import Erasure, UserError  # noqa: E402
-from t2vu_core.erasers import EraserSet  # noqa: E402
-from t2vu_core.erasure import Base  # noqa: E402
-from t2vu_core.interchange.comfyui_names import to_comfyui  # noqa: E402
-from t2vu_core.interchange.lora_files import lora_pairs  # noqa: E402
-from t2vu_core.weight_sketch import compare  # noqa: E402
+from t2vu_core import Erasure, UserError
+from t2vu_core.erasers import EraserSet
+from t2vu_core.erasure import Base
+from t2vu_core.interchange.comfyui_names import to_comfyui
+from t2vu_core.interchange.lora_files import lora_pairs
+from t2vu_core.weight_sketch import compare
 
 given, found, said = load_file(folder / "given.safetensors"), {}, {}
 STEPS, GUIDANCE = 4, 3.0

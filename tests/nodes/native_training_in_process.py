@@ -8,52 +8,35 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib
-import importlib.util
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-folder, repository = Path(sys.argv[1]), Path(__file__).parents[2]
-sys.path.insert(0, os.getcwd())
-sys.argv = [sys.argv[0], "--cpu"]
-import comfy.options  # noqa: E402
+from in_comfyui import folder
 
-comfy.options.enable_args_parsing()
-# Its name is taken later by a module of another package.
-importlib.import_module("utils.install_util")
-import comfy.ldm.wan.model  # noqa: E402
-import comfy.lora  # noqa: E402
-import comfy.model_management  # noqa: E402
-import comfy.ops  # noqa: E402
-import comfy.sample  # noqa: E402
-import comfy.sd  # noqa: E402
-import torch  # noqa: E402
-from comfy.text_encoders.llama import Llama2  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
-from torch import Tensor  # noqa: E402
+# isort: split
+import comfy.ldm.wan.model
+import comfy.lora
+import comfy.model_management
+import comfy.ops
+import comfy.sample
+import comfy.sd
+import torch
+from comfy.text_encoders.llama import Llama2
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 sys.path.append(str(Path(__file__).parent))
-from stand_ins import LetterClip, PlainPixels  # noqa: E402
+from stand_ins import LetterClip, PlainPixels
+from t2vu_pack.nodes import comfy_bridge
+from t2vu_pack.nodes.native import Sampled, model_from_comfyui
+from t2vu_pack.nodes.native.in_place import CopyOnWrite
+from t2vu_pack.nodes.velocity_erase import LOWER
 
-# As ComfyUI loads a pack: its own module `nodes` keeps its name.
-spec = importlib.util.spec_from_file_location(
-    "t2vu_pack", repository / "__init__.py", submodule_search_locations=[str(repository)]
-)
-assert spec is not None
-assert spec.loader is not None
-pack = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(pack)
-from t2vu_pack.nodes import comfy_bridge  # noqa: E402
-from t2vu_pack.nodes.native import Sampled, model_from_comfyui  # noqa: E402
-from t2vu_pack.nodes.native.in_place import CopyOnWrite  # noqa: E402
-from t2vu_pack.nodes.velocity_erase import LOWER  # noqa: E402
-
-from t2vu_core import (  # noqa: E402
+from t2vu_core import (
     FewShotRecipe,
     T2VModel,
     UserError,
@@ -61,13 +44,13 @@ from t2vu_core import (  # noqa: E402
     erase_velocity,
     unlearn_encoder,
 )
-from t2vu_core.base_identity import compare_bases  # noqa: E402
-from t2vu_core.erasers import EraserSet  # noqa: E402
-from t2vu_core.families.text_condition import TextCondition  # noqa: E402
-from t2vu_core.prompts.plan_text import plan_text  # noqa: E402
-from t2vu_core.prompts.request import ConceptRequest  # noqa: E402
-from t2vu_core.sampling import denoise, guided  # noqa: E402
-from t2vu_core.training.few_shot.plan import plan_encoder  # noqa: E402
+from t2vu_core.base_identity import compare_bases
+from t2vu_core.erasers import EraserSet
+from t2vu_core.families.text_condition import TextCondition
+from t2vu_core.prompts.plan_text import plan_text
+from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.sampling import denoise, guided
+from t2vu_core.training.few_shot.plan import plan_encoder
 
 given, found, said = load_file(folder / "given.safetensors"), {}, {}
 STEPS, GUIDANCE = 4, 3.0
