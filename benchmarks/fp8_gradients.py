@@ -25,27 +25,27 @@ def measure_gradients(job: Job) -> dict[str, Any]:
     """Relative differences of the gradients at a shape."""
     device, name = torch.device(job.device), job.model.removeprefix("shape:")
     family = shaped_model(name, dtype=torch.bfloat16, device=device, tiny=job.tiny).family
-    exact = _gradient(family, job)
+    exact = gradient_of(family, job)
     store_in_fp8(family)
-    stored = _gradient(family, job)
+    stored = gradient_of(family, job)
     rounded = shaped_model(name, dtype=torch.bfloat16, device=device, tiny=job.tiny).family
     for part, denoiser in rounded.denoisers.items():
         denoiser.load_state_dict(family.denoisers[part].state_dict())
     return {
         "finite": bool(stored.isfinite().all()),
         "norm": float(stored.norm()),
-        "difference_to_rounded_weights": _difference(stored, _gradient(rounded, job)),
-        "difference_to_bf16": _difference(stored, exact),
+        "difference_to_rounded_weights": difference(stored, gradient_of(rounded, job)),
+        "difference_to_bf16": difference(stored, exact),
         "cosine_to_bf16": float(torch.cosine_similarity(stored, exact, dim=0)),
         "parameters": len(stored),
     }
 
 
-def _difference(found: Tensor, wanted: Tensor) -> float:
+def difference(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm() / wanted.norm())
 
 
-def _gradient(family: Family, job: Job) -> Tensor:
+def gradient_of(family: Family, job: Job) -> Tensor:
     """Of the erasers of a step with a point with the concept and one without it, all in one vector."""
     sites, size = family.eraser_sites(), family.defaults.size
     erasers = EraserSet.create(sites, rank=job.rank, seed=0)

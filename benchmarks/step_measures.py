@@ -115,12 +115,12 @@ def _highest(profiled: profile) -> int:
     return highest
 
 
-def measure(job: Job) -> dict[str, Any]:
-    """Run the job in this process."""
+def measure(job: Job, model: T2VModel | None = None) -> dict[str, Any]:
+    """Run the job in this process; on a `model` that is there already, `job.model` is only its name."""
     device = torch.device(job.device)
-    model = _model(job, device)
+    model = model or _model(job, device)
     meter = Meter(job.steps, device)
-    weights = weight_bytes(_modules(model.family))
+    weights = weight_bytes(model.family.components().values())
     kept = (_port if job.recipe == PORT else _ours)(job, model, meter)
     if not meter.peak:
         raise RuntimeError("The training ended before its last step: the loss was no number.")
@@ -221,10 +221,6 @@ def weight_bytes(modules: Iterable[nn.Module]) -> int:
         for tensor in (*module.parameters(), *module.buffers())
     }
     return sum(storages.values())
-
-
-def _modules(family: Family) -> list[nn.Module]:
-    return [part for part in family.pipeline.components.values() if isinstance(part, nn.Module)]
 
 
 def _utilisation(job: Job, family: Family, flops: int | None, seconds: float, device: torch.device) -> float | None:
