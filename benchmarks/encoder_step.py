@@ -40,24 +40,34 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure; print the table, or all results as JSON."""
     options = _parser().parse_args(arguments)
     result = run(options)
-    text = json.dumps(result, indent=1)
-    if options.save:
-        name = "".join(letter if letter.isalnum() else "_" for letter in result["device"]).strip("_").lower()
-        with atomic_path(RESULTS / f"encoder_step-{name}.json") as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
-    print(text if options.json else table(result))
+    print(json.dumps(result, indent=1) if options.json else table(result))
     return 0
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Sizes of each shape and, with a GPU, a training run for each number of steps."""
-    gpu = options.device == "cuda"
-    rows = {}
+    """Sizes of each shape and, with a GPU, a training run for each number of steps; written after each of them."""
+    gpu, start = options.device == "cuda", time.monotonic()
+    rows: dict[str, Any] = {}
+    result = {"device": torch.cuda.get_device_name() if gpu else "no GPU", "shots": SHOTS, "rows": rows}
     for name in options.shapes:
         rows[name] = {**sizes(shaped(name, torch.device("meta"))), "trainings": []}
-        if gpu:
-            rows[name]["trainings"] = [training(name, torch.device("cuda"), steps) for steps in options.steps]
-    return {"device": torch.cuda.get_device_name() if gpu else "no GPU", "shots": SHOTS, "rows": rows}
+        for steps in options.steps if gpu else []:
+            if options.budget_seconds is None or time.monotonic() - start < options.budget_seconds:
+                rows[name]["trainings"].append(training(name, torch.device("cuda"), steps))
+                _keep(options, result)
+    _keep(options, result)
+    return result
+
+
+def _keep(options: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Write what there is so far to where it is wanted."""
+    paths = [options.out] if options.out else []
+    if options.save:
+        name = "".join(letter if letter.isalnum() else "_" for letter in result["device"]).strip("_").lower()
+        paths.append(RESULTS / f"encoder_step-{name}.json")
+    for path in paths:
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def sizes(models: Shaped, trained: str = "auto") -> dict[str, Any]:
@@ -144,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", nargs="+", type=int, default=list(STEPS), metavar="N", help="with a GPU, of each training")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--save", action="store_true", help="write the result into benchmarks/results")
+    parser.add_argument("--budget-seconds", type=float, metavar="N", help="start no training later than this")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result there, after every training")
+    parser.add_argument("--save", action="store_true", help="write the result into benchmarks/results, after every training")
     parser.add_argument("--json", action="store_true", help="print all results as JSON")
     return parser
 
