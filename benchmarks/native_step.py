@@ -74,7 +74,7 @@ class Row:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure; print the table, or everything as JSON."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.job:
         start_comfyui()
         print(json.dumps(measure_row(Row(**json.loads(sys.stdin.readline())))))
@@ -197,7 +197,7 @@ def _steps(text: str) -> int:
     return steps
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="native_step", description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--rows", nargs="+", type=_row_name, default=list(DEFAULT_ROWS), metavar="ROW", help="what is measured, in this order")
