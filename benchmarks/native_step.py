@@ -37,8 +37,8 @@ from t2vu_core.erasure import atomic_path
 
 DIFFUSERS = "diffusers"
 DEFAULT_ROWS = (
-    "wan-1.3b:bf16", "wan-1.3b:fp8_scaled", "wan-1.3b:bf16:6", "wan-1.3b:fp8", "diffusers:wan-1.3b", "wan-14b:fp8_scaled:24",
-    "wan-1.3b:bf16:8", "wan-14b:fp8_scaled:16", "wan-14b:fp8_scaled", "wan-14b:fp8",
+    "wan-1.3b:bf16", "wan-1.3b:fp8_scaled", "wan-1.3b:bf16:6", "wan-1.3b:fp8", "wan-14b:fp8_scaled:24", "diffusers:wan-1.3b",
+    "wan-1.3b:bf16:8", "wan-14b:fp8_scaled:16", "wan-14b:fp8_scaled", "diffusers:wan-1.3b:fp8",
 )  # fmt: skip
 Result = dict[str, Any]
 
