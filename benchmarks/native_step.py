@@ -170,8 +170,8 @@ def table(result: Result) -> str:
 
 def _line(name: str, row: Result) -> str:
     card = "all" if row.get("card_gib") is None else f"{row['card_gib']:g}"
-    weights = row.get("denoiser_bytes", row["weight_bytes"])
-    kept = row.get("on_gpu_bytes", weights)
+    weights: int = row["denoiser_bytes" if "denoiser_bytes" in row else "weight_bytes"]
+    kept: int = row.get("on_gpu_bytes", weights)
     gradients = "not looked at" if "finite" not in row else "finite" if row["finite"] else "NOT finite"
     if row.get("difference") is not None:
         gradients += f", {row['difference']:.2%} off"
