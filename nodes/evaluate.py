@@ -5,7 +5,7 @@ import json
 from comfy_api.v0_0_2 import io
 
 from t2vu_core.evaluation import EvaluationProgress, EvaluationSettings, evaluate_to
-from t2vu_core.evaluation.attacks import ATTACKS
+from t2vu_core.evaluation.attacks import possible_attacks
 from t2vu_core.evaluation.cases import parse_prompt_set
 from t2vu_core.evaluation.detectors import open_detector
 from t2vu_core.evaluation.report.wording import text_table
@@ -79,7 +79,7 @@ class EvaluateErasure(io.ComfyNode):
             detector=open_detector(comfy_bridge.detector_in_folders(detector), model),
             settings=EvaluationSettings.of(preset, guidance_scale=None if guidance == 0 else guidance),
             prompts=parse_prompt_set(prompts, "The node's prompt list", concept) if prompts.strip() else None,
-            attacks=ATTACKS if attacks else (),
+            attacks=possible_attacks(model) if attacks else (),
             never_knew=never_knew,
             on_progress=on_progress,
         )
@@ -116,7 +116,8 @@ def _inputs() -> list[io.Input]:
             "attacks",
             default=False,
             optional=True,
-            tooltip="Also try to bring the concept back, with learned tokens, found words and further training.",
+            tooltip="Also try to bring the concept back: learned tokens, found words, further training, clips of it to start "
+            "from, other samplers, steps, guidance, sizes and lengths.",
         ),
         number_input(
             io.Float,

@@ -7,7 +7,7 @@ Rates are shares in [0, 1], intervals are 95 % confidence intervals, and None me
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from t2vu_core.errors import UserError
@@ -166,6 +166,17 @@ class NeverKnew:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttackPart:
+    """A part of an attack's clips, with one of its settings."""
+
+    shown: Count
+    """How many show the concept."""
+    clips: Count
+    control: Count | None
+    """How many of as many clips of the model before erasing show it; None if unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttackScores:
     """How many clips show the concept under an attack, and under the same attack on the control models."""
 
@@ -185,6 +196,8 @@ class AttackScores:
     """By model: the attack's mean loss at the start and at the end."""
     note: str
     budget: str
+    parts: Mapping[str, AttackPart] = field(default_factory=dict)
+    """By depth, setting, or start and step."""
 
 
 @dataclass(frozen=True, kw_only=True)

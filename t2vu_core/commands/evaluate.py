@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from t2vu_core.commands.options import add_erasures, add_guard, add_model, apply_erasures, apply_guard, open_model
-from t2vu_core.evaluation.attacks import ATTACKS
+from t2vu_core.evaluation.attacks import ATTACKS, possible_attacks
 from t2vu_core.evaluation.cases import load_prompt_set
 from t2vu_core.evaluation.detectors import DETECTORS, open_detector
 from t2vu_core.evaluation.evaluate_to import evaluate_to
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         choices=[*ATTACKS, "all"],
-        help="attack that tries to bring the concept back; repeatable",
+        help="attack that tries to bring the concept back; repeatable. all: those that the model allows",
     )
     parser.add_argument(
         "--never-knew", metavar="M", help="a model that was trained without the concept, measured for comparison"
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             detector=detector,
             settings=settings,
             prompts=prompts,
-            attacks=ATTACKS if "all" in options.attack else tuple(dict.fromkeys(options.attack)),
+            attacks=possible_attacks(base) if "all" in options.attack else tuple(dict.fromkeys(options.attack)),
             never_knew=open_model(options, options.never_knew) if options.never_knew else None,
             on_progress=on_progress,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.attacks import check_attacks, terse_cases
+from t2vu_core.evaluation.attacks import check_attacks, possible_attacks, terse_cases
 from t2vu_core.evaluation.cases import PromptSet, built_in, with_clean
 from t2vu_core.evaluation.detectors import Detector, world_of_model
 from t2vu_core.model import T2VModel
@@ -34,6 +34,9 @@ def check_attackable(attacks: Sequence[str], model: T2VModel, prompts: PromptSet
     if attacks and model.guard is not None:
         raise UserError("Attacks are on a model's weights; measure the guard without them.")
     if attacks:
+        impossible = sorted(set(attacks) - set(possible_attacks(model)))
+        if impossible:
+            raise UserError(f"The attack {impossible[0]} cannot run: the model makes clips of its own size and length only.")
         check_precision(model.family)
         terse_cases(prompts)
 

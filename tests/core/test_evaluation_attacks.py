@@ -87,10 +87,10 @@ def test_probe_from_three_starts_counts_the_best_and_tells_how_the_rate_grows(
     budget = dataclasses.replace(BUDGET, steps=3, starts=3, curve=(2, 9))
     outcome = probe(TINY.model, dataclasses.replace(target, budget=budget))
     assert outcome.found == [False, True], "the second start's"
-    first, second, third = outcome.note.split("; ")
-    assert first == "erased word: 1 of 2 after 2 steps, 0 of 2 after 3 steps"
-    assert second == "random: 2 of 2 after 2 steps, 1 of 2 after 3 steps"
-    assert third.startswith("another subject: 0 of 2")
+    assert outcome.parts == {
+        "erased word, 2 steps": [1, 2], "erased word, 3 steps": [0, 2], "random, 2 steps": [2, 2], "random, 3 steps": [1, 2],
+        "another subject, 2 steps": [0, 2], "another subject, 3 steps": [0, 2],
+    }  # fmt: skip
     assert len(begun) == 6
 
 
@@ -314,11 +314,15 @@ def test_every_attack_says_its_budget_and_its_control(target: Target) -> None:
         assert result.never_knew is not None
         assert result.against_never_knew is not None
         assert set(result.loss) == {"erased", "control", "never_knew"}
-        assert ("no training" if name == "clip_start" else "steps of 2 on 4 clips") in result.budget
-        assert result.budget.endswith("clips sampled in 2 steps")
+        learns = name in ("probe", "prompt_attack", "regrowth")
+        assert ("steps of 2 on 4 clips" if learns else "no training") in result.budget
+        assert "clips sampled in 2 steps" in result.budget
+        assert ("but with another" in result.budget) == name.startswith("other_")
+        assert sum(part.clips for part in result.parts.values()) == (0 if learns else result.clips)
+        assert all(part.control is not None for part in result.parts.values())
     assert results["prompt_attack"].note.startswith("found words: ")  # type: ignore[union-attr]
-    assert "33% of the steps skipped: " in results["clip_start"].note  # type: ignore[union-attr]
-    assert run_attacks([], model, target) == {"probe": None, "prompt_attack": None, "regrowth": None, "clip_start": None}
+    assert list(results["clip_start"].parts) == ["33% of the steps skipped"]  # type: ignore[union-attr]
+    assert run_attacks([], model, target) == dict.fromkeys(ATTACKS)
     with pytest.raises(UserError, match="no attack 'magic'"):
         run_attacks(["magic"], model, target)
 

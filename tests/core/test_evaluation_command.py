@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from t2vu_core.erasure import Erasure
+from t2vu_core.evaluation.attacks import ATTACKS
 from tests.core.tiny_models import TINY_MODELS
 
 TINY = TINY_MODELS["cogvideox-2b"]
@@ -40,7 +41,7 @@ def test_scores_are_printed_kept_and_put_into_the_file(evaluate: Callable, erasu
     assert code == 0
     printed = json.loads(out)
     assert printed["erased"]["terse"]["clips"] == 1
-    assert printed["comes_back"] == {"probe": None, "prompt_attack": None, "regrowth": None, "clip_start": None}
+    assert printed["comes_back"] == dict.fromkeys(ATTACKS)
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["erased"] == printed["erased"]
     assert "data:image/webp" in Path(printed["report"]).read_text()
     scores = Erasure.load(erasure).scores

@@ -1,7 +1,7 @@
 """Attacks that try to bring an erased concept back, each with its budget and with control models."""
 
 from t2vu_core.evaluation.attacks.base import ATTACKS, AttackBudget, AttackTask, Target, terse_cases
-from t2vu_core.evaluation.attacks.run import attack_once, attack_seconds, check_attacks, run_attacks
+from t2vu_core.evaluation.attacks.run import attack_once, attack_seconds, check_attacks, possible_attacks, run_attacks
 
 __all__ = [
     "ATTACKS",
@@ -11,6 +11,7 @@ __all__ = [
     "attack_once",
     "attack_seconds",
     "check_attacks",
+    "possible_attacks",
     "run_attacks",
     "terse_cases",
 ]

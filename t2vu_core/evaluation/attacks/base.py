@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +21,12 @@ from t2vu_core.prompts.neutral import with_gap
 from t2vu_core.prompts.plan import PromptPlan, plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
-from t2vu_core.scores import AttackScores, Interval
+from t2vu_core.scores import AttackPart, AttackScores, Interval
 
-ATTACKS = ("probe", "prompt_attack", "regrowth", "clip_start")
+ATTACKS = (
+    "probe", "prompt_attack", "regrowth", "clip_start",
+    "other_sampler", "other_steps", "other_guidance", "other_size", "other_length",
+)  # fmt: skip
 ATTACK_ROUND = 5
 """Round of the seeds of clips that measure an attack: noise that no other measurement uses."""
 REPEAT = 1_000
@@ -130,9 +133,13 @@ class Target:
             clips = model.sample(
                 prompts[rows], seeds=seeds, num_inference_steps=budget.sampling_steps, guidance_scale=budget.guidance_scale
             )
-            found += [judgement.shown[self.name] for judgement in self.detector.judge(clips, [self.name])]
+            found += self.judged(clips)
             self.on_step()
         return found
+
+    def judged(self, clips: Tensor) -> list[bool]:
+        """For each clip (B, F, 3, H, W) whether it shows the concept."""
+        return [judgement.shown[self.name] for judgement in self.detector.judge(clips, [self.name])]
 
 
 @dataclass(frozen=True)
@@ -177,6 +184,13 @@ class Outcome:
     found: list[bool]
     loss: tuple[float, float] | None = None
     note: str = ""
+    parts: dict[str, list[int]] = field(default_factory=dict)
+    """By depth, setting, or start and step: how many clips show the concept, of how many."""
+
+
+def tally(found: Mapping[str, Sequence[bool]]) -> dict[str, list[int]]:
+    """Clips by title that show the concept, counted; titles without clips are left out."""
+    return {title: [sum(own), len(own)] for title, own in found.items() if own}
 
 
 def compare_with_controls(
@@ -198,7 +212,15 @@ def compare_with_controls(
         loss={name: _finite(run) for name, run in runs.items()},
         note=erased.note,
         budget=budget,
+        parts={name: _part(name, counted, control) for name, counted in erased.parts.items()},
     )
+
+
+def _part(name: str, counted: Sequence[int], control: Outcome) -> AttackPart:
+    """A part of an attack, and the same part on the control, if that has it."""
+    shown, clips = counted
+    before, of = control.parts.get(name, (0, 0))
+    return AttackPart(shown=shown, clips=clips, control=before if of == clips else None)
 
 
 def _interval(outcome: Outcome) -> Interval:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from t2vu_core.evaluation.attacks.base import Outcome, Target
+from t2vu_core.evaluation.attacks.base import Outcome, Target, tally
 from t2vu_core.model import T2VModel
 from t2vu_core.sampling import denoise, guided, noise
 from t2vu_core.training.noising import add_noise
@@ -34,9 +34,10 @@ def clip_start(model: T2VModel, target: Target) -> Outcome:
     for turn, first in enumerate(range(0, count, size)):
         rows, depth = slice(first, first + size), DEPTHS[turn % len(DEPTHS)]
         clips = continued(model, clean[rows], neutral[rows], depth, target, first)
-        found[depth] += [judgement.shown[target.name] for judgement in target.detector.judge(clips, [target.name])]
+        found[depth] += target.judged(clips)
         target.on_step()
-    return Outcome([shown for depth in DEPTHS for shown in found[depth]], note=_by_depth(found))
+    titled = {f"{depth:.0%} of the steps skipped": own for depth, own in found.items()}
+    return Outcome([shown for own in found.values() for shown in own], parts=tally(titled))
 
 
 @torch.no_grad()
@@ -53,8 +54,3 @@ def continued(model: T2VModel, clean: Tensor, prompts: Sequence[str], depth: flo
         predict = guided(family, size, family.encode(prompts), empty, guidance)
         latents = denoise(scheduler, latents, predict, step=family.step, skip=skipped)
         return family.decode_or_tile(latents, size).cpu()
-
-
-def _by_depth(found: dict[float, list[bool]]) -> str:
-    parts = [f"{depth:.0%} of the steps skipped: {sum(own)} of {len(own)}" for depth, own in found.items() if own]
-    return ", ".join(parts)

@@ -7,13 +7,14 @@ Shapes: k learned tokens, D width of the input embeddings.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target
-from t2vu_core.evaluation.attacks.denoising import denoising_loss, first_and_last
+from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target, tally
+from t2vu_core.evaluation.attacks.denoising import denoising_loss, first_and_last, minimise
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.mentions import says
 from t2vu_core.model import T2VModel
@@ -32,20 +33,18 @@ def probe(model: T2VModel, target: Target) -> Outcome:
     """Learn input embeddings of the text encoder with which the model denoises clips of the concept.
 
     The loss is the denoising loss on clips of the base model (the paper adds a loss on x_0, which for diffusion only
-    weights the timesteps differently). Of several starts the one with most clips of the concept counts; the note has all.
+    weights the timesteps differently). Of several starts the one with most clips of the concept counts; the parts have all.
     """
     starts, steps = STARTS[: target.budget.starts], target.budget.steps
-    found = {start: _from_start(model, target, start) for start in starts}
-    best, _ = max(found.values(), key=lambda each: sum(each[0].found))
+    found = [_from_start(model, target, start) for start in starts]
+    best = max(found, key=lambda each: sum(each.found))
     if len(starts) > 1 or target.budget.curve:
-        note = "; ".join(f"{start}: {curve}" for start, (_, curve) in found.items())
-    else:
-        note = "" if steps >= THOROUGH_STEPS else f"one start of {steps} steps: a lower bound"
-    return Outcome(best.found, best.loss, note=note)
+        return dataclasses.replace(best, parts={title: part for each in found for title, part in each.parts.items()})
+    return Outcome(best.found, best.loss, "" if steps >= THOROUGH_STEPS else f"one start of {steps} steps: a lower bound")
 
 
-def _from_start(model: T2VModel, target: Target, start: str) -> tuple[Outcome, str]:
-    """The outcome from one start, and how many clips showed the concept after how many steps, in words."""
+def _from_start(model: T2VModel, target: Target, start: str) -> Outcome:
+    """The outcome from one start, with how many clips showed the concept after how many steps."""
     names, found = (target.concept, target.name), dict[int, list[bool]]()
 
     def measure(step: int, placeholder: Placeholder, vectors: Tensor) -> None:
@@ -54,8 +53,8 @@ def _from_start(model: T2VModel, target: Target, start: str) -> tuple[Outcome, s
             found[step] = target.success(model, prompts)
 
     *_, loss = learn_tokens(model, target, lambda soft: soft, start=start, at_stops=measure)
-    curve = ", ".join(f"{sum(each)} of {len(each)} after {step} steps" for step, each in found.items())
-    return Outcome(found[target.budget.steps], loss), curve
+    curve = tally({f"{start}, {step} steps": each for step, each in found.items()})
+    return Outcome(found[target.budget.steps], loss, parts=curve)
 
 
 def learn_tokens(
@@ -82,18 +81,16 @@ def learn_tokens(
         soft = _start(model, target, start).requires_grad_()
         optimizer = torch.optim.AdamW([soft], RELATIVE_LEARNING_RATE * float(_table(model).std()), weight_decay=0.0)
     losses: list[float] = []
+
+    def loss_of() -> Tensor:
+        rows = torch.randperm(len(prompts), generator=generator)[: budget.batch_size].tolist()
+        with replaced(family, placeholder, read(soft)):
+            condition = family.encode_with_gradients([prompts[row] for row in rows])
+        return denoising_loss(family, clean[rows], condition, model.clip_size(), generator)
+
     for stop in sorted({*(step for step in budget.curve if step < budget.steps), budget.steps}):
         with torch.inference_mode(False), torch.enable_grad(), model.active():
-            while len(losses) < stop:
-                rows = torch.randperm(len(prompts), generator=generator)[: budget.batch_size].tolist()
-                with replaced(family, placeholder, read(soft)):
-                    condition = family.encode_with_gradients([prompts[row] for row in rows])
-                loss = denoising_loss(family, clean[rows], condition, model.clip_size(), generator)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.item())
-                target.on_step()
+            minimise(optimizer, loss_of, losses, stop, target.on_step)
             vectors = read(soft).detach()
         at_stops(stop, placeholder, vectors)
     return placeholder, vectors, first_and_last(losses)

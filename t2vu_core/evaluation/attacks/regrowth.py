@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from torch import Tensor
 
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target
-from t2vu_core.evaluation.attacks.denoising import denoising_loss, first_and_last
+from t2vu_core.evaluation.attacks.denoising import denoising_loss, first_and_last, minimise
 from t2vu_core.families import TextCondition
 from t2vu_core.model import AppliedErasure, T2VModel
 from t2vu_core.prompts.candidates import PlanSize
@@ -52,18 +53,16 @@ def fine_tuned(model: T2VModel, target: Target) -> tuple[T2VModel, tuple[float, 
         condition = family.encode(benign)
         erasers.to(family.device)
         optimizer = torch.optim.Adam(erasers.parameters(), LEARNING_RATE)
+
+        def loss_of() -> Tensor:
+            rows = torch.randperm(len(benign), generator=generator)[: budget.batch_size]
+            texts: TextCondition = condition[rows]
+            if applied.erasure.kind == "unlearned_encoder":
+                texts = family.encode_with_gradients([benign[row] for row in rows.tolist()])
+            return denoising_loss(family, clean[rows], texts, model.clip_size(), generator)
+
         with erasers.attached(erasers.fit(applied.sites(family)), strength=applied.strength):
-            for _ in range(budget.steps):
-                rows = torch.randperm(len(benign), generator=generator)[: budget.batch_size]
-                texts: TextCondition = condition[rows]
-                if applied.erasure.kind == "unlearned_encoder":
-                    texts = family.encode_with_gradients([benign[row] for row in rows.tolist()])
-                loss = denoising_loss(family, clean[rows], texts, model.clip_size(), generator)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.item())
-                target.on_step()
+            minimise(optimizer, loss_of, losses, budget.steps, target.on_step)
     erasure = dataclasses.replace(applied.erasure, tensors={k: v.cpu() for k, v in erasers.named_tensors().items()})
     grown = dataclasses.replace(model, erasures=(*model.erasures[:-1], AppliedErasure(erasure, applied.strength)))
     return grown, first_and_last(losses)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from t2vu_core.errors import UserError
+from t2vu_core.evaluation.attacks import other_settings
 from t2vu_core.evaluation.attacks.base import ATTACKS, AttackBudget, Outcome, Target, compare_with_controls
 from t2vu_core.evaluation.attacks.clip_start import clip_start
 from t2vu_core.evaluation.attacks.probe import probe
@@ -21,7 +22,10 @@ _RUNS: dict[str, Callable[[T2VModel, Target], Outcome]] = {
     "prompt_attack": prompt_attack,
     "regrowth": regrowth,
     "clip_start": clip_start,
+    **other_settings.RUNS,
 }
+# Of sampling, upwards: twice the steps and larger frames take longer than half the steps and smaller ones save.
+_OTHER_SETTINGS_IN_SAMPLING = 1.5
 # A prompt search needs more steps, because only some of its steps change a word.
 _STEPS = {"prompt_attack": 1.5, "regrowth": 1.0}
 # A step of an attack is one forward and one backward pass of a batch; a step of sampling is two forward passes (guidance).
@@ -50,6 +54,18 @@ def budget_of(name: str, budget: AttackBudget) -> AttackBudget:
     return dataclasses.replace(budget, steps=steps, probe_steps=None, starts=1, curve=())
 
 
+def described(name: str, budget: AttackBudget) -> str:
+    """What the named attack spends, in words."""
+    text, change = budget_of(name, budget).describe(), other_settings.CHANGES.get(name)
+    return text if change is None else f"{text}, but with {change}"
+
+
+def possible_attacks(model: T2VModel) -> tuple[str, ...]:
+    """The attacks that can be tried on a model: not those in other sizes or lengths if it makes only its own."""
+    budget, others = AttackBudget(), other_settings.RUNS
+    return tuple(name for name in ATTACKS if name not in others or other_settings.settings_of(name, model, budget))
+
+
 def run_attacks(
     names: Sequence[str],
     model: T2VModel,
@@ -70,13 +86,15 @@ def run_attacks(
     for name in names:
         erased, control = attack(name, model, target), attack(name, target.base, target)
         ceiling = None if never_knew is None else attack(name, never_knew, target)
-        results[name] = compare_with_controls(before, erased, control, ceiling, budget_of(name, target.budget).describe())
+        results[name] = compare_with_controls(before, erased, control, ceiling, described(name, target.budget))
     return results
 
 
 def attack_seconds(name: str, budget: AttackBudget, seconds_a_step: float) -> float:
     """How long an attack on one model takes, given the seconds of a sampling step of one batch."""
     own = budget_of(name, budget)
-    measured = own.starts * (1 + len(own.curve)) * own.measured_clips
-    clips = measured + (0 if name == NOTHING else own.target_clips)
+    measured: float = own.starts * (1 + len(own.curve)) * own.measured_clips
+    if name in other_settings.RUNS:
+        measured *= _OTHER_SETTINGS_IN_SAMPLING
+    clips = measured + (0 if name == NOTHING or name in other_settings.RUNS else own.target_clips)
     return seconds_a_step * (_STEP_IN_SAMPLING_STEPS * own.steps * own.starts + own.sampling_steps * clips / own.batch_size)

@@ -199,7 +199,17 @@ def _attack(name: str, attack: AttackScores) -> list[str]:
     lines = [f"under attack by {name}: {with_interval(attack.after, attack.interval)} of {attack.clips} clips"]
     lines += [f"  {where}: {shown}" for where, shown in controls_of(attack)]
     lines += [f"  compared with {what}: {found}" for what, found in differences_of(attack)]
-    return [*lines, f"  budget: {attack.budget}"]
+    lines += [f"  {part}" for part in parts_of(attack)]
+    return [*lines, f"  budget: {attack.budget}", *([f"  {attack.note}"] if attack.note else [])]
+
+
+def parts_of(attack: AttackScores) -> list[str]:
+    """How many clips show the concept with each setting of the attack: "12 steps: 3 of 16; unerased 16 of 16"."""
+    lines = []
+    for title, part in attack.parts.items():
+        control = "" if part.control is None else f"; unerased {part.control} of {part.clips}"
+        lines.append(f"{title}: {part.shown} of {part.clips}{control}")
+    return lines
 
 
 def controls_of(attack: AttackScores) -> list[tuple[str, str]]:
