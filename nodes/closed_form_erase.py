@@ -38,7 +38,7 @@ class ClosedFormErase(io.ComfyNode):
                 "write the result. The input model does not change."
             ),
             search_aliases=["uce", "rece", "fast erase", "erase concept", "unlearn", *ALIASES],
-            inputs=[*_concept_inputs(), *_strength_inputs(), *concept_detail_inputs()],
+            inputs=[*_concept_inputs(), *_strength_inputs(), *concept_detail_inputs(), _objective_input()],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser, Save Erasure and Export LoRA."),
                 plan_output(),
@@ -67,12 +67,13 @@ class ClosedFormErase(io.ComfyNode):
         instead: str = "",
         attribute_of: str = "",
         neighbours: str = "",
+        objective: str = ClosedFormRecipe.objective,
     ) -> io.NodeOutput:
         request = ConceptRequest(
             lines(concept), lines(synonyms), lines(concept_prompts), lines(preserve_prompts),
             kind=asked_kind(concept_kind), attribute_of=attribute_of, replacement=instead, neighbours=lines(neighbours),
         )  # fmt: skip
-        recipe = ClosedFormRecipe(seed=seed, eta=eta, preserve_weight=preserve_weight, rounds=rounds)
+        recipe = ClosedFormRecipe(seed=seed, eta=eta, preserve_weight=preserve_weight, rounds=rounds, objective=objective)
         progress = comfy_bridge.Progress(cls.hidden.unique_id)
         comfy_bridge.make_room()
         with comfy_bridge.enough_memory("an eraser was computed", LOWER):
@@ -98,6 +99,18 @@ def _concept_inputs() -> list[io.Input]:
         ),
         preserve_prompts_input(),
     ]
+
+
+def _objective_input() -> io.Input:
+    return advanced(
+        io.Combo,
+        "objective",
+        options=list(ClosedFormRecipe.choices("objective")),
+        default=ClosedFormRecipe.objective,
+        optional=True,
+        tooltip="uce: the concept's words become the neutral ones. refusal: the directions that tell the two apart are "
+        "removed, whatever the prompt.",
+    )
 
 
 def _strength_inputs() -> list[io.Input]:

@@ -19,6 +19,7 @@ TrajectoryStore = Literal["memory", "disk"]
 TimestepSampling = Literal["uniform", "early", "middle", "late"]
 Trained = Literal["auto", "mlp", "mlp+last-attention", "all", "lora"]
 Reference = Literal["neutral", "empty"]
+ClosedFormObjective = Literal["uce", "refusal"]
 
 
 @dataclass(frozen=True)
@@ -217,10 +218,14 @@ class FewShotRecipe(_Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedFormRecipe(_Recipe):
-    """Settings of closed-form erasing (UCE, arXiv 2308.14761, and RECE, arXiv 2407.12383)."""
+    """Settings of closed-form erasing: UCE (arXiv 2308.14761) and RECE (2407.12383), or refusal directions (2506.07891)."""
 
     preset_key = "closed_form"
 
+    objective: ClosedFormObjective = _option(
+        "uce", "uce: the concept's words become the neutral ones. refusal: the directions that tell the two apart are removed"
+    )
+    directions: int = _option(4, "refusal: how many directions of the text are removed", 1, 4096)
     rank: int = _option(32, "rank of the LoRA that the change is cut to", 1, 4096)
     concept_prompts: int = _option(32, "prompts that name the concept, each with its neutral form", 1, 10_000)
     preserve_prompts: int = _option(64, "prompts that must keep working", 0, 10_000)

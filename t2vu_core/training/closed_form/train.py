@@ -2,7 +2,8 @@
 
 Keys and values of the text are made by linear layers. UCE (arXiv 2308.14761) changes these so that the concept's tokens give
 the keys and values of the tokens that stand there in the neutral prompt, while other inputs keep theirs. RECE (arXiv
-2407.12383) repeats that for inputs that would bring the concept back. Both are written for image models whose text is
+2407.12383) repeats that for inputs that would bring the concept back. A low-rank refusal direction (arXiv 2506.07891) takes
+the directions out in which the two differ, whatever the prompt. All are written for image models whose text is
 encoded token by token. Here targets come from the same sentence without the concept, so that what the encoder has spread over
 other tokens goes too; and in a joint attention, where one projection serves text and video, video tokens are among the
 inputs that must stay.
@@ -33,14 +34,17 @@ from t2vu_core.threads import free_threads
 from t2vu_core.training.checkpoint import TrainingState
 from t2vu_core.training.closed_form.align import aligned, real_tokens
 from t2vu_core.training.closed_form.inputs import NO_TEXT, Alignment, InputCollector, Inputs, key_value_sites
-from t2vu_core.training.closed_form.solve import change_of_inputs, inputs_that_bring_back
+from t2vu_core.training.closed_form.solve import change_of_inputs, inputs_that_bring_back, without_directions
 from t2vu_core.training.outcome import Push, warn_outcome
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.record import training_record
 from t2vu_core.training.velocity.encoded_prompts import named_at
 from t2vu_core.training.velocity.rollout import rows_a_pass
 
-METHOD = "closed form (UCE, arXiv 2308.14761)"
+METHODS: dict[str, str] = {
+    "uce": "closed form (UCE, arXiv 2308.14761)",
+    "refusal": "closed form (low-rank refusal direction, arXiv 2506.07891)",
+}
 PROMPT_SETTINGS = "concept_prompts", "preserve_prompts"
 RECE_REGULARISATION = 0.1
 COMPUTED_IN = (torch.float32, torch.float16, torch.bfloat16)
@@ -59,9 +63,11 @@ def erase_closed_form(
 
     The result is an erasure of the LoRA kind. The model, with the erasures it carries, is not changed. An exception from
     `on_progress` stops the run. Raises UserError if a concept is empty, the tokenizer cannot represent it, or no projection
-    of the model that can be changed reads the text.
+    of the model that can be changed reads the text, or `rounds` are given for refusal directions.
     """
     request, recipe, start = ConceptRequest.of(concept), recipe or ClosedFormRecipe(), time.monotonic()
+    if recipe.objective == "refusal" and recipe.rounds:
+        raise UserError("rounds are RECE's and have no effect on refusal directions: leave them at 0, or use objective uce.")
     with free_threads(), torch.inference_mode(False), torch.no_grad(), model.active() as family:
         check_visible(family.text.tokenizer, request.concepts)
         size = PlanSize(recipe.concept_prompts, recipe.preserve_prompts, recipe.seed, recipe.augmentation)
@@ -78,7 +84,7 @@ def erase_closed_form(
         start, TrainingState(None), partial=False, pushed=push and round(push.share, 4), warning=warning, diverged=None
     )
     return Erasure(
-        "eraser", request.concepts, model.base, erasers.named_tensors(), METHOD, recipe.describe(),
+        "eraser", request.concepts, model.base, erasers.named_tensors(), METHODS[recipe.objective], recipe.describe(),
         prompts=plan.describe(), training=record,
     )  # fmt: skip
 
@@ -162,11 +168,18 @@ def _solved(
 
 
 def _change(group: Inputs, recipe: ClosedFormRecipe) -> tuple[Tensor, Tensor]:
-    """UCE's solution, then RECE's rounds: in each, inputs that would bring the concept back get the same targets."""
+    """UCE's solution, then RECE's rounds: in each, inputs that would bring the concept back get the same targets.
+
+    With refusal directions these are taken out instead, `1 + eta` times.
+    """
     counts = {name: max(1, count) for name, count in group.counts.items()}
     kept = group.kept_DD / counts["kept"] + group.video_DD / counts["video"]
     erased, moves = group.erased_DD / counts["erased"], (1 + recipe.eta) * group.moves_DD / counts["erased"]
     inputs, targets = torch.cat(group.concept_ND), torch.cat(group.target_ND)
+    if recipe.objective == "refusal":
+        covariance = erased + recipe.preserve_weight * kept
+        left, right = without_directions(inputs - targets, covariance, recipe.ridge, min(recipe.directions, recipe.rank))
+        return (1 + recipe.eta) * left, right
     left, right = change_of_inputs(moves, erased + recipe.preserve_weight * kept, recipe.ridge, recipe.rank)
     for _ in range(recipe.rounds):
         found = inputs_that_bring_back(left, right, inputs, RECE_REGULARISATION)
