@@ -73,7 +73,9 @@ class ClosedFormErase(io.ComfyNode):
             lines(concept), lines(synonyms), lines(concept_prompts), lines(preserve_prompts),
             kind=asked_kind(concept_kind), attribute_of=attribute_of, replacement=instead, neighbours=lines(neighbours),
         )  # fmt: skip
-        recipe = ClosedFormRecipe(seed=seed, eta=eta, preserve_weight=preserve_weight, rounds=rounds, objective=objective)
+        recipe = ClosedFormRecipe.preset(
+            "balanced", seed=seed, eta=eta, preserve_weight=preserve_weight, rounds=rounds, objective=objective
+        )
         progress = comfy_bridge.Progress(cls.hidden.unique_id)
         comfy_bridge.make_room()
         with comfy_bridge.enough_memory("an eraser was computed", LOWER):

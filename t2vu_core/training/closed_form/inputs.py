@@ -31,6 +31,8 @@ class Inputs:
 
     moves_DD: Tensor
     """Sum of `(x* - x) x^T` over the tokens of prompts with the concept."""
+    apart_DD: Tensor
+    """Sum of `(x* - x) (x* - x)^T` over the same tokens."""
     erased_DD: Tensor
     kept_DD: Tensor
     video_DD: Tensor
@@ -41,8 +43,8 @@ class Inputs:
 
     @classmethod
     def empty(cls, width: int, device: torch.device) -> Inputs:
-        moves, erased, kept, video = (torch.zeros(width, width, device=device) for _ in range(4))
-        return cls(moves, erased, kept, video)
+        moves, apart, erased, kept, video = (torch.zeros(width, width, device=device) for _ in range(5))
+        return cls(moves, apart, erased, kept, video)
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,9 @@ class InputCollector:
         inputs, targets = concept[list(alignment.tokens)], neutral[list(alignment.becomes)]
         named = torch.tensor(alignment.named, device=inputs.device)
         weights = torch.where(named, self._concept_weight, 1.0)[:, None]
-        group.moves_DD += ((targets - inputs) * weights).T @ inputs
+        moves = (targets - inputs) * weights
+        group.moves_DD += moves.T @ inputs
+        group.apart_DD += moves.T @ (targets - inputs)
         group.erased_DD += (inputs * weights).T @ inputs
         group.counts["erased"] += int(weights.sum())
         group.concept_ND.append(inputs[named])

@@ -25,8 +25,10 @@ def change_of_inputs(moves_DD: Tensor, covariance_DD: Tensor, ridge: float, rank
     return (left[:, :rank] * sizes[:rank]).float().to(device), factor.float().to(device)
 
 
-def without_directions(differences_ND: Tensor, covariance_DD: Tensor, ridge: float, count: int) -> tuple[Tensor, Tensor]:
-    """The low-rank `left right` (D, r) (r, D) that takes the main directions of these differences out of the inputs.
+def without_directions(apart_DD: Tensor, covariance_DD: Tensor, ridge: float, count: int) -> tuple[Tensor, Tensor]:
+    """The low-rank `left right` (D, r) (r, D) that takes the main directions of differences out of the inputs.
+
+    `apart` is the sum of `d d^T` over the differences `d`.
 
     A low-rank refusal direction (arXiv 2506.07891, whose code is not public): the directions are those in which prompts with
     and without the concept differ most, relative to the inputs that must stay. As in LEACE (arXiv 2306.03819), the
@@ -34,8 +36,9 @@ def without_directions(differences_ND: Tensor, covariance_DD: Tensor, ridge: flo
     """
     lower, device = _lower(covariance_DD, ridge)
     # In the whitened space every direction costs the inputs that must stay the same.
-    whitened = torch.linalg.solve_triangular(lower, differences_ND.to(lower).T, upper=False)
-    directions_Dr = torch.linalg.svd(whitened, full_matrices=False)[0][:, :count]
+    half = torch.linalg.solve_triangular(lower, apart_DD.to(lower), upper=False)
+    whitened = torch.linalg.solve_triangular(lower, half.T, upper=False)
+    directions_Dr = torch.linalg.eigh((whitened + whitened.T) / 2)[1].flip(1)[:, :count]
     right = torch.linalg.solve_triangular(lower.T, directions_Dr, upper=True).T
     return -(lower @ directions_Dr).float().to(device), right.float().to(device)
 

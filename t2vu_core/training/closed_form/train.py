@@ -63,11 +63,10 @@ def erase_closed_form(
 
     The result is an erasure of the LoRA kind. The model, with the erasures it carries, is not changed. An exception from
     `on_progress` stops the run. Raises UserError if a concept is empty, the tokenizer cannot represent it, or no projection
-    of the model that can be changed reads the text, or `rounds` are given for refusal directions.
+    of the model that can be changed reads the text, or a setting has no effect with the recipe's objective.
     """
     request, recipe, start = ConceptRequest.of(concept), recipe or ClosedFormRecipe(), time.monotonic()
-    if recipe.objective == "refusal" and recipe.rounds:
-        raise UserError("rounds are RECE's and have no effect on refusal directions: leave them at 0, or use objective uce.")
+    _check(recipe)
     with free_threads(), torch.inference_mode(False), torch.no_grad(), model.active() as family:
         check_visible(family.text.tokenizer, request.concepts)
         size = PlanSize(recipe.concept_prompts, recipe.preserve_prompts, recipe.seed, recipe.augmentation)
@@ -87,6 +86,16 @@ def erase_closed_form(
         "eraser", request.concepts, model.base, erasers.named_tensors(), METHODS[recipe.objective], recipe.describe(),
         prompts=plan.describe(), training=record,
     )  # fmt: skip
+
+
+def _check(recipe: ClosedFormRecipe) -> None:
+    """Raises UserError for a setting that has no effect with refusal directions."""
+    if recipe.objective != "refusal":
+        return
+    for name in ("rounds", "preserve_weight"):
+        usual = getattr(ClosedFormRecipe, name)
+        if getattr(recipe, name) != usual:
+            raise UserError(f"{name} has no effect on refusal directions: leave it at {usual:g}, or use objective uce.")
 
 
 def _collect(
@@ -177,8 +186,8 @@ def _change(group: Inputs, recipe: ClosedFormRecipe) -> tuple[Tensor, Tensor]:
     erased, moves = group.erased_DD / counts["erased"], (1 + recipe.eta) * group.moves_DD / counts["erased"]
     inputs, targets = torch.cat(group.concept_ND), torch.cat(group.target_ND)
     if recipe.objective == "refusal":
-        covariance = erased + recipe.preserve_weight * kept
-        left, right = without_directions(inputs - targets, covariance, recipe.ridge, min(recipe.directions, recipe.rank))
+        # Against the inputs that must stay alone: among the concept's own, its directions would look like any others.
+        left, right = without_directions(group.apart_DD, kept, recipe.ridge, min(recipe.directions, recipe.rank))
         return (1 + recipe.eta) * left, right
     left, right = change_of_inputs(moves, erased + recipe.preserve_weight * kept, recipe.ridge, recipe.rank)
     for _ in range(recipe.rounds):
