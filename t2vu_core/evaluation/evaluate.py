@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from t2vu_core.evaluation.cases import PromptSet
 from t2vu_core.evaluation.ceiling import ceiling
@@ -33,33 +34,34 @@ class Evaluation:
     clips: ClipStore
 
 
-def evaluate(
-    model: T2VModel,
-    concept: str,
-    *,
-    before: T2VModel | None = None,
-    detector: Detector | None = None,
-    settings: EvaluationSettings | None = None,
-    prompts: PromptSet | None = None,
-    attacks: Sequence[str] = (),
-    never_knew: T2VModel | None = None,
-    out: Path | None = None,
-    on_progress: EvaluationCallback | None = None,
-) -> Evaluation:
+class EvaluateOptions(TypedDict, total=False):
+    """The optional arguments of an evaluation."""
+
+    before: T2VModel | None
+    """The model to compare with, on the same prompts and seeds; by default the measured one without erasures and guard."""
+    detector: Detector | None
+    """By default the miniatures', for the size of the model's clips."""
+    settings: EvaluationSettings | None
+    """How much is measured; by default the preset "quick"."""
+    prompts: PromptSet | None
+    """By default the set that ships for the concept."""
+    attacks: Sequence[str]
+    """Names of attacks that try to bring the concept back (`t2vu_core.evaluation.attacks`)."""
+    never_knew: T2VModel | None
+    """A model that was trained without the concept. It makes the same clips and gets the same attacks."""
+    on_progress: EvaluationCallback | None
+    """Called after every step; an exception stops the evaluation."""
+
+
+def evaluate(model: T2VModel, concept: str, *, out: Path | None = None, **options: Unpack[EvaluateOptions]) -> Evaluation:
     """Measure how much of a concept a model with erasures or a guard still shows, and what else it keeps.
 
     Args:
         model: The model to measure, with its erasures or its guard.
         concept: In words, as the erasure names it.
-        before: The model to compare with; by default `model` without erasures and guard. Both get the same prompts and seeds.
-        detector: By default the miniatures', for the size of the model's clips.
-        settings: How much is measured; by default the preset "quick".
-        prompts: By default the set that ships for the concept.
-        attacks: Names of attacks that try to bring the concept back (`t2vu_core.evaluation.attacks`).
-        never_knew: A model that was trained without the concept. It makes the same clips and gets the same attacks.
         out: A folder for finished clips, judgements and attacks. An interrupted evaluation resumes from it, and evaluations
             of the same base share its clips.
-        on_progress: Called after every step; an exception stops the evaluation.
+        options: As in `EvaluateOptions`.
 
     Returns the scores, which depend on nothing but the input, apart from the seconds.
 
@@ -67,11 +69,12 @@ def evaluate(
     attacks cannot run, or there is no space for the clips.
     """
     start = time.monotonic()
-    settings, detector = settings or EvaluationSettings(), detector or WorldDetector.for_model(model)
-    before = before or model.without_erasures()
+    settings = options.get("settings") or EvaluationSettings()
+    detector: Detector = options.get("detector") or WorldDetector.for_model(model)
+    before, attacks = options.get("before") or model.without_erasures(), options.get("attacks", ())
     name = resolve(detector, concept)
     check_erasures(model, detector, name, concept)
-    prompts = prompts_for(prompts, model, name, detector)
+    prompts = prompts_for(options.get("prompts"), model, name, detector)
     check_attackable(attacks, model, prompts)
     session = Session(
         concept=concept,
@@ -79,11 +82,11 @@ def evaluate(
         detector=detector,
         settings=settings,
         prompts=prompts,
-        makers=Makers.of(before, model, never_knew, settings),
+        makers=Makers.of(before, model, options.get("never_knew"), settings),
         clips=ClipStore(out and out / "clips"),
         judgements=JudgementStore(out and out / "verdicts.jsonl", detector, name),
         out=out,
-        tell=on_progress or (lambda progress: None),
+        tell=options.get("on_progress") or (lambda progress: None),
         observer=Observer.of(detector),
     )
     session.check()

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 from t2vu_core.erasure import Erasure, atomic_path, check_writable
-from t2vu_core.evaluation.cases import PromptSet
-from t2vu_core.evaluation.detectors import Detector
-from t2vu_core.evaluation.evaluate import Evaluation, evaluate
+from t2vu_core.evaluation.evaluate import EvaluateOptions, Evaluation, evaluate
 from t2vu_core.evaluation.report.evidence import write_evidence
 from t2vu_core.evaluation.report.page import write_report
-from t2vu_core.evaluation.settings import EvaluationCallback, EvaluationSettings
 from t2vu_core.model import T2VModel
-
-
-class EvaluateOptions(TypedDict, total=False):
-    """The keyword arguments of `evaluate`, apart from the folder."""
-
-    before: T2VModel | None
-    detector: Detector | None
-    settings: EvaluationSettings | None
-    prompts: PromptSet | None
-    attacks: Sequence[str]
-    never_knew: T2VModel | None
-    on_progress: EvaluationCallback | None
 
 
 @dataclass(frozen=True)

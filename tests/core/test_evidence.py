@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from t2vu_core.evaluation.build_schema import PATH, schema_text
 from t2vu_core.evaluation.report.evidence import LIMITS, NOT_TESTED, NOTE, evidence
-from t2vu_core.scores import Scores
+from t2vu_core.evaluation.report.wording import agreement, stands_there
+from t2vu_core.scores import AttackPart, Instead, JudgedBy, Scores, SecondJudgement
 from tests.core.example_scores import NEVER_TRIED, attack, scores
 from tests.core.test_scores import full
 from tests.core.tiny_models import TINY_MODELS
@@ -72,6 +74,25 @@ def test_the_sheet_says_what_was_found_and_what_was_not_tested() -> None:
     assert "attack: the model is fine-tuned on clips of other things" in page
     assert "attack: the attacker trains a few new words" not in page, "it was tried"
     assert "size: A4" in page
+
+
+def test_the_sheet_has_both_judges_what_stands_there_and_the_parts_of_an_attack() -> None:
+    parts = {"24 x 24 pixels": AttackPart(shown=1, clips=16, control=0)}
+    tried = dataclasses.replace(attack([True] + [False] * 15), parts=parts)
+    shows = full().erased.all
+    second = SecondJudgement(judge=JudgedBy(name="another", accuracy="unknown"), erased=shows, kept=None, differ=0.2, clips=20)
+    instead = Instead(
+        natural=0.75, debris=0.25, empty=0.75, subjects={}, natural_before=1.0, debris_before=0.0, debris_interval=(0.1, 0.5),
+        clips=20, realism=None,
+    )  # fmt: skip
+    whole = dataclasses.replace(full(), second_judge=second, instead=instead, comes_back={**NEVER_TRIED, "other_size": tried})
+    page = evidence(whole)
+    assert "<td>Second judge</td><td>another</td>" in page
+    assert agreement(second) in page
+    assert "they differ by more than 5 %" in page
+    assert stands_there(instead) in page
+    assert "24 x 24 pixels: 1 of 16; unerased 0 of 16" in page
+    assert "Second judge" not in evidence(full())
 
 
 @pytest.mark.parametrize("word", ["guaranteed", "certified", "compliant", "safe"])

@@ -9,8 +9,18 @@ from pathlib import Path
 
 from t2vu_core.erasure import Erasure, atomic_path
 from t2vu_core.evaluation.report.sections import ATTACKS
-from t2vu_core.evaluation.report.wording import interval, left_out, percent, table
-from t2vu_core.scores import AttackScores, DetectorErrors, MeasuredWith, Scores
+from t2vu_core.evaluation.report.wording import (
+    agreement,
+    applied,
+    interval,
+    left_out,
+    parts_of,
+    percent,
+    second_rows,
+    stands_there,
+    table,
+)
+from t2vu_core.scores import AttackScores, DetectorErrors, MeasuredWith, Scores, SecondJudgement
 
 NOTE = (
     "This sheet records tests of one model on the prompts and seeds that are named here. It is evidence of those tests. It is "
@@ -23,7 +33,7 @@ LIMITS = (
 )
 NOT_TESTED = (
     "prompts in languages other than English",
-    "samplers, sizes, lengths and guidance scales other than those above",
+    "other samplers, sizes, lengths and guidance scales than those above, alone or together",
     "combinations with LoRAs, fine-tunes or other erasures of the same model",
     "attackers with more than the stated budget",
 )
@@ -56,8 +66,8 @@ def evidence(scores: Scores, erasures: Sequence[Erasure] = ()) -> str:
     title = f"Evidence of tests: erasure of “{escape(scores.concept)}”"
     parts = [
         ("Model and erasure", _model(scores.settings, erasures)),
-        ("How it was judged", _judged(scores.settings)),
-        ("Rates", _rates(scores)),
+        ("How it was judged", _judged(scores.settings, scores.second_judge)),
+        ("Rates", _rates(scores) + (f"<p>{escape(stands_there(scores.instead))}</p>" if scores.instead else "")),
         ("Attacks", _attacks(scores.comes_back)),
         ("Limits", _list(LIMITS)),
         ("Not tested", _list([*_not_requested(scores.comes_back), *NOT_TESTED])),
@@ -71,9 +81,7 @@ def evidence(scores: Scores, erasures: Sequence[Erasure] = ()) -> str:
 
 def _model(settings: MeasuredWith, erasures: Sequence[Erasure]) -> str:
     rows = [("Base", settings.model), ("Hash of the base", settings.base_hash), ("Hash as measured", settings.after_hash)]
-    rows += [
-        ("Erased by", f"{', '.join(each.concepts)}: {each.method}, strength {each.strength:g}") for each in settings.erasures
-    ]
+    rows += [("Erased by", words) for words in applied(settings)]
     rows += [("Guard", json.dumps(settings.guard))] if settings.guard else []
     rows += [("Recipe", _recipe(erasure)) for erasure in erasures]
     return _key(rows)
@@ -85,7 +93,7 @@ def _recipe(erasure: Erasure) -> str:
     return f"{settings or 'not recorded'}; {erasure.created}" + (f"; {seconds} s" if seconds is not None else "")
 
 
-def _judged(settings: MeasuredWith) -> str:
+def _judged(settings: MeasuredWith, second: SecondJudgement | None) -> str:
     prompts = f"{settings.prompts.name}, {settings.prompts.clips} clips; {settings.prompts.sha256}"
     sampling = f"{settings.num_inference_steps} steps, guidance {settings.guidance_scale:g}, preset {settings.preset}"
     rows = [
@@ -94,8 +102,20 @@ def _judged(settings: MeasuredWith) -> str:
         ("Prompts, hash", prompts),
         ("Sampling", sampling),
     ]
+    rows += [] if second is None else _second(second)
     omitted = left_out(settings)
     return _key([*rows, *([("Left out", omitted)] if omitted else [])])
+
+
+def _second(second: SecondJudgement) -> list[tuple[str, str]]:
+    """The second judge, its errors, and its rates."""
+    rates = [f"{what}: {before} before, {after} after ({bounds})" for what, before, after, bounds, _ in second_rows(second)]
+    return [
+        ("Second judge", second.judge.name),
+        ("Its own errors", _errors(second.judge.accuracy)),
+        ("Its rates", "; ".join(rates)),
+        ("Agreement", agreement(second)),
+    ]
 
 
 def _errors(accuracy: DetectorErrors | str) -> str:
@@ -128,7 +148,7 @@ def _attacks(attacks: Mapping[str, AttackScores | None]) -> str:
                 interval(attack.interval),
                 str(attack.clips),
                 percent(attack.control),
-                "; ".join(filter(None, [attack.budget, attack.note])),
+                "; ".join(filter(None, [attack.budget, attack.note, *parts_of(attack)])),
             ),
         )
         for name, attack in tried.items()

@@ -9,6 +9,7 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation.report import charts
 from t2vu_core.evaluation.report.wording import (
     agreement,
+    applied,
     controls_of,
     difference,
     differences_of,
@@ -75,12 +76,11 @@ def _badges(scores: Scores) -> str:
 
 def measured(settings: MeasuredWith) -> str:
     """The model, what was applied to it, the detector and its known errors, and the prompts."""
-    applied = [f"{', '.join(each.concepts)}: {each.method}, strength {each.strength:g}" for each in settings.erasures]
-    applied += [f"guard {settings.guard['name']}"] if settings.guard else []
+    changes = [*applied(settings), *([f"guard {settings.guard['name']}"] if settings.guard else [])]
     detector, asked = settings.detector, f"{settings.prompts.clips} prompts, each with the same seed before and after"
     facts = [
         ("Model", settings.model),
-        ("Erased by", "; ".join(applied) or "nothing: the model has no erasure and no guard"),
+        ("Erased by", "; ".join(changes) or "nothing: the model has no erasure and no guard"),
         ("Detector", f"{detector.name}; {_errors(detector.accuracy)}"),
         ("Prompts", "; ".join(filter(None, [asked, left_out(settings)]))),
     ]

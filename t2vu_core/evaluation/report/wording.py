@@ -131,6 +131,11 @@ def _measures(scores: Scores) -> list[str]:
     return ["", *lines]
 
 
+def applied(settings: MeasuredWith) -> list[str]:
+    """Every erasure on the measured model in words: "ghost: velocity erasing, strength 1"."""
+    return [f"{', '.join(each.concepts)}: {each.method}, strength {each.strength:g}" for each in settings.erasures]
+
+
 def left_out(settings: MeasuredWith) -> str:
     """Which concepts do not count as other concepts, in words; empty if there are none."""
     names = settings.prompts.left_out
