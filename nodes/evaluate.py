@@ -102,7 +102,7 @@ def _inputs() -> list[io.Input]:
             "detector",
             default="miniature",
             optional=True,
-            tooltip="The detector: miniature; clip:NAME, a CLIP folder in models/clip_vision; nudenet; faces:NAME, "
+            tooltip="The detector: miniature; two judges; clip:NAME, a CLIP folder in models/clip_vision; nudenet; faces:NAME, "
             "photographs in a folder of the input folder.",
         ),
         text_input(
