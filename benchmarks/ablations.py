@@ -20,9 +20,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.board_plan import Cell
+from benchmarks.command_line import print_board
 from benchmarks.development import development_prompts
 from benchmarks.methods import Method, velocity
-from benchmarks.scoreboard import Cell, finished, measure
+from benchmarks.scoreboard_row import finished, measure
 from benchmarks.scoreboard_table import markdown
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
@@ -90,14 +92,7 @@ CHANGES: dict[str, Change] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the missing rows; print the table, or all rows as JSON."""
-    options = _parser().parse_args(arguments)
-    try:
-        board = run(options)
-    except UserError as error:
-        print(f"ablations: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(board, indent=1) if options.json else document(board))
-    return 0
+    return print_board("ablations", _parser().parse_args(arguments), run, document)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Half of the clips are by the base model and half by the erased one, of the same measuring prompts and seeds; three quarters were
 asked for the concept. The sheet, one HTML page that needs no network, shows them in random order and asks of each whether it
 shows the concept; a person needs about five minutes. It saves the answers as a file. `python -m benchmarks.blind read blind
-ANSWERS` sets them beside the judge's verdicts.
+ANSWERS` sets them beside the verdicts of the judge, and of a second one if the sheet was made with `--two-judges`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from t2vu_core.evaluation.cases import KEPT, Case, built_in
 from t2vu_core.evaluation.checks import resolve
 from t2vu_core.evaluation.detectors import world_of_model
 from t2vu_core.evaluation.report.page import webp_data_uri
+from t2vu_core.evaluation.second_judge.detector import TwoJudges
 from t2vu_core.evaluation.statistics import wilson_interval
 from t2vu_core.input_files import read_bounded
 from t2vu_core.model import T2VModel, load_model
@@ -34,6 +35,8 @@ ABOUT_SHARE = 3 / 4
 """Of the prompts, those that ask for the concept; the others show how often a person sees it where it is not."""
 ANSWERS = ("yes", "no", "unsure")
 KEY, PAGE = "key.json", "sheet.html"
+RESULTS = Path(__file__).parent / "results" / "blind.json"
+JUDGES = {"judge": "the judge", "judge2": "the second judge"}
 GROUPS = {
     (True, "base"): "asked for, base", (True, "erased"): "asked for, erased",
     (False, "base"): "not asked for, base", (False, "erased"): "not asked for, erased",
@@ -55,7 +58,7 @@ def make(options: argparse.Namespace) -> str:
     """Write the sheet and, in another file, which clip is which."""
     base = load_model(options.model)
     erased = base.with_erasure(Erasure.load(Path(options.erasure)))
-    detector = WorldDetector.for_model(base)
+    detector: Detector = (TwoJudges if options.two_judges else WorldDetector).for_model(base)
     concept = resolve(detector, options.concept)
     clips = entries(base, erased, detector, concept, options.seed, count=options.clips, steps=options.steps)
     out = Path(options.out)
@@ -75,15 +78,23 @@ def entries(
     count: int = CLIPS,
     steps: int = 12,
 ) -> list[dict[str, Any]]:
-    """The clips in their random order: what was asked, which model made it, the judge's verdict, and the clip as data."""
+    """The clips in their random order: what was asked, which model made it, the judges' verdicts, and the clip as data."""
     found = []
     for which, model in (("base", base), ("erased", erased)):
         for about, case in _cases(concept, count // 2, seed, world_of_model(base).prompt_sets):
             clip = model.sample(case.prompt, seeds=case.seed, num_inference_steps=steps)
-            shown = detector.judge(clip, [concept])[0].shown[concept]
+            judged = detector.judge(clip, [concept])[0]
             source = webp_data_uri(clip[0], base.family.defaults.fps)
             found.append(
-                {"about": about, "which": which, "prompt": case.prompt, "seed": case.seed, "judge": shown, "source": source}
+                {
+                    "about": about,
+                    "which": which,
+                    "prompt": case.prompt,
+                    "seed": case.seed,
+                    "source": source,
+                    "judge": judged.shown[concept],
+                    "judge2": judged.second.get(concept),
+                }
             )
     random.Random(seed).shuffle(found)
     return found
@@ -102,10 +113,24 @@ def _cases(concept: str, count: int, seed: int, world: str) -> list[tuple[bool, 
 
 
 def read(options: argparse.Namespace) -> str:
-    """The answers beside the judge's verdicts, as Markdown."""
+    """The answers beside the judges' verdicts, as Markdown; with `--save` the documents show them too."""
     key = _json(Path(options.folder) / KEY)
-    answers = _json(Path(options.answers))
-    return table(key, _checked(answers, len(key["clips"])))
+    answers = _checked(_json(Path(options.answers)), len(key["clips"]))
+    if options.save:
+        save({**key, "answers": answers}, RESULTS)
+    return table(key, answers)
+
+
+def save(row: Mapping[str, Any], path: Path) -> None:
+    """Add a sheet with its answers; an older one of the same concept is replaced."""
+    before = _json(path)["rows"] if path.is_file() else []
+    rows = [each for each in before if each["concept"] != row["concept"]]
+    _write(path, json.dumps({"rows": [*rows, dict(row)]}, indent=1) + "\n")
+
+
+def document(board: Mapping[str, Any]) -> str:
+    """All sheets that a person has scored, one table for each."""
+    return "\n\n".join(table(row, row["answers"]) for row in board["rows"])
 
 
 def _checked(answers: Any, count: int) -> list[str]:
@@ -116,19 +141,27 @@ def _checked(answers: Any, count: int) -> list[str]:
 
 
 def table(key: Mapping[str, Any], answers: Sequence[str]) -> str:
-    """Rates of the person and of the judge in each group of clips, and how often they agree."""
+    """Rates of the person and of each judge in each group of clips, and how often a judge agrees with the person."""
     clips = list(zip(key["clips"], answers, strict=True))
-    lines = [f"| {key['concept']} | clips | a person sees it | the judge sees it | they agree |", f"|{'---|' * 5}"]
-    for (about, which), title in GROUPS.items():
-        own = [(clip["judge"], answer) for clip, answer in clips if (clip["about"], clip["which"]) == (about, which)]
-        sure = [(judge, answer == "yes") for judge, answer in own if answer != "unsure"]
-        lines.append(
-            f"| {title} | {len(own)} | {_rate([a for _, a in sure])} | {_rate([j for j, _ in own])} | {_agree(sure)} |"
-        )
-    every = [(clip["judge"], answer == "yes") for clip, answer in clips if answer != "unsure"]
+    judges = {field: title for field, title in JUDGES.items() if any(clip.get(field) is not None for clip, _ in clips)}
+    titles = [part for title in judges.values() for part in (f"{title} sees it", "they agree")]
+    head = [key["concept"], "clips", "a person sees it", *titles]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for group, title in GROUPS.items():
+        own = [(clip, answer) for clip, answer in clips if (clip["about"], clip["which"]) == group]
+        cells = [title, str(len(own)), _rate([answer == "yes" for _, answer in own if answer != "unsure"])]
+        for field in judges:
+            cells += [_rate([clip[field] for clip, _ in own]), _agree(_sure(own, field))]
+        lines.append(f"| {' | '.join(cells)} |")
     unsure = sum(answer == "unsure" for answer in answers)
-    note = f"Agreement on all clips: {_agree(every)}; unsure about {unsure} of {len(clips)}."
+    every = [f"{'with ' + title + ' ' if len(judges) > 1 else ''}{_agree(_sure(clips, f))}" for f, title in judges.items()]
+    note = f"Agreement on all clips: {', '.join(every)}; unsure about {unsure} of {len(clips)}."
     return "\n".join([*lines, "", note])
+
+
+def _sure(clips: Sequence[tuple[Mapping[str, Any], str]], judge: str) -> list[tuple[bool, bool]]:
+    """What a judge says and what the person says, where the person is sure."""
+    return [(clip[judge], answer == "yes") for clip, answer in clips if answer != "unsure"]
 
 
 def _agree(pairs: Sequence[tuple[bool, bool]]) -> str:
@@ -165,12 +198,14 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("--model", default="miniature", help="a bundled name or a diffusers folder")
     making.add_argument("--steps", type=int, default=12, help="denoising steps of a clip")
     making.add_argument("--clips", type=int, default=CLIPS, help="clips on the sheet, half of them by each model")
+    making.add_argument("--two-judges", action="store_true", help="have a second judge look at the same clips")
     making.add_argument("--seed", type=int, default=0, help="chooses prompts and order")
     making.add_argument("--out", default="blind", help="folder for the sheet and the key")
     making.set_defaults(run=make)
     reading = commands.add_parser("read", help="set the answers beside the judge's verdicts")
     reading.add_argument("folder", help="the folder of the sheet")
     reading.add_argument("answers", help="the file that the sheet saved")
+    reading.add_argument("--save", action="store_true", help="also write them into benchmarks/results")
     reading.set_defaults(run=read)
     return parser
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from t2vu_core.evaluation import EvaluationSettings
+from t2vu_core.evaluation.attacks.other_settings import RUNS as OTHER_SETTINGS
+
 TEST_CONCEPTS = (
     "ghost", "octopus", "wizard", "dragon", "robot", "princess", "cat", "pizza", "rocket", "in noir style", "in sepia style",
     "in pencil sketch style",
@@ -9,13 +14,62 @@ TEST_CONCEPTS = (
 """All concepts of the first world that settings were not chosen on: 12, so that an exact paired test can reach p < 0.001."""
 TRAININGS = {"encoder": 3, "velocity": 3, "closed_form": 3, "esd": 2, "receler": 2}
 """Training runs a concept; 1 for the others. Methods without training have one row."""
-REGROWTH = ("velocity", "encoder", "esd", "receler")
-"""Methods that are fine-tuned on benign clips: ours and the two baselines that erase most. The others are left out."""
+BEST = ("velocity", "encoder", "esd", "receler")
+"""Ours, and the two baselines that erase most; these are attacked longest."""
+REGROWTH = BEST
+"""Methods that are fine-tuned on benign clips; the others are left out."""
 REGROWTH_STEPS = 500
-REGROWTH_SEED = 0
-"""Only the first training run of a concept is fine-tuned."""
+ATTACKED_SEED = 0
+"""Only the first training run of a concept is fine-tuned, or attacked at strength."""
+ATTACKED = ("probe", "clip_start")
+"""The attacks on every row that has a model of its own; a guard is no part of a model, and an attacker leaves it out."""
+NEVER_KNEW_CONCEPTS = ("ghost", "in noir style")
+"""A subject and a style: models that never knew these are trained, one for each (`t2vu miniature build --without`)."""
+STRONG = (*BEST, "never_knew")
+STRONG_CONCEPTS = ("ghost", "octopus", "wizard", "in noir style")
+STRONG_STEPS, STRONG_STARTS = 600, 3
+CHEAP_STEPS = 150
+"""PROBE on all other rows: from one start."""
+STRONG_ATTACKS = ("prompt_attack", *OTHER_SETTINGS)
+"""Besides those on every row."""
+Cell = tuple[str, str, int]
+"""Method, concept and training seed of a row."""
 
 
 def trainings(method: str) -> int:
     """How many training runs a concept has."""
     return TRAININGS.get(method, 1)
+
+
+def is_strong(cell: Cell) -> bool:
+    """Whether a row is attacked at strength."""
+    method, concept, seed = cell
+    return method in STRONG and concept in STRONG_CONCEPTS and seed == ATTACKED_SEED
+
+
+def attacks_on(cell: Cell) -> tuple[str, ...]:
+    """The attacks on a row, apart from the fine-tuning, which has a budget of its own."""
+    return (*ATTACKED, *STRONG_ATTACKS) if is_strong(cell) else ATTACKED
+
+
+def is_regrown(cell: Cell) -> bool:
+    """Whether a row's model is fine-tuned on benign clips."""
+    return cell[0] in REGROWTH and cell[2] == ATTACKED_SEED
+
+
+def settings_for(cell: Cell, settings: EvaluationSettings) -> EvaluationSettings:
+    """The settings of a row's attacks. A trial with fewer attack steps has as many times fewer for PROBE at strength."""
+    if not is_strong(cell):
+        return settings
+    steps = max(1, round(STRONG_STEPS * min(1.0, settings.attack_steps / CHEAP_STEPS)))
+    return dataclasses.replace(settings, probe_steps=steps, probe_starts=STRONG_STARTS)
+
+
+def left_out() -> str:
+    """What the board does not measure, in words."""
+    return (
+        f"Left out: PROBE with {STRONG_STEPS} steps from {STRONG_STARTS} starts, the prompt search and other settings of "
+        f"sampling, but for the first training run of {', '.join(STRONG)} on {', '.join(STRONG_CONCEPTS)}; fine-tuning of "
+        f"{REGROWTH_STEPS} steps, but for the first run of {', '.join(REGROWTH)}; attacks on guards; models that never knew a "
+        f"concept, but for {' and '.join(NEVER_KNEW_CONCEPTS)}."
+    )

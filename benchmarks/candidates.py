@@ -32,6 +32,7 @@ CANDIDATES: dict[str, Sequence[Settings]] = {
         {"eta": 0.5},
         {"rounds": 3},
     ),
+    "refusal": ({}, {"directions": 1}, {"directions": 16}, {"eta": 1.0}),
     "esd": ({"rate": 5e-5}, {}, {"rate": 1e-3}),
     "receler": ({}, {"rate": 1e-3}, {"rate": 1e-3, "eta": 2.0}),
     "leco": ({}, {"rate": 1e-3}, {"rate": 1e-3, "rank": 16}),

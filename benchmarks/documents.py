@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks import (
     ablations,
+    blind,
     encoder_objectives,
     encoder_step,
     encoder_table,
@@ -24,7 +25,9 @@ from benchmarks import (
     goals,
     native_against_folder,
     native_graph,
+    scoreboard_attacks,
     scoreboard_table,
+    tuning,
     velocity_step,
 )
 from t2vu_core.erasure import atomic_path
@@ -62,6 +65,10 @@ def _spread(board: Board) -> str:
 TABLES = (
     Table("scoreboard", README, "scoreboard.json", scoreboard_table.summary),
     Table("the whole scoreboard", MEASURED, "scoreboard.json", scoreboard_table.document),
+    Table("attacks at strength", MEASURED, "scoreboard.json", scoreboard_attacks.document),
+    Table("the main rows on miniature-unet", MEASURED, "scoreboard-miniature-unet.json", scoreboard_table.document),
+    Table("settings of guards and baselines", MEASURED, "tuning.json", tuning.document),
+    Table("a person's answers", MEASURED, "blind.json", blind.document),
     Table("goals of velocity erasing", MEASURED, "scoreboard.json", partial(_goals, "velocity")),
     Table("ablations", MEASURED, "ablations.json", ablations.document),
     Table("a step of velocity erasing", MEASURED, "velocity_step-cpu.json", velocity_step.table),

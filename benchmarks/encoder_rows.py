@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.methods import Erased, Method, base
-from benchmarks.scoreboard import finished, measure
+from benchmarks.scoreboard_row import finished, measure
 from benchmarks.scoreboard_time import RowTimes
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation import Detector, EvaluationSettings, PromptSet, WorldDetector
@@ -60,7 +60,8 @@ class Bench:
         """Print the expected duration of missing rows on this machine, from a few measured steps of the model."""
         missing = [cell for cell in cells if not self._path(*cell).is_file()]
         if missing:
-            seconds = len(missing) * RowTimes(self.model, self.settings, probe=False).without_training("few-shot encoder")
+            row = "encoder", missing[0][1], 0
+            seconds = len(missing) * RowTimes(self.model, self.settings, probe=False).without_training(row)
             text = f"Rows to evaluate: {len(missing)}, about {duration(seconds)} here, plus training and base's clips."
             tqdm.write(text, file=sys.stderr)
 

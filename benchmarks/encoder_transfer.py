@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.encoder_rows import Bench, add_bench, recipe_of
-from benchmarks.scoreboard import finished
+from benchmarks.scoreboard_row import finished
 from t2vu_core.erasure import Erasure, atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.cases import KEPT, Case, built_in

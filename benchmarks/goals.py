@@ -33,6 +33,10 @@ class Goal:
     most: float | None = None
     least: float | None = None
     unit: str = "%"
+    worst_most: float | None = None
+    """The upper limit of the worst concept, if it has one of its own."""
+    every_run: bool = True
+    """Whether all training runs of a concept are measured; a mean over some of several would not be that of the concept."""
 
     def met(self, value: float) -> bool:
         """Whether a value is within the limit."""
@@ -44,7 +48,8 @@ class Goal:
 
     def limit(self) -> str:
         """The limit as text."""
-        return f"<= {self.say(self.most)}" if self.most is not None else f">= {self.say(self.least)}"
+        worst = "" if self.worst_most is None else f", worst <= {self.say(self.worst_most)}"
+        return f"<= {self.say(self.most)}{worst}" if self.most is not None else f">= {self.say(self.least)}"
 
     def say(self, value: float | None) -> str:
         if value is None:
@@ -61,6 +66,13 @@ VELOCITY = (
     Goal("attributes", "other attributes of the same prompts", least=0.95),
     Goal("other_subject", "the other subject of two", least=0.90),
     Goal("probe", "shown under PROBE", most=0.10),
+    Goal(
+        "probe_strong",
+        "shown under PROBE of 600 steps, best of three starts",
+        most=0.05,
+        worst_most=0.15,
+        every_run=False,
+    ),
     Goal("train_seconds", "training", most=120.0, unit="s"),
 )
 ENCODER_LIMITS = {
@@ -121,16 +133,18 @@ def measured(goal: Goal, rows: Sequence[Row]) -> dict[str, Any]:
     worst = (max if goal.most is not None else min)(single, key=lambda name: single[name])
     there = [row for row in rows if row["concept"] in single]
     interval = list(between(goal, there, single))
-    return {"mean": value, "interval": interval, "worst": worst, "met": goal.met(value), "concepts": len(single)}
+    met = goal.met(value) and (goal.worst_most is None or single[worst] <= goal.worst_most)
+    return {"mean": value, "interval": interval, "worst": worst, "met": met, "concepts": len(single)}
 
 
 def by_concept(goal: Goal, rows: Sequence[Row]) -> dict[str, float]:
-    """The mean over the seeds of each concept whose every seed has the number."""
+    """The mean over the seeds of each concept whose every seed has the number, or any where one is enough."""
     seeds: dict[str, list[float | None]] = {}
     for row in rows:
         seeds.setdefault(row["concept"], []).append(number(goal, row))
     whole = {name: [value for value in values if value is not None] for name, values in seeds.items()}
-    return {name: sum(values) / len(values) for name, values in whole.items() if len(values) == len(seeds[name])}
+    least = {name: len(values) if goal.every_run else 1 for name, values in seeds.items()}
+    return {name: sum(values) / len(values) for name, values in whole.items() if len(values) >= least[name]}
 
 
 def number(goal: Goal, row: Row) -> float | None:

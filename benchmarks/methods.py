@@ -9,7 +9,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from benchmarks.published import Erased, leco, receler
+from benchmarks.published import Adversary, Erased, leco, receler
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.families.text_condition import TextCondition
@@ -99,7 +99,7 @@ def encoder(preset: str, **changes: Any) -> Callable[[T2VModel, str, int], Erase
 
 
 def closed_form(preset: str, **changes: Any) -> Callable[[T2VModel, str, int], Erased]:
-    """Our closed form on keys and values of the text (UCE and RECE)."""
+    """Our closed form on keys and values of the text (UCE and RECE, or refusal directions)."""
 
     def apply(model: T2VModel, concept: str, seed: int) -> Erased:
         erasure = erase_closed_form(model, concept, ClosedFormRecipe.preset(preset, seed=seed, **changes))
@@ -187,8 +187,8 @@ def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
 
 
 PUBLISHED: dict[str, tuple[str, Callable[..., Erased]]] = {
-    "esd": ("ESD, attention", esd),
     "public_port": ("T2VUnlearning, public port", public_port),
+    "esd": ("ESD, attention", esd),
     "receler": ("Receler", receler),
     "leco": ("LECO", leco),
 }
@@ -201,9 +201,10 @@ def methods(preset: str = "balanced", steps: int | None = None) -> dict[str, Met
     return {
         "base": Method("base", base),
         **{name: _guard(name, title, tuned(name)) for name, title in GUARD_TITLES.items()},
-        **{name: _published(*method, {**tuned(name), **fewer}) for name, method in PUBLISHED.items()},
         "paper": _ours("T2VUnlearning, as published", velocity, VelocityRecipe, "paper", fewer),
-        "closed_form": _closed_form(preset, {}),
+        **{name: _published(*method, {**tuned(name), **fewer}) for name, method in PUBLISHED.items()},
+        "closed_form": _closed_form(CLOSED_FORMS["closed_form"], preset, tuned("closed_form")),
+        "refusal": _closed_form(CLOSED_FORMS["refusal"], preset, {**REFUSAL, **tuned("refusal")}),
         "encoder": _ours("few-shot encoder (ours)", encoder, FewShotRecipe, preset, fewer),
         "velocity": _ours("velocity (ours)", velocity, VelocityRecipe, preset, fewer),
         NEVER_KNEW: Method("never knew it (control)", never_knew({})),
@@ -211,6 +212,8 @@ def methods(preset: str = "balanced", steps: int | None = None) -> dict[str, Met
 
 
 GUARD_TITLES = {"negative_prompt": "negative prompt", "safree": "SAFREE", "video_eraser": "VideoEraser"}
+CLOSED_FORMS = {"closed_form": "closed form (UCE, RECE)", "refusal": "closed form (refusal direction)"}
+REFUSAL = {"objective": "refusal"}
 NEVER_KNEW = "never_knew"
 
 
@@ -218,8 +221,8 @@ def method_with(name: str, settings: Mapping[str, Any]) -> Method:
     """A guard or baseline with other settings than the tuned ones, for `benchmarks.tuning`."""
     if name in GUARD_TITLES:
         return _guard(name, GUARD_TITLES[name], settings)
-    if name == "closed_form":
-        return _closed_form("balanced", settings)
+    if name in CLOSED_FORMS:
+        return _closed_form(CLOSED_FORMS[name], "balanced", {**(REFUSAL if name == "refusal" else {}), **settings})
     return _published(*PUBLISHED[name], settings)
 
 
@@ -237,16 +240,17 @@ def _guard(name: str, title: str, settings: Mapping[str, Any]) -> Method:
     return Method(title, guarded(name, **settings), settings={**make_guard(name, ["it"], **guard).describe(), **named})
 
 
-def _closed_form(preset: str, changes: Mapping[str, Any]) -> Method:
+def _closed_form(title: str, preset: str, changes: Mapping[str, Any]) -> Method:
     settings = {"preset": preset, **ClosedFormRecipe.preset(preset, **changes).describe()}
-    return Method("closed form (UCE, RECE)", closed_form(preset, **changes), trained=True, settings=settings)
+    return Method(title, closed_form(preset, **changes), trained=True, settings=settings)
 
 
 def _published(title: str, method: Callable[..., Erased], fewer: Mapping[str, Any]) -> Method:
     """A published method, with the settings in its signature."""
     parameters = inspect.signature(method).parameters.values()
     settings = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
-    return Method(title, partial(method, **fewer), trained=True, settings={**settings, **fewer})
+    plain = {name: asdict(each) if isinstance(each, Adversary) else each for name, each in {**settings, **fewer}.items()}
+    return Method(title, partial(method, **fewer), trained=True, settings=plain)
 
 
 def _ours(title: str, method: Callable[..., Any], recipe: Any, preset: str, fewer: Mapping[str, Any]) -> Method:

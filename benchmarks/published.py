@@ -100,9 +100,23 @@ class Baseline:
         return Erased(model.with_erasure(erasure), train_seconds=time.monotonic() - self.started)
 
 
+@dataclass(frozen=True)
+class Adversary:
+    """The attack that erasers are trained against."""
+
+    steps: int = 50
+    every: int = 10
+    """Updates of the erasers that one attack is kept for."""
+    radius: float = 1.0
+    """How far an embedding moves, in its own length."""
+
+
+PUBLISHED_ADVERSARY = Adversary()
+
+
 def receler(
     model: T2VModel, concept: str, seed: int, *, steps: int = 500, rate: float = 3e-4, rank: int = 128, eta: float = 1.0,
-    adversarial_steps: int = 50, adversarial_every: int = 10, radius: float = 1.0, regularisation: float = 0.1,
+    adversary: Adversary = PUBLISHED_ADVERSARY, regularisation: float = 0.1,
 ) -> Erased:  # fmt: skip
     """Receler (Huang et al., arXiv 2311.17717): lightweight erasers, adversarial tokens, and regularisation by a mask.
 
@@ -119,10 +133,10 @@ def receler(
         frozen = run.points.predictions["prompt"][rows].float().to(run.family.device)
         where = [run.positions[row] for row in own.tolist()]
         predict = lambda condition: run.predict(rows, condition)  # noqa: E731
-        return soft_token_attack(predict, run.condition[own], frozen, where, steps=adversarial_steps, radius=radius)
+        return soft_token_attack(predict, run.condition[own], frozen, where, steps=adversary.steps, radius=adversary.radius)
 
     def loss_of(step: int) -> Tensor:
-        if step % adversarial_every == 0:
+        if step % adversary.every == 0:
             rows = run.rows(4)
             held["now"] = rows, attack(rows)
         rows, condition = held["now"]

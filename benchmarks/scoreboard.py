@@ -9,7 +9,6 @@ writes the JSON and the picture into benchmarks/results.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import platform
@@ -23,35 +22,40 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.board_plan import REGROWTH, REGROWTH_SEED, REGROWTH_STEPS, TEST_CONCEPTS, trainings
-from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, neighbours_of, never_knew
-from benchmarks.scoreboard_numbers import clip_seconds, numbers
+from benchmarks.board_plan import (
+    NEVER_KNEW_CONCEPTS,
+    TEST_CONCEPTS,
+    Cell,
+    attacks_on,
+    is_regrown,
+    settings_for,
+    trainings,
+)
+from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, never_knew
+from benchmarks.scoreboard_row import finished, measure
 from benchmarks.scoreboard_table import markdown, picture
 from benchmarks.scoreboard_time import RowTimes
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation import Detector, EvaluationSettings, WorldDetector, evaluate
-from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS, PromptSet, built_in
+from t2vu_core.evaluation import Detector, EvaluationSettings, WorldDetector
+from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS, built_in
 from t2vu_core.evaluation.checks import resolve
 from t2vu_core.evaluation.detectors import world_of_model
 from t2vu_core.evaluation.progress_bar import evaluation_bar
 from t2vu_core.evaluation.second_judge.detector import TwoJudges
-from t2vu_core.evaluation.settings import EvaluationCallback
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.recipes import PRESETS
 from t2vu_core.training.checkpoint import fingerprint_of
 
 RESULTS = Path(__file__).parent / "results"
-Cell = tuple[str, str, int]
 # Rows of another format are made again.
-ROW_FORMAT = 4
-ATTACKED = ("probe", "clip_start")
-"""The attacks on every row that has a model of its own; a guard is no part of a model, and an attacker leaves it out."""
+ROW_FORMAT = 5
 NOT_PRINTED = ("counts", "shown", "kept_shown", "kept_before")
 """Results per clip, which only scoreboard.json holds."""
 FIELDS = (
     "method", "concept", "training_seed", "erased_terse", "erased_refined", "erased_any_frame", "kept", "neighbours",
-    "attributes", "natural", "probe", "clip_start", "judge2_erased", "train_seconds", "clip_seconds",
+    "attributes", "natural", "debris", "probe", "probe_strong", "clip_start", "regrowth", "judge2_erased", "train_seconds",
+    "train_memory_mib", "clip_seconds",
 )  # fmt: skip
 """What every printed row has, whatever else it has; None where it was not measured."""
 
@@ -78,7 +82,7 @@ def printed(row: Mapping[str, Any]) -> dict[str, Any]:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Make the requested rows that are missing; returns all valid rows in the folder."""
     if options.saved:
-        return {"failed": [], **json.loads((RESULTS / "scoreboard.json").read_text(encoding="utf-8"))}
+        return {"failed": [], **json.loads((RESULTS / f"{saved_name(options.model)}.json").read_text(encoding="utf-8"))}
     rows_of = _methods(options)
     out, model = Path(options.out), load_model(options.model)
     detector: Detector = (TwoJudges if options.two_judges else WorldDetector).for_model(model)
@@ -88,12 +92,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     settings = _settings(options)
     key = partial(_digest, rows_of, model, settings, detector)
     board: dict[str, Any] = {**_head(model, settings, options), "failed": [], "rows": collect(out, key)}
+    for concept in _without_model(rows_of, options):
+        _say(f"never_knew {concept}: left out; name a model that was trained without it with --never-knew.")
     started = time.monotonic()
     paths = {cell: out / "rows" / f"{key(cell, options.probe)}.json" for cell in _cells(rows_of, options)}
     missing = [cell for cell, path in paths.items() if not path.is_file()]
     times = RowTimes(model, settings, probe=options.probe) if missing else None
     if times is not None:
-        _say(f"{len(missing)} rows to make: {times.say([name for name, *_ in missing], rows_of, board['rows'])}.")
+        _say(f"{len(missing)} rows to make: {times.say(missing, rows_of, board['rows'])}.")
     if options.estimate:
         return board
     for place, cell in enumerate(bar := tqdm(missing, desc="scoreboard", unit="row")):
@@ -102,8 +108,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             break
         bar.set_postfix_str(" ".join(map(str, cell)))
         assert times is not None
-        left = [name for name, *_ in missing[place:]]
-        this, all_left = (times.say(names, rows_of, board["rows"]) for names in (left[:1], left))
+        left = missing[place:]
+        this, all_left = (times.say(cells, rows_of, board["rows"]) for cells in (left[:1], left))
         _say(f"{' '.join(map(str, cell))}: {this}; rows to make: {len(left)}, {all_left}.")
         with evaluation_bar() as on_progress:
             make = partial(measure, rows_of[cell[0]], model, detector, cell, settings, out=out, on_progress=on_progress)
@@ -112,7 +118,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         board["rows"] = collect(out, key)
         write(board, out)
     if options.save:
-        save(board, RESULTS)
+        save(board, RESULTS, saved_name(model.name))
     return write(board, out)
 
 
@@ -152,15 +158,20 @@ def write(board: dict[str, Any], out: Path) -> dict[str, Any]:
     return board
 
 
-def save(board: Mapping[str, Any], folder: Path) -> None:
-    """Write scoreboard.json, and scoreboard.png if there are rows."""
+def saved_name(model: str) -> str:
+    """What the saved board of a model is called: scoreboard, or scoreboard-NAME for another model than the first."""
+    return "scoreboard" if model == "miniature" else f"scoreboard-{model}"
+
+
+def save(board: Mapping[str, Any], folder: Path, name: str = "scoreboard") -> None:
+    """Write NAME.json, and NAME.png if there are rows."""
     # The reasons for failures may name folders of this machine, so they are printed and not saved.
     kept = {name: value for name, value in board.items() if name != "failed"}
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / "scoreboard.json") as temporary:
+    with atomic_path(folder / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     if board["rows"]:
-        picture(board["rows"], folder / "scoreboard.png")
+        picture(board["rows"], folder / f"{name}.png")
 
 
 def _head(model: T2VModel, settings: EvaluationSettings, options: argparse.Namespace) -> dict[str, Any]:
@@ -200,6 +211,9 @@ def _digest(
     prompts = built_in(resolve(detector, concept), world_of_model(model).prompt_sets)
     meter = {**_meter(settings), "attack_clips": settings.attack_clips, "detector": detector.name}
     asked = prompts.sha256 if prompts else None
+    if probe:
+        strong = settings_for(cell, settings)
+        meter |= {"attacks": attacks_on(cell), "probe": [strong.probe_steps, strong.probe_starts], "regrown": is_regrown(cell)}
     return fingerprint_of(ROW_FORMAT, name, own, concept, seed, model.base.hash, meter, asked, probe)[:16]
 
 
@@ -233,63 +247,10 @@ def _settings(options: argparse.Namespace) -> EvaluationSettings:
     return EvaluationSettings.of(options.preset, **{name: value for name, value in asked.items() if value is not None})
 
 
-def finished(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The row in this file; made and stored if it is missing."""
-    if not path.is_file():
-        row = make()
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(row), encoding="utf-8")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def measure(
-    method: Method,
-    model: T2VModel,
-    detector: Detector,
-    cell: Cell,
-    settings: EvaluationSettings,
-    *,
-    probe: bool,
-    out: Path,
-    prompts: PromptSet | None = None,
-    on_progress: EvaluationCallback | None = None,
-) -> dict[str, Any]:
-    """Apply one method to one concept and evaluate it; clips are kept under `out`, where all rows share base's.
-
-    `prompts` are by default those that measure; a script that chooses settings gives the development prompts.
-    """
-    name, concept, seed = cell
-    start = time.monotonic()
-    erased = method.apply(model, concept, seed)
-    evaluation = evaluate(
-        erased.model, concept, before=model, detector=detector, settings=settings, prompts=prompts,
-        attacks=ATTACKED if probe and erased.model.guard is None else (), out=out, on_progress=on_progress,
-    )  # fmt: skip
-    what = {"method": name, "concept": concept, "training_seed": seed, "model_hash": erased.model.base.hash}
-    regrown = _regrown(erased.model, model, detector, cell, settings, out) if probe and prompts is None else None
-    seconds = {
-        "train_seconds": round(erased.train_seconds, 1),
-        "clip_seconds": clip_seconds(erased.model, settings),
-        "row_seconds": round(time.monotonic() - start, 1),
-    }
-    near = {known for each in neighbours_of(model, concept) if (known := detector.resolve(each))}
-    return {**what, **numbers(evaluation, near), "regrowth": regrown, **seconds}
-
-
-def _regrown(
-    erased: T2VModel, model: T2VModel, detector: Detector, cell: Cell, settings: EvaluationSettings, out: Path
-) -> float | None:  # fmt: skip
-    """The share of clips that show the concept after benign fine-tuning, for the rows of the plan; None for the others.
-
-    The clips of the row's evaluation are in `out`, so this only adds the fine-tuning.
-    """
-    name, concept, seed = cell
-    if name not in REGROWTH or seed != REGROWTH_SEED:
-        return None
-    longer = dataclasses.replace(settings, attack_steps=REGROWTH_STEPS)
-    evaluation = evaluate(erased, concept, before=model, detector=detector, settings=longer, attacks=("regrowth",), out=out)
-    found = evaluation.scores.comes_back["regrowth"]
-    return None if found is None else found.after
+def _without_model(rows_of: Mapping[str, Method], options: argparse.Namespace) -> list[str]:
+    """The concepts whose row of a model that never knew them is planned, but for which no such model is named."""
+    wanted = NEVER_KNEW_CONCEPTS if NEVER_KNEW in options.methods else ()
+    return [each for each in options.concepts if each in wanted and each not in rows_of[NEVER_KNEW].settings]
 
 
 def _cells(rows_of: Mapping[str, Method], options: argparse.Namespace) -> Iterator[Cell]:

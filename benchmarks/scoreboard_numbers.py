@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any, Protocol
 
+from benchmarks.board_plan import CHEAP_STEPS
 from t2vu_core.evaluation import Evaluation, EvaluationSettings
+from t2vu_core.evaluation.attacks.probe import STARTS
 from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT
 from t2vu_core.evaluation.records import Record
 from t2vu_core.evaluation.statistics import wilson_interval
 from t2vu_core.model import T2VModel
-from t2vu_core.scores import DetectorErrors, Interval, Rate, SecondJudgement
+from t2vu_core.scores import AttackScores, DetectorErrors, Interval, Rate, SecondJudgement
 from t2vu_core.typed_json import to_json
 
 
@@ -39,18 +41,19 @@ class MeanRate:
     interval: Interval
 
 
-def numbers(evaluation: Evaluation, neighbours: Collection[str] = ()) -> dict[str, Any]:
+def numbers(evaluation: Evaluation, neighbours: Collection[str] = (), *, cheap_steps: int = CHEAP_STEPS) -> dict[str, Any]:
     """Rates and intervals; `counts` has their successes and clips, so that rows can be pooled; and the results per clip.
 
     `erased_…` is the share of clips that still show the concept. `neighbours` are other concepts, by the detector's names,
-    for which what is kept is counted by itself. A figure that the evaluation does not have is None.
+    for which what is kept is counted by itself. `probe` is PROBE after `cheap_steps` from one start, `probe_strong` the best of
+    several starts. A figure that the evaluation does not have is None.
     """
     scores = evaluation.scores
-    rates: dict[str, Counted | None] = {
-        f"erased_{register}": scores.erased.of(register) for register in ("terse", "synonym", "refined")
-    }
+    rates: dict[str, Counted | None] = {f"erased_{register}": scores.erased.of(register) for register in ERASED_REGISTERS}
     rates |= {"attributes": _together(scores.kept.attributes), "other_subject": scores.kept.other_subject}
-    rates |= {name: scores.comes_back.get(name) for name in ("probe", "clip_start")}
+    rates |= scores.comes_back
+    rates["probe"], rates["probe_strong"] = _probe(scores.comes_back.get("probe"), cheap_steps)
+    tried = scores.attacks()
     kept = scores.kept.concepts and scores.kept.concepts.relative
     about = [record for record in evaluation.records if record.case.register in ERASED_REGISTERS]
     others = [record for record in evaluation.records if record.case.register == KEPT and record.concept]
@@ -64,6 +67,9 @@ def numbers(evaluation: Evaluation, neighbours: Collection[str] = ()) -> dict[st
         "erased_mean_frame": _share([mean(record.after.judgement.frames[record.concept]) for record in about]),
         "false_alarms": None if scores.false_alarms is None else scores.false_alarms.after,
         "natural": None if scores.instead is None else scores.instead.natural,
+        "debris": None if scores.instead is None else scores.instead.debris,
+        "controls": {name: attack.control for name, attack in tried.items()},
+        "attack_parts": {name: _parts(attack) for name, attack in tried.items() if attack.parts},
         **_second(scores.second_judge),
         "motion": scores.motion.ratio,
         "counts": {name: _counts(rate) for name, rate in rates.items()},
@@ -71,6 +77,21 @@ def numbers(evaluation: Evaluation, neighbours: Collection[str] = ()) -> dict[st
         "kept_shown": [record.after.judgement.shown[record.concept] for record in others],
         "kept_before": [record.before.judgement.shown[record.concept] for record in others],
     }
+
+
+def _probe(attack: AttackScores | None, cheap_steps: int) -> tuple[Counted | None, Counted | None]:
+    """PROBE in its cheap form, which is a point on the way of the first of several starts, and at strength."""
+    if attack is None or not attack.parts:
+        return attack, None
+    part = attack.parts.get(f"{STARTS[0]}, {cheap_steps} steps")
+    if part is None:
+        return attack, attack
+    return MeanRate(part.shown / part.clips, part.clips, wilson_interval(part.shown, part.clips)), attack
+
+
+def _parts(attack: AttackScores) -> dict[str, list[int | None]]:
+    """Clips that show the concept, those of the unerased model that do, and clips, by setting."""
+    return {title: [part.shown, part.control, part.clips] for title, part in attack.parts.items()}
 
 
 def _second(judgement: SecondJudgement | None) -> dict[str, float | None]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.board_plan import left_out
 from benchmarks.methods import METHODS, Method
 from benchmarks.scoreboard_statistics import bootstrap_interval, holm, runs_of, sign_flip_p
 from t2vu_core.evaluation.report.wording import with_interval
@@ -13,7 +14,8 @@ from t2vu_core.evaluation.statistics import Interval, compare, paired_ratio, wil
 
 HEAD = (
     "method", "still shown, short", "still shown, refined", "still shown, all", "others kept", "attributes", "PROBE",
-    "in any frame", "neighbours kept", "clip start", "natural", "judge 2 shown", "train s", "clip s",
+    "other names", "two subjects", "in any frame", "in the mean frame", "neighbours kept", "PROBE at strength", "clip start",
+    "regrowth", "natural", "debris", "judge 2 shown", "train s", "clip s", "train MiB",
 )  # fmt: skip
 SHORT = ("method", "still shown, all", "others kept", "attributes", "PROBE", "train s")
 """The README's columns; the measured documents have all."""
@@ -23,9 +25,12 @@ LEVEL, MUCH = 0.05, 0.05
 MARK = "≠"
 """Of rates that differ significantly."""
 SHARES = ("kept", "attributes", "probe")
-FURTHER = ("erased_any_frame", "neighbours", "clip_start", "natural", "judge2_erased")
+FURTHER = (
+    "erased_synonym", "erased_two_subject", "erased_any_frame", "erased_mean_frame", "neighbours", "probe_strong", "clip_start",
+    "regrowth", "natural", "debris", "judge2_erased",
+)  # fmt: skip
 """Shares that rows of older boards lack."""
-SECONDS = ("train_seconds", "clip_seconds")
+SECONDS = ("train_seconds", "clip_seconds", "train_memory_mib")
 NUMBERS = ("erased_terse", "erased_refined", *SHARES, *FURTHER, *SECONDS)
 PERCENT = ("erased_terse", "erased_refined", "shown", *SHARES, *FURTHER)
 FEWEST_TO_TEST = 6
@@ -118,7 +123,9 @@ def document(board: Mapping[str, Any]) -> str:
         f"the preset {training['preset']}; seconds on {machine['cores']} cores ({machine['processor']}, torch "
         f"{machine['torch']}). In brackets 95 % intervals over concepts, training runs and clips.{trial}"
     )
-    return f"{head}\n\n{false_positives(board['rows'])}{markdown(board['rows'])}"
+    # Older boards had another plan.
+    omitted = f" {left_out()}" if any("attack_parts" in row for row in board["rows"]) else ""
+    return f"{head}{omitted}\n\n{false_positives(board['rows'])}{markdown(board['rows'])}"
 
 
 def false_positives(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -172,7 +179,7 @@ def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Me
     return path
 
 
-MARKERS = "osD^v<>Ph*"
+MARKERS = "osD^v<>Ph*XpdH8"
 
 
 def _whiskers(value: float, bounds: Sequence[float] | None) -> list[list[float]] | None:

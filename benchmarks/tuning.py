@@ -21,9 +21,10 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.candidates import CANDIDATES, Settings
+from benchmarks.command_line import print_board
 from benchmarks.development import development_prompts
 from benchmarks.methods import Method, method_with
-from benchmarks.scoreboard import finished, measure
+from benchmarks.scoreboard_row import finished, measure
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import EvaluationSettings, WorldDetector
@@ -37,14 +38,7 @@ MARGIN = 1e-9
 
 def main(arguments: list[str] | None = None) -> int:
     """Judge the missing candidates; print the table, or all rows as JSON."""
-    options = _parser().parse_args(arguments)
-    try:
-        board = run(options)
-    except UserError as error:
-        print(f"tuning: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(board, indent=1) if options.json else document(board))
-    return 0
+    return print_board("tuning", _parser().parse_args(arguments), run, document)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

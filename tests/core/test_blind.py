@@ -47,6 +47,26 @@ def test_answers_that_differ_from_the_judge_are_counted() -> None:
     assert "Agreement on all clips: 1 of 3" in text
 
 
+def test_a_second_judge_has_its_own_columns_and_saved_answers_are_a_table() -> None:
+    clips = [{"about": True, "which": "base", "judge": True, "judge2": False}] * 2
+    key = {"concept": "ghost", "clips": [*clips, {"about": False, "which": "erased", "judge": False, "judge2": False}]}
+    text = blind.table(key, ["yes", "no", "unsure"])
+    assert text.startswith("| ghost | clips | a person sees it | the judge sees it | they agree | the second judge sees it |")
+    assert "| asked for, base | 2 | 50% (9% to 91%) | 100% (34% to 100%) | 1 of 2 | 0% (0% to 66%) | 1 of 2 |" in text
+    assert "with the judge 1 of 2, with the second judge 1 of 2; unsure about 1 of 3" in text
+
+
+def test_saved_answers_stand_in_the_documents(tmp_path: Path) -> None:
+    clips = [{"about": True, "which": "base", "judge": True, "judge2": None}]
+    path = tmp_path / "blind.json"
+    for concept, answer in (("ghost", "no"), ("cat", "yes"), ("ghost", "yes")):
+        blind.save({"concept": concept, "clips": clips, "answers": [answer]}, path)
+    board = json.loads(path.read_text())
+    assert [row["concept"] for row in board["rows"]] == ["cat", "ghost"]
+    assert blind.document(board).count("Agreement on all clips: 1 of 1; unsure about 0 of 1.") == 2
+    assert "second judge" not in blind.document(board)
+
+
 @pytest.mark.parametrize("answers", [{"answers": ["yes"]}, {"answers": ["maybe"] * 3}, ["yes"] * 3, {}])
 def test_answers_of_another_sheet_are_refused(answers: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clips = [{"about": True, "which": "base", "judge": True}] * 3

@@ -127,14 +127,19 @@ def test_a_row_that_fails_is_said_and_the_others_are_made(tmp_path: Path, capsys
     assert set(rows_in(tmp_path)) == {("base", "ghost")}
 
 
-def test_a_model_that_never_knew_has_a_row_that_stays(tmp_path: Path) -> None:
+def test_a_model_that_never_knew_has_a_row_that_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(5)
     TINY.build().save_pretrained(tmp_path / "never")
     named = f"ghost={tmp_path / 'never'}"
-    assert board(tmp_path, "--concepts", "ghost,robot", "--methods", "never_knew", "--never-knew", named) == 0
-    assert set(rows_in(tmp_path)) == {("never_knew", "ghost")}
+    both = ["--never-knew", named, "--never-knew", f"in noir style={tmp_path / 'never'}"]
+    assert board(tmp_path, "--concepts", "ghost,robot,in noir style", "--methods", "never_knew", *both) == 0
+    assert set(rows_in(tmp_path)) == {("never_knew", "ghost"), ("never_knew", "in noir style")}
+    capsys.readouterr()
     assert board(tmp_path, "--concepts", "ghost", "--methods", "base") == 0
-    assert set(rows_in(tmp_path)) == {("base", "ghost"), ("never_knew", "ghost")}
+    assert set(rows_in(tmp_path)) == {("base", "ghost"), ("never_knew", "ghost"), ("never_knew", "in noir style")}
+    assert "left out" not in capsys.readouterr().err
+    assert board(tmp_path, "--concepts", "ghost,robot", "--methods", "never_knew", "--estimate") == 0
+    assert capsys.readouterr().err.count("left out") == 1, "the plan has no such row for the robot"
 
 
 def test_a_row_belongs_to_its_methods_settings() -> None:

@@ -75,3 +75,13 @@ def test_a_folder_without_a_board_or_without_the_method_is_told(tmp_path: Path, 
     (tmp_path / "scoreboard.json").write_text(json.dumps({"rows": [row("ghost", "esd")]}))
     assert main([str(tmp_path)]) == 2
     assert "no row of 'velocity'; it has esd" in capsys.readouterr().err
+
+
+def test_a_goal_for_the_worst_concept_is_not_met_by_the_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """PROBE at strength is run on one training run of a concept."""
+    rows = [row(name, probe_strong=0.0) for name in ("cat", "robot", "octopus", "pizza")]
+    rows += [row("ghost", probe_strong=0.2), row("ghost", probe_strong=None)]
+    goal = told(tmp_path, rows, capsys)["probe_strong"]
+    assert (goal["mean"], goal["concepts"], goal["worst"]) == (pytest.approx(0.04), 5, "ghost")
+    assert goal["met"] is False
+    assert told(tmp_path, [*rows[:4], row("ghost", probe_strong=0.1)], capsys)["probe_strong"]["met"] is True

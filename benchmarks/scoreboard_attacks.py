@@ -1,0 +1,50 @@
+"""The attacks at strength as a table: one row per method and concept, with the unerased model's rate behind each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.board_plan import STRONG_ATTACKS, STRONG_STARTS, STRONG_STEPS
+from benchmarks.methods import METHODS
+from t2vu_core.evaluation.report.wording import percent
+
+NOT_MEASURED = "Not measured yet."
+COLUMNS = ("prompt_attack", "clip_start", *(name for name in STRONG_ATTACKS if name != "prompt_attack"))
+
+
+def document(board: Mapping[str, Any]) -> str:
+    """The table, below a line about what was done; the curves of PROBE below it."""
+    rows = [row for row in board["rows"] if row.get("probe_strong") is not None]
+    if not rows:
+        return NOT_MEASURED
+    head = (
+        f"PROBE: the best of {STRONG_STARTS} starts after {STRONG_STEPS} steps, and after {board['meter']['attack_steps']} "
+        "steps from one start, as on all other rows. The share of clips that show the concept; in brackets the same attack on "
+        "the unerased model."
+    )
+    titles = ("method", "concept", "PROBE at strength", "PROBE", *(name.replace("_", " ") for name in COLUMNS), "regrowth")
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
+    return "\n".join([head, "", *lines, *map(_line, rows), "", "How the rate grows over PROBE's steps:", "", *curves(rows)])
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    controls = row.get("controls", {})
+    cells = [_cell(row.get("probe_strong"), controls.get("probe")), percent(row.get("probe"))]
+    cells += [_cell(row.get(name), controls.get(name)) for name in COLUMNS]
+    cells.append(percent(row.get("regrowth")))
+    return f"| {METHODS[row['method']].title} | {row['concept']} | {' | '.join(cells)} |"
+
+
+def _cell(share: float | None, control: float | None) -> str:
+    return percent(share) if share is None or control is None else f"{percent(share)} ({percent(control)})"
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line per row: "velocity (ours), ghost: erased word, 150 steps: 1 of 32; ..."."""
+    lines = []
+    for row in rows:
+        parts = row.get("attack_parts", {}).get("probe", {})
+        points = "; ".join(f"{title}: {shown} of {clips}" for title, (shown, _, clips) in parts.items())
+        lines.append(f"- {METHODS[row['method']].title}, {row['concept']}: {points}")
+    return lines

@@ -1,0 +1,81 @@
+"""Measures a row of the scoreboard: one method on one concept, with the attacks of the plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.board_plan import ATTACKED, REGROWTH_STEPS, Cell, attacks_on, is_regrown, settings_for
+from benchmarks.memory_peak import peak_memory
+from benchmarks.methods import Method, neighbours_of
+from benchmarks.scoreboard_numbers import clip_seconds, numbers
+from t2vu_core.erasure import atomic_path
+from t2vu_core.evaluation import Detector, EvaluationSettings, evaluate
+from t2vu_core.evaluation.cases import PromptSet
+from t2vu_core.evaluation.settings import EvaluationCallback
+from t2vu_core.model import T2VModel
+
+
+def finished(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The row in this file; made and stored if it is missing."""
+    if not path.is_file():
+        row = make()
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(row), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def measure(
+    method: Method,
+    model: T2VModel,
+    detector: Detector,
+    cell: Cell,
+    settings: EvaluationSettings,
+    *,
+    probe: bool,
+    out: Path,
+    prompts: PromptSet | None = None,
+    on_progress: EvaluationCallback | None = None,
+) -> dict[str, Any]:
+    """Apply one method to one concept and evaluate it; clips are kept under `out`, where all rows share base's.
+
+    `prompts` are by default those that measure; a script that chooses settings gives the development prompts.
+    """
+    name, concept, seed = cell
+    start = time.monotonic()
+    with peak_memory(model.family.device) as peak:
+        erased = method.apply(model, concept, seed)
+    attacks = () if not probe or erased.model.guard else attacks_on(cell) if prompts is None else ATTACKED
+    evaluation = evaluate(
+        erased.model, concept, before=model, detector=detector, prompts=prompts,
+        settings=settings_for(cell, settings) if attacks else settings, attacks=attacks, out=out, on_progress=on_progress,
+    )  # fmt: skip
+    what = {"method": name, "concept": concept, "training_seed": seed, "model_hash": erased.model.base.hash}
+    regrown = _regrown(erased.model, model, detector, cell, settings, out) if probe and prompts is None else None
+    seconds = {
+        "train_seconds": round(erased.train_seconds, 1),
+        "train_memory_mib": peak.mib if method.trained else None,
+        "clip_seconds": clip_seconds(erased.model, settings),
+        "row_seconds": round(time.monotonic() - start, 1),
+    }
+    near = {known for each in neighbours_of(model, concept) if (known := detector.resolve(each))}
+    return {**what, **numbers(evaluation, near, cheap_steps=settings.attack_steps), "regrowth": regrown, **seconds}
+
+
+def _regrown(
+    erased: T2VModel, model: T2VModel, detector: Detector, cell: Cell, settings: EvaluationSettings, out: Path
+) -> float | None:  # fmt: skip
+    """The share of clips that show the concept after benign fine-tuning, for the rows of the plan; None for the others.
+
+    The clips of the row's evaluation are in `out`, so this only adds the fine-tuning.
+    """
+    if not is_regrown(cell):
+        return None
+    longer = dataclasses.replace(settings, attack_steps=REGROWTH_STEPS)
+    evaluation = evaluate(erased, cell[1], before=model, detector=detector, settings=longer, attacks=("regrowth",), out=out)
+    found = evaluation.scores.comes_back["regrowth"]
+    return None if found is None else found.after
