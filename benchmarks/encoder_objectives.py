@@ -19,6 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.command_line import print_board
 from benchmarks.development import development_prompts
 from benchmarks.encoder_rows import NEVER, Bench, add_bench, recipe_of
 from benchmarks.encoder_table import document, picture
@@ -45,14 +46,7 @@ learning rate for encoders of this size, which 1e-5 does not change."""
 
 def main(arguments: list[str] | None = None) -> int:
     """Train and evaluate missing rows; print the table, or all results as JSON."""
-    options = _parser().parse_args(arguments)
-    try:
-        board = run(options)
-    except UserError as error:
-        print(f"encoder_objectives: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(board, indent=1) if options.json else document(board, titles()))
-    return 0
+    return print_board("encoder_objectives", _parser().parse_args(arguments), run, lambda board: document(board, titles()))
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

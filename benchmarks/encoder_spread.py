@@ -17,6 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.command_line import print_board
 from benchmarks.encoder_rows import Bench, add_bench, recipe_of
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
@@ -27,14 +28,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def main(arguments: list[str] | None = None) -> int:
     """Train and evaluate missing rows; print the spread, or all results as JSON."""
-    options = _parser().parse_args(arguments)
-    try:
-        board = run(options)
-    except UserError as error:
-        print(f"encoder_spread: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(board, indent=1) if options.json else board["spoken"])
-    return 0
+    return print_board("encoder_spread", _parser().parse_args(arguments), run, lambda board: str(board["spoken"]))
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

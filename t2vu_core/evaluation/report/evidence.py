@@ -14,11 +14,11 @@ from t2vu_core.evaluation.report.wording import (
     applied,
     interval,
     left_out,
+    named_table,
     parts_of,
     percent,
     second_rows,
     stands_there,
-    table,
 )
 from t2vu_core.scores import AttackScores, DetectorErrors, MeasuredWith, Scores, SecondJudgement
 
@@ -130,8 +130,7 @@ def _errors(accuracy: DetectorErrors | str) -> str:
 
 def _rates(scores: Scores) -> str:
     head = _row("th", ("", "before", "after", "95 % interval", "clips"))
-    named = [(what.replace("shows it", f"shows {scores.concept}", 1), *rest) for what, *rest in table(scores)]
-    return f"<table>{head}{''.join(_row('td', row) for row in named)}</table>"
+    return f"<table>{head}{''.join(_row('td', row) for row in named_table(scores))}</table>"
 
 
 def _attacks(attacks: Mapping[str, AttackScores | None]) -> str:

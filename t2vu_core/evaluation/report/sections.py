@@ -15,12 +15,12 @@ from t2vu_core.evaluation.report.wording import (
     differences_of,
     interval,
     left_out,
+    named_table,
     parts_of,
     percent,
     realism,
     second_rows,
     sentences,
-    table,
     with_interval,
 )
 from t2vu_core.evaluation.verdict import AttackVerdict, KeptVerdict, Verdict
@@ -110,13 +110,12 @@ def rates(scores: Scores) -> str:
     """All rates as a table, and the other measures."""
     note = "The share of clips in which the detector sees it, with the 95 % confidence interval in brackets."
     head = "".join(f"<th>{cell}</th>" for cell in ("", "before", "after", "clips"))
-    rows = "".join(_row(scores.concept, *row) for row in table(scores))
+    rows = "".join(_row(*row) for row in named_table(scores))
     body = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return f'<p>{_prose(note)}</p><div class="wide">{body}</div>{_facts(_measures(scores))}'
 
 
-def _row(concept: str, what: str, before: str, after: str, bounds: str, clips: str) -> str:
-    what = what.replace("shows it", f"shows {concept}", 1)
+def _row(what: str, before: str, after: str, bounds: str, clips: str) -> str:
     cells = (escape(what), escape(before), f"{escape(after)} <small>({escape(bounds)})</small>", escape(clips))
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 

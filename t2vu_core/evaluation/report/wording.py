@@ -39,6 +39,11 @@ def table(scores: Scores) -> list[Row]:
     return [(what, *_cells(rate)) for what, rate in rows if rate]
 
 
+def named_table(scores: Scores) -> list[Row]:
+    """The same with the concept's name: "shows ghost, short prompts"."""
+    return [(what.replace("shows it", f"shows {scores.concept}", 1), *rest) for what, *rest in table(scores)]
+
+
 def text_table(scores: Scores) -> str:
     """The verdict and the table as plain text."""
     rows = [("", "before", "after", "95 % interval", "clips"), *table(scores)]
