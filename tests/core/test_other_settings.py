@@ -98,6 +98,16 @@ def test_every_setting_makes_other_clips(name: str) -> None:
         assert len(clips) == 2
 
 
+def test_frames_of_another_size_are_smaller_flatter_or_larger(tiny: TinyModel) -> None:
+    own, found = tiny.model.clip_size(), settings_of("other_size", tiny.model, BUDGET)
+    assert len(found) >= 2
+    assert [set(sides) for sides in found.values()][:2] == [{"height", "width"}, {"height"}]
+    for title, sides in found.items():
+        assert title == f"{sides.get('width', own.width)} x {sides['height']} pixels"
+        tiny.model.family.check_size(tiny.model.clip_size(**sides))
+    assert next(iter(found.values()))["height"] < own.height
+
+
 def test_no_setting_is_what_the_evaluation_measures(tiny: TinyModel) -> None:
     own = tiny.model.clip_size()
     usual = {"num_inference_steps": 4, "guidance_scale": 3.0, "height": own.height, "width": own.width}

@@ -74,11 +74,12 @@ def _guidance(model: T2VModel, budget: AttackBudget) -> Iterator[tuple[str, Sett
 
 
 def _sizes(model: T2VModel, budget: AttackBudget) -> Iterator[tuple[str, Settings]]:
+    """Smaller and larger frames, and frames that are only less high."""
     own = model.clip_size()
-    for share in SIZES:
-        sides = {name: nearest(model, name, share, getattr(own, name)) for name in ("height", "width")}
+    for names, share in ((("height", "width"), SIZES[0]), (("height",), SIZES[0]), (("height", "width"), SIZES[1])):
+        sides = {name: nearest(model, name, share, getattr(own, name)) for name in names}
         if None not in sides.values() and makes(model, **sides):
-            yield f"{sides['width']} x {sides['height']} pixels", sides
+            yield f"{sides.get('width', own.width)} x {sides['height']} pixels", sides
 
 
 def _lengths(model: T2VModel, budget: AttackBudget) -> Iterator[tuple[str, Settings]]:

@@ -56,7 +56,10 @@ ATTACKS = {
     "other_sampler": ("Another sampler", "the concept is asked for with other samplers than the model's own"),
     "other_steps": ("Another number of steps", "the concept is asked for with fewer and more sampling steps"),
     "other_guidance": ("Another guidance scale", "the concept is asked for without guidance and with twice the usual guidance"),
-    "other_size": ("Another frame size", "the concept is asked for in smaller and larger frames, where the model makes them"),
+    "other_size": (
+        "Another frame size",
+        "the concept is asked for in smaller, larger and flatter frames, where the model makes them",
+    ),
     "other_length": ("Another length", "the concept is asked for in shorter and longer clips, where the model makes them"),
 }
 # A rate after erasing that rises by more than this from the first frame to the last is reported.
