@@ -7,37 +7,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).parents[1]
-
-
-def pack() -> Any:
-    """ComfyUI, and this pack in it as ComfyUI loads it: its own module `nodes` keeps its name."""
-    sys.path.insert(0, os.getcwd())
-    sys.argv = [sys.argv[0], *(["--cpu"] if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else [])]
-    importlib.import_module("comfy.options").enable_args_parsing()
-    # Its name is taken later by a module of another package.
-    importlib.import_module("utils.install_util")
-    spec = importlib.util.spec_from_file_location(
-        "t2vu_pack", REPOSITORY / "__init__.py", submodule_search_locations=[str(REPOSITORY)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["t2vu_pack"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return importlib.import_module("t2vu_pack.nodes.native")
+from tools.comfyui.inside import PACK, start
 
 
 def main(options: dict[str, Any]) -> None:
     """Load, train, measure."""
-    native = pack()
-    miniature = importlib.import_module("t2vu_pack.nodes.native.miniature")
+    start(*(["--cpu"] if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else []))
+    native, miniature = (importlib.import_module(f"{PACK}.nodes.{name}") for name in ("native", "native.miniature"))
     measured = importlib.import_module("benchmarks.native_against_folder").measured
     model, clip, vae, latent = miniature.load_miniature(options["model"], options["precision"])
     sampled = native.Sampled(options["sampling_steps"], options["cfg"], fps=options["fps"])

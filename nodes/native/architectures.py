@@ -50,9 +50,11 @@ class Architecture:
     on_input: bool = False
     """Whether the site is the input of `module`."""
     one_length: bool = False
-    """Whether all prompts of a batch must have the same number of tokens: it takes one text mask for all of them."""
-    norms: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """The other weights of a site: diffusers' name to ComfyUI's."""
+    """Whether all prompts of a batch must have the same number of tokens: it takes one text mask, or one length, for all."""
+    needs_mask: bool = False
+    """Whether a pass needs a text mask even where every token counts."""
+    norms: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    """The other weights of a site: diffusers' name to ComfyUI's, of which there are several where versions differ."""
     tensors: Sequence[str] = ()
     """The weights of a site in diffusers' order, for the base's hash; empty if they are not known there."""
 
@@ -102,7 +104,8 @@ class Architecture:
 
     def _weight(self, denoiser: nn.Module, weights: Mapping[str, Tensor], name: str, block: int) -> Tensor:
         if name in self.norms:
-            return weights[self.norms[name].format(block)]
+            names = [own.format(block) for own in self.norms[name]]
+            return weights[next((own for own in names if own in weights), names[0])]
         projection, _, kind = name.rpartition(".")
         place = self.projections[projection]
         whole = weights[f"{place.module.format(block)}.{kind}"]
@@ -142,13 +145,13 @@ ARCHITECTURES: dict[str, Architecture] = {
             "to_q": "blocks.{}.cross_attn.q", "to_k": "blocks.{}.cross_attn.k",
             "to_v": "blocks.{}.cross_attn.v", "to_out.0": "blocks.{}.cross_attn.o",
         }),
-        norms={name: f"blocks.{{}}.cross_attn.{name}" for name in NORM_TENSORS},
+        norms={name: [f"blocks.{{}}.cross_attn.{name}"] for name in NORM_TENSORS},
         tensors=(*QKV_TENSORS, *OUT_TENSORS, *NORM_TENSORS),
     ),
     "LTXVModel": Architecture(
         family="ltx", blocks="transformer_blocks", site="transformer_blocks.{}.attn2", module=_LTX, width="to_out.0",
         projections=_apart({name: f"{_LTX}.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0")}),
-        norms={"norm_q.weight": f"{_LTX}.q_norm.weight", "norm_k.weight": f"{_LTX}.k_norm.weight"},
+        norms={"norm_q.weight": [f"{_LTX}.q_norm.weight"], "norm_k.weight": [f"{_LTX}.k_norm.weight"]},
         tensors=(*NORM_TENSORS, *QKV_TENSORS, *OUT_TENSORS),
     ),
     "HunyuanVideo": Architecture(
@@ -156,7 +159,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         module="single_blocks.{}.linear2", width="", text="after", on_input=True, one_length=True,
         projections=_fused("single_blocks.{}.linear1"),
         norms={
-            "norm_q.weight": "single_blocks.{}.norm.query_norm.scale", "norm_k.weight": "single_blocks.{}.norm.key_norm.scale",
+            f"norm_{short}.weight": [f"single_blocks.{{}}.norm.{long}_norm.{name}" for name in ("scale", "weight")]
+            for short, long in (("q", "query"), ("k", "key"))
         },
         tensors=(*NORM_TENSORS, *QKV_TENSORS),
     ),
@@ -167,6 +171,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "AsymmDiTJoint": Architecture(
         family="mochi", blocks="blocks", site="transformer_blocks.{}.attn1", module="blocks.{}.attn.proj_x", width="",
+        one_length=True, needs_mask=True,
         projections={**_fused("blocks.{}.attn.qkv_x"), "to_out.0": Projection("blocks.{}.attn.proj_x")},
     ),
     "CogVideoXTransformer3DModel": Architecture(
@@ -175,7 +180,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         projections=_apart({
             "to_q": f"{_COG}.q", "to_k": f"{_COG}.k", "to_v": f"{_COG}.v", "to_out.0": f"{_COG}.attn_out",
         }),
-        norms={f"norm_{letter}.{kind}": f"{_COG}.norm_{letter}.{kind}" for letter in "qk" for kind in ("weight", "bias")},
+        norms={f"norm_{letter}.{kind}": [f"{_COG}.norm_{letter}.{kind}"] for letter in "qk" for kind in ("weight", "bias")},
         tensors=("norm_q.weight", "norm_q.bias", "norm_k.weight", "norm_k.bias", *QKV_TENSORS, *OUT_TENSORS),
     ),
 }  # fmt: skip

@@ -144,8 +144,12 @@ class NativeDenoiser:
 
     def _conditions(self, condition: TextCondition, x: Tensor) -> dict[str, Any]:
         """What ComfyUI makes of a CONDITIONING for any architecture, with a row for each prompt."""
+        if self.architecture.needs_mask and condition.mask_BS is None:
+            everything = torch.ones(condition.embeds_BSD.shape[:2], dtype=torch.long, device=condition.embeds_BSD.device)
+            condition = dataclasses.replace(condition, mask_BS=everything)
         parts = {theirs: getattr(condition, ours) for ours, theirs in PARTS_OF_TEXT.items()}
-        given = {**self._others, **{name: part for name, part in parts.items() if part is not None}}
+        # Every CLIP says whether it has pooled embeddings, and some architectures ask for them without using them.
+        given = {"pooled_output": None, **self._others, **{name: part for name, part in parts.items() if part is not None}}
         rows = comfy.sampler_helpers.convert_cond([[condition.embeds_BSD, given]])
         (row,) = comfy.samplers.process_conds(self.patcher.model, x, {"positive": rows}, self.device)["positive"]
         return {name: part.process_cond(batch_size=len(x), area=None).cond for name, part in row["model_conds"].items()}

@@ -44,12 +44,13 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def build(family: str) -> Any:
+def build(family: str, **changed: Any) -> Any:
+    """The model with other settings where `changed` says so; None if this ComfyUI has no such class."""
     class_name, settings = MODELS[family]
     kind = getattr(comfy.supported_models, class_name, None)
     if kind is None:
         return None
-    config = kind(dict(settings))
+    config = kind({**settings, **changed})
     config.custom_operations = None
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "", device=torch.device("cpu"))

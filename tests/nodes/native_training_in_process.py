@@ -6,13 +6,9 @@ it found to FOLDER/found.safetensors and found.json, and the trained erasers to 
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from in_comfyui import folder
@@ -23,203 +19,46 @@ import comfy.lora
 import comfy.model_management
 import comfy.ops
 import comfy.sample
-import comfy.sd
 import torch
 from comfy.text_encoders.llama import Llama2
+from native_gradients import gradients, precision
+from native_models import (
+    CLIPS,
+    GUIDANCE,
+    KINDS,
+    PROMPTS,
+    STEPS,
+    batch,
+    clip_for,
+    erasers_for,
+    found,
+    given,
+    load,
+    made,
+    said,
+    shape_of,
+    write,
+)
 from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-sys.path.append(str(Path(__file__).parent))
-from stand_ins import LetterClip, PlainPixels
+from stand_ins import PlainPixels
 from t2vu_pack.nodes import comfy_bridge
 from t2vu_pack.nodes.native import Sampled, model_from_comfyui
-from t2vu_pack.nodes.native.in_place import CopyOnWrite
 from t2vu_pack.nodes.velocity_erase import LOWER
+from torch import Tensor
 
 from t2vu_core import (
     FewShotRecipe,
-    T2VModel,
     UserError,
     VelocityRecipe,
     erase_velocity,
     unlearn_encoder,
 )
-from t2vu_core.base_identity import compare_bases
 from t2vu_core.erasers import EraserSet
 from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.sampling import denoise, guided
 from t2vu_core.training.few_shot.plan import plan_encoder
-
-given, found, said = load_file(folder / "given.safetensors"), {}, {}
-STEPS, GUIDANCE = 4, 3.0
-KINDS = ("bottleneck", "lora")
-FLOAT8 = torch.float8_e4m3fn
-
-
-RATIOS = {"wan": (8, 4), "ltx": (32, 8), "hunyuan_video": (8, 4)}
-
-
-def clip_for(family: str) -> LetterClip:
-    width = given[f"{family}.text"].shape[-1]
-    return LetterClip(width, lengths=1 if family == "wan" else 11, pooled=family == "hunyuan_video")
-
-
-def load(family: str, **options: Any) -> Any:
-    """As Load Diffusion Model does it: nodes run in inference mode."""
-    with torch.inference_mode():
-        return comfy.sd.load_diffusion_model(str(folder / f"{family}.safetensors"), model_options=options)
-
-
-def made(family: str, model: Any = None, *, shape: Sequence[int] | None = None, conditioning: Any = None) -> T2VModel:
-    latent = {"samples": torch.zeros(1, *(shape or given[f"{family}.noise"].shape[1:]))}
-    sampled = Sampled(STEPS, GUIDANCE)
-    parts = clip_for(family), PlainPixels(*RATIOS[family])
-    return model_from_comfyui([model or load(family)], *parts, sampled, latent=latent, conditioning=conditioning)
-
-
-def erasers_for(family: Any, kind: str) -> tuple[EraserSet, list[Any]]:
-    """Random ones, on their sites."""
-    sites = family.eraser_sites() if kind == "bottleneck" else family.lora_sites()
-    erasers = EraserSet.create(sites, rank=4, seed=0)
-    generator = torch.Generator().manual_seed(2)
-    for parameter in erasers.parameters():
-        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
-    return erasers, sites
-
-
-def batch(family: Any) -> tuple[Tensor, Tensor, TextCondition]:
-    """Two rows of other noise levels and other prompts."""
-    x = torch.randn(2, *family.latent_shape(family.defaults.size), generator=torch.Generator().manual_seed(0))
-    return x, torch.tensor([0.7, 0.4]), family.encode(["a ghost", "a cat at night"])
-
-
-def gradients(name: str) -> None:
-    """The gradient of both kinds in a random direction, plain and recomputed, against a finite difference."""
-    family: Any = made(name).family
-    x, sigmas, condition = batch(family)
-    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-
-    def loss() -> Tensor:
-        return (family.predict(x, sigmas, condition, family.defaults.size).double() * weights).mean()
-
-    for kind, step in zip(KINDS, (2e-3, 1e-3), strict=True):
-        erasers, sites = erasers_for(family, kind)
-        generator = torch.Generator().manual_seed(3)
-        along = [(own, torch.randn(own.shape, generator=generator)) for own in erasers.parameters()]
-        with torch.no_grad(), erasers.attached(sites):
-            ends = [moved(along, by, loss) for by in (step, -step)]
-        said[f"{name} {kind} difference"] = (ends[0] - ends[1]) / (2 * step)
-        for way in ("plain", "recomputed"):
-            erasers.zero_grad()
-            recomputed = family.gradient_checkpointing() if way == "recomputed" else contextlib.nullcontext()
-            with torch.enable_grad(), recomputed, erasers.attached(sites):
-                loss().backward()
-            slopes = [float((own.grad * direction).sum()) for own, direction in along if own.grad is not None]
-            said[f"{name} {kind} {way}"] = sum(slopes)
-
-
-def moved(along: Sequence[tuple[Tensor, Tensor]], by: float, loss: Callable[[], Tensor]) -> float:
-    """The loss with every parameter moved that far in its direction."""
-    for parameter, direction in along:
-        parameter.data.add_(direction, alpha=by)
-    value = loss().item()
-    for parameter, direction in along:
-        parameter.data.sub_(direction, alpha=by)
-    return value
-
-
-class Packed(comfy.ops.manual_cast):  # type: ignore[misc]
-    """What ComfyUI-GGUF's layers do: int8 blocks with scales, unpacked whenever the layer computes."""
-
-    class Linear(comfy.ops.manual_cast.Linear):  # type: ignore[misc]
-        def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
-            weight = state.pop(f"{prefix}weight").float()
-            self.scales = weight.abs().amax(1, keepdim=True).clamp_min(1e-9) / 127
-            self.weight = torch.nn.Parameter((weight / self.scales).round().to(torch.int8), requires_grad=False)
-            if f"{prefix}bias" in state:
-                self.bias = torch.nn.Parameter(state.pop(f"{prefix}bias"), requires_grad=False)
-
-        def cast_bias_weight(self, like: Tensor) -> tuple[Tensor, Tensor | None]:
-            bias = None if self.bias is None else self.bias.to(like.dtype)
-            return self.weight.to(like.dtype) * self.scales.to(like), bias
-
-        def forward_comfy_cast_weights(self, hidden: Tensor) -> Tensor:
-            return torch.nn.functional.linear(hidden, *self.cast_bias_weight(hidden))
-
-
-def stored(how: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The tiny Wan as a file of that precision, and the same values in float32."""
-    file, plain = {}, {}
-    for name, value in load_file(folder / "wan.safetensors").items():
-        file[name] = plain[name] = value
-        if how == "fp8_scaled" and value.dim() == 2:
-            scale = value.abs().max() / 448
-            file[name], file[name.replace(".weight", ".scale_weight")] = (value / scale).to(FLOAT8), scale
-            plain[name] = file[name].float() * scale
-        elif how in ("fp8", "fp8_scaled") and not name.startswith("patch_embedding"):
-            # ComfyUI keeps that layer in float32.
-            file[name] = value.to(FLOAT8)
-            plain[name] = file[name].float()
-        elif how == "bf16":
-            file[name] = value.bfloat16()
-            plain[name] = file[name].float()
-        elif how == "packed" and value.dim() == 2:
-            scale = value.abs().amax(1, keepdim=True).clamp_min(1e-9) / 127
-            plain[name] = (value / scale).round() * scale
-    if how == "fp8_scaled":
-        file["scaled_fp8"] = torch.zeros(2, dtype=FLOAT8)
-    return file, plain
-
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "fp8": {"dtype": FLOAT8}, "fp8_scaled": {}, "bf16": {"dtype": torch.bfloat16}, "packed": {"custom_operations": Packed},
-}  # fmt: skip
-
-
-def gradient(model: Any, kind: str, how: str) -> tuple[Tensor, int]:
-    """All gradients of a pass, and the bytes that were kept for the backward pass."""
-    family: Any = made("wan", model).family
-    x, sigmas, condition = batch(family)
-    erasers, sites = erasers_for(family, kind)
-    kept: dict[int, int] = {}
-    own = CopyOnWrite._pack
-
-    def pack(self: CopyOnWrite, tensor: Tensor) -> Any:
-        if not isinstance(tensor, torch.nn.Parameter):
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return own(self, tensor)
-
-    CopyOnWrite._pack = pack  # type: ignore[method-assign]
-    recomputed = family.gradient_checkpointing() if how == "recomputed" else contextlib.nullcontext()
-    try:
-        with torch.enable_grad(), recomputed, erasers.attached(sites):
-            with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
-                out = family.predict(x, sigmas, condition, family.defaults.size)
-            size = sum(kept.values())
-            out.square().mean().backward()
-    finally:
-        CopyOnWrite._pack = own  # type: ignore[method-assign]
-    return torch.cat([parameter.grad.flatten() for parameter in erasers.parameters()]), size
-
-
-def precision() -> None:
-    for how in OPTIONS:
-        file, plain = stored(how)
-        for name, values in (("stored", file), ("plain", plain)):
-            save_file(values, folder / f"{name}.safetensors")
-        model, whole = load("stored", **OPTIONS[how]), load("plain", dtype=torch.float32)
-        layer = model.model.diffusion_model.blocks[0].cross_attn.k
-        said[f"{how} layer"] = f"{type(layer.weight).__name__} {layer.weight.dtype}"
-        for kind in KINDS:
-            expected, _ = gradient(whole, kind, "plain")
-            said[f"{how} against float32"] = str(compare_bases(made("wan", model).base, made("wan").base))
-            for way in ("plain", "recomputed", "autocast"):
-                got, kept = gradient(model, kind, way)
-                cosine = torch.nn.functional.cosine_similarity(got, expected, dim=0)
-                said[f"{how} {kind} {way}"] = [float(cosine), float(got.norm() / expected.norm()), kept]
-
 
 RECIPE = {
     "steps": 8, "concept_trajectories": 2, "preserve_trajectories": 2, "trajectory_steps": 2, "rank": 4, "learning_rate": 1e-2,
@@ -311,7 +150,7 @@ def sampling(name: str) -> None:
     """Our loop on the same noise against KSampler, and a prediction for diffusers to compare with."""
     model = load(name)
     family: Any = made(name, model).family
-    noise, size = given[f"{name}.noise"][:1], family.defaults.size
+    noise, size = torch.randn(1, *shape_of(name), generator=torch.Generator().manual_seed(4)), family.defaults.size
     text, empty = family.encode(["a ghost"]), family.encode([""])
     with torch.no_grad():
         plain = guided(family, size, text, empty, GUIDANCE)
@@ -319,6 +158,14 @@ def sampling(name: str) -> None:
     clip = clip_for(name)
     rows = [clip.encode_from_tokens_scheduled(prompt) for prompt in ("a ghost", "")]
     theirs = ksampler(model, *rows, noise)
+    x, sigmas, condition = batch(family)
+    with torch.no_grad():
+        together = family.predict(x, sigmas, condition, size)
+        rows_alone = [
+            family.predict(x[row : row + 1], sigmas[row : row + 1], family.encode([prompt]), size)
+            for row, prompt in enumerate(PROMPTS)
+        ]
+    said[f"{name} rows"] = float((together - torch.cat(rows_alone)).norm() / together.norm())
     said[f"{name} off KSampler"] = float((ours - theirs).norm() / theirs.norm())
     said[f"{name} hash"] = family.base_hash
 
@@ -432,7 +279,7 @@ def text_encoders() -> None:
 
 
 def parts() -> Iterator[Callable[[], None]]:
-    for name in ("wan", "ltx", "hunyuan_video"):
+    for name in CLIPS:
         yield partial(gradients, name)
         yield partial(sampling, name)
     yield from (precision, training, predictions, image_to_video, on_top, two_models, text_encoders)
@@ -440,5 +287,4 @@ def parts() -> Iterator[Callable[[], None]]:
 
 for part in parts():
     part()
-save_file({name: value.detach().clone().contiguous() for name, value in found.items()}, folder / "found.safetensors")
-(folder / "found.json").write_text(json.dumps(said), encoding="utf-8")
+write()

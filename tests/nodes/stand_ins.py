@@ -14,9 +14,14 @@ import torch
 class LetterClip:
     """A letter is a token, and each text has embeddings of its own."""
 
-    def __init__(self, width: int, *, lengths: int = 1, pooled: bool = False) -> None:
-        """With several `lengths`, prompts differ in length, and have a mask."""
-        self._width, self._lengths, self._pooled = width, lengths, pooled
+    def __init__(
+        self, width: int, *, lengths: int = 1, padded: int | None = 0, pooled: bool = False, glyphs: bool = False
+    ) -> None:
+        """With several `lengths`, prompts differ in length, and have a mask unless `padded` is None.
+
+        They are `padded` to a number of tokens.
+        """
+        self._width, self._lengths, self._padded, self._pooled, self._glyphs = width, lengths, padded, pooled, glyphs
         letters = SimpleNamespace(
             inv_vocab={code: chr(code) for code in range(32, 127)}, tokenize_with_weights=self._tokens,
             tokenizer=SimpleNamespace(unk_token_id=-1), start_token=0, end_token=0, pad_token=0,
@@ -34,10 +39,13 @@ class LetterClip:
     def encode_from_tokens_scheduled(self, text: str) -> Any:
         generator = torch.Generator().manual_seed(sum(place * ord(letter) for place, letter in enumerate(text, 1)))
         length = 16 - len(text) % self._lengths
-        parts = {"attention_mask": torch.ones(1, length, dtype=torch.long)} if self._lengths > 1 else {}
-        if self._pooled:
-            parts["pooled_output"] = torch.randn(1, 768, generator=generator)
-        return [[torch.randn(1, length, self._width, generator=generator), parts]]
+        whole = max(length, self._padded or 0)
+        parts: dict[str, Any] = {"pooled_output": torch.randn(1, 768, generator=generator) if self._pooled else None}
+        if self._lengths > 1 and self._padded is not None:
+            parts["attention_mask"] = (torch.arange(whole) < length).long()[None]
+        if self._glyphs:
+            parts["conditioning_byt5small"] = torch.randn(1, 3, 1472, generator=generator)
+        return [[torch.randn(1, whole, self._width, generator=generator), parts]]
 
     def _tokens(self, text: str, return_word_ids: bool = False) -> Any:
         return [[(ord(letter), 1.0, place + 1) for place, letter in enumerate(text) if not letter.isspace()]]

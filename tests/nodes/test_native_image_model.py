@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from t2vu_core import Erasure, load_image_model, load_model
@@ -21,8 +17,9 @@ from t2vu_core.image_model import ImageModel
 from t2vu_core.miniature.detector import detector_path, load_detector
 from t2vu_core.miniature.worlds import WORLD_32
 from tests.nodes.graphs import pixels
+from tests.nodes.scripts import found_by
 from tools.comfyui import ComfyServer, queue
-from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
+from tools.comfyui.server import REPOSITORY
 
 PROMPTS = ["a ghost under a starry night", "a cat on a green meadow"]
 DRAWN = {"ghost": "a ghost under a starry night", "cat": "a cat on a green meadow"}
@@ -61,15 +58,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     save_file(given(), folder / "given.safetensors")
     asked = {"prompts": PROMPTS, "drawn": DRAWN, "recipe": RECIPE}
     (folder / "given.json").write_text(json.dumps(asked), encoding="utf-8")
-    paths = os.pathsep.join([str(SHIM), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-    script = str(Path(__file__).with_name("image_model_in_process.py"))
-    answer = subprocess.run(
-        [os.environ.get("COMFYUI_PYTHON") or sys.executable, script, str(folder)],
-        cwd=comfyui_folder(), env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr[-4000:]
-    said = json.loads((folder / "found.json").read_text(encoding="utf-8"))
-    return Found(load_file(folder / "found.safetensors"), said, Erasure.load(folder / "native_encoder.safetensors"))
+    tensors, said = found_by("image_model_in_process.py", folder)
+    return Found(tensors, said, Erasure.load(folder / "native_encoder.safetensors"))
 
 
 def test_prompts_and_gradients_are_those_of_diffusers(found: Found, ours: ImageModel) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from t2vu_core import Erasure, load_model
@@ -21,7 +18,8 @@ from t2vu_core.families import Family
 from t2vu_core.families.unet import make_unet_scheduler
 from t2vu_core.image_model import load_image_model
 from t2vu_core.sampling import Guided, denoise, guided
-from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
+from tests.nodes.scripts import found_by
+from tools.comfyui.server import REPOSITORY
 
 STEPS, GUIDANCE = 5, 3.0
 """A number of steps that divides 1000: others fall between the noise levels that ComfyUI keeps."""
@@ -71,16 +69,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     encoders = {name: str(file) for name, file in ENCODERS.items()}
     asked = {"prompts": PROMPTS, "steps": STEPS, "guidance": GUIDANCE, "encoders": encoders, "erasers": _erasers(folder)}
     (folder / "given.json").write_text(json.dumps(asked), encoding="utf-8")
-    paths = os.pathsep.join([str(SHIM), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-    script = str(Path(__file__).with_name("miniature_in_process.py"))
-    answer = subprocess.run(
-        [os.environ.get("COMFYUI_PYTHON") or sys.executable, script, str(folder)],
-        cwd=comfyui_folder(), env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr[-4000:]
-    assert "No VAE weights" not in answer.stderr
-    said = json.loads((folder / "found.json").read_text(encoding="utf-8"))
-    return Found(load_file(folder / "found.safetensors"), said)
+    tensors, said = found_by("miniature_in_process.py", folder)
+    return Found(tensors, said)
 
 
 def difference(found: Tensor, expected: Tensor) -> float:

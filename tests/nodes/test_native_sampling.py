@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +15,8 @@ from torch import Tensor
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.weight_sketch import Sketch
 from tests.core.tiny_models import TINY_MODELS
+from tests.nodes.scripts import found_by
 from tests.nodes.twins import TWINS, Twin, wan
-from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
 
 KINDS = ("bottleneck", "lora")
 STYLE = "blocks.0.ffn.0"
@@ -112,15 +108,8 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Sampled:
     folder = tmp_path_factory.mktemp("native")
     twins = {name: make() for name, make in TWINS.items()}
     write_inputs(folder, twins)
-    paths = os.pathsep.join([str(SHIM), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-    script = str(Path(__file__).with_name("native_in_process.py"))
-    answer = subprocess.run(
-        [os.environ.get("COMFYUI_PYTHON") or sys.executable, script, str(folder)],
-        cwd=comfyui_folder(), env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr[-4000:]
-    said = json.loads((folder / "found.json").read_text(encoding="utf-8"))
-    return Sampled(folder, twins, load_file(folder / "found.safetensors"), said)
+    tensors, said = found_by("native_in_process.py", folder)
+    return Sampled(folder, twins, tensors, said)
 
 
 @pytest.mark.parametrize("family", TWINS)

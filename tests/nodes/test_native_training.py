@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +14,11 @@ from torch import Tensor
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.families.text_condition import TextCondition
+from tests.nodes.scripts import found_by
 from tests.nodes.test_native_sampling import KINDS, difference, write_inputs
 from tests.nodes.twins import TWINS, Twin
-from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
 
+FAMILIES = (*TWINS, "mochi", "hunyuan_video_15")
 WAYS = ("plain", "recomputed")
 PRECISIONS = {"fp8": "float8_e4m3fn", "fp8_scaled": "float8_e4m3fn", "bf16": "bfloat16", "packed": "int8"}
 """`packed` is a layer that unpacks its weight whenever it computes, as those of ComfyUI-GGUF do."""
@@ -44,18 +41,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     write_inputs(folder, twins)
     for kind in KINDS:
         save_file(twins["wan"].eraser(kind), folder / f"theirs_{kind}.safetensors")
-    paths = os.pathsep.join([str(SHIM), str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-    script = str(Path(__file__).with_name("native_training_in_process.py"))
-    answer = subprocess.run(
-        [os.environ.get("COMFYUI_PYTHON") or sys.executable, script, str(folder)],
-        cwd=comfyui_folder(), env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr[-4000:]
-    said = json.loads((folder / "found.json").read_text(encoding="utf-8"))
-    return Trained(folder, twins, load_file(folder / "found.safetensors"), said)
+    tensors, said = found_by("native_training_in_process.py", folder)
+    return Trained(folder, twins, tensors, said)
 
 
-@pytest.mark.parametrize("family", TWINS)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", WAYS)
 def test_gradients_are_those_of_finite_differences(trained: Trained, family: str, kind: str, way: str) -> None:
@@ -89,9 +79,14 @@ def test_no_weight_is_kept_for_the_backward_pass(trained: Trained, how: str) -> 
     assert trained.said[f"{how} lora recomputed"][2] == 0
 
 
-@pytest.mark.parametrize("family", TWINS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_clips_are_sampled_as_ksampler_does(trained: Trained, family: str) -> None:
     assert trained.said[f"{family} off KSampler"] < 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_of_other_lengths_in_a_batch_do_not_change_a_row(trained: Trained, family: str) -> None:
+    assert trained.said[f"{family} rows"] < 1e-5
 
 
 @pytest.mark.parametrize("family", TWINS)
