@@ -8,6 +8,7 @@ from t2vu_core import Erasure, T2VModel
 
 from . import comfy_bridge
 from .declare import Model, UnlearnedEncoder, other_base_input, schema, strength_input
+from .native import with_encoder
 
 
 class ApplyUnlearnedEncoder(io.ComfyNode):
@@ -55,7 +56,7 @@ class ApplyUnlearnedEncoderClip(io.ComfyNode):
                 UnlearnedEncoder.Input("encoder", tooltip="From Few-Shot Unlearn Encoder or Load Unlearned Encoder."),
                 strength_input("encoder"),
                 other_base_input(
-                    "Apply it even though the weights differ: a fine-tune, or a file in lower precision such as fp8."
+                    "Apply it even though the weights differ by more than rounding: to a fine-tune of the text encoder."
                 ),
             ],
             outputs=[io.Clip.Output("unlearned", display_name="clip", tooltip="For CLIP Text Encode.")],
@@ -63,4 +64,4 @@ class ApplyUnlearnedEncoderClip(io.ComfyNode):
 
     @classmethod
     def execute(cls, clip: Any, encoder: Erasure, strength: float, allow_other_base: bool = False) -> io.NodeOutput:
-        return io.NodeOutput(comfy_bridge.with_encoder(clip, encoder, strength, allow_other_base=allow_other_base))
+        return io.NodeOutput(with_encoder(clip, encoder, strength, allow_other_base=allow_other_base))

@@ -2,24 +2,21 @@
 
 from comfy_api.v0_0_2 import io
 
-from t2vu_core import ClosedFormRecipe, ConceptRequest, T2VModel, erase_closed_form
-from t2vu_core.prompts.kinds import asked_kind
+from t2vu_core import ClosedFormRecipe, T2VModel, erase_closed_form
 from t2vu_core.prompts.plan_text import plan_text
 
 from . import comfy_bridge
 from .checks import check_concept, problem
-from .concept_inputs import concept_detail_inputs, plan_output
+from .concept_inputs import concept_detail_inputs, concept_input, concept_prompts_input, plan_output, request_of
 from .declare import (
     ALIASES,
     Eraser,
     Model,
     advanced,
-    lines,
     preserve_prompts_input,
     schema,
     seed_input,
     synonyms_input,
-    text_input,
 )
 from .words import said
 
@@ -63,16 +60,10 @@ class ClosedFormErase(io.ComfyNode):
         eta: float = ClosedFormRecipe.eta,
         preserve_weight: float = ClosedFormRecipe.preserve_weight,
         rounds: int = ClosedFormRecipe.rounds,
-        concept_kind: str = "auto",
-        instead: str = "",
-        attribute_of: str = "",
-        neighbours: str = "",
         objective: str = ClosedFormRecipe.objective,
+        **details: str,
     ) -> io.NodeOutput:
-        request = ConceptRequest(
-            lines(concept), lines(synonyms), lines(concept_prompts), lines(preserve_prompts),
-            kind=asked_kind(concept_kind), attribute_of=attribute_of, replacement=instead, neighbours=lines(neighbours),
-        )  # fmt: skip
+        request = request_of(concept, synonyms, preserve_prompts, concept_prompts=concept_prompts, **details)
         recipe = ClosedFormRecipe.preset(
             "balanced", seed=seed, eta=eta, preserve_weight=preserve_weight, rounds=rounds, objective=objective
         )
@@ -90,15 +81,10 @@ def _concept_inputs() -> list[io.Input]:
     """The model, what to erase from it, and what to keep."""
     return [
         Model.Input("model", tooltip="The model to erase from. Erasers already on it stay on."),
-        text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", example="ghost"),
+        concept_input(),
         seed_input("Seed of the prompts that are used. The same seed gives the same eraser."),
         synonyms_input(),
-        text_input(
-            "concept_prompts",
-            "Complete prompts that name the concept, one per line. The rest come from the model's own set.",
-            optional=True,
-            folded=True,
-        ),
+        concept_prompts_input(". The rest come from the model's own set."),
         preserve_prompts_input(),
     ]
 

@@ -1,10 +1,43 @@
-"""What both training nodes ask about a concept beyond its words, and the plan that they output."""
+"""What the erasing nodes ask about a concept, the request that follows from it, and the plan that they output."""
+
+from pathlib import Path
 
 from comfy_api.v0_0_2 import io
 
-from t2vu_core.prompts.kinds import ASKED_KINDS
+from t2vu_core import ConceptRequest
+from t2vu_core.prompts.kinds import ASKED_KINDS, asked_kind
 
-from .declare import advanced, text_input
+from .declare import advanced, lines, text_input
+
+
+def concept_input() -> io.Input:
+    """The concept's own words."""
+    return text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", example="ghost")
+
+
+def concept_prompts_input(rest: str) -> io.Input:
+    """The user's own prompts with the concept; `rest` says where others come from."""
+    tooltip = f"Complete prompts that name the concept, one per line{rest}"
+    return text_input("concept_prompts", tooltip, optional=True, folded=True)
+
+
+def request_of(
+    concept: str,
+    synonyms: str,
+    preserve_prompts: str,
+    *,
+    concept_prompts: str = "",
+    writer: Path | None = None,
+    concept_kind: str = "auto",
+    instead: str = "",
+    attribute_of: str = "",
+    neighbours: str = "",
+) -> ConceptRequest:
+    """The request, from a node's text fields; `writer` is the folder of a language model. Raises UserError if it is empty."""
+    return ConceptRequest(
+        lines(concept), lines(synonyms), lines(concept_prompts), lines(preserve_prompts), writer,
+        kind=asked_kind(concept_kind), attribute_of=attribute_of, replacement=instead, neighbours=lines(neighbours),
+    )  # fmt: skip
 
 
 def concept_detail_inputs() -> list[io.Input]:

@@ -5,14 +5,13 @@ from typing import Any
 import torch
 from comfy_api.v0_0_2 import io
 
-from t2vu_core import ConceptRequest, FewShotRecipe, ImageModel, T2VModel, UserError, load_image_model, unlearn_encoder
+from t2vu_core import FewShotRecipe, ImageModel, T2VModel, UserError, load_image_model, unlearn_encoder
 from t2vu_core.miniature.bundled import image_model_of
-from t2vu_core.prompts.kinds import asked_kind
 from t2vu_core.prompts.plan_text import plan_text
 
 from . import comfy_bridge
 from .checks import check_concept, problem
-from .concept_inputs import concept_detail_inputs, plan_output
+from .concept_inputs import concept_detail_inputs, concept_input, plan_output, request_of
 from .declare import (
     ALIASES,
     PRESETS_OWN,
@@ -20,7 +19,6 @@ from .declare import (
     Model,
     UnlearnedEncoder,
     advanced,
-    lines,
     nonzero,
     number_input,
     preserve_prompts_input,
@@ -29,7 +27,6 @@ from .declare import (
     seed_input,
     steps_input,
     synonyms_input,
-    text_input,
 )
 from .pictures import loss_picture
 from .training_view import TrainingView
@@ -95,17 +92,11 @@ class FewShotUnlearn(io.ComfyNode):
         preserve_prompts: str = "",
         objective: str = OBJECTIVES[0],
         steps: int = 0,
-        concept_kind: str = "auto",
-        instead: str = "",
-        attribute_of: str = "",
-        neighbours: str = "",
         through: Any = None,
+        **details: str,
     ) -> io.NodeOutput:
         recipe = FewShotRecipe.preset(preset, seed=seed, objective=objective, **nonzero(shots=shots, steps=steps))
-        request = ConceptRequest(
-            lines(concept), lines(synonyms), preserve_prompts=lines(preserve_prompts),
-            kind=asked_kind(concept_kind), attribute_of=attribute_of, replacement=instead, neighbours=lines(neighbours),
-        )  # fmt: skip
+        request = request_of(concept, synonyms, preserve_prompts, **details)
         view = TrainingView(cls.hidden.unique_id, keep="shots")
         comfy_bridge.make_room()
         with comfy_bridge.enough_memory("a text encoder was trained", LOWER):
@@ -145,7 +136,7 @@ def _concept_inputs() -> list[io.Input]:
             optional=True,
             tooltip="The video model whose text encoder is trained. Erasures already on it stay on. Not needed with through.",
         ),
-        text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", example="ghost"),
+        concept_input(),
         preset_input(FewShotRecipe.presets()),
         seed_input("Seed of shots and training. The same seed gives the same encoder."),
     ]

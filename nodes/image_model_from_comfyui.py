@@ -6,7 +6,10 @@ from comfy_api.v0_0_2 import io
 
 from . import comfy_bridge
 from .declare import ImageModelSocket, number_input, schema
-from .native import ImageSettings, image_model_from_comfyui
+from .native import ImageSettings, image_model_from_comfyui, shots_of
+from .words import said
+
+LATENTS_OR_USUAL = "as in the latent, or 512 without one"
 
 
 class ImageModelFromComfyUI(io.ComfyNode):
@@ -30,10 +33,10 @@ class ImageModelFromComfyUI(io.ComfyNode):
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="An empty latent image of the size of the shots; it replaces width and height.",
+                    tooltip="An empty latent image of the size of the shots, as your KSampler gets it.",
                 ),
-                number_input(io.Int, "width", 4096, "Width of the shots in pixels.", zero="512"),
-                number_input(io.Int, "height", 4096, "Height of the shots in pixels.", zero="512"),
+                number_input(io.Int, "width", 4096, "Width of the shots in pixels.", zero=LATENTS_OR_USUAL),
+                number_input(io.Int, "height", 4096, "Height of the shots in pixels.", zero=LATENTS_OR_USUAL),
             ],
             outputs=[
                 ImageModelSocket.Output("made", display_name="image model", tooltip="For Few-Shot Unlearn Encoder: through.")
@@ -53,5 +56,5 @@ class ImageModelFromComfyUI(io.ComfyNode):
         width: int = 0,
         height: int = 0,
     ) -> io.NodeOutput:
-        settings = ImageSettings(height or 512, width or 512, steps, cfg)
-        return io.NodeOutput(image_model_from_comfyui(model, clip, vae, settings, latent))
+        made = image_model_from_comfyui(model, clip, vae, ImageSettings(height, width, steps, cfg), latent)
+        return io.NodeOutput(made, ui=said(shots_of(made)))

@@ -2,15 +2,14 @@
 
 from comfy_api.v0_0_2 import io
 
-from t2vu_core import ConceptRequest, T2VModel, UserError, VelocityRecipe, erase_velocity
+from t2vu_core import T2VModel, UserError, VelocityRecipe, erase_velocity
 from t2vu_core.memory.explain import memory_line
-from t2vu_core.prompts.kinds import asked_kind
 from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.recipes import LOW_MEMORY
 
 from . import comfy_bridge
 from .checks import check_concept, problem
-from .concept_inputs import concept_detail_inputs, plan_output
+from .concept_inputs import concept_detail_inputs, concept_input, concept_prompts_input, plan_output, request_of
 from .declare import (
     ALIASES,
     MODELS_OWN,
@@ -18,7 +17,6 @@ from .declare import (
     Eraser,
     Model,
     advanced,
-    lines,
     nonzero,
     number_input,
     preserve_prompts_input,
@@ -27,7 +25,6 @@ from .declare import (
     seed_input,
     steps_input,
     synonyms_input,
-    text_input,
 )
 from .neutral_look import check_input, check_output, look_at_neutral
 from .pictures import loss_picture
@@ -99,17 +96,11 @@ class VelocityErase(io.ComfyNode):
         eta: float = 0.0,
         learning_rate: float = 0.0,
         eta_zero: str = PRESETS_ETA,
-        concept_kind: str = "auto",
-        instead: str = "",
-        attribute_of: str = "",
-        neighbours: str = "",
         neutral_check: str = "auto",
+        **details: str,
     ) -> io.NodeOutput:
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
-        request = ConceptRequest(
-            lines(concept), lines(synonyms), lines(concept_prompts), lines(preserve_prompts), writer,
-            kind=asked_kind(concept_kind), attribute_of=attribute_of, replacement=instead, neighbours=lines(neighbours),
-        )  # fmt: skip
+        request = request_of(concept, synonyms, preserve_prompts, concept_prompts=concept_prompts, writer=writer, **details)
         recipe = VelocityRecipe.preset(
             preset, seed=seed, kind=kind, num_frames=num_frames,
             **nonzero(steps=steps, learning_rate=learning_rate, localization_weight=localization),
@@ -150,17 +141,11 @@ def _concept_inputs() -> list[io.Input]:
     """The model, what to erase from it, and what to keep."""
     return [
         Model.Input("model", tooltip="The model to erase from. Erasers already on it stay on while this one is trained."),
-        text_input("concept", "What to erase, in the words of a prompt. Several concepts: one per line.", example="ghost"),
+        concept_input(),
         preset_input(VelocityRecipe.presets(), "How long and how carefully to train. paper: the published recipe."),
         seed_input("Seed of the training. The same seed gives the same eraser."),
         synonyms_input(),
-        text_input(
-            "concept_prompts",
-            "Complete prompts that name the concept, one per line, typed or from any node that outputs text. augmentation "
-            "supplies the rest.",
-            optional=True,
-            folded=True,
-        ),
+        concept_prompts_input(", typed or from any node that outputs text. augmentation supplies the rest."),
         preserve_prompts_input(),
     ]
 

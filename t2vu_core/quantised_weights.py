@@ -70,16 +70,23 @@ def stored_weights(module: nn.Module, fp8: torch.dtype | None = None) -> Iterato
     """
     if not has_quantised(module):
         for name, value in module.state_dict().items():
-            yield name, _plain(value, fp8)
+            yield name, plain_weight(value, fp8)
         return
     for path, part in module.named_modules():
         for name, weight in part._parameters.items():
             if weight is not None:
                 key = f"{path}.{name}" if path else name
-                yield key, _stored(part, name, weight) if is_quantised(weight) else _plain(weight, fp8)
+                yield key, _stored(part, name, weight) if is_quantised(weight) else plain_weight(weight, fp8)
 
 
-def _plain(value: Tensor, fp8: torch.dtype | None) -> StoredWeight:
+def stored_parameter(module: nn.Module, name: str) -> StoredWeight:
+    """A module's own parameter."""
+    weight = getattr(module, name).detach()
+    return _stored(module, name, weight) if is_quantised(weight) else plain_weight(weight)
+
+
+def plain_weight(value: Tensor, fp8: torch.dtype | None = None) -> StoredWeight:
+    """A weight in one of PyTorch's own formats; `fp8` is as in `stored_weights`."""
     stored = value if fp8 is None else value.to(fp8)
     if fp8 is not None and not torch.equal(stored.to(value.dtype), value):
         stored = value
@@ -90,7 +97,7 @@ def _stored(module: nn.Module, name: str, weight: Any) -> StoredWeight:
     values = unpacked(module, name)
     bits = 8 * stored_bytes(weight) / max(1, values.numel())
     if _is_gguf(weight) and bits >= UNQUANTISED:
-        return _plain(values.to(torch.bfloat16), None)
+        return plain_weight(values.to(torch.bfloat16))
     if _is_gguf(weight):
         return StoredWeight(values, f"GGUF {weight.quant_type.name}", expected_error(bits))
     packed = next((part for part in _parts(weight) if part.dtype in (torch.float8_e4m3fn, torch.float8_e5m2)), None)

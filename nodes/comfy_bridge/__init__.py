@@ -1,4 +1,4 @@
-"""The parts of ComfyUI that the nodes use: progress and cancel, devices, model and output folders, weight patches."""
+"""The parts of ComfyUI that the nodes use: progress and cancel, devices, model and output folders."""
 
 from .copies import warn_of_copies
 from .devices import default_dtype, device, enough_memory, make_room, outside_inference_mode
@@ -26,7 +26,7 @@ from .models import (
     model_folder,
     model_names,
 )
-from .patches import check_strength, with_encoder
+from .numbers import check_strength
 from .progress import Cancelled, Paused, Progress, cancel_the_rest, cancelled_inside_a_pass, take_cancel
 
 __all__ = [
@@ -63,5 +63,4 @@ __all__ = [
     "temporary_folder",
     "unfinished_runs",
     "warn_of_copies",
-    "with_encoder",
 ]

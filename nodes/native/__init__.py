@@ -1,9 +1,10 @@
 """Erasers on ComfyUI's own MODEL, CLIP and VAE: where they sit in its denoisers, how they are trained, and how applied."""
 
 from .apply import Part, with_eraser
+from .encoder import with_encoder
 from .from_comfyui import Sampled, model_from_comfyui, words_of
 from .identity import said_of, same_weights
-from .image_model import ImageSettings, image_model_from_comfyui
+from .image_model import ImageSettings, image_model_from_comfyui, shots_of
 from .merging import merged_into
 from .origin import remember_folder
 
@@ -17,6 +18,8 @@ __all__ = [
     "remember_folder",
     "said_of",
     "same_weights",
+    "shots_of",
+    "with_encoder",
     "with_eraser",
     "words_of",
 ]

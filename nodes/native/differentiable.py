@@ -37,19 +37,15 @@ def freeze(model: nn.Module) -> None:
 
 
 def ordinary(tensor: Any) -> Tensor | None:
-    """An ordinary tensor on the same storage; for a quantised one, one that is made of such tensors.
+    """An ordinary tensor on the same storage; None for a subclass, such as those of quantised weights.
 
-    None for a subclass that cannot be taken apart, such as GGUF's: only linear layers have those, and they keep no weight.
+    Only linear layers have quantised weights, and they keep none for the backward pass. ComfyUI moves such a tensor in
+    inference mode, where one that was made outside it cannot be wrapped again.
     """
-    if type(tensor) in (Tensor, nn.Parameter):
-        same = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-        return same.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
-    if hasattr(tensor, "__tensor_flatten__"):
-        names, context = tensor.__tensor_flatten__()
-        parts = {name: ordinary(getattr(tensor, name)) for name in names}
-        whole: Tensor = type(tensor).__tensor_unflatten__(parts, context, tensor.shape, tensor.stride())
-        return whole
-    return None
+    if type(tensor) not in (Tensor, nn.Parameter):
+        return None
+    same = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return same.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
 
 
 class _FrozenLinear(torch.autograd.Function):

@@ -95,7 +95,7 @@ class NativeFamily(Family):
         for name, denoiser in zip(self.denoisers, self._denoisers, strict=True):
             yield from ((f"{name}.{key}", value) for key, value in denoiser.named_weights())
         parts = self.components()
-        encoder = LoadedWeights(self._text.clip.patcher, parts["text_encoder"])
+        encoder = LoadedWeights(self._text.clip.patcher, parts["text_encoder"], prefix="")
         yield from ((f"text_encoder.{key}", encoder[key]) for key in sorted(encoder))
         if "vae" in parts:
             yield from ((f"vae.{key}", value) for key, value in sorted(parts["vae"].state_dict().items()))

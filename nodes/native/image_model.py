@@ -29,6 +29,8 @@ from .words import encoder_name
 LOCK = threading.RLock()
 """Models of one graph may share weights: they take turns."""
 SCHEDULER = "simple"
+USUAL = 512
+"""Height and width of Stable Diffusion's images."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +181,21 @@ class NativeImageModel:
 def image_model_from_comfyui(
     model: Any, clip: Any, vae: Any, settings: ImageSettings, latent: Mapping[str, Any] | None = None
 ) -> NativeImageModel:
-    """The size comes from an empty `latent`, if there is one. Raises UserError if a part cannot be used."""
+    """A height or width of 0 comes from the empty `latent`, or is 512 without one.
+
+    Raises UserError if a part cannot be used.
+    """
+    height, width = USUAL, USUAL
     if latent is not None:
         if latent["samples"].dim() != 4:
             raise UserError("The latent is not one of images: connect an Empty Latent Image.")
-        rows, columns = latent["samples"].shape[-2:]
         ratio = vae.spacial_compression_decode()
-        settings = ImageSettings(rows * ratio, columns * ratio, settings.num_inference_steps, settings.guidance_scale)
-    return NativeImageModel(model, clip, vae, settings)
+        height, width = (length * ratio for length in latent["samples"].shape[-2:])
+    asked = dataclasses.replace(settings, height=settings.height or height, width=settings.width or width)
+    return NativeImageModel(model, clip, vae, asked)
+
+
+def shots_of(model: NativeImageModel) -> str:
+    """What an image model of this kind is, in a line."""
+    height, width = model.size
+    return f"{model.name}: computes in {str(model.dtype).removeprefix('torch.')}, shots of {width} x {height}"

@@ -1,4 +1,4 @@
-"""The denoiser's weights as they were loaded, as numbers: without merged LoRAs, scales applied, quantised layers unpacked."""
+"""The weights of ComfyUI's models as they were loaded, as numbers: no LoRAs, scales applied, quantised layers unpacked."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from t2vu_core.quantised_weights import StoredWeight
 from t2vu_core.weight_sketch import rounding
 
 UNQUANTISED = 16
@@ -31,22 +32,23 @@ class LoadedWeights(Mapping[str, Tensor]):
     A scale is applied. A tensor in one of PyTorch's formats is itself, not a copy. Raises KeyError for a missing weight.
     """
 
-    def __init__(self, model: Any, denoiser: nn.Module) -> None:
+    def __init__(self, patcher: Any, network: nn.Module, prefix: str = "diffusion_model.") -> None:
+        """`prefix` is that of the network's weights in the patcher's model."""
         # While a LoRA is merged in, the patcher holds the weights as they were loaded.
-        self._denoiser, self._backup = denoiser, model.backup
+        self._network, self._backup, self._prefix = network, patcher.backup, prefix
         self.formats: dict[str, Format] = {}
 
     @torch.no_grad()
     def __getitem__(self, key: str) -> Tensor:
         path, _, name = key.rpartition(".")
         try:
-            module = self._denoiser.get_submodule(path)
+            module = self._network.get_submodule(path)
             stored = getattr(module, name)
         except AttributeError as error:
             raise KeyError(key) from error
         if stored is None:
             raise KeyError(key)
-        kept = self._backup.get(f"diffusion_model.{key}")
+        kept = self._backup.get(f"{self._prefix}{key}")
         stored = stored if kept is None else kept.weight
         values, name_of_format, left, plain = _unpacked(module, stored)
         scale = getattr(module, "scale_weight", None) if name == "weight" else None
@@ -59,21 +61,42 @@ class LoadedWeights(Mapping[str, Tensor]):
         self.formats[key] = Format(name_of_format, left, plain, values.shape)
         return values
 
+    def stored(self, key: str) -> StoredWeight:
+        """A weight, and how it is stored."""
+        values = self[key]
+        return StoredWeight(values, self.formats[key].name, self.formats[key].rounding)
+
     def fp8_scale(self, key: str) -> float | None:
         """The factor of a weight's fp8 numbers; None if it is not in fp8."""
         values = self[key]
         if "float8_e4m3fn" not in self.formats[key].name:
             return None
-        scale = getattr(self._denoiser.get_submodule(key.rpartition(".")[0]), "scale_weight", None)
+        scale = getattr(self._network.get_submodule(key.rpartition(".")[0]), "scale_weight", None)
         if scale is not None:
             return float(scale)
         return 1.0 if self.formats[key].plain else float(values.abs().max()) / torch.finfo(torch.float8_e4m3fn).max
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self._denoiser.named_parameters())
+        return (name for name, _ in self._network.named_parameters())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+class StoredWeights(Mapping[str, StoredWeight]):
+    """`LoadedWeights` with how each is stored."""
+
+    def __init__(self, weights: LoadedWeights) -> None:
+        self._weights = weights
+
+    def __getitem__(self, key: str) -> StoredWeight:
+        return self._weights.stored(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
 
 
 def _unpacked(module: nn.Module, stored: Any) -> tuple[Tensor, str, float, bool]:

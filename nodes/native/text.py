@@ -1,6 +1,6 @@
 """Prompts through ComfyUI's CLIP, as rows of one batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from t2vu_core import UserError
 from t2vu_core.families.text import Text
 from t2vu_core.families.text_condition import TextCondition
+from t2vu_core.quantised_weights import StoredWeight
 from t2vu_core.text_encoders import kind_of
 
 from .differentiable import freeze, frozen_linears, training_mode
 from .in_place import CopyOnWrite, recomputed
+from .loaded_weights import LoadedWeights
 from .words import Words, encoder_name, literal, network_of
 
 Encoded = tuple[Tensor, dict[str, Any]]
@@ -26,7 +28,8 @@ class NativeText:
         """Prompts of fewer than `shortest` tokens are padded to that. Raises LookupError if no text encoder is known."""
         self.clip, self.words, self._shortest = clip, Words(clip), shortest
         encoder = network_of(clip)
-        self.text = Text({"text_encoder": encoder}, {"text_encoder": self.words}, recomputed, _refused(encoder), _note(clip))
+        parts = {"text_encoder": encoder}, {"text_encoder": self.words}
+        self.text = Text(*parts, recomputed, _refused(encoder), _note(clip), _reader(clip))
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextCondition:
@@ -56,6 +59,14 @@ def _refused(encoder: nn.Module) -> str:
             "CLIP, T5 and UMT5 can. Load the model's diffusers folder, or train the denoiser with Velocity Erase Fine-tune."
         )
     return ""
+
+
+def _reader(clip: Any) -> Callable[[nn.Module, str], StoredWeight]:
+    """Reads a parameter of one of the encoder's modules as it was loaded."""
+    outer = clip.cond_stage_model
+    weights = LoadedWeights(clip.patcher, outer, prefix="")
+    paths = {id(module): path for path, module in outer.named_modules()}
+    return lambda module, name: weights.stored(f"{paths[id(module)]}.{name}")
 
 
 def _note(clip: Any) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from t2vu_core.quantised_weights import StoredWeight, stored_parameter
+
 COMPONENTS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2", "text_encoder_3": "tokenizer_3"}
 """The components of a diffusers pipeline: each text encoder and its tokenizer."""
 
@@ -28,6 +30,8 @@ class Text:
     """Why the encoders cannot be trained; empty if they can."""
     note: str = ""
     """What a user should know before they are trained; empty if there is nothing to say."""
+    stored: Callable[[nn.Module, str], StoredWeight] = stored_parameter
+    """A parameter of an encoder's layer, by its name, as it was loaded."""
 
     @classmethod
     def of(cls, pipeline: Any) -> Text:

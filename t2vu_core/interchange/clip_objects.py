@@ -11,13 +11,14 @@ from t2vu_core.encoder_identity import same_weights, site_names
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.interchange.encoder_files import check_tensors, clip_names, comfyui_layer, comfyui_tensors, components
+from t2vu_core.quantised_weights import StoredWeight
 from t2vu_core.text_encoders import EncoderFacts
 
 INSIDE = ".transformer."
 
 
-def clip_tensors(erasure: Erasure, weights: Mapping[str, Tensor], *, allow_other_base: bool) -> dict[str, Tensor]:
-    """The tensors for Load LoRA, for a CLIP with these weights (ComfyUI's `cond_stage_model.state_dict()`).
+def clip_tensors(erasure: Erasure, weights: Mapping[str, StoredWeight], *, allow_other_base: bool) -> dict[str, Tensor]:
+    """The tensors for Load LoRA, for a CLIP with these weights (by the names of ComfyUI's `cond_stage_model`).
 
     Raises UserError unless the CLIP holds the encoders that the erasure was trained on: at least their layers, with equal
     sizes and, up to rounding to a number format, equal values. `allow_other_base` accepts other values.
@@ -26,14 +27,14 @@ def clip_tensors(erasure: Erasure, weights: Mapping[str, Tensor], *, allow_other
     clips = {component: _find(erasure, component, weights) for component in components(erasure)}
     if not allow_other_base and not same_weights(erasure, _touched(erasure, clips, weights)):
         raise UserError(
-            f"{_trained_on(erasure)}; the encoder in this CLIP is of that size but its weights differ (fp8 files do). Load "
-            "the same text encoder, or allow another base explicitly if this one is a fine-tune of it or stored more coarsely."
+            f"{_trained_on(erasure)}; the encoder in this CLIP is of that size but its weights differ by more than "
+            "rounding. Load the same text encoder, or allow another base explicitly if this one is a fine-tune of it."
         )
     tensors, _ = comfyui_tensors(erasure, clips)
     return tensors
 
 
-def _find(erasure: Erasure, component: str, weights: Mapping[str, Tensor]) -> str:
+def _find(erasure: Erasure, component: str, weights: Mapping[str, StoredWeight]) -> str:
     """The name of the encoder inside the CLIP that has all layers in their sizes; ComfyUI's usual name is tried first.
 
     It may have more: diffusers omits the last layer of Stable Diffusion 2's encoder; ComfyUI keeps it and does not use it.
@@ -49,13 +50,13 @@ def _find(erasure: Erasure, component: str, weights: Mapping[str, Tensor]) -> st
     )
 
 
-def _fits(erasure: Erasure, component: str, clip: str, weights: Mapping[str, Tensor]) -> bool:
+def _fits(erasure: Erasure, component: str, clip: str, weights: Mapping[str, StoredWeight]) -> bool:
     kind = components(erasure)[component]["kind"]
     sizes = _sizes(erasure)
     for site, size in sizes.items():
         if site.startswith(f"{component}."):
             weight = weights.get(f"{clip}{INSIDE}{comfyui_layer(kind, site.split('.', 1)[1])}.weight")
-            if weight is None or tuple(weight.shape) != size:
+            if weight is None or tuple(weight.values.shape) != size:
                 return False
     return _num_layers(clip, weights) >= components(erasure)[component]["layers"]
 
@@ -74,12 +75,12 @@ def _sizes(erasure: Erasure) -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def _num_layers(clip: str, weights: Mapping[str, Tensor]) -> int:
+def _num_layers(clip: str, weights: Mapping[str, StoredWeight]) -> int:
     found = (re.match(rf"{re.escape(clip + INSIDE)}(?:\w+\.)*?(?:layers|block)\.(\d+)\.", key) for key in weights)
     return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
-def _touched(erasure: Erasure, clips: Mapping[str, str], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _touched(erasure: Erasure, clips: Mapping[str, str], weights: Mapping[str, StoredWeight]) -> dict[str, StoredWeight]:
     """The weights and biases that the erasure changes, by their names in the erasure."""
     found = {}
     for site in site_names(erasure):

@@ -42,13 +42,13 @@ NAMES = {
 
 
 def pack() -> Any:
-    """The node pack's bridge, imported as ComfyUI imports a pack."""
+    """The node pack's part over ComfyUI's own models, imported as ComfyUI imports a pack."""
     folder = repository / "nodes"
     spec = importlib.util.spec_from_file_location("t2vu_pack", folder / "__init__.py", submodule_search_locations=[str(folder)])
     module = importlib.util.module_from_spec(spec)
     sys.modules["t2vu_pack"] = module
     spec.loader.exec_module(module)
-    return importlib.import_module("t2vu_pack.comfy_bridge")
+    return importlib.import_module("t2vu_pack.native")
 
 
 def build(kind: str, config: dict[str, Any], weights: str) -> Any:
@@ -76,23 +76,23 @@ def patched_weights(clip: Any, prefix: str) -> dict[str, torch.Tensor]:
     return weights
 
 
-def said(bridge: Any, clip: Any, erasure: Any, **options: Any) -> str | None:
+def said(native: Any, clip: Any, erasure: Any, **options: Any) -> str | None:
     try:
-        bridge.with_encoder(clip, erasure, 1.0, **{"allow_other_base": False, **options})
+        native.with_encoder(clip, erasure, 1.0, **{"allow_other_base": False, **options})
     except ValueError as error:
         return str(error)
     return None
 
 
-def run(bridge: Any, job: dict[str, Any], others: list[dict[str, Any]]) -> dict[str, Any]:
+def run(native: Any, job: dict[str, Any], others: list[dict[str, Any]]) -> dict[str, Any]:
     from t2vu_core.erasure import Erasure
 
     erasure, clip = Erasure.load(job["erasure"]), build(job["kind"], job["config"], job["weights"])
     with leftovers() as left:
         _, with_lora = comfy.sd.load_lora_for_models(None, clip, load_file(job["lora"]), 0.0, job["strength"])
         _, with_factors = comfy.sd.load_lora_for_models(None, clip, load_file(job["factors"]), 0.0, job["strength"])
-        erased = bridge.with_encoder(clip, erasure, job["strength"], allow_other_base=False)
-        again = bridge.with_encoder(erased, erasure, job["strength"], allow_other_base=False)
+        erased = native.with_encoder(clip, erasure, job["strength"], allow_other_base=False)
+        again = native.with_encoder(erased, erasure, job["strength"], allow_other_base=False)
     out = {**patched_weights(with_lora, "lora."), **patched_weights(erased, "node."), **patched_weights(again, "twice.")}
     out |= patched_weights(with_factors, "factors.")
     save_file({**out, **patched_weights(clip, "kept.")}, job["out"])
@@ -100,14 +100,14 @@ def run(bridge: Any, job: dict[str, Any], others: list[dict[str, Any]]) -> dict[
     wrong = next(entry for entry in others if entry["kind"] != job["kind"])
     return {
         "leftovers": left,
-        "other": said(bridge, other, erasure),
-        "allowed": said(bridge, other, erasure, allow_other_base=True),
-        "wrong": said(bridge, build(wrong["kind"], wrong["config"], wrong["weights"]), erasure, allow_other_base=True),
+        "other": said(native, other, erasure),
+        "allowed": said(native, other, erasure, allow_other_base=True),
+        "wrong": said(native, build(wrong["kind"], wrong["config"], wrong["weights"]), erasure, allow_other_base=True),
     }
 
 
 with open(jobs_file, encoding="utf-8") as file:
     jobs = json.load(file)
-bridge = pack()
+native = pack()
 with torch.no_grad():
-    sys.stdout.write("\n" + json.dumps({job["name"]: run(bridge, job, jobs) for job in jobs}))
+    sys.stdout.write("\n" + json.dumps({job["name"]: run(native, job, jobs) for job in jobs}))

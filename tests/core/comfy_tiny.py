@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import comfy.supported_models
 import torch
+from comfy.ldm.hunyuan_video.model import HunyuanVideoParams
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "wan": ("WAN21_T2V", {
@@ -44,13 +46,20 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+def _switched_off(settings: dict[str, Any]) -> dict[str, Any]:
+    """What newer versions of ComfyUI can do in HunyuanVideo and have no default for."""
+    if settings["image_model"] != "hunyuan_video":
+        return {}
+    return {part.name: False for part in dataclasses.fields(HunyuanVideoParams) if part.default is dataclasses.MISSING}
+
+
 def build(family: str, **changed: Any) -> Any:
     """The model with other settings where `changed` says so; None if this ComfyUI has no such class."""
     class_name, settings = MODELS[family]
     kind = getattr(comfy.supported_models, class_name, None)
     if kind is None:
         return None
-    config = kind({**settings, **changed})
+    config = kind({**_switched_off(settings), **settings, **changed})
     config.custom_operations = None
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "", device=torch.device("cpu"))

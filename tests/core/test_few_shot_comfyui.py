@@ -15,7 +15,7 @@ import torch
 import transformers as t
 from safetensors.torch import load_file, save_file
 
-from t2vu_core.encoder_identity import base_of, describe_encoder, touched_weights
+from t2vu_core.encoder_identity import TouchedWeights, base_of, describe_encoder
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.families.text import Text
@@ -63,7 +63,7 @@ class Encoder:
         generator = torch.Generator().manual_seed(1)
         for parameter in erasers.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator)
-        weights, facts = touched_weights(sites, list(sites)), encoder_facts(self.text)
+        weights, facts = TouchedWeights(self.text, list(sites)), encoder_facts(self.text)
         tensors = {name: tensor.bfloat16() for name, tensor in erasers.named_tensors().items()}
         return Erasure(
             "unlearned_encoder", ("ghost",), base_of(f"tiny {self.kind}", weights, facts), tensors, "random, for tests",

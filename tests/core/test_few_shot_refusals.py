@@ -14,6 +14,7 @@ from t2vu_core.encoder_identity import base_of, check_encoder, describe_encoder
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.model import load_model
+from t2vu_core.quantised_weights import plain_weight
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.text_encoders import EncoderFacts, kind_of
 from t2vu_core.training.few_shot.train import unlearn_encoder
@@ -62,12 +63,13 @@ def test_an_encoder_trained_in_bf16_serves_the_same_files_in_fp16_and_no_light_f
         for name in ("fc1.weight", "fc2.weight", "gate.weight")
     }
     facts = {"text_encoder": EncoderFacts("clip", 48, 24, 100)}
-    trained_on = {name: weight.bfloat16() for name, weight in files.items()}
+    trained_on = {name: plain_weight(weight.bfloat16()) for name, weight in files.items()}
     base, encoder = base_of("sd-bf16", trained_on, facts), describe_encoder(facts, trained_on)
     erasure = Erasure("unlearned_encoder", ("ghost",), base, {}, "none, for tests", encoder=encoder)
 
     def check(weights: dict[str, Tensor]) -> None:
-        check_encoder(erasure, facts, weights, "another", allow_other_base=False)
+        stored = {name: plain_weight(weight) for name, weight in weights.items()}
+        check_encoder(erasure, facts, stored, "another", allow_other_base=False)
 
     def tuned(by: float, where: str) -> dict[str, Tensor]:
         away = {

@@ -98,6 +98,9 @@ def main() -> None:
         (image,) = ImageModelFromComfyUI.execute(model, clip, vae, 25, 4.0, latent).args
     weights = copy.deepcopy({**model.model.state_dict(), **clip.cond_stage_model.state_dict()})
     said["size"] = list(image.size)
+    wide = ImageModelFromComfyUI.execute(model, clip, vae, 25, 4.0, latent, 64)
+    said["wide"], said["words"] = list(wide.args[0].size), wide.ui["text"][0]
+    said["usual"] = list(ImageModelFromComfyUI.execute(model, clip, vae, 25, 4.0).args[0].size)
     keep("encoded", image.encode(asked["prompts"]).embeds_BSD)
     keep("gradient", gradient(image))
     recipe = FewShotRecipe.preset("quick", **asked["recipe"])

@@ -16,9 +16,8 @@ from in_comfyui import folder
 import comfy.sample
 import torch
 from safetensors.torch import load_file, save_file
-from t2vu_pack.nodes.comfy_bridge import with_encoder
 from t2vu_pack.nodes.load_miniature_native import LoadMiniatureNative
-from t2vu_pack.nodes.native import same_weights
+from t2vu_pack.nodes.native import same_weights, with_encoder
 from t2vu_pack.nodes.native.miniature import MINIATURES, PRECISIONS
 
 from t2vu_core import Erasure, UserError

@@ -84,7 +84,7 @@ def precision() -> None:
             save_file(values, folder / f"{name}.safetensors")
         model, whole = load("stored", **OPTIONS[how]), load("plain", dtype=torch.float32)
         layer = model.model.diffusion_model.blocks[0].cross_attn.k
-        said[f"{how} layer"] = f"{type(layer.weight).__name__} {layer.weight.dtype}"
+        said[f"{how} layer"] = str(getattr(layer.weight, "_qdata", layer.weight).dtype)
         for kind in KINDS:
             expected, _ = gradient(whole, kind, "plain")
             said[f"{how} against float32"] = str(compare_bases(made("wan", model).base, made("wan").base))

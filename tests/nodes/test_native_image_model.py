@@ -105,8 +105,13 @@ def test_the_graph_s_own_clip_and_model_do_not_change(found: Found) -> None:
     assert found.said["cat again"]
 
 
+def test_the_size_of_the_shots_is_the_latent_s_unless_it_is_set(found: Found) -> None:
+    said = found.said
+    assert (said["size"], said["wide"], said["usual"]) == ([32, 32], [32, 64], [512, 512])
+    assert said["words"].endswith("shots of 64 x 32")
+
+
 def test_shots_are_generated_or_given(found: Found) -> None:
-    assert found.said["size"] == [32, 32]
     assert (found.said["shots"], found.said["given"]) == ("generated", "given")
 
 

@@ -7,6 +7,7 @@ const CHINESE = {
   "as in the preset": "按预设",
   "as in the model": "按模型",
   "as in the latent": "按 latent",
+  "as in the latent, or 512 without one": "按 latent，未连接时为 512",
   "as in the MODEL, or a sampling node before it": "按 MODEL 或其前的采样节点",
   "as eta_zero says": "按 eta_zero",
   off: "关闭",

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2vu_core.encoder_identity import base_of, check_shared, describe_encoder, touched_weights
+from t2vu_core.encoder_identity import TouchedWeights, base_of, check_shared, describe_encoder
 from t2vu_core.erasers import BottleneckEraser, DeltaEraser, EraserSet, LoraEraser, TableEraser
 from t2vu_core.erasure import Erasure, hash_tensors
 from t2vu_core.errors import UserError
@@ -93,7 +93,7 @@ def unlearn_encoder(
         with state.held():
             material = _material(run, shot_model, plan, images)
             shot_seconds = time.monotonic() - start
-            tensors, measured, push = _train(run, material, sites)
+            tensors, measured, push = _train(run, material, sites, weights)
         warning = warn_outcome(request.title, push, measured["diverged"])
     record = training_record(
         start, state, shot_seconds=round(shot_seconds, 1), shots="generated" if images is None else "given",
@@ -116,12 +116,12 @@ def _material(run: FewShotRun, shot_model: ShotModel, plan: EncoderPlan, images:
     return collect(shot_model, shots, plan, run.recipe, plan.shots_of_pairs(len(shots)), run.on_progress)
 
 
-def _trained_encoder(shot_model: ShotModel, sites: Sequence[EraserSite]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _trained_encoder(shot_model: ShotModel, sites: Sequence[EraserSite]) -> tuple[dict[str, Any], TouchedWeights]:
     """Facts and weights of the text encoders that contain the sites."""
-    by_name = {site.name: site for site in sites}
-    touched = {name.split(".")[0] for name in by_name}
+    names = [site.name for site in sites]
+    touched = {name.split(".")[0] for name in names}
     facts = {name: fact for name, fact in encoder_facts(shot_model.text).items() if name in touched}
-    return facts, touched_weights(by_name, list(by_name))
+    return facts, TouchedWeights(shot_model.text, names)
 
 
 @contextlib.contextmanager
@@ -147,11 +147,11 @@ def _shots_of(model: T2VModel | None, image_model: AnyImageModel | None, recipe:
 
 
 def _train(
-    run: FewShotRun, material: Material, sites: list[EraserSite]
+    run: FewShotRun, material: Material, sites: list[EraserSite], weights: TouchedWeights
 ) -> tuple[dict[str, Tensor], dict[str, Any], Push | None]:
     """The trained tensors as a file holds them, what was measured at the end, and how far the predictions moved."""
     recipe, baseline = run.recipe, measure_baseline(material, run.recipe)
-    erasers = _scaled(EraserSet.create(sites, rank=recipe.rank, seed=recipe.seed), sites).to(material.model.device)
+    erasers = _scaled(EraserSet.create(sites, rank=recipe.rank, seed=recipe.seed), weights).to(material.model.device)
     step, erased = EncoderStep(material, baseline, recipe), False
 
     def loss_at(number: int) -> Tensor:
@@ -176,16 +176,14 @@ def _train(
     return _finished(erasers), {**measured, "ended": ended, "partial": ended in (STOPPED, BROKE), "diverged": diverged}, push
 
 
-def _scaled(erasers: EraserSet, sites: Sequence[EraserSite]) -> EraserSet:
+def _scaled(erasers: EraserSet, weights: TouchedWeights) -> EraserSet:
     """Scale the change of each layer to the size of its weights, so that one learning rate suits every encoder.
 
     `lora_A` starts with entries of size 1, so that its steps are relative too; the square root of the rank keeps the
     product of the factors as large as a change of the weights themselves.
     """
-    modules = {site.name: site.module for site in sites}
     for name, eraser in erasers.items():
-        weight = next(modules[name].parameters())
-        size = float(weight.detach().float().pow(2).mean().sqrt()) or 1.0
+        size = float(weights[f"{name}.weight"].values.float().pow(2).mean().sqrt()) or 1.0
         if isinstance(eraser, DeltaEraser | TableEraser):
             eraser.scale = size
         elif isinstance(eraser, LoraEraser):

@@ -1,6 +1,5 @@
 """Unlearned encoders as weight patches on copies of ComfyUI's own CLIP."""
 
-import math
 from typing import Any
 
 import comfy.lora
@@ -8,11 +7,8 @@ import comfy.lora
 from t2vu_core import Erasure, UserError
 from t2vu_core.interchange.clip_objects import clip_tensors
 
-
-def check_strength(strength: float) -> None:
-    """Raise UserError for NaN and infinity, which ComfyUI passes on."""
-    if not math.isfinite(strength):
-        raise UserError(f"The strength must be a number such as 1.0, not {strength!r}.")
+from .. import comfy_bridge
+from .loaded_weights import LoadedWeights, StoredWeights
 
 
 def with_encoder(clip: Any, encoder: Erasure, strength: float, *, allow_other_base: bool) -> Any:
@@ -20,10 +16,8 @@ def with_encoder(clip: Any, encoder: Erasure, strength: float, *, allow_other_ba
 
     Raises UserError unless the CLIP holds the text encoder that was trained, with every layer of the erasure.
     """
-    check_strength(strength)
-    weights = dict(clip.cond_stage_model.state_dict())
-    # While another LoRA is merged in, the patcher holds the weights as they were loaded.
-    weights.update({key: kept.weight for key, kept in clip.patcher.backup.items() if key in weights})
+    comfy_bridge.check_strength(strength)
+    weights = StoredWeights(LoadedWeights(clip.patcher, clip.cond_stage_model, prefix=""))
     tensors = clip_tensors(encoder, weights, allow_other_base=allow_other_base)
     patches = comfy.lora.load_lora(tensors, comfy.lora.model_lora_keys_clip(clip.cond_stage_model, {}))
     return _patched(clip, patches, strength, expected=len(patches))

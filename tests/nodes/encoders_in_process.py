@@ -1,0 +1,95 @@
+"""Run inside ComfyUI's folder: `python encoders_in_process.py FOLDER` unlearns in quantised text encoders of ComfyUI's own.
+
+Writes what it found to FOLDER/found.safetensors and found.json, and the encoders to FOLDER/encoder_<format>.safetensors.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from in_comfyui import folder
+
+# isort: split
+import torch
+from quantised_encoders import FORMATS, t5_in
+from safetensors.torch import save_file
+from t2vu_pack.nodes.native import Sampled, model_from_comfyui, with_encoder
+from t2vu_pack.nodes.native.miniature import load_miniature
+
+from t2vu_core import Erasure, FewShotRecipe, T2VModel, UserError, unlearn_encoder
+
+PROMPT = "a ghost under a starry night"
+RECIPE = {"steps": 2, "shots": 1, "prompts": 2, "preserve_prompts": 2}
+said: dict[str, Any] = {}
+
+
+def made(clip: Any) -> T2VModel:
+    latent = {"samples": torch.zeros(1, 128, 1, 4, 4)}
+    return model_from_comfyui([miniature.model], clip, miniature.vae, Sampled(2, 3.0), latent=latent)
+
+
+def encoded(clip: Any) -> torch.Tensor:
+    with torch.inference_mode():
+        return clip.encode_from_tokens_scheduled(clip.tokenize(PROMPT))[0][0].clone()
+
+
+def gradient(clip: Any) -> torch.Tensor:
+    """Of the first feed-forward layer, through the rest of the encoder and the denoiser."""
+    family: Any = made(clip).family
+    layer = family.text.encoder.encoder.block[0].layer[1].DenseReluDense.wi_1
+    change = torch.zeros(layer.out_features, requires_grad=True)
+    handle = layer.register_forward_hook(lambda module, args, output: output + change)
+    latents = torch.randn(1, 128, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.enable_grad():
+        condition = family.encode_with_gradients([PROMPT])
+        family.predict(latents, torch.tensor([0.7]), condition, family.defaults.size).pow(2).sum().backward()
+    handle.remove()
+    assert change.grad is not None
+    return change.grad
+
+
+def unlearned(how: str) -> Erasure:
+    clip, plain = t5_in(how)
+    layer = clip.cond_stage_model.t5xxl.transformer.encoder.block[0].layer[1].DenseReluDense.wo
+    said[f"{how} layer"] = str(getattr(layer.weight, "_qdata", layer.weight).dtype)
+    expected, got = gradient(plain), gradient(clip)
+    said[f"{how} cosine"] = float(torch.nn.functional.cosine_similarity(got, expected, dim=0))
+    said[f"{how} size"] = float(got.norm() / expected.norm())
+    weights, before = copy.deepcopy(clip.cond_stage_model.state_dict()), encoded(clip)
+    recipe = FewShotRecipe.preset("quick", **RECIPE)
+    erasure = unlearn_encoder(made(clip), "ghost", recipe)
+    erasure.save(folder / f"encoder_{how}")
+    with torch.inference_mode():
+        after = encoded(with_encoder(clip, erasure, 1.0, allow_other_base=False))
+        wanted = encoded(with_encoder(plain, erasure, 1.0, allow_other_base=True)) - encoded(plain)
+    said[f"{how} moved"] = float((after - before).norm() / before.norm())
+    said[f"{how} off"] = float((after - before - wanted).norm() / wanted.norm())
+    again, now = encoded(clip), clip.cond_stage_model.state_dict()
+    said[f"{how} kept"] = torch.equal(again, before) and all(
+        torch.equal(now[name].view(torch.uint8), value.view(torch.uint8)) for name, value in weights.items()
+        if value.numel() and value.dim()
+    )  # fmt: skip
+    return erasure
+
+
+def accepted(clip: Any, erasure: Erasure) -> str:
+    try:
+        with_encoder(clip, erasure, 1.0, allow_other_base=False)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+with torch.inference_mode():
+    miniature = load_miniature("miniature-ltx", "fp32")
+encoders = {how: unlearned(how) for how in FORMATS}
+for own in FORMATS:
+    clip, _ = t5_in(own)
+    tuned, _ = t5_in(own, 0.3)
+    for how, erasure in encoders.items():
+        said[f"{how} on {own}"] = accepted(clip, erasure)
+        said[f"{how} on tuned {own}"] = accepted(tuned, erasure)
+save_file({"none": torch.zeros(1)}, folder / "found.safetensors")
+(folder / "found.json").write_text(json.dumps(said), encoding="utf-8")
