@@ -3,7 +3,7 @@
 Half of the clips are by the base model and half by the erased one, of the same measuring prompts and seeds; three quarters were
 asked for the concept. The sheet, one HTML page that needs no network, shows them in random order and asks of each whether it
 shows the concept; a person needs about five minutes. It saves the answers as a file. `python -m benchmarks.blind read blind
-ANSWERS` sets them beside the verdicts of the judge, and of a second one if the sheet was made with `--two-judges`.
+ANSWERS` compares them with the verdicts of the judge, and of a second one if the sheet was made with `--two-judges`.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _cases(concept: str, count: int, seed: int, world: str) -> list[tuple[bool, 
 
 
 def read(options: argparse.Namespace) -> str:
-    """The answers beside the judges' verdicts, as Markdown; with `--save` the documents show them too."""
+    """The answers and the judges' verdicts, as Markdown; with `--save` the documents show them too."""
     key = _json(Path(options.folder) / KEY)
     answers = _checked(_json(Path(options.answers)), len(key["clips"]))
     if options.save:
@@ -202,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("--seed", type=int, default=0, help="chooses prompts and order")
     making.add_argument("--out", default="blind", help="folder for the sheet and the key")
     making.set_defaults(run=make)
-    reading = commands.add_parser("read", help="set the answers beside the judge's verdicts")
+    reading = commands.add_parser("read", help="compare the answers with the judge's verdicts")
     reading.add_argument("folder", help="the folder of the sheet")
     reading.add_argument("answers", help="the file that the sheet saved")
     reading.add_argument("--save", action="store_true", help="also write them into benchmarks/results")

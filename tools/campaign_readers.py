@@ -175,7 +175,7 @@ def linked_folder(source: Path, folder: Path) -> None:
 
 
 def _write(path: Path, content: bytes, rng: random.Random) -> None:
-    """The file; in one of thirty cases something that is no file."""
+    """The file; in one of thirty cases something that is not a file."""
     path.unlink(missing_ok=True)
     special = rng.randrange(150)
     if special == 0:

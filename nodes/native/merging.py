@@ -19,7 +19,7 @@ from .loaded_weights import LoadedWeights
 def merged_into(model: Any, erasure: Erasure) -> MergeError:
     """What is left of the LoRA in the MODEL's fp8 weights, or in its weights rounded to fp8.
 
-    Of a base with two denoisers, the first one's LoRA. Raises UserError for an eraser that is no LoRA or does not fit.
+    Of a base with two denoisers, the first one's LoRA. Raises UserError for an eraser that is not a LoRA or does not fit.
     """
     first = next(iter(by_denoiser(lora_pairs(erasure)).values()))
     pairs = to_comfyui(erasure.base.family, first)

@@ -22,7 +22,7 @@ BATCH = 8
 def measure_short_prompts(model: T2VModel, detector: MiniatureDetector, clips: int) -> dict[str, Any]:
     """Shares of clips, `clips` for each prompt: those of "something" with a subject that the detector recognises, those of
     a named subject at guidance 1 that show it; in the world of 64 pixels also those of a class that show a member, and
-    those of an empty scene that show nobody.
+    those of an empty scene that show no subject.
     """
     world = detector.world
     generator, rng = torch.Generator().manual_seed(SHORT_SEED), random.Random(SHORT_SEED)

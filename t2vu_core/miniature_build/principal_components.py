@@ -1,7 +1,7 @@
 """A head start for the VAE: before any training it is a linear autoencoder on principal components.
 
 Every convolution is set to act on its own position, every residual branch to zero. The network
-normalises and bends its channels before each last convolution; pairs of channels (y, -y) beside a
+normalises and bends its channels before each last convolution; pairs of channels (y, -y) with a
 large constant undo that, because silu(a) - silu(-a) = a. Training from here saves most of an hour
 on two cores.
 """

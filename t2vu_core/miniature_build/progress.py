@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,6 +21,19 @@ log = logging.getLogger(__name__)
 MINUTES_BETWEEN_STATES = 3.0
 # It takes 80 to 95 seconds at first; then a step takes 0.73 of the time (denoiser), 0.8 (image UNet).
 MINUTES_WORTH_COMPILING = 15.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a stage trains, on what, and where it keeps its state."""
+
+    minutes: float
+    seed: int
+    batch_size: int
+    state: Path | None = None
+    """From this file an interrupted stage continues."""
+    on_interval: Callable[[float], None] | None = None
+    """Called with the minutes about every ten minutes, with the averaged weights in place."""
 
 
 class Progress:

@@ -25,7 +25,7 @@ def read_losses(metadata: Mapping[str, str], most: int) -> list[float]:
 
 
 def read_seconds(metadata: Mapping[str, str]) -> float:
-    """How long the run trained. Raises ValueError if that is no number."""
+    """How long the run trained. Raises ValueError if that is not a number."""
     seconds = float(metadata.get("seconds", 0))
     if not 0 <= seconds < math.inf:
         raise ValueError(f"it cannot have trained for {seconds} seconds")

@@ -68,7 +68,7 @@ def page(browser: Browser, report: Path, request: pytest.FixtureRequest) -> Iter
     page.close()
 
 
-def test_nobody_scrolls_sideways(page: Page) -> None:
+def test_the_page_does_not_scroll_sideways(page: Page) -> None:
     page.locator("summary").click()
     assert page.viewport_size is not None
     width = page.viewport_size["width"]

@@ -33,5 +33,5 @@ def small_disk(folder: Path, *, free: int = 0, read_only: bool = False) -> Itera
 
 
 def left(folder: Path) -> list[str]:
-    """What lies there beside the ballast."""
+    """What is there besides the ballast."""
     return sorted(path.name for path in folder.rglob("*") if path.name != BALLAST and path.is_file())

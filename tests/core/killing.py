@@ -1,4 +1,4 @@
-"""A training run in processes of its own, killed at random points and begun again, beside one that was left alone."""
+"""A training run in processes of its own, killed at random points and begun again, and one that was left alone."""
 
 from __future__ import annotations
 

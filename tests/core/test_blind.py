@@ -1,4 +1,4 @@
-"""The blind sheet: it gives nothing away, and its answers are counted beside the judge's."""
+"""The blind sheet: it gives nothing away, and its answers are counted next to the judge's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def made(folder: Path) -> dict:
     return json.loads((folder / blind.KEY).read_text())
 
 
-def test_the_sheet_gives_nothing_away_and_its_answers_are_set_beside_the_judge(
+def test_the_sheet_gives_nothing_away_and_its_answers_are_set_next_to_the_judge(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = made(tmp_path)

@@ -32,7 +32,7 @@ SECONDS = 60
 
 @pytest.fixture(params=["fifo", "device", "socket"])
 def special(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A path with something that is no file: opening or reading it would wait for ever."""
+    """A path with something that is not a file: opening or reading it would wait for ever."""
     path = tmp_path / "special.safetensors"
     if request.param == "fifo":
         os.mkfifo(path)
@@ -72,11 +72,11 @@ def assert_refused(call: Callable[[], object], hint: str) -> None:
     assert hint in str(raised[0])
 
 
-def test_an_erasure_that_is_no_regular_file_is_refused(special: Path) -> None:
+def test_an_erasure_that_is_not_a_regular_file_is_refused(special: Path) -> None:
     assert_refused(lambda: Erasure.load(special), "not a regular file")
 
 
-def test_a_release_that_is_no_regular_file_is_refused(special: Path) -> None:
+def test_a_release_that_is_not_a_regular_file_is_refused(special: Path) -> None:
     assert_refused(lambda: released.import_released(special), "not a regular file")
 
 

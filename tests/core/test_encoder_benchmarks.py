@@ -99,14 +99,14 @@ def recipe(**changes: Any) -> FewShotRecipe:
     return FewShotRecipe.preset("quick", **{**settings, "steps": 4, "stop_at": encoder_rows.NEVER, **changes})
 
 
-def test_a_curve_is_one_training_that_goes_on_and_an_earlier_step_is_trained_anew(bench: encoder_rows.Bench) -> None:
+def test_a_curve_is_one_training_run_that_goes_on_and_an_earlier_step_is_trained_again(bench: encoder_rows.Bench) -> None:
     first, third, again = (bench.encoder_at("ghost", recipe(), step) for step in (1, 3, 1))
     assert [erasure.training["steps"] for erasure in (first, third, again)] == [1, 3, 1]
     assert third.training["losses"][:1] == first.training["losses"]
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in first.tensors.items())
 
 
-def test_a_training_that_diverges_is_a_row_that_says_so(bench: encoder_rows.Bench) -> None:
+def test_a_training_run_that_diverges_is_a_row_that_says_so(bench: encoder_rows.Bench) -> None:
     def infinite(module: Any, args: Any, output: Any) -> Any:
         # Only in a training step: the shots before it are fine.
         return tuple(part * float("inf") for part in output) if torch.is_grad_enabled() else output
@@ -202,7 +202,7 @@ SMALLER = {
 
 
 @pytest.mark.parametrize("name", SMALLER)
-def test_what_a_training_takes_is_measured_on_the_training_that_users_run(name: str) -> None:
+def test_what_a_training_run_takes_is_measured_on_the_one_that_users_start(name: str) -> None:
     smaller = SMALLER[name]
     done = encoder_step.training(name, torch.device("cpu"), 1, shots=1, shot_steps=2, smaller=smaller)
     known = encoder_step.sizes(shaped(name, torch.device("meta"), **smaller))
@@ -218,7 +218,7 @@ def test_the_shapes_are_the_released_models_and_the_settings_page_has_their_size
     rows, page = result["rows"], (REPOSITORY / "docs" / "settings" / "few-shot.md").read_text(encoding="utf-8")
     table = [line for line in encoder_step.table(result).splitlines() if line.startswith("| ")]
     assert [line for line in table[1:] if line not in page] == []
-    # Published sizes: a UNet of 860 M and a CLIP of 123 M parameters; beside T5's 4.8 B
+    # Published sizes: a UNet of 860 M and a CLIP of 123 M parameters; with T5's 4.8 B
     # or UMT5's 5.7 B 1.7 B (CogVideoX), 1.4 B (Wan), 1.9 B (LTX) and 10 B (Mochi).
     for name, denoiser, encoder in (
         ("stable-diffusion-1.5", 0.86, 0.123),

@@ -45,7 +45,7 @@ def test_it_leaves_the_gpu_and_comes_back(tiny: TinyModel) -> None:
     assert torch.equal(family.encode(PROMPTS).embeds_BSD, before)
 
 
-def test_a_training_asks_the_encoder_for_nothing_once_it_has_begun() -> None:
+def test_training_asks_the_encoder_for_nothing_once_it_has_begun() -> None:
     """The encoder is out of reach from the first trajectory on: if it is asked all the same, the training fails."""
     model = TINY_MODELS["cogvideox-2b"].model
     recipe = VelocityRecipe(concept_trajectories=2, preserve_trajectories=2, trajectory_steps=2, steps=2, rank=2)

@@ -87,7 +87,7 @@ def test_a_description_that_lies_about_itself_is_refused(erasure: Erasure, tmp_p
 
 
 @pytest.mark.parametrize("metadata", [{}, {"t2vu": "{"}, {"t2vu": "[]"}])
-def test_a_safetensors_file_that_is_no_erasure_is_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
+def test_a_safetensors_file_that_is_not_an_erasure_is_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
     save_file({"x": torch.zeros(1)}, str(tmp_path / "a.safetensors"), metadata)
     with pytest.raises(UserError, match="not an erasure|broken description"):
         Erasure.load(tmp_path / "a.safetensors")

@@ -110,7 +110,7 @@ def other_weights(folder: Path) -> T2VModel:
     return load_model(folder, device="cpu")
 
 
-def test_a_model_that_never_knew_the_concept_is_measured_beside(
+def test_a_model_that_never_knew_the_concept_is_measured_as_well(
     detector: WorldDetector, prompts: PromptSet, tmp_path: Path
 ) -> None:
     stages: list[tuple[str, float | None]] = []

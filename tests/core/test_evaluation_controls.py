@@ -101,7 +101,7 @@ def test_an_erasure_that_takes_the_concept_alone_scores_well(detector: WorldDete
     assert scores.kept.other_subject.after > 0.95
     assert scores.kept.attributes["background"].after > 0.95
     assert scores.false_alarms.after <= 0.01
-    # Where nobody is left, nobody moves: that is no damage.
+    # Where no subject is left, none moves, and that is not damage.
     assert scores.motion.concept.ratio < 0.6
     assert scores.motion.kept.ratio == 1.0
     said = sentences(scores)

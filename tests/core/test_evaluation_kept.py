@@ -1,4 +1,4 @@
-"""What counts as kept: nothing that is to be gone, whether it was asked for, erased beside it, or guarded against."""
+"""What counts as kept: nothing that is to be gone, whether it was asked for, erased together with it, or guarded against."""
 
 from __future__ import annotations
 

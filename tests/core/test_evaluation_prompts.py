@@ -82,7 +82,7 @@ def test_one_erased_concept_leaves_its_set_as_it_ships(concept: str, resolve: Ca
     assert prompts.apart_from(concept, (), resolve) == prompts
 
 
-def test_what_is_erased_beside_the_asked_concept_is_not_among_what_is_kept(resolve: Callable[[str], str | None]) -> None:
+def test_what_is_erased_with_the_asked_concept_is_not_among_what_is_kept(resolve: Callable[[str], str | None]) -> None:
     prompts = built_in("ghost")
     assert prompts is not None
     apart = prompts.apart_from("ghost", {"robot", "noir"}, resolve)
@@ -138,5 +138,5 @@ def test_a_missing_prompt_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("concept", ["../v1/ghost", "clean/people", "x" * 300, KEPT])
-def test_a_concept_in_any_words_never_leads_to_a_file_that_is_no_prompt_set_of_its_own(concept: str) -> None:
+def test_a_concept_in_any_words_never_leads_to_a_file_that_is_not_a_prompt_set_of_its_own(concept: str) -> None:
     assert built_in(concept) is None

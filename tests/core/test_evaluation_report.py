@@ -115,7 +115,7 @@ def test_an_attack_is_told_with_its_meaning_its_controls_and_its_budget() -> Non
     assert html.count("Not tried") == len(NEVER_TRIED) - 1
 
 
-def test_a_model_that_never_knew_the_concept_stands_beside_the_erased_one() -> None:
+def test_a_model_that_never_knew_the_concept_stands_next_to_the_erased_one() -> None:
     rate = NeverKnewRate(rate=0.5, clips=2, interval=(0.1, 0.9), against=compare([True, False], [False, False]))
     never = NeverKnew(model="unknowing", erased={"all": rate}, kept=kept_concepts([True] * 9 + [False]))
     html = sections.never_knew(scores([False], [True], never_knew=never))

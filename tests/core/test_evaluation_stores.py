@@ -88,6 +88,6 @@ def test_clips_must_fit_into_the_free_space(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("seed", ["true", "-1", "1.5", '"7"'])
-def test_a_seed_that_is_no_whole_number_is_refused(seed: str) -> None:
+def test_a_seed_that_is_not_a_whole_number_is_refused(seed: str) -> None:
     with pytest.raises(UserError, match='line 1: "seed" must be a whole number'):
         parse_prompt_set(f'{{"prompt": "a ghost", "seed": {seed}}}'.encode(), "mine", "ghost")

@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def nothing_asks_and_nothing_is_unpickled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A question on the terminal would wait for ever where nobody answers."""
+    """A question on the terminal would wait for ever where no person answers."""
 
     def asked(*arguments: object) -> str:
         raise AssertionError(f"a library asked {arguments}")

@@ -228,7 +228,7 @@ def test_of_several_concepts_each_is_noised_from_its_own_shots() -> None:
     assert plan_encoder(TINY.model, ConceptRequest("ghost", concept_prompts=["boo!"]), recipe()).shots_of_pairs(3).all()
 
 
-def test_a_training_that_does_nothing_says_so() -> None:
+def test_a_training_run_that_does_nothing_says_so() -> None:
     still = unlearn_encoder(TINY.model, "ghost", recipe(steps=1, learning_rate=1e-7))
     assert "did next to nothing" in still.training["warning"]
     strong = unlearn_encoder(TINY.model, "ghost", recipe(steps=25, learning_rate=0.02))
@@ -302,7 +302,7 @@ def test_it_works_inside_a_comfyui_node_and_shows_the_concept_as_it_is_now() -> 
     assert seen[0].shape[:3] == (1, 1, 3)
 
 
-def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_keeps_the_last_good_state(tmp_path: Path) -> None:
     weight = nn.Parameter(torch.ones(2))
     checkpoint = Checkpoint(tmp_path / "state.safetensors", "x")
     with pytest.raises(TrainingDiverged, match="step 3"):

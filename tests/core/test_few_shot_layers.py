@@ -35,7 +35,7 @@ LAYERS = {
     ),
     "cogvideox-2b": t5(("wi", "wo")),
     "wan-2.1": t5(("wi_0", "wi_1", "wo")),
-    # The pipeline reads Llama's third hidden state from the end, and CLIP beside it.
+    # The pipeline reads Llama's third hidden state from the end, and CLIP as well.
     "hunyuan-video": (
         named("text_encoder.layers.0.mlp", LLAMA_MLP) | named("text_encoder_2.encoder.layers.0", CLIP_MLP),
         named("text_encoder.layers.0.self_attn", LLAMA_ATTENTION)

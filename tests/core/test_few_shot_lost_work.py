@@ -1,4 +1,4 @@
-"""Few-shot unlearning loses no work: to a loss that is no number, to Ctrl-C, to a kill, to a crash while it writes its file."""
+"""Few-shot unlearning loses no work: to a loss that is not a number, to Ctrl-C, to a kill, to a crash while it saves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ unlearn_encoder(model, "ghost", recipe(steps=150), log_folder=log, on_progress=o
 """
 
 
-def test_a_loss_that_is_no_number_keeps_the_steps_before_it_and_the_training_goes_on(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_keeps_the_steps_before_it_and_the_run_goes_on(tmp_path: Path) -> None:
     whole = unlearn_encoder(TINY.model, "ghost", recipe(steps=8))
     broken = False
 
@@ -89,6 +89,6 @@ def test_ctrl_c_keeps_what_was_trained_and_resume_could_go_on(t2vu: Callable, tm
 
 
 @pytest.mark.slow
-def test_a_training_killed_at_random_points_ends_bit_for_bit_as_one_that_was_not(tmp_path: Path) -> None:
+def test_a_training_run_killed_at_random_points_ends_bit_for_bit_as_one_that_was_not(tmp_path: Path) -> None:
     """Slow because every life of the training is a process of its own that imports torch."""
     assert_kills_change_nothing(UNLEARN, TINY.folder, tmp_path)

@@ -39,7 +39,7 @@ def test_a_large_encoder_is_computed_twice_and_forgets_the_same(name: str, monke
         again = unlearn_encoder(tiny.model, "ghost", settings)
     finally:
         handle.remove()
-    # Beside the two steps, the search for layers that a prompt passes has a backward pass.
+    # Besides the two steps, the search for layers that a prompt passes has a backward pass.
     assert len(passes) - once >= once + settings.steps
     assert again.training["losses"] == pytest.approx(kept.training["losses"], rel=1e-3)
     for key, tensor in kept.tensors.items():

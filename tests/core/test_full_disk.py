@@ -77,7 +77,7 @@ def test_a_report_is_not_half_written(full: Path, detector: WorldDetector, promp
     assert left(full) == []
 
 
-def test_the_log_of_a_training_is_not_half_written(full: Path) -> None:
+def test_the_log_of_a_training_run_is_not_half_written(full: Path) -> None:
     recipe = VelocityRecipe(concept_trajectories=2, preserve_trajectories=2, trajectory_steps=1, steps=2, rank=2)
     with pytest.raises(UserError, match=rf"Cannot write .*{FULL}"):
         erase_velocity(TINY.model, "ghost", recipe, log_folder=full)

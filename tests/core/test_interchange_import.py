@@ -31,7 +31,7 @@ def tiny(request: pytest.FixtureRequest) -> TinyModel:
 
 
 def release(tiny: TinyModel, folder: Path, **changes: Any) -> Path:
-    """A release as the paper's code writes it: adapters by attention, and their rank beside them."""
+    """A release as the paper's code writes it: adapters by attention, with their rank."""
     adapters: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tiny.random_erasure("bottleneck").tensors.items():
         site, layer, parameter = key.rsplit(".", 2)
@@ -117,7 +117,7 @@ BROKEN: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_file_that_is_no_release_is_refused_in_one_sentence(what: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_release_is_refused_in_one_sentence(what: str, tmp_path: Path) -> None:
     torch.save(BROKEN[what], tmp_path / "eraser_weights.pt")
     assert_refused_in_one_sentence(tmp_path)
 

@@ -127,7 +127,7 @@ def test_a_text_encoder_without_a_concept_never_touches_its_word() -> None:
     assert moved[other] > 0
 
 
-def test_a_model_that_never_knew_a_concept_is_built_beside_the_installed_one(tmp_path: Path) -> None:
+def test_a_model_that_never_knew_a_concept_is_built_next_to_the_installed_one(tmp_path: Path) -> None:
     out = build_without("ghost", tmp_path / "work", LITTLE, tmp_path / "never")
     model, installed = load_model(str(out)), load_model(NAME)
     assert model.base.hash != installed.base.hash

@@ -237,7 +237,7 @@ def test_captions_are_never_cut_and_unknown_words_are_still_read(tokenizer: arch
 
 
 @pytest.mark.parametrize("kind", ["clip", "t5"])
-def test_a_training_reads_captions_as_the_pipelines_do(kind: str, tokenizer: architecture.CLIPTokenizer) -> None:
+def test_training_reads_captions_as_the_pipelines_do(kind: str, tokenizer: architecture.CLIPTokenizer) -> None:
     """Quick attention must keep CLIP's causal mask and T5's positions, which reach it as masks."""
     encoder = architecture.make_text_encoder(tokenizer) if kind == "clip" else t5.make_text_encoder(len(tokenizer))
     ids = tokenizer(["a ghost moving left", "a cat"], padding="max_length", return_tensors="pt").input_ids

@@ -92,7 +92,7 @@ def test_an_erasure_for_another_base_is_refused_with_both_names(tiny: TinyModel)
 
 
 @pytest.mark.parametrize("strength", ["strong", float("nan"), float("inf"), None])
-def test_a_strength_that_is_no_number_is_refused(tiny: TinyModel, strength: object) -> None:
+def test_a_strength_that_is_not_a_number_is_refused(tiny: TinyModel, strength: object) -> None:
     with pytest.raises(UserError, match="strength must be a number"):
         tiny.model.with_erasure(tiny.random_erasure("bottleneck"), strength)  # type: ignore[arg-type]
 
@@ -122,7 +122,7 @@ def test_an_unknown_name_says_which_models_ship() -> None:
         load_model("nonesuch")
 
 
-def test_a_folder_that_is_no_model_says_what_is_missing(tiny: TinyModel, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model_says_what_is_missing(tiny: TinyModel, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model_index.json"):
         load_model(tmp_path)
     folder = tmp_path / "copy"

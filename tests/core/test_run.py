@@ -37,7 +37,7 @@ def port_in_use() -> Iterator[int]:
         yield other.getsockname()[1]
 
 
-def test_a_wrong_word_is_named_beside_the_right_ones() -> None:
+def test_a_wrong_word_is_named_with_the_right_ones() -> None:
     done = subprocess.run([REPOSITORY / "run", "dance"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     commands = "demo, serve, test, minimums, docs and setup"

@@ -54,7 +54,7 @@ def at(step: int, what: type[Exception], seen: list[int] | None = None) -> Calla
 
 @pytest.mark.parametrize("training", [velocity, few_shot])
 @pytest.mark.parametrize("stopped", [Cancelled, StopEarly])
-def test_the_same_call_goes_on_and_another_training_starts_anew(
+def test_the_same_call_goes_on_and_another_training_run_starts_from_the_beginning(
     tmp_path: Path, training: Callable[..., Erasure], stopped: type[Exception]
 ) -> None:
     whole = training()

@@ -49,7 +49,7 @@ def test_training_lowers_the_loss_and_moves_no_weight_of_the_model() -> None:
     assert all(parameter.grad is None for parameter in TINY.model.family.pipeline.transformer.parameters())
 
 
-def test_a_training_that_broke_down_says_so_and_not_to_train_harder() -> None:
+def test_a_training_run_that_broke_down_says_so_and_not_to_train_harder() -> None:
     said = erase_velocity(TINY.model, "ghost", recipe(steps=20, learning_rate=1.0, neutral_share=0.0)).training["warning"]
     assert re.match(r"The training broke down: .* are \S+ times as far from their targets as before it\. Lower the", said)
     sound = erase_velocity(TINY.model, "ghost", recipe(steps=20, learning_rate=1e-2)).training["warning"]
@@ -188,7 +188,7 @@ def test_stopping_early_keeps_what_was_trained_and_replaces_no_complete_file(tmp
     ]  # fmt: skip
 
 
-def test_a_loss_that_is_no_number_stops_before_the_weights_break() -> None:
+def test_a_loss_that_is_not_a_number_stops_before_the_weights_break() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
 
     def loss_at(step: int) -> torch.Tensor:
@@ -213,7 +213,7 @@ def breaking(step: int) -> tuple[Any, Any]:
     return TINY.model.family.pipeline.transformer.register_forward_hook(hook), watch
 
 
-def test_a_loss_that_is_no_number_gives_the_eraser_of_the_steps_before_and_says_so(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_gives_the_eraser_of_the_steps_before_and_says_so(tmp_path: Path) -> None:
     handle, watch = breaking(5)
     try:
         erasure = erase_velocity(TINY.model, "ghost", recipe(), log_folder=tmp_path, on_progress=watch)
@@ -228,7 +228,7 @@ def test_a_loss_that_is_no_number_gives_the_eraser_of_the_steps_before_and_says_
     assert loaded.training == erasure.training
 
 
-def test_a_training_that_breaks_at_once_leaves_nothing(tmp_path: Path) -> None:
+def test_a_training_run_that_breaks_at_once_leaves_nothing(tmp_path: Path) -> None:
     handle, watch = breaking(0)
     try:
         with pytest.raises(NotFinite, match="The model computes NaN"):

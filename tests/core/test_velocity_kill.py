@@ -22,6 +22,6 @@ erase_velocity(model, "ghost", recipe, log_folder=log, on_progress=on_progress).
 
 
 @pytest.mark.slow
-def test_a_training_killed_at_random_points_ends_bit_for_bit_as_one_that_was_not(tmp_path: Path) -> None:
+def test_a_training_run_killed_at_random_points_ends_bit_for_bit_as_one_that_was_not(tmp_path: Path) -> None:
     """Slow because every life of the training is a process of its own that imports torch."""
     assert_kills_change_nothing(ERASE, TINY_MODELS["cogvideox-2b"].folder, tmp_path)

@@ -112,7 +112,7 @@ def test_the_masks_of_on_policy_points_are_the_frozen_models() -> None:
     assert torch.equal(led.masks, own.masks)
 
 
-def test_a_clip_under_its_mask_is_shown_and_left_beside_the_state(tmp_path: Path) -> None:
+def test_a_clip_under_its_mask_is_shown_and_left_next_to_the_state(tmp_path: Path) -> None:
     import av
 
     seen: list[Tensor] = []

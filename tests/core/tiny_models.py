@@ -62,7 +62,7 @@ class TinyModel:
         return load_model(self.folder, device="cpu")
 
     def stock(self) -> DiffusionPipeline:
-        """Loaded by diffusers, anew."""
+        """Loaded by diffusers, each time again."""
         pipeline = DiffusionPipeline.from_pretrained(self.folder)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline

@@ -50,8 +50,8 @@ def sampled(name: str, loaded: Any) -> torch.Tensor:
 @torch.inference_mode()
 def predicted(name: str, loaded: Any) -> torch.Tensor:
     model, clip, *_ = loaded
-    [[text, beside]] = encode(clip, asked["prompts"][name])
-    arguments = [beside["attention_mask"]] if "attention_mask" in beside else []
+    [[text, parts]] = encode(clip, asked["prompts"][name])
+    arguments = [parts["attention_mask"]] if "attention_mask" in parts else []
     return model.model.diffusion_model(given[f"{name}.noise"], given[f"{name}.timestep"], text, *arguments)
 
 

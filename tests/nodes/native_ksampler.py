@@ -25,8 +25,8 @@ def erased(model: Any, kind: str, strength: float = 1.0, start_at: float = 0.0, 
 def condition(family: str, which: str, **more: Any) -> list[Any]:
     # ComfyUI's HunyuanVideo takes no mask for a batch of two; here every token counts.
     extra = {"pooled_output": "pooled"} | ({} if family == "hunyuan_video" else {"attention_mask": "mask"})
-    beside = {theirs: given[f"{family}.{ours}"] for theirs, ours in extra.items() if f"{family}.{ours}" in given}
-    return [[given[f"{family}.{which}"], {**beside, **more}]]
+    parts = {theirs: given[f"{family}.{ours}"] for theirs, ours in extra.items() if f"{family}.{ours}" in given}
+    return [[given[f"{family}.{which}"], {**parts, **more}]]
 
 
 def sample(model: Any, family: str, **more: Any) -> torch.Tensor:

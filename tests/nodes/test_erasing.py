@@ -85,7 +85,7 @@ def test_a_saved_eraser_erases_as_the_trained_one_did(comfy: ComfyServer, traine
     assert np.array_equal(pixels(comfy, loaded, "frames after"), pixels(comfy, trained.result))
 
 
-def test_only_the_clips_are_made_anew_when_a_prompt_changes(comfy: ComfyServer, eraser_name: str) -> None:
+def test_only_the_clips_are_made_again_when_a_prompt_changes(comfy: ComfyServer, eraser_name: str) -> None:
     graph = _before_and_after(eraser_name)
     queue(comfy.url, graph)
     graph["after"]["inputs"]["prompt"] = "a cat moving up"
@@ -198,7 +198,7 @@ def test_without_room_for_its_state_a_cancelled_training_is_a_partial_result(com
     assert "Only a partial result" in loaded.outputs["text"]["text"][0]
 
 
-def test_cancelling_before_a_training_leaves_no_file_and_a_working_server(comfy: ComfyServer) -> None:
+def test_cancelling_before_a_training_run_leaves_no_file_and_a_working_server(comfy: ComfyServer) -> None:
     def cancel_at_once(event: Event, control: Control) -> None:
         if event.type == "text":
             control.interrupt()

@@ -110,7 +110,7 @@ def test_a_guard_changes_the_clip_and_leaves_the_model_alone(comfy: ComfyServer,
     result = queue(comfy.url, graph)
     alone = pixels(comfy, result, "frames alone")
     assert not np.array_equal(pixels(comfy, result, "frames guarded"), alone)
-    # Another frame rate makes ComfyUI sample anew, from the model that it has kept.
+    # Another frame rate makes ComfyUI sample again, from the model that it has kept.
     again = queue(comfy.url, {"load": load(), "again": sample("load", steps=3, fps=7.0), "frames": frames_of("again")})
     assert np.array_equal(pixels(comfy, again), alone)
 
@@ -124,7 +124,7 @@ def test_a_guard_is_measured_as_an_eraser_is(comfy: ComfyServer) -> None:
     assert scores["settings"]["erasures"] == []
 
 
-def test_a_model_that_never_knew_the_concept_is_measured_beside(comfy: ComfyServer) -> None:
+def test_a_model_that_never_knew_the_concept_is_measured_as_well(comfy: ComfyServer) -> None:
     folder = comfy.base / "models" / "t2v" / "without_ghost"
     pipeline = load_model("miniature").family.pipeline
     # Other weights are all that a node can tell; what they have learned is for the person who connects them.

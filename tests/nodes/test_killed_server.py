@@ -22,7 +22,7 @@ SAID = re.compile(r"training (\d+)/32, loss (\d+\.\d+)")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("training", [erase, unlearn])
-def test_a_training_goes_on_after_the_server_was_killed(tmp_path: Path, training: Callable[..., dict[str, Any]]) -> None:
+def test_a_training_run_goes_on_after_the_server_was_killed(tmp_path: Path, training: Callable[..., dict[str, Any]]) -> None:
     """The losses that were seen before the kill are those of the training that ended.
 
     Slow because ComfyUI starts twice, and each time samples what the training learns from.
@@ -53,6 +53,6 @@ def test_a_training_goes_on_after_the_server_was_killed(tmp_path: Path, training
         assert queue(server.url, graph, watch(1)).succeeded
     losses = Erasure.load(tmp_path / "output" / "erasures" / "survivor.safetensors").training["losses"]
     assert len(losses) == STEPS
-    assert min(lives[1]) == LAST_STATE + 1, "the training began anew"
+    assert min(lives[1]) == LAST_STATE + 1, "the training run began from the start"
     assert all(abs(float(loss) - losses[step - 1]) < 1e-3 for step, loss in {**lives[0], **lives[1]}.items())
     assert not list(unfinished.iterdir()), "nothing goes on from a training run that has ended"

@@ -73,7 +73,7 @@ def test_a_model_can_be_swapped_between_runs_and_jobs_that_are_queued_together(c
         assert np.array_equal(pixels(comfy, result), expected)
 
 
-def test_a_training_shows_previews_and_goes_on_after_a_cancel(comfy: ComfyServer) -> None:
+def test_a_training_run_shows_previews_and_goes_on_after_a_cancel(comfy: ComfyServer) -> None:
     graph = {name: entry for name, entry in shipped(seed=96, steps=12).items() if name in ("1", "2", "3", "4")}
     graph["2"]["inputs"]["steps"] = 2
     graph["4"]["inputs"]["name"] = "native_cancelled"

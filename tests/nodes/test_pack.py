@@ -104,7 +104,7 @@ def test_the_search_finds_a_node_for_what_people_type(comfy: ComfyServer, word: 
 
 
 def test_a_pack_that_was_only_copied_brings_its_own_core(tmp_path: Path) -> None:
-    """Without site-packages nothing is installed: the package must come from beside the nodes."""
+    """Without site-packages nothing is installed: the package must come from the folder next to the nodes."""
     script = f"""
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("core_package", {str(REPOSITORY / "nodes" / "core_package.py")!r})

@@ -35,7 +35,7 @@ def test_a_way_that_was_not_offered_is_refused(comfy: ComfyServer, changes: dict
 
 
 def test_comfyuis_log_is_not_filled_by_the_libraries(comfy: ComfyServer) -> None:
-    """Loaded anew (in another precision) and asked for more than the encoder reads: neither bars nor warnings."""
+    """Loaded again (in another precision) and asked for more than the encoder reads: neither bars nor warnings."""
     before = comfy.log.stat().st_size
     loaded = load()
     loaded["inputs"]["dtype"] = "bfloat16"

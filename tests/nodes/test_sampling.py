@@ -29,7 +29,7 @@ def test_a_clip_goes_to_image_nodes_and_to_save_video(comfy: ComfyServer) -> Non
 
 
 def test_the_seed_decides_the_clip(comfy: ComfyServer) -> None:
-    # Another frame rate makes ComfyUI sample anew instead of showing what it has kept.
+    # Another frame rate makes ComfyUI sample again instead of showing what it has kept.
     clips = [pixels(comfy, queue(comfy.url, sampled(seed=seed, fps=fps))) for seed, fps in ((11, 8), (11, 9), (12, 8))]
     assert np.array_equal(clips[0], clips[1])
     assert not np.array_equal(clips[0], clips[2])

@@ -68,7 +68,7 @@ def test_a_clip_that_cannot_be_made_is_refused_with_what_can(comfy: ComfyServer,
 
 
 @pytest.mark.parametrize("name", ["nonsense", "../miniature", "/etc", ""])
-def test_an_unknown_model_is_named_beside_those_that_exist(comfy: ComfyServer, name: str) -> None:
+def test_an_unknown_model_is_named_with_those_that_exist(comfy: ComfyServer, name: str) -> None:
     graph = sampled()
     graph["load"]["inputs"]["model"] = name
     said = refusal(comfy, graph)
@@ -82,7 +82,7 @@ def test_an_unknown_preset_is_refused(comfy: ComfyServer) -> None:
 
 
 @pytest.mark.parametrize("strength", [NAN, float("inf"), -1])
-def test_a_strength_that_is_no_number_is_refused(comfy: ComfyServer, eraser_name: str, strength: float) -> None:
+def test_a_strength_that_is_not_a_number_is_refused(comfy: ComfyServer, eraser_name: str, strength: float) -> None:
     assert "strength" in refusal(comfy, _applying(eraser_name, strength=strength))
 
 
@@ -134,7 +134,7 @@ def test_an_eraser_for_another_base_is_refused_and_can_be_allowed(comfy: ComfySe
     [(b"", "not a readable safetensors file"), (b"\xff" * 64, "not a readable safetensors file"), (None, "not an erasure")],
     ids=["empty", "noise", "other tensors"],
 )
-def test_a_file_that_is_no_erasure_is_refused(comfy: ComfyServer, content: bytes | None, said: str) -> None:
+def test_a_file_that_is_not_an_erasure_is_refused(comfy: ComfyServer, content: bytes | None, said: str) -> None:
     file = comfy.base / "models" / "erasures" / "strange.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     if content is None:

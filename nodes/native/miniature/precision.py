@@ -16,7 +16,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp8": FP8, "fp8_sc
 
 
 def text_dtype(precision: str) -> torch.dtype:
-    """The text encoder's: float32 beside a denoiser in float32, else bfloat16."""
+    """The text encoder's: float32 for a denoiser in float32, else bfloat16."""
     return torch.float32 if precision == "fp32" else torch.bfloat16
 
 

@@ -24,6 +24,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
 from t2vu_core.miniature_build.build import prompt_set
+from t2vu_core.miniature_build.progress import Budget
 from t2vu_core.miniature_build.stages import check_finished, forget_places, new_folder, read_json, run_stages, write_record
 from t2vu_core.miniature_build.train_text_encoder import train_text_encoder
 from t2vu_core.miniature_build.unet.architecture import (
@@ -150,11 +151,10 @@ def _build_image(work: Path, plan: UNetBuildPlan) -> float:
         for name, part in (("vae", vae), ("text_encoder", text_encoder), ("unet", unet)):
             part.save_pretrained(folder / name)
 
-    seconds = train_image(
-        unet, text_encoder, tokenizer, frames, minutes=plan.image_minutes, seed=plan.seed, batch_size=plan.batch_size,
-        state=work / "image.pt",
-        on_interval=lambda minutes: keep(work / f"image_{minutes:.0f}"),
-    )  # fmt: skip
+    budget = Budget(
+        plan.image_minutes, plan.seed, plan.batch_size, work / "image.pt", lambda minutes: keep(work / f"image_{minutes:.0f}")
+    )
+    seconds = train_image(unet, text_encoder, tokenizer, frames, budget)
     keep(work / "image")
     (work / "image.pt").unlink(missing_ok=True)
     return seconds
@@ -165,11 +165,11 @@ def _build_motion(work: Path, plan: UNetBuildPlan) -> float:
     unet = _frozen(work / "image" / "unet", UNet2DConditionModel)
     clips = EncodedFrames.load(work / "frames.safetensors")
     adapter, tokenizer = make_motion_adapter(), CLIPTokenizer.from_pretrained(work / "text_encoder")
-    seconds = train_motion(
-        adapter, unet, text_encoder, tokenizer, clips, minutes=plan.motion_minutes, seed=plan.seed + 1,
-        batch_size=plan.clips_per_batch, state=work / "motion.pt",
-        on_interval=lambda minutes: adapter.save_pretrained(work / f"motion_{minutes:.0f}"),
+    budget = Budget(
+        plan.motion_minutes, plan.seed + 1, plan.clips_per_batch, work / "motion.pt",
+        lambda minutes: adapter.save_pretrained(work / f"motion_{minutes:.0f}"),
     )  # fmt: skip
+    seconds = train_motion(adapter, unet, text_encoder, tokenizer, clips, budget)
     adapter.save_pretrained(work / "motion")
     (work / "motion.pt").unlink(missing_ok=True)
     return seconds

@@ -8,7 +8,6 @@ no text of its own, could never know. Late frames show where a motion leads.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from t2vu_core.miniature.world import NUM_FRAMES, render_with_coverage, sample_l
 from t2vu_core.miniature_build.averaging import MovingAverage
 from t2vu_core.miniature_build.noising import noised, weighted_error
 from t2vu_core.miniature_build.optimizers import Optimizers, split, trapezoid
-from t2vu_core.miniature_build.progress import Progress, compile_for
+from t2vu_core.miniature_build.progress import Budget, Progress, compile_for
 from t2vu_core.miniature_build.train_denoiser import SUBJECT_WEIGHT, TEXT_RATE, draw_caption, plain_attention
 from t2vu_core.miniature_build.unet.architecture import MAX_TEXT_TOKENS, SPATIAL_RATIO, make_scheduler
 
@@ -84,31 +83,23 @@ def train_image(
     text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer,
     frames: EncodedFrames,
-    *,
-    minutes: float,
-    seed: int,
-    batch_size: int = 64,
-    state: Path | None = None,
-    on_interval: Callable[[float], None] | None = None,
+    budget: Budget,
 ) -> float:
-    """Train both in place for a time budget; the weights left behind are the moving average. Returns the seconds spent.
-
-    `on_interval(minutes)` is called about every ten minutes with the averaged weights in place; an interrupted
-    training goes on from the file `state`.
-    """
+    """Train both in place; they end as the moving average of their weights. Returns the seconds spent."""
     model = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}).train().requires_grad_(True)
     matrices, rest = split(unet, first_and_last=("conv_in.", "conv_out.", "time_embedding."))
     groups = [{"params": rest, "lr": 1e-3}, {"params": list(text_encoder.parameters()), "lr": TEXT_RATE}]
     optimizers = Optimizers(matrices, groups)
     average = MovingAverage(model.parameters(), decay=0.9985)
     alphas = make_scheduler().alphas_cumprod.float()
-    progress = Progress("image", minutes, average, optimizers, state=state, on_interval=on_interval)
-    generator, rng = torch.Generator().manual_seed(seed + progress.step), random.Random(seed + progress.step)
-    compile_for(unet, minutes)
+    progress = Progress("image", budget.minutes, average, optimizers, state=budget.state, on_interval=budget.on_interval)
+    first = budget.seed + progress.step
+    generator, rng = torch.Generator().manual_seed(first), random.Random(first)
+    compile_for(unet, budget.minutes)
     with plain_attention():
         while progress.begin():
-            rows = torch.randint(0, len(frames.latents), (batch_size,), generator=generator)
-            drawn = draw_frames(batch_size, generator)
+            rows = torch.randint(0, len(frames.latents), (budget.batch_size,), generator=generator)
+            drawn = draw_frames(budget.batch_size, generator)
             noisy, timesteps, velocity = noised(frames.latents[rows, drawn].float(), generator, alphas)
             captions = [draw_caption(frames.labels[row], rng) for row in rows]
             with torch.autocast("cpu", torch.bfloat16):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
@@ -13,7 +11,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from t2vu_core.miniature_build.averaging import MovingAverage
 from t2vu_core.miniature_build.noising import noised, weighted_error
 from t2vu_core.miniature_build.optimizers import Optimizers, split, trapezoid
-from t2vu_core.miniature_build.progress import Progress, compile_for
+from t2vu_core.miniature_build.progress import Budget, Progress, compile_for
 from t2vu_core.miniature_build.train_denoiser import draw_caption, plain_attention
 from t2vu_core.miniature_build.unet.architecture import make_scheduler
 from t2vu_core.miniature_build.unet.train_image import EncodedFrames, encode_captions
@@ -27,18 +25,9 @@ def train_motion(
     text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer,
     clips: EncodedFrames,
-    *,
-    minutes: float,
-    seed: int,
-    batch_size: int = 8,
-    state: Path | None = None,
-    on_interval: Callable[[float], None] | None = None,
+    budget: Budget,
 ) -> float:
-    """Train the adapter in place for a time budget; nothing else changes. It ends as the moving average. Returns the seconds.
-
-    `on_interval(minutes)` is called about every ten minutes with the averaged weights in the adapter; an interrupted
-    training goes on from the file `state`.
-    """
+    """Train the adapter in place; nothing else changes. It ends as the moving average. Returns the seconds."""
     video = UNetMotionModel.from_unet2d(unet, adapter).train()
     video.freeze_unet2d_params()
     trained = [parameter for parameter in video.parameters() if parameter.requires_grad]
@@ -52,15 +41,16 @@ def train_motion(
 
     def report(minutes_spent: float) -> None:
         keep()
-        if on_interval is not None:
-            on_interval(minutes_spent)
+        if budget.on_interval is not None:
+            budget.on_interval(minutes_spent)
 
-    progress = Progress("motion", minutes, average, optimizers, state=state, on_interval=report)
-    generator, rng = torch.Generator().manual_seed(seed + progress.step), random.Random(seed + progress.step)
-    compile_for(video, minutes)
+    progress = Progress("motion", budget.minutes, average, optimizers, state=budget.state, on_interval=report)
+    first = budget.seed + progress.step
+    generator, rng = torch.Generator().manual_seed(first), random.Random(first)
+    compile_for(video, budget.minutes)
     with plain_attention():
         while progress.begin():
-            rows = torch.randint(0, len(clips.latents), (batch_size,), generator=generator)
+            rows = torch.randint(0, len(clips.latents), (budget.batch_size,), generator=generator)
             noisy, timesteps, velocity = noised(clips.latents[rows].float(), generator, alphas)
             captions = [draw_caption(clips.labels[row], rng) for row in rows]
             with torch.autocast("cpu", torch.bfloat16):

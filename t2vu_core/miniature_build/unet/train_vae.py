@@ -34,7 +34,7 @@ ENCODER_RATE = 0.03
 def initialise_encoder(vae: AutoencoderKL, images_BCHW: Tensor) -> None:
     """Set a fresh VAE's encoder, in place, to a projection on the principal components of images in [-1, 1].
 
-    Before the last convolution stand a normalisation and a bend: pairs of channels (y, -y) beside a large constant
+    Before the last convolution stand a normalisation and a bend: pairs of channels (y, -y) with a large constant
     pair in every group undo both, because silu(a) - silu(-a) = a.
     """
     encoder = vae.encoder

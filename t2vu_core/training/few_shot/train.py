@@ -43,7 +43,7 @@ from t2vu_core.training.record import training_record
 from t2vu_core.training.run import Run, check_precision
 
 METHOD = "few-shot encoder unlearning (arXiv 2407.14209)"
-GONE, STOPPED, WHOLE, BROKE = "the concept is gone", "stopped", "after its steps", "a loss that is no number"
+GONE, STOPPED, WHOLE, BROKE = "the concept is gone", "stopped", "after its steps", "a loss that is not a number"
 """What ended a run; stored in the erasure file."""
 PROMPT_SETTINGS = "prompts", "preserve_prompts"
 """Settings that limit the number of prompts."""

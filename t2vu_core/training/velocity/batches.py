@@ -59,10 +59,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows of a step: `erase` with the concept, `beside` with it and a second subject, `keep` without it."""
+    """The rows of a step: `erase` with the concept, `paired` with it and a second subject, `keep` without it."""
 
     erase: Rows
-    beside: Rows | None
+    paired: Rows | None
     keep: Rows | None
 
 
@@ -73,10 +73,10 @@ def draw_batch(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.
     """
     erase = _erase(points, recipe, generator)
     keep = _keep(points, recipe, generator) if recipe.preserves else []
-    beside = _beside(points, recipe, generator)
+    paired = _paired(points, recipe, generator)
     if recipe.adversarial_steps:
         erase = dataclasses.replace(erase, hardened=_half(len(erase), generator))
-    return Batch(erase, beside, Rows.cat(keep) if keep else None)
+    return Batch(erase, paired, Rows.cat(keep) if keep else None)
 
 
 def _half(count: int, generator: torch.Generator) -> Tensor:
@@ -118,7 +118,7 @@ def _mixed(conditions: Mapping[str, TextCondition], prompt: Tensor, share: float
     return mixed(concept, conditions["aligned"][prompt], odds_B1, generator)
 
 
-def _beside(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Generator) -> Rows | None:
+def _paired(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Generator) -> Rows | None:
     """A quarter of the preserve batch: the prompt names both subjects, the target shows the second one alone."""
     both = points.two_subjects
     if both is None:

@@ -86,7 +86,7 @@ class VelocityStep:
     def _row_groups(self, share: Batch) -> dict[str, Rows]:
         """The rows of the pass by name, in order; those with masks come first."""
         erase = share.erase
-        groups = {"erase": erase, "beside": share.beside, "unprompted": self._unprompted(erase), "keep": share.keep}
+        groups = {"erase": erase, "paired": share.paired, "unprompted": self._unprompted(erase), "keep": share.keep}
         present = {name: rows for name, rows in groups.items() if rows is not None and len(rows)}
         if "erase" in present and erase.hardened is not None:
             self._localizing.begin(None, torch.empty(0))
@@ -104,8 +104,8 @@ class VelocityStep:
         loss = student.new_zeros(())
         for part in self._parts(groups, whole):
             loss = loss + part.weighted_loss(predictions, targets)
-        if recipe.localization_weight and {"erase", "beside"} & set(groups):
-            masked = len(whole.erase) + (0 if whole.beside is None else len(whole.beside))
+        if recipe.localization_weight and {"erase", "paired"} & set(groups):
+            masked = len(whole.erase) + (0 if whole.paired is None else len(whole.paired))
             loss = loss + recipe.localization_weight * self._localizing.loss() / masked
         return loss
 
@@ -116,9 +116,9 @@ class VelocityStep:
             share = len(groups["erase"]) / len(whole.erase)
             erasing = ("erase", "unprompted") if recipe.guided_objective else ("erase",)
             parts.append(Part(erasing, self._guided_loss if recipe.guided_objective else unlearning_loss, share))
-        kept = tuple(name for name in ("beside", "keep") if name in groups)
+        kept = tuple(name for name in ("paired", "keep") if name in groups)
         if kept:
-            of = sum(len(rows) for rows in (whole.beside, whole.keep) if rows is not None)
+            of = sum(len(rows) for rows in (whole.paired, whole.keep) if rows is not None)
             share = sum(len(groups[name]) for name in kept) / of
             parts.append(Part(kept, preservation_loss, recipe.preserve_weight * share))
         return parts
@@ -177,10 +177,10 @@ def _share(batch: Batch, workers: Workers) -> Batch:
 
     erase = own(batch.erase)
     assert erase is not None
-    return Batch(erase, own(batch.beside), own(batch.keep))
+    return Batch(erase, own(batch.paired), own(batch.keep))
 
 
 def _outside(batch: Batch, device: torch.device) -> Tensor | None:
     """1 - M of the rows with a mask, which come first."""
-    parts = [rows.outside for rows in (batch.erase, batch.beside) if rows is not None and rows.outside is not None]
+    parts = [rows.outside for rows in (batch.erase, batch.paired) if rows is not None and rows.outside is not None]
     return torch.cat(parts).to(device) if parts else None
