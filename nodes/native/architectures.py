@@ -45,8 +45,8 @@ class Architecture:
     """The linear layer in `module` whose output is as wide as the site; empty if it is `module` itself."""
     projections: Mapping[str, Projection]
     """The projections of a site, by diffusers' names."""
-    text: Literal["apart", "before", "after"] = "apart"
-    """Whether a site sees video tokens only, or also the text, before or after them."""
+    text: Literal["apart", "before", "after", "by version"] = "apart"
+    """Whether a site sees video tokens only, or also the text, before or after them; that may depend on ComfyUI's version."""
     on_input: bool = False
     """Whether the site is the input of `module`."""
     one_length: bool = False
@@ -97,7 +97,8 @@ class Architecture:
         width = cast(nn.Linear, module.get_submodule(self.width)).out_features
         edit: Edit = edit_whole
         if self.text != "apart":
-            edit = edit_video_tokens(video_tokens, width, text_first=self.text == "before")
+            text_first = self.text == "before" or (self.text == "by version" and _text_first(denoiser))
+            edit = edit_video_tokens(video_tokens, width, text_first=text_first)
         yield EraserSite(name, module, width, edit, where="input" if self.on_input else "output")
         for projection, place in self.projections.items():
             yield EraserSite(f"{name}.{projection}", *place.place(denoiser, block), "lora")
@@ -113,6 +114,12 @@ class Architecture:
             return whole
         _, width, _ = place.place(denoiser, block)
         return whole[place.part * width : (place.part + 1) * width]
+
+
+def _text_first(denoiser: nn.Module) -> bool:
+    """Whether this ComfyUI's HunyuanVideo puts the text before the video: such versions tell patches where the video is."""
+    code = getattr(getattr(type(denoiser), "forward_orig", None), "__code__", None)
+    return "img_slice" in getattr(code, "co_consts", ())
 
 
 def _patch_size(denoiser: Any) -> Sequence[int]:
@@ -156,7 +163,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "HunyuanVideo": Architecture(
         family="hunyuan_video", blocks="single_blocks", site="single_transformer_blocks.{}.attn",
-        module="single_blocks.{}.linear2", width="", text="after", on_input=True, one_length=True,
+        module="single_blocks.{}.linear2", width="", text="by version", on_input=True, one_length=True,
         projections=_fused("single_blocks.{}.linear1"),
         norms={
             f"norm_{short}.weight": [f"single_blocks.{{}}.norm.{long}_norm.{name}" for name in ("scale", "weight")]
