@@ -76,6 +76,11 @@ class LoadedWeights(Mapping[str, Tensor]):
             return float(scale)
         return 1.0 if self.formats[key].plain else float(values.abs().max()) / torch.finfo(torch.float8_e4m3fn).max
 
+    def is_rescaled(self, key: str) -> bool:
+        """Whether ComfyUI chooses another scale when something is merged into the weight: its quantised tensors have one."""
+        path, _, name = key.rpartition(".")
+        return hasattr(getattr(self._network.get_submodule(path), name), "_qdata")
+
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self._network.named_parameters())
 

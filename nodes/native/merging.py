@@ -3,13 +3,12 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from t2vu_core import Erasure, UserError
 from t2vu_core.interchange.comfyui_names import to_comfyui
 from t2vu_core.interchange.denoisers import by_denoiser
 from t2vu_core.interchange.lora_files import lora_pairs
-from t2vu_core.interchange.merge_error import MergeError, merge_error
+from t2vu_core.interchange.merge_error import MergedInto, MergeError, merge_error
 
 from .apply import denoiser_of
 from .loaded_weights import LoadedWeights
@@ -26,11 +25,11 @@ def merged_into(model: Any, erasure: Erasure) -> MergeError:
     weights = LoadedWeights(model, denoiser_of(model.get_model_object("diffusion_model")))
     scales: set[float | None] = set()
 
-    def weight_of(name: str) -> tuple[Tensor, float]:
+    def weight_of(name: str) -> MergedInto:
         key = f"{name.removeprefix('diffusion_model.')}.weight"
         scale = weights.fp8_scale(key)
         scales.add(scale)
-        return weights[key], scale or 1.0
+        return MergedInto(weights[key], scale or 1.0, weights.is_rescaled(key))
 
     try:
         found = merge_error(pairs, weight_of, simulated=False)

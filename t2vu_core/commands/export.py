@@ -10,7 +10,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.interchange import LAYOUTS, export_encoder, export_lora
 from t2vu_core.interchange.comfyui_names import FIRST_VERSION
 from t2vu_core.interchange.lora_files import lora_pairs
-from t2vu_core.interchange.merge_error import MergeError, merge_error
+from t2vu_core.interchange.merge_error import MergedInto, MergeError, merge_error
 from t2vu_core.model import load_model
 
 HELP = "write an erasure as a LoRA file for ComfyUI's own models, or an eraser for diffusers"
@@ -63,7 +63,7 @@ def _merged(erasure: Erasure, source: str) -> MergeError:
     model = load_model(source, device="cpu")
     model.with_erasure(erasure)
     modules = {site.name: site.module for site in model.family.lora_sites()}
-    return merge_error(lora_pairs(erasure), lambda name: (modules[name].get_parameter("weight"), 1.0), simulated=True)
+    return merge_error(lora_pairs(erasure), lambda name: MergedInto(modules[name].get_parameter("weight")), simulated=True)
 
 
 def _run_encoder(erasure: Erasure, options: argparse.Namespace) -> dict[str, Any]:

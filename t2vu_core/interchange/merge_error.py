@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,21 +44,30 @@ class MergeError:
         return f"merged into {where}, the change ({percent(self.change)} of the weights) arrives with a rounding error {size}"
 
 
-def merge_error(pairs: Mapping[str, Pair], weight_of: Callable[[str], tuple[Tensor, float]], *, simulated: bool) -> MergeError:
-    """Merge each pair into fp8 weights and compare the change with the wanted one.
+class MergedInto(NamedTuple):
+    """A layer's weight (out, in) that is in fp8, or is rounded to it."""
 
-    `weight_of` gives a layer's weight (out, in) and the scale that its fp8 numbers are multiplied by.
-    """
+    values: Tensor
+    scale: float = 1.0
+    """Of the fp8 numbers."""
+    rescaled: bool = False
+    """Whether the scale is chosen again after merging, as newer versions of ComfyUI do: every number is then rounded again."""
+
+
+def merge_error(pairs: Mapping[str, Pair], weight_of: Callable[[str], MergedInto], *, simulated: bool) -> MergeError:
+    """Merge each pair into fp8 weights and compare the change with the wanted one."""
     wanted, missed, size = 0.0, 0.0, 0.0
     generator = torch.Generator().manual_seed(0)
     for name, (down, up) in pairs.items():
-        weight, scale = weight_of(name)
-        stored = _nearest(weight.detach().to("cpu", torch.float32) / scale)
-        change = (up.float() @ down.float()).cpu() / scale
-        merged = rounded_at_random(stored + change, generator)
-        wanted += float(change.square().sum()) * scale**2
-        missed += float((merged - stored - change).square().sum()) * scale**2
-        size += float(stored.square().sum()) * scale**2
+        weight, scale, rescaled = weight_of(name)
+        stored = _nearest(weight.detach().to("cpu", torch.float32) / scale) * scale
+        change = (up.float() @ down.float()).cpu()
+        whole = stored + change
+        scale = float(whole.abs().max()) / torch.finfo(FP8).max if rescaled else scale
+        merged = rounded_at_random(whole / scale, generator) * scale
+        wanted += float(change.square().sum())
+        missed += float((merged - whole).square().sum())
+        size += float(stored.square().sum())
     return MergeError(math.sqrt(wanted / max(size, 1e-24)), math.sqrt(missed / max(wanted, 1e-24)), simulated)
 
 

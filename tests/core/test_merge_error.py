@@ -12,7 +12,7 @@ from t2vu_core import Erasure, T2VModel, load_model
 from t2vu_core.cli import main
 from t2vu_core.erasers import EraserSet
 from t2vu_core.interchange.lora_files import lora_pairs
-from t2vu_core.interchange.merge_error import FP8, MergeError, merge_error, rounded_at_random
+from t2vu_core.interchange.merge_error import FP8, MergedInto, MergeError, merge_error, rounded_at_random
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def lora(model: T2VModel, share: float) -> Erasure:
 
 def measured(model: T2VModel, share: float) -> MergeError:
     weights = {site.name: site.module.get_parameter("weight") for site in model.family.lora_sites()}
-    return merge_error(lora_pairs(lora(model, share)), lambda name: (weights[name], 1.0), simulated=True)
+    return merge_error(lora_pairs(lora(model, share)), lambda name: MergedInto(weights[name]), simulated=True)
 
 
 def test_a_small_change_is_lost_in_fp8_and_a_large_one_arrives(model: T2VModel) -> None:

@@ -202,8 +202,10 @@ def test_it_works_with_a_second_eraser_a_shift_and_loras(sampled: Sampled) -> No
 
 
 def test_an_eraser_of_an_fp8_file_is_known_to_fit_the_model_in_full_precision(sampled: Sampled) -> None:
-    for name, precision in (("fp8", "fp8"), ("scaled", "fp8"), ("Q8_0", "GGUF Q8_0")):
-        assert sampled.said[f"trained in {name}"].startswith(f"the same but for rounding ({precision}, off by ")
+    for name, precision in (("fp8", "(fp8"), ("scaled", "fp8"), ("Q8_0", "(GGUF Q8_0")):
+        said = sampled.said[f"trained in {name}"]
+        assert said.startswith("the same but for rounding (")
+        assert f"{precision}, off by " in said
 
 
 def test_what_load_lora_rounds_away_in_fp8_is_measured(sampled: Sampled) -> None:

@@ -1,6 +1,7 @@
-"""Run inside ComfyUI's folder: `python encoders_in_process.py FOLDER` unlearns in quantised text encoders of ComfyUI's own.
+"""Run inside ComfyUI's folder: `python methods_in_process.py FOLDER` tries the methods on miniature-ltx in ComfyUI's classes.
 
-Writes what it found to FOLDER/found.safetensors and found.json, and the encoders to FOLDER/encoder_<format>.safetensors.
+Writes what it found to FOLDER/found.safetensors and found.json: clips under each guard, what attacks find, and what
+unlearning does in quantised text encoders. The erasures go to FOLDER/closed_form.safetensors and encoder_<format>.safetensors.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from in_comfyui import folder
 
 # isort: split
 import torch
+from native_methods import attacked, clips_of, closed_form
 from quantised_encoders import FORMATS, t5_in
 from safetensors.torch import save_file
 from t2vu_pack.nodes.native import Sampled, model_from_comfyui, with_encoder
@@ -91,5 +93,10 @@ for own in FORMATS:
     for how, erasure in encoders.items():
         said[f"{how} on {own}"] = accepted(clip, erasure)
         said[f"{how} on tuned {own}"] = accepted(tuned, erasure)
-save_file({"none": torch.zeros(1)}, folder / "found.safetensors")
+usual = Sampled(20, 3.0, fps=8)
+native = model_from_comfyui([miniature.model], miniature.clip, miniature.vae, usual, latent=miniature.latent)
+eraser = closed_form(native)
+eraser.save(folder / "closed_form")
+save_file(clips_of(native, eraser), folder / "found.safetensors")
+said["attacks"] = attacked(native, folder)
 (folder / "found.json").write_text(json.dumps(said), encoding="utf-8")
