@@ -72,11 +72,7 @@ def test_a_wire_behind_a_node_is_found() -> None:
 
 @pytest.mark.parametrize(
     ("name", "screen"),
-    [
-        *((name, (1600, 1000)) for name in NAMES),
-        # Graphs of real models have their loaders too.
-        *((name, (1280, 800)) for name in NAMES if not name.startswith("erase_from_")),
-    ],
+    [(name, screen) for name in NAMES for screen in ((1600, 1000), (1280, 800))],
 )
 def test_the_graph_can_be_read_where_it_fits_the_screen(name: str, screen: tuple[int, int]) -> None:
     boxes = [_box(node) for node in _graph(name)["nodes"]]
