@@ -4,7 +4,7 @@ import { app } from "../../../scripts/app.js";
 import { coverZeros, factsOf, labelWidgets } from "./labels.js";
 import { addPlayer, showPairs } from "./player.js";
 import { nameTemplates } from "./templates.js";
-import { removeProgress, showWords } from "./words.js";
+import { removePreview, removeProgress, showWords } from "./words.js";
 import { warnOfCopy } from "./copies.js";
 
 const KEPT_TEXT = "t2v-unlearning.text";
@@ -49,6 +49,7 @@ app.registerExtension({
     type.prototype.onExecuted = function (output) {
       executed?.apply(this, arguments);
       if (output?.text || output?.pairs) removeProgress(this);
+      if (output?.images) removePreview(this);
       show(this, output);
     };
   },

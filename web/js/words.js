@@ -6,6 +6,12 @@ const PROGRESS = "$$node-text-preview";
 const LINE = 16;
 const MARGIN = 24;
 const MOST_LINES = 8;
+const REVOKED_MS = 600;
+
+// Nodes 2.0 shows three lines of a text: this one grows with its words.
+document.head.appendChild(document.createElement("style")).textContent = `
+[data-widget-name="${WIDGET}"] [node-type^="T2VU"] textarea { field-sizing: content; height: auto; min-height: 100%;
+  max-height: ${MOST_LINES * LINE + MARGIN}px; }`;
 
 export function showWords(node, text) {
   if (!text) return;
@@ -20,6 +26,17 @@ export function removeProgress(node) {
   if (at < 0) return;
   node.widgets[at].onRemove?.();
   node.widgets.splice(at, 1);
+}
+
+// The last preview of a running node would stay over, or next to, the picture of its output.
+export function removePreview(node) {
+  const stores = document.querySelector("#vue-app")?.__vue_app__?.config.globalProperties.$pinia?._s;
+  stores?.get("nodeOutput")?.revokePreviewsByExecutionId?.(String(node.id));
+  // ComfyUI waits 0.4 s. Classic nodes look for pictures again where they have none.
+  setTimeout(() => {
+    node.images = node.preview = undefined;
+    node.setDirtyCanvas?.(true, true);
+  }, REVOKED_MS);
 }
 
 // A node grows where its widgets need more than it has; it never shrinks under a person's hands.
