@@ -16,7 +16,7 @@ CELL = 96
 COLUMNS = 6
 GAP = 4
 MARGIN = 24
-CARD, CARD_BAR = 480, 50
+CARD, CARD_BAR, BADGE = 480, 50, 200
 INK, MUTED, PAPER = (255, 255, 255), (170, 175, 185), (24, 24, 28)
 GREEN, RED = (120, 220, 140), (255, 130, 120)
 
@@ -75,7 +75,7 @@ def _card_frame(columns: dict[str, list[Tensor]], title: str) -> Image.Image:
     page = Image.new("RGB", (CARD, CARD), PAPER)
     draw = ImageDraw.Draw(page)
     if title:
-        draw.text((CARD - GAP * 2, CARD_BAR / 2), title, fill=MUTED, font=_font(21), anchor="rm")
+        draw.text((CARD - GAP * 2, CARD_BAR / 2), title, fill=MUTED, font=_fitting(title, CARD - GAP * 2 - BADGE), anchor="rm")
     rows = max(map(len, columns.values()))
     width = (CARD - GAP) // len(columns) - GAP
     side = min(width, (CARD - 2 * CARD_BAR) // rows - GAP)
@@ -91,6 +91,11 @@ def _card_frame(columns: dict[str, list[Tensor]], title: str) -> Image.Image:
 def _middle(clips_BFCHW: Tensor) -> Image.Image:
     middle = clips_BFCHW.shape[1] // 2
     return Image.fromarray(to_uint8(grid(clips_BFCHW[:, middle : middle + 1]))[0])
+
+
+def _fitting(text: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The largest font in which the text is not wider, but never an unreadable one."""
+    return next((font for font in map(_font, range(21, 12, -1)) if font.getlength(text) <= width), _font(12))
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

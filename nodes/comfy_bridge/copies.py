@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import folder_paths
+from aiohttp import web
+from server import PromptServer
 
 log = logging.getLogger(__name__)
 
 OWN = Path(os.path.abspath(__file__)).parents[2]
 PROJECT = "t2v-unlearning"
+ROUTE = "/t2v-unlearning/copies"
+"""Where web/js/copies.js asks for the names of the other copies' folders, to warn in the browser."""
 MOST_BYTES = 100_000
 """Of a pyproject.toml that is read."""
 warned: list[Path] = []
@@ -21,6 +25,7 @@ warned: list[Path] = []
 def warn_of_copies() -> None:
     """Log one warning that names all copies, if there are several: the one that ComfyUI loads last replaces the nodes."""
     others = list(_copies())
+    PromptServer.instance.routes.get(ROUTE)(_answer)
     if others:
         warned.extend(others)
         log.warning(
@@ -29,6 +34,10 @@ def warn_of_copies() -> None:
             OWN,
             " and ".join(map(str, others)),
         )
+
+
+async def _answer(_: web.Request) -> web.Response:
+    return web.json_response([folder.name for folder in warned])
 
 
 def _copies() -> Iterator[Path]:

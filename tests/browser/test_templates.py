@@ -8,7 +8,16 @@ import pytest
 
 from tools.chinese import help_pages, templates
 from tools.comfyui import ComfyServer
-from tools.comfyui.page import READY, change_setting, drop, open_page, pack_templates
+from tools.comfyui.page import (
+    NODES_2,
+    READY,
+    change_setting,
+    drop,
+    frontend_version,
+    open_page,
+    pack_templates,
+    toggle_app_mode,
+)
 from tools.comfyui.server import PACK, REPOSITORY
 
 if TYPE_CHECKING:
@@ -17,8 +26,6 @@ if TYPE_CHECKING:
 SHIPPED = sorted(path.stem for path in (REPOSITORY / "example_workflows").glob("*.json"))
 FIRST = (REPOSITORY / "example_workflows" / "erase_a_concept.json").read_text(encoding="utf-8")
 WIDTHS = "() => [...document.images].map((i) => i.naturalWidth)"
-NODES_2 = (1, 58)
-"""The frontend from which on app mode and Nodes 2.0 were tried."""
 FORM = ["concept", "instead", "preset", "prompts"]
 # What covers the 0 of each number in Nodes 2.0.
 COVERS = """() => [...document.querySelectorAll('[node-type=T2VUVelocityErase] input[aria-valuenow="0"]')]
@@ -67,9 +74,8 @@ def test_the_blueprint_is_one_node_from_load_to_eraser(page: Page) -> None:
 @pytest.fixture
 def nodes_2(page: Page) -> Page:
     """The first template in Nodes 2.0, where the frontend is new enough to have them and app mode."""
-    version = page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__")
-    if tuple(map(int, version.split(".")[:2])) < NODES_2:
-        pytest.skip(f"frontend {version} has no app mode, and its Nodes 2.0 do not name the node of a widget")
+    if frontend_version(page) < NODES_2:
+        pytest.skip("this frontend has no app mode, and its Nodes 2.0 do not name the node of a widget")
     page.keyboard.press("Escape")
     change_setting(page, "Comfy.VueNodes.Enabled", True)
     page.reload()
@@ -88,11 +94,10 @@ def test_nodes_2_shows_words_in_place_of_zero(nodes_2: Page) -> None:
 
 
 def test_app_mode_asks_for_concept_replacement_preset_and_prompts(nodes_2: Page) -> None:
-    nodes_2.evaluate("() => app.extensionManager.command.execute('Comfy.ToggleLinear')")
+    toggle_app_mode(nodes_2)
     asked = nodes_2.locator("[data-testid=linear-widgets]").first.inner_text().split("\n")
     assert [word for word in asked if word in FORM] == FORM
-    nodes_2.keyboard.press("Escape")
-    nodes_2.evaluate("() => app.extensionManager.command.execute('Comfy.ToggleLinear')")
+    toggle_app_mode(nodes_2)
 
 
 def test_what_is_chinese_is_up_to_date() -> None:

@@ -7,8 +7,11 @@ import tomllib
 from typing import Any
 
 import pytest
+import torch
 
 from tools.comfyui.server import REPOSITORY
+from tools.demo_picture import BADGE, CARD_BAR, PAPER, card
+from tools.thumbnails import BUNDLED, NAMED
 
 MENUS = (110, 140)
 """What the menus at the edges of a browser window take."""
@@ -100,3 +103,10 @@ def test_stock_clients_find_the_codec_of_the_api_file(name: str) -> None:
     saved = [node["inputs"] for node in graph.values() if node["class_type"] == "SaveVideo"]
     assert saved or any(node["class_type"] == "SaveImage" for node in graph.values())
     assert all(inputs["codec"] == inputs["format.codec"] == "h264" for inputs in saved)
+
+
+@pytest.mark.parametrize("title", NAMED.values())
+def test_the_title_of_a_thumbnail_stays_clear_of_the_badge(title: str) -> None:
+    clip = torch.rand(1, 3, 8, 8)
+    (frame,) = card({"before": (clip, clip), "after": (clip, clip)}, f"{title}{BUNDLED}")
+    assert frame.crop((0, 0, BADGE, CARD_BAR - 1)).getcolors() == [(BADGE * (CARD_BAR - 1), PAPER)]

@@ -56,6 +56,8 @@ FIT = """() => {
     app.canvas.setDirty(true, true);
     return scale;
 }"""
+NODES_2 = (1, 58)
+"""The frontend from which on Nodes 2.0 and app mode were tried."""
 CLICK_MS, LOAD_MS = 60_000, 180_000
 
 
@@ -94,6 +96,20 @@ def change_setting(page: Page, name: str, value: object) -> None:
 def fit(page: Page) -> float:
     """Show the whole graph; returns the zoom."""
     return float(page.evaluate(FIT))
+
+
+def frontend_version(page: Page) -> tuple[int, ...]:
+    """Major and minor version of the frontend."""
+    return tuple(map(int, page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__").split(".")[:2]))
+
+
+def toggle_app_mode(page: Page) -> None:
+    """Change between the graph and the form of app mode, without the tour that the first visit offers."""
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.ToggleLinear')")
+    page.wait_for_timeout(1000)
+    skip = page.get_by_text("Skip", exact=True)
+    if skip.count():
+        skip.first.click()
 
 
 def pack_templates(page: Page) -> None:

@@ -5,7 +5,7 @@ import { coverZeros, factsOf, labelWidgets } from "./labels.js";
 import { addPlayer, showPairs } from "./player.js";
 import { nameTemplates } from "./templates.js";
 import { removePreview, removeProgress, showWords } from "./words.js";
-import { warnOfCopy } from "./copies.js";
+import { warnOfCopies, warnOfCopy } from "./copies.js";
 
 const KEPT_TEXT = "t2v-unlearning.text";
 const OURS = "T2VU";
@@ -33,6 +33,7 @@ app.registerExtension({
   name: "T2VUnlearning",
 
   setup() {
+    warnOfCopies();
     api.addEventListener(KEPT_TEXT, ({ detail }) => {
       const node = nodeOf(detail.node);
       if (!node) return;

@@ -12,7 +12,7 @@ const TITLES = {
   few_shot_encoder: { en: "Unlearn a concept in the text encoder", zh: "让文本编码器遗忘一个概念" },
   both_methods_side_by_side: { en: "Both methods side by side", zh: "两种方法并排比较" },
   erase_native: { en: "Erase with ComfyUI's own nodes", zh: "用 ComfyUI 自带的节点擦除" },
-  erase_native_encoder: { en: "Unlearn a CLIP with ComfyUI's own nodes", zh: "用 ComfyUI 自带的节点让 CLIP 遗忘" },
+  erase_native_encoder: { en: "Unlearn with ComfyUI's own nodes", zh: "用 ComfyUI 自带的节点让 CLIP 遗忘" },
   erase_from_wan_2_1_1_3b: { en: "Erase from Wan 2.1 1.3B", zh: "从 Wan 2.1 1.3B 中擦除" },
   erase_from_wan_2_2_a14b: { en: "Erase from Wan 2.2 A14B", zh: "从 Wan 2.2 A14B 中擦除" },
   erase_from_ltx_video: { en: "Erase from LTX Video", zh: "从 LTX Video 中擦除" },
