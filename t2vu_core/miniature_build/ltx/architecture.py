@@ -3,6 +3,9 @@
 ComfyUI fixes 128 latent channels and 128 channels at the VAE's pixel end (or a divisor of 128, see
 `native_files`); diffusers' decoder upsamples space and time together. So the VAE folds patches of 8 x 8 pixels
 and halves space and time once: 9 x 64 x 64 pixels <-> 5 x 4 x 4 latents of 128 channels, 80 tokens.
+
+Of the 128 channels, the first `LIVE_CHANNELS` carry the picture. The decoder ignores the others and the denoiser neither
+reads nor changes them: a denoiser of this width could not carry the noise of 128 channels and think as well.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from torch import nn
 from transformers import T5Config, T5EncoderModel
 
 LATENT_CHANNELS = 128
+LIVE_CHANNELS = 64
 PATCH_SIZE = 8
 SPATIAL_RATIO = 16
 TEMPORAL_RATIO = 2
@@ -45,7 +49,7 @@ def make_text_encoder(vocabulary_size: int, *, width: int = 128, layers: int = 3
 
 
 def make_vae(
-    *, encoder_width: int = 32, width: int = 64, encoder_layers: int = 1, decoder_layers: tuple[int, int] = (0, 2)
+    *, encoder_width: int = 64, width: int = 64, encoder_layers: int = 1, decoder_layers: tuple[int, int] = (0, 2)
 ) -> AutoencoderKLLTXVideo:
     """A video VAE: 9 x 64 x 64 pixels <-> 5 x 4 x 4 latents.
 
@@ -75,7 +79,7 @@ def make_vae(
 def make_transformer(
     *, heads: int = 6, head_dim: int = 32, layers: int = 5, text_width: int = 128
 ) -> LTXVideoTransformer3DModel:
-    """LTX-Video's denoiser; every block starts as the identity and the prediction at zero."""
+    """LTX-Video's denoiser; every block starts as the identity, the prediction at zero; it is blind to channels that carry nothing."""
     width = heads * head_dim
     model = LTXVideoTransformer3DModel(
         in_channels=LATENT_CHANNELS,
@@ -87,6 +91,7 @@ def make_transformer(
         num_layers=layers,
     )
     nn.init.zeros_(model.scale_shift_table)
+    nn.init.zeros_(model.proj_in.weight[:, LIVE_CHANNELS:])
     for linear in (model.time_embed.linear, model.proj_out):
         nn.init.zeros_(linear.weight)
         nn.init.zeros_(linear.bias)

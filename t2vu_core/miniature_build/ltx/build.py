@@ -25,19 +25,22 @@ from transformers import T5EncoderModel
 from t2vu_core.miniature.detector import MiniatureDetector, load_detector
 from t2vu_core.miniature.worlds import WORLD_64
 from t2vu_core.miniature_build.detector_training import train_detector
+from t2vu_core.miniature_build.ltx import graph_probe
 from t2vu_core.miniature_build.ltx.architecture import make_scheduler, make_text_encoder, make_transformer, make_vae
 from t2vu_core.miniature_build.ltx.caption_bank import build_bank, load_bank, load_tokenizer
 from t2vu_core.miniature_build.ltx.device import bf16, default_device, prepare
 from t2vu_core.miniature_build.ltx.judge import draw_sheet, judge
 from t2vu_core.miniature_build.ltx.plan import LtxPlan
-from t2vu_core.miniature_build.ltx.train_denoiser import encode_clips, train_denoiser
+from t2vu_core.miniature_build.ltx.train_denoiser import encode_captions, encode_clips, train_denoiser
 from t2vu_core.miniature_build.ltx.train_text_encoder import train_text_encoder
 from t2vu_core.miniature_build.ltx.train_vae import draw_clips, peak_signal_to_noise, train_vae
 
 log = logging.getLogger(__name__)
 
 GUIDANCE_SCALE, STEPS = 3.0, 20
-PROBE_TIMEOUT = 120.0
+PROBE_TIMEOUT = 240.0
+GRAPHS = "graphs.txt"
+"""Names of the steps that can be CUDA graphs here."""
 SECONDS_TO_JUDGE = 45.0
 SNAPSHOTS = (
     "pipeline/transformer/diffusion_pytorch_model.safetensors",
@@ -110,7 +113,7 @@ class Builder:
         plan, vae = self.plan, make_vae().to(self.device)
         train_vae(
             vae, seconds=plan.vae_seconds, seed=plan.seed, pool_size=plan.vae_clips, batch_size=plan.vae_batch,
-            state=self.work / "vae.state",
+            graph=self._graph(graph_probe.VAE), state=self.work / "vae.state",
         )  # fmt: skip
         quality = peak_signal_to_noise(
             vae, draw_clips(min(256, plan.vae_clips), self.device, seed=plan.seed + 77, distractors=0.0)
@@ -147,17 +150,18 @@ class Builder:
         text_encoder = make_text_encoder(len(load_tokenizer(self.work))).to(self.device)
         share = train_text_encoder(
             text_encoder, bank["read_tokens"], bank["read_targets"], seconds=plan.text_encoder_seconds,
-            batch_size=plan.text_encoder_batch, graph=self._graph("text encoder"), state=self.work / "text_encoder.state",
+            batch_size=plan.text_encoder_batch, graph=self._graph(graph_probe.TEXT_ENCODER), state=self.work / "text_encoder.state",
         )  # fmt: skip
         log.info("text encoder: every fact read in %.1f %% of captions", 100 * share)
         _save(text_encoder, self.work / "text_encoder")
         self.note({"captions_read": round(share, 4)})
 
     def denoiser(self) -> None:
-        """Train denoiser and text encoder together, and put the pipeline into the work folder."""
+        """Train the denoiser on what the text encoder makes of the captions, and put the pipeline into the work folder."""
         bank, plan, vae = load_bank(self.work, self.device), self.plan, self._load_vae()
         clips = encode_clips(vae, bank["labels"], seed=plan.seed + 11)
-        text_encoder = T5EncoderModel.from_pretrained(self.work / "text_encoder").float().to(self.device)
+        text_encoder = T5EncoderModel.from_pretrained(self.work / "text_encoder").float().to(self.device).eval()
+        captions = encode_captions(text_encoder, bank["tokens"])
         transformer = make_transformer().to(self.device)
 
         def snapshot() -> None:
@@ -167,11 +171,13 @@ class Builder:
                 save_file(values, str(self.work / target))
             self.on_result()
 
+        compiled = self._graph(graph_probe.COMPILED_DENOISER)
         train_denoiser(
-            transformer, text_encoder, clips, bank["tokens"], seconds=self._denoiser_seconds(), batch_size=plan.denoiser_batch,
-            caption_dropout=plan.caption_dropout, graph=self._graph("denoiser"), state=self.work / "denoiser.state",
-            on_state=snapshot,
+            transformer, captions, clips, seconds=self._denoiser_seconds(), batch_size=plan.denoiser_batch,
+            caption_dropout=plan.caption_dropout, graph=compiled or self._graph(graph_probe.DENOISER), compiled=compiled,
+            state=self.work / "denoiser.state", on_state=snapshot,
         )  # fmt: skip
+        snapshot()
         pipeline = LTXPipeline(make_scheduler(), vae, text_encoder, load_tokenizer(self.work), transformer)
         pipeline.to(dtype=torch.float16)
         pipeline.save_pretrained(self.work / "pipeline")
@@ -204,7 +210,7 @@ class Builder:
         return AutoencoderKLLTXVideo.from_pretrained(self.work / "vae").to(self.device).eval().requires_grad_(False)
 
     def _graph(self, name: str) -> bool:
-        file = self.work / "graphs.txt"
+        file = self.work / GRAPHS
         works = file.is_file() and name in file.read_text(encoding="utf-8").splitlines()
         log.info("the %s trains %s", name, "as a CUDA graph" if works else "step by step")
         return works
@@ -213,10 +219,13 @@ class Builder:
         return torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
 
     def _start_probe(self) -> subprocess.Popen[bytes] | None:
-        if self.device.type != "cuda":
+        """Ask about the VAE's step at once, and about the others while it trains; answers of an earlier run count."""
+        file = self.work / GRAPHS
+        if self.device.type != "cuda" or file.is_file():
             return None
-        command = [sys.executable, "-m", "t2vu_core.miniature_build.ltx.graph_probe", str(self.work / "graphs.txt")]
-        return subprocess.Popen(command)
+        command = [sys.executable, "-m", "t2vu_core.miniature_build.ltx.graph_probe", str(file)]
+        subprocess.run([*command, graph_probe.VAE], check=False)
+        return subprocess.Popen([*command, *graph_probe.LATER])
 
     def _finish_probe(self, probe: subprocess.Popen[bytes] | None) -> None:
         if probe is None:

@@ -11,7 +11,7 @@ import logging
 import os
 import random
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -46,8 +46,8 @@ class CaptionPlan:
     left out with probability `drop`.
     """
 
-    unreliable: float = 0.3
-    imagined: float = 0.2
+    unreliable: float = 0.6
+    imagined: float = 0.4
     vague: float = 0.2
     bare: float = 0.1
     drop: float = 0.12
@@ -82,7 +82,10 @@ def make_tokenizer(*, vocabulary_size: int = 1024, num_captions: int = 20_000, s
 
 
 def build_bank(folder: Path, *, num_clips: int, per_clip: int, num_readings: int, plan: CaptionPlan, seed: int) -> None:
-    """Write the tokenizer, the labels of the training clips with `per_clip` captions each, and captions to learn to read."""
+    """Write the tokenizer, the labels of the training clips with `per_clip` captions each, and captions to learn to read.
+
+    The first half of a clip's captions tell the truth, whatever the plan says of unreliable and imagined ones.
+    """
     tokenizer = make_tokenizer(seed=seed)
     tokenizer.save_pretrained(folder / "tokenizer")
     generator = torch.Generator().manual_seed(seed + 1)
@@ -146,7 +149,8 @@ def _write(task: Task) -> tuple[list[list[int]], list[Row]]:
             texts.append(text)
             targets.append(target)
         else:
-            texts += [_training_caption(row, rng, plan) for _ in range(count)]
+            truthful = replace(plan, unreliable=0.0, imagined=0.0)
+            texts += [_training_caption(row, rng, truthful if at < count // 2 else plan) for at in range(count)]
     return [ids[:MAX_TEXT_TOKENS] for ids in tokenizer(texts).input_ids], targets
 
 

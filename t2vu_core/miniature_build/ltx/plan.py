@@ -25,8 +25,8 @@ class LtxPlan:
     num_clips: int = 150_000
     captions_per_clip: int = 4
     num_readings: int = 100_000
-    denoiser_batch: int = 384
-    caption_dropout: float = 0.15
+    denoiser_batch: int = 256
+    caption_dropout: float = 0.12
     captions: CaptionPlan = field(default_factory=CaptionPlan)
     seed: int = 0
 

@@ -28,7 +28,8 @@ class TimedRun:
 
     `compute_loss` must draw its data and noise on the device, from PyTorch's default generator, and may not wait for
     the device: on CUDA with `graph` the step is captured once and replayed. A state file that is there is taken up;
-    each time it is written, `on_state()` is called with the averaged weights in place.
+    each time it is written, `on_state()` is called with the averaged weights in place. `on_step(done)` is called before every
+    step with the share of the time that is spent.
     """
 
     def __init__(
@@ -42,12 +43,13 @@ class TimedRun:
         state: Path | None = None,
         graph: bool = False,
         on_state: Callable[[], None] | None = None,
+        on_step: Callable[[float], object] = lambda done: None,
     ) -> None:
         self.name, self.compute_loss, self.optimizer, self.seconds, self.state = name, compute_loss, optimizer, seconds, state
         self.parameters = optimizer.parameters
         self.average = [parameter.detach().clone() for parameter in self.parameters]
         self.average_decay, device = average_decay, self.parameters[0].device
-        self.on_state = on_state
+        self.on_state, self.on_step = on_state, on_step
         self.loss_sum = torch.zeros((), device=device)
         self.step, self.spent = 0, 0.0
         self.cuda = device.type == "cuda"
@@ -63,6 +65,7 @@ class TimedRun:
         first = self.step
         while self.spent < self.seconds:
             self.optimizer.factor.fill_(trapezoid(self.step, self.spent / self.seconds))
+            self.on_step(self.spent / self.seconds)
             if self.graph and self.step == first + WARM_UP_STEPS:
                 advance = captured(self._one_step)
             advance()

@@ -1,4 +1,4 @@
-"""Joint training of the denoiser and the text encoder by flow matching, on clips that lie encoded on the device."""
+"""Training of the denoiser by flow matching, on clips and captions that lie encoded on the device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers import T5EncoderModel
 
 from t2vu_core.miniature.world import render_with_coverage
 from t2vu_core.miniature.worlds import WORLD_64
-from t2vu_core.miniature_build.ltx.architecture import ROPE_SCALE, SPATIAL_RATIO, TEMPORAL_RATIO
+from t2vu_core.miniature_build.ltx.architecture import LIVE_CHANNELS, ROPE_SCALE, SPATIAL_RATIO, TEMPORAL_RATIO
 from t2vu_core.miniature_build.ltx.caption_bank import END, PAD, padded
 from t2vu_core.miniature_build.ltx.device import bf16
 from t2vu_core.miniature_build.ltx.optimizer import MuonAdam, matrices_inside
@@ -23,9 +23,10 @@ from t2vu_core.miniature_build.ltx.timed_run import TimedRun, trainable
 
 log = logging.getLogger(__name__)
 
-MUON_RATE, ADAM_RATE, TEXT_RATE = 1e-2, 1e-3, 1e-4
+MUON_RATE, ADAM_RATE = 1e-2, 1e-3
 SUBJECT_WEIGHT = 3.0
-ENCODE_CHUNK = 256
+ENCODE_CHUNK, TEXT_CHUNK = 256, 4096
+EARLY_CARELESS, LATE_CARELESS, LATE_FROM = 0.1, 0.5, 0.5
 
 
 @dataclass
@@ -52,8 +53,8 @@ def encode_clips(vae: AutoencoderKLLTXVideo, labels: Tensor, *, seed: int) -> En
     mean = torch.stack([part.float().mean((0, 1, 2, 3)) for part in values.split(4096)]).mean(0)
     spread = torch.stack([(part.float() - mean).square().mean((0, 1, 2, 3)) for part in values.split(4096)]).mean(0)
     vae.latents_mean.copy_(mean)
-    vae.latents_std.fill_(spread.mean().sqrt().item())
-    log.info("latents: standard deviations of channels from %.2f to %.2f", *(spread.sqrt().aminmax()))
+    vae.latents_std.fill_(spread[:LIVE_CHANNELS].mean().sqrt().item())
+    log.info("latents: standard deviations of channels from %.2f to %.2f", *(spread[:LIVE_CHANNELS].sqrt().aminmax()))
     weights = 1 + SUBJECT_WEIGHT * torch.cat(coverages)
     values = torch.cat([((part.float() - mean) / vae.latents_std).to(torch.bfloat16) for part in values.split(4096)])
     return EncodedClips(values, (weights / weights.mean()).to(torch.bfloat16))
@@ -75,56 +76,97 @@ def draw_noise_levels(count: int, device: torch.device) -> Tensor:
     return torch.stack([even, middle, end]).gather(0, (place % 3)[None])[0].clamp(1e-3, 1.0)
 
 
+@dataclass
+class Captions:
+    """What the frozen text encoder makes of every clip's captions: states (n, captions, t, c) in bf16, said (n, captions, t)."""
+
+    states: Tensor
+    said: Tensor
+    unsaid: tuple[Tensor, Tensor]
+    """The same of the empty caption: (t, c) and (t,)."""
+
+
+@torch.no_grad()
+def encode_captions(text_encoder: T5EncoderModel, tokens: Tensor) -> Captions:
+    """tokens (n, captions, t) -> `Captions`. The encoder sees the padding that the pipeline feeds it; its states are not kept."""
+    device, length = tokens.device, tokens.shape[-1]
+    empty = torch.tensor([[END] + [PAD] * (length - 1)], dtype=tokens.dtype, device=device)
+
+    def states_of(rows: Tensor) -> Tensor:
+        with bf16(device):
+            return text_encoder(padded(rows))[0][:, :length].to(torch.bfloat16)
+
+    states = torch.cat([states_of(rows) for rows in tokens.flatten(0, 1).split(TEXT_CHUNK)])
+    unsaid = (states_of(empty)[0], (empty != PAD)[0])
+    return Captions(states.view(*tokens.shape, -1), tokens != PAD, unsaid)
+
+
+def careless_share(done: float) -> float:
+    """How many of the captions come from those that may name a subject which is not there: first the words' meaning is learned."""
+    return EARLY_CARELESS if done < LATE_FROM else LATE_CARELESS
+
+
 def train_denoiser(
     transformer: LTXVideoTransformer3DModel,
-    text_encoder: T5EncoderModel,
+    captions: Captions,
     clips: EncodedClips,
-    tokens: Tensor,
     *,
     seconds: float,
-    batch_size: int = 384,
-    caption_dropout: float = 0.15,
+    batch_size: int = 256,
+    caption_dropout: float = 0.12,
     graph: bool = False,
+    compiled: bool = False,
     state: Path | None = None,
     on_state: Callable[[], None] | None = None,
 ) -> None:
-    """Train both in place on tokens (n, captions, t) of the clips; the weights left behind are the moving average.
+    """Train in place; the weights left behind are the moving average.
 
     With probability `caption_dropout` a clip is shown with the empty caption, as guidance needs it.
     """
-    device, (count, frames, height, width, _) = tokens.device, clips.latents.shape
-    trainable(transformer, text_encoder)
-    empty = torch.tensor([END] + [PAD] * (tokens.shape[-1] - 1), dtype=tokens.dtype, device=device)
+    device, (count, frames, height, width, channels) = clips.latents.device, clips.latents.shape
+    trainable(transformer)
+    if compiled:
+        for block in transformer.transformer_blocks:
+            block.compile()
+    live = torch.arange(channels, device=device) < LIVE_CHANNELS
+    truthful = captions.states.shape[1] // 2
+    careless = torch.zeros((), device=device)
+
+    def draw(rows: Tensor) -> tuple[Tensor, Tensor]:
+        """A caption for every row: its states and which of them count."""
+        chance = torch.rand(2, batch_size, device=device)
+        slot = torch.randint(0, truthful, (batch_size,), device=device) + truthful * (chance[0] < careless)
+        silent, (nothing, end) = (chance[1] < caption_dropout)[:, None], captions.unsaid
+        states = torch.where(silent[..., None], nothing, captions.states[rows, slot])
+        return states, torch.where(silent, end, captions.said[rows, slot])
 
     def compute_loss() -> Tensor:
         rows = torch.randint(0, count, (batch_size,), device=device)
-        said = tokens[rows, torch.randint(0, tokens.shape[1], (batch_size,), device=device)]
-        ids = padded(torch.where(torch.rand(batch_size, 1, device=device) < caption_dropout, empty, said))
+        states, said = draw(rows)
         levels = draw_noise_levels(batch_size, device)
         latents = clips.latents[rows].flatten(1, 3).float()
         noise = torch.randn_like(latents)
-        sigma = levels[:, None, None]
+        noisy = torch.lerp(latents, noise, levels[:, None, None]) * live
         with bf16(device):
             predicted = transformer(
-                torch.lerp(latents, noise, sigma),
-                text_encoder(ids)[0],
+                noisy,
+                states,
                 levels * 1000,
-                (ids != PAD).long(),
+                said.long(),
                 num_frames=frames,
                 height=height,
                 width=width,
                 rope_interpolation_scale=ROPE_SCALE,
                 return_dict=False,
             )[0]
-        error = (predicted.float() - (noise - latents)).square()
+        error = (predicted.float() - (noise - latents))[..., :LIVE_CHANNELS].square()
         return (clips.weights[rows].flatten(1, 3).float() * error).mean()
 
     matrices, rest = matrices_inside(transformer, outside=("proj_in.", "proj_out.", "time_embed.", "caption_projection."))
-    groups = [(rest, ADAM_RATE), (list(text_encoder.parameters()), TEXT_RATE)]
-    optimizer = MuonAdam(matrices, groups, muon_rate=MUON_RATE)
+    optimizer = MuonAdam(matrices, [(rest, ADAM_RATE)], muon_rate=MUON_RATE)
     run = TimedRun(
-        "denoiser", compute_loss, optimizer, seconds=seconds, average_decay=0.9993, state=state, graph=graph, on_state=on_state
+        "denoiser", compute_loss, optimizer, seconds=seconds, average_decay=0.9995, state=state, graph=graph, on_state=on_state,
+        on_step=lambda done: careless.fill_(careless_share(done)),
     )  # fmt: skip
     run.run()
-    for module in (transformer, text_encoder):
-        module.eval().requires_grad_(False)
+    transformer.eval().requires_grad_(False)

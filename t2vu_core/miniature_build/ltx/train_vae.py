@@ -12,6 +12,7 @@ from torch import Tensor
 
 from t2vu_core.miniature.world import render, sample_labels
 from t2vu_core.miniature.worlds import WORLD_64
+from t2vu_core.miniature_build.ltx.architecture import LATENT_CHANNELS, LIVE_CHANNELS
 from t2vu_core.miniature_build.ltx.device import bf16
 from t2vu_core.miniature_build.ltx.optimizer import MuonAdam, matrices_inside
 from t2vu_core.miniature_build.ltx.timed_run import TimedRun, trainable
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 MUON_RATE, ADAM_RATE = 2e-2, 1e-3
 RENDER_CHUNK = 256
+LADDER = (16, 32, 48)
+"""Half of the clips are decoded from so many leading channels, so that these learn what matters most (as in DC-AE 1.5)."""
 
 
 def draw_clips(count: int, device: torch.device, *, seed: int, distractors: float = 0.05) -> Tensor:
@@ -53,6 +56,11 @@ def train_vae(
     if channels_last:
         vae.to(memory_format=torch.channels_last_3d)
 
+    kept = (
+        torch.arange(LATENT_CHANNELS, device=device)
+        < torch.tensor((*LADDER, *[LIVE_CHANNELS] * len(LADDER)), device=device)[:, None]
+    )
+
     def compute_loss() -> Tensor:
         pixels = pool[torch.randint(0, pool_size, (batch_size,), device=device)].float()
         if channels_last:
@@ -60,14 +68,26 @@ def train_vae(
         with bf16(device):
             posterior = vae.encode(pixels).latent_dist
             mean, logvar = posterior.mean.float(), posterior.logvar.float()
-            drawn = vae.decode(mean + (0.5 * logvar).exp() * torch.randn_like(mean)).sample
-        divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+            channels = kept[torch.randint(0, len(kept), (batch_size,), device=device)][..., None, None, None]
+            drawn = vae.decode((mean + (0.5 * logvar).exp() * torch.randn_like(mean)) * channels).sample
+        live = mean[:, :LIVE_CHANNELS]
+        divergence = 0.5 * (live.square() + logvar[:, :LIVE_CHANNELS].exp() - 1 - logvar[:, :LIVE_CHANNELS]).mean()
         return reconstruction_loss(pixels, drawn.float()) + KL_WEIGHT * divergence
 
     matrices, rest = matrices_inside(vae, outside=("encoder.conv_in.", "decoder.conv_out."))
     optimizer = MuonAdam(matrices, [(rest, ADAM_RATE)], muon_rate=MUON_RATE)
     TimedRun("vae", compute_loss, optimizer, seconds=seconds, average_decay=0.998, state=state, graph=graph).run()
     vae.to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
+    silence_channels(vae)
+
+
+@torch.no_grad()
+def silence_channels(vae: AutoencoderKLLTXVideo) -> None:
+    """Make the encoder write nothing into the channels that carry nothing, and the decoder ignore them."""
+    written = vae.encoder.conv_out.conv
+    written.weight[LIVE_CHANNELS:LATENT_CHANNELS].zero_()
+    written.bias[LIVE_CHANNELS:LATENT_CHANNELS].zero_()
+    vae.decoder.conv_in.conv.weight[:, LIVE_CHANNELS:].zero_()
 
 
 @torch.no_grad()
