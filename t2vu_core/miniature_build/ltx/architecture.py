@@ -79,7 +79,7 @@ def make_vae(
 def make_transformer(
     *, heads: int = 6, head_dim: int = 32, layers: int = 5, text_width: int = 128
 ) -> LTXVideoTransformer3DModel:
-    """LTX-Video's denoiser; every block starts as the identity, the prediction at zero; it is blind to channels that carry nothing."""
+    """LTX-Video's denoiser: it reads the live channels only, every block starts as the identity, the prediction at zero."""
     width = heads * head_dim
     model = LTXVideoTransformer3DModel(
         in_channels=LATENT_CHANNELS,

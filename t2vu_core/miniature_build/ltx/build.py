@@ -41,7 +41,7 @@ GUIDANCE_SCALE, STEPS = 3.0, 20
 PROBE_TIMEOUT = 240.0
 GRAPHS = "graphs.txt"
 """Names of the steps that can be CUDA graphs here."""
-SECONDS_TO_JUDGE = 45.0
+SECONDS_TO_JUDGE = 30.0
 SNAPSHOTS = (
     "pipeline/transformer/diffusion_pytorch_model.safetensors",
     "pipeline/text_encoder/model.safetensors",
@@ -150,7 +150,8 @@ class Builder:
         text_encoder = make_text_encoder(len(load_tokenizer(self.work))).to(self.device)
         share = train_text_encoder(
             text_encoder, bank["read_tokens"], bank["read_targets"], seconds=plan.text_encoder_seconds,
-            batch_size=plan.text_encoder_batch, graph=self._graph(graph_probe.TEXT_ENCODER), state=self.work / "text_encoder.state",
+            batch_size=plan.text_encoder_batch, graph=self._graph(graph_probe.TEXT_ENCODER),
+            state=self.work / "text_encoder.state",
         )  # fmt: skip
         log.info("text encoder: every fact read in %.1f %% of captions", 100 * share)
         _save(text_encoder, self.work / "text_encoder")
@@ -194,7 +195,7 @@ class Builder:
             large = self.device.type == "cuda"
             for guidance in (GUIDANCE_SCALE, 1.0, 5.0) if large else (GUIDANCE_SCALE,):
                 steps = STEPS if large else 2
-                scores = judge(pipeline, detector, guidance_scale=guidance, steps=steps, count=256 if large else 2)
+                scores = judge(pipeline, detector, guidance_scale=guidance, steps=steps, count=128 if large else 2)
                 log.info("guidance %.0f: %s", guidance, scores)
                 self.note({f"guidance_{guidance:.0f}": scores})
 

@@ -78,7 +78,7 @@ def draw_noise_levels(count: int, device: torch.device) -> Tensor:
 
 @dataclass
 class Captions:
-    """What the frozen text encoder makes of every clip's captions: states (n, captions, t, c) in bf16, said (n, captions, t)."""
+    """The frozen text encoder's states of all captions, (n, captions, t, c) in bf16, and which count, (n, captions, t)."""
 
     states: Tensor
     said: Tensor
@@ -88,7 +88,7 @@ class Captions:
 
 @torch.no_grad()
 def encode_captions(text_encoder: T5EncoderModel, tokens: Tensor) -> Captions:
-    """tokens (n, captions, t) -> `Captions`. The encoder sees the padding that the pipeline feeds it; its states are not kept."""
+    """tokens (n, captions, t) -> `Captions`; the encoder also sees the padding that the pipeline feeds it."""
     device, length = tokens.device, tokens.shape[-1]
     empty = torch.tensor([[END] + [PAD] * (length - 1)], dtype=tokens.dtype, device=device)
 
@@ -102,7 +102,7 @@ def encode_captions(text_encoder: T5EncoderModel, tokens: Tensor) -> Captions:
 
 
 def careless_share(done: float) -> float:
-    """How many of the captions come from those that may name a subject which is not there: first the words' meaning is learned."""
+    """The share of captions that may name a subject which is not there: small until the words' meaning is learned."""
     return EARLY_CARELESS if done < LATE_FROM else LATE_CARELESS
 
 
