@@ -7,20 +7,31 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import LTXPipeline
+from diffusers import LTXPipeline, LTXVideoTransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from t2vu_core.errors import UserError
+from t2vu_core.miniature.bundled import LTX_NAME, WEIGHTS
 from t2vu_core.miniature.captions import CLASS_WORDS, SOMETHING, subject_words
 from t2vu_core.miniature.worlds import FIRST, NOBODY, WORLD_64
 from t2vu_core.miniature_build.ltx import caption_bank
-from t2vu_core.miniature_build.ltx.architecture import make_text_encoder, make_transformer, make_vae
+from t2vu_core.miniature_build.ltx.architecture import (
+    LATENT_CHANNELS,
+    LIVE_CHANNELS,
+    make_text_encoder,
+    make_transformer,
+    make_vae,
+)
 from t2vu_core.miniature_build.ltx.assemble import assemble
+from t2vu_core.miniature_build.ltx.build import Builder, go_on_from_bundled
 from t2vu_core.miniature_build.ltx.caption_bank import CaptionPlan, build_bank, load_bank, load_tokenizer
 from t2vu_core.miniature_build.ltx.judge import sample
 from t2vu_core.miniature_build.ltx.optimizer import MuonAdam, matrices_inside, orthogonalised
+from t2vu_core.miniature_build.ltx.plan import LtxPlan
 from t2vu_core.miniature_build.ltx.timed_run import TimedRun
 from t2vu_core.miniature_build.ltx.train_denoiser import _tokens_covered, draw_noise_levels
+from t2vu_core.miniature_build.ltx.train_vae import silence_channels
 
 CAT = [WORLD_64.subjects.index("cat"), NOBODY, 0, 0, 0]
 
@@ -148,3 +159,29 @@ def test_files_of_a_run_become_a_model_that_generates(tmp_path: Path) -> None:
     clips = sample(pipeline, ["a cat", "a panda"], guidance_scale=3.0, steps=2)
     assert clips.shape == (2, 9, 3, 64, 64)
     assert clips.isfinite().all()
+
+
+def test_a_further_build_starts_from_the_bundled_weights(tmp_path: Path) -> None:
+    go_on_from_bundled(tmp_path / "work")
+    builder = Builder(tmp_path / "work", LtxPlan.smoke(1))
+    bundled = LTXVideoTransformer3DModel.from_pretrained(WEIGHTS / LTX_NAME / "transformer").float()
+    for name, value in builder._start_of_denoiser().state_dict().items():
+        assert torch.equal(value, bundled.state_dict()[name])
+    assert set(builder.facts["seconds"]) == {"vae", "detector", "text_encoder"}
+    with pytest.raises(UserError, match="choose a new folder"):
+        go_on_from_bundled(tmp_path / "work")
+
+
+def test_channels_that_carry_nothing_change_neither_the_picture_nor_the_prediction() -> None:
+    torch.manual_seed(0)
+    vae, transformer = make_vae(), make_transformer()
+    silence_channels(vae)
+    nn.init.normal_(transformer.proj_out.weight)
+    latents = torch.randn(1, LATENT_CHANNELS, 5, 4, 4)
+    other = torch.cat([latents[:, :LIVE_CHANNELS], torch.randn(1, LATENT_CHANNELS - LIVE_CHANNELS, 5, 4, 4)], 1)
+    assert torch.equal(vae.decode(latents).sample, vae.decode(other).sample)
+    assert not vae.encode(torch.rand(1, 3, 9, 64, 64)).latent_dist.mode()[:, LIVE_CHANNELS:].any()
+    text, said, size = torch.randn(1, 7, 128), torch.ones(1, 7), {"num_frames": 5, "height": 4, "width": 4}
+    now = torch.tensor([500.0])
+    one, two = (transformer(each.flatten(2).mT, text, now, said, **size, return_dict=False)[0] for each in (latents, other))
+    assert torch.equal(one, two)

@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from t2vu_core.miniature_build.ltx.build import Builder, copy_results
+from t2vu_core.miniature_build.ltx.build import Builder, copy_results, go_on_from_bundled
 from t2vu_core.miniature_build.ltx.plan import LtxPlan
 
 PLAN_OPTIONS = {
@@ -34,6 +34,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="folder for states and results")
     parser.add_argument("--out", type=Path, help="folder that receives a copy of the results as they are finished")
     parser.add_argument("--smoke", type=float, help="try every stage in about so many seconds of a CPU")
+    parser.add_argument("--further", action="store_true", help="train the bundled model's denoiser further, in a fresh --work")
     parser.add_argument("--bank-only", action="store_true", help="write the captions and stop")
     for name, kind in PLAN_OPTIONS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind)
@@ -59,6 +60,9 @@ def main() -> None:
     if arguments.bank_only:
         builder.bank()
         return
+    if arguments.further:
+        go_on_from_bundled(arguments.work)
+        builder = Builder(arguments.work, plan, on_result=deliver)
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
     bank = subprocess.Popen(
         [sys.executable, "-m", "t2vu_core.miniature_build.ltx", *sys.argv[1:], "--bank-only"], env=environment

@@ -17,12 +17,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLLTXVideo, LTXPipeline
+from diffusers import AutoencoderKLLTXVideo, LTXPipeline, LTXVideoTransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import T5EncoderModel
 
-from t2vu_core.miniature.detector import MiniatureDetector, load_detector
+from t2vu_core.errors import UserError
+from t2vu_core.miniature.bundled import LTX_NAME, WEIGHTS
+from t2vu_core.miniature.detector import MiniatureDetector, detector_path, load_detector
 from t2vu_core.miniature.worlds import WORLD_64
 from t2vu_core.miniature_build.detector_training import train_detector
 from t2vu_core.miniature_build.ltx import graph_probe
@@ -39,6 +41,9 @@ log = logging.getLogger(__name__)
 
 GUIDANCE_SCALE, STEPS = 3.0, 20
 PROBE_TIMEOUT = 240.0
+FACTS = "facts.json"
+STAGES_BEFORE = ("vae", "detector", "text_encoder")
+"""The denoiser needs their results."""
 GRAPHS = "graphs.txt"
 """Names of the steps that can be CUDA graphs here."""
 SECONDS_TO_JUDGE = 30.0
@@ -57,7 +62,7 @@ class Builder:
         self.work, self.plan, self.on_result = work, plan, on_result
         self.device, self.started = default_device(), time.monotonic()
         work.mkdir(parents=True, exist_ok=True)
-        self.facts_file = work / "facts.json"
+        self.facts_file = work / FACTS
         self.facts = json.loads(self.facts_file.read_text(encoding="utf-8")) if self.facts_file.is_file() else {"seconds": {}}
 
     def run(self, wait_for_bank: Callable[[], object]) -> None:
@@ -163,7 +168,7 @@ class Builder:
         clips = encode_clips(vae, bank["labels"], seed=plan.seed + 11)
         text_encoder = T5EncoderModel.from_pretrained(self.work / "text_encoder").float().to(self.device).eval()
         captions = encode_captions(text_encoder, bank["tokens"])
-        transformer = make_transformer().to(self.device)
+        transformer = self._start_of_denoiser().to(self.device)
 
         def snapshot() -> None:
             for module, target in zip((transformer, text_encoder, vae), SNAPSHOTS, strict=True):
@@ -210,6 +215,10 @@ class Builder:
     def _load_vae(self) -> AutoencoderKLLTXVideo:
         return AutoencoderKLLTXVideo.from_pretrained(self.work / "vae").to(self.device).eval().requires_grad_(False)
 
+    def _start_of_denoiser(self) -> LTXVideoTransformer3DModel:
+        folder = self.work / "transformer"
+        return LTXVideoTransformer3DModel.from_pretrained(folder).float() if folder.is_dir() else make_transformer()
+
     def _graph(self, name: str) -> bool:
         file = self.work / GRAPHS
         works = file.is_file() and name in file.read_text(encoding="utf-8").splitlines()
@@ -236,6 +245,23 @@ class Builder:
         except subprocess.TimeoutExpired:
             probe.kill()
             log.warning("the probe of CUDA graphs did not end in time")
+
+
+def go_on_from_bundled(work: Path) -> None:
+    """Make the bundled model the start of a build in the fresh folder `work`: only its denoiser is trained, and further.
+
+    Raises UserError if there is a build in `work` already.
+    """
+    if (work / FACTS).exists():
+        raise UserError(f"There is a build in {work} already; choose a new folder to train the bundled model further.")
+    work.mkdir(parents=True, exist_ok=True)
+    for part in ("vae", "text_encoder", "transformer"):
+        shutil.copytree(WEIGHTS / LTX_NAME / part, work / part)
+    shutil.copyfile(detector_path(WORLD_64), work / "detector-64.safetensors")
+    built = json.loads((WEIGHTS / LTX_NAME / "build.json").read_text(encoding="utf-8"))
+    seconds = {"detector": 0.0} | built["seconds"]
+    facts = {"vae_psnr": built["vae_psnr"], "further": built, "seconds": {name: seconds[name] for name in STAGES_BEFORE}}
+    (work / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def copy_results(work: Path, out: Path) -> None:

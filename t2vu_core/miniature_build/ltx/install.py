@@ -63,4 +63,5 @@ def install(parts: Path, built: dict[str, Any], target: Path) -> None:
 def record(facts: dict[str, Any]) -> dict[str, Any]:
     """What a build found out, as the model card reads it."""
     machine = {"device": facts["device"], "torch": torch.__version__}
-    return {"plan": facts["plan"], "seconds": facts["seconds"], "machine": machine, "vae_psnr": facts.get("vae_psnr")}
+    built = {"plan": facts["plan"], "seconds": facts["seconds"], "machine": machine, "vae_psnr": facts.get("vae_psnr")}
+    return built | ({"further": facts["further"]} if "further" in facts else {})
