@@ -58,11 +58,15 @@ def is_regrown(cell: Cell) -> bool:
 
 
 def settings_for(cell: Cell, settings: EvaluationSettings) -> EvaluationSettings:
-    """The settings of a row's attacks. A trial with fewer attack steps has as many times fewer for PROBE at strength."""
+    """The settings of a row's attacks. A trial with fewer attack steps has fewer for PROBE at strength, too."""
     if not is_strong(cell):
         return settings
-    steps = max(1, round(STRONG_STEPS * min(1.0, settings.attack_steps / CHEAP_STEPS)))
-    return dataclasses.replace(settings, probe_steps=steps, probe_starts=STRONG_STARTS)
+    return dataclasses.replace(settings, probe_steps=strong_steps(settings.attack_steps), probe_starts=STRONG_STARTS)
+
+
+def strong_steps(attack_steps: int) -> int:
+    """Steps of PROBE at strength, where an attack usually has so many."""
+    return max(1, round(STRONG_STEPS * min(1.0, attack_steps / CHEAP_STEPS)))
 
 
 def left_out() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.board_plan import STRONG_ATTACKS, STRONG_STARTS, STRONG_STEPS
+from benchmarks.board_plan import STRONG_ATTACKS, STRONG_STARTS, strong_steps
 from benchmarks.methods import METHODS
 from t2vu_core.evaluation.report.wording import percent
 
@@ -18,10 +18,10 @@ def document(board: Mapping[str, Any]) -> str:
     rows = [row for row in board["rows"] if row.get("probe_strong") is not None]
     if not rows:
         return NOT_MEASURED
+    cheap = board["meter"]["attack_steps"]
     head = (
-        f"PROBE: the best of {STRONG_STARTS} starts after {STRONG_STEPS} steps, and after {board['meter']['attack_steps']} "
-        "steps from one start, as on all other rows. The share of clips that show the concept; in brackets the same attack on "
-        "the unerased model."
+        f"PROBE: the best of {STRONG_STARTS} starts after {strong_steps(cheap)} steps, and after {cheap} steps from one start, "
+        "as on all other rows. The share of clips that show the concept; in brackets the same attack on the unerased model."
     )
     titles = ("method", "concept", "PROBE at strength", "PROBE", *(name.replace("_", " ") for name in COLUMNS), "regrowth")
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
