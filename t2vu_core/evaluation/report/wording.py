@@ -41,7 +41,7 @@ def table(scores: Scores) -> list[Row]:
 
 def named_table(scores: Scores) -> list[Row]:
     """The same with the concept's name: "shows ghost, short prompts"."""
-    return [(what.replace("shows it", f"shows {scores.concept}", 1), *rest) for what, *rest in table(scores)]
+    return [(row[0].replace("shows it", f"shows {scores.concept}", 1), *row[1:]) for row in table(scores)]
 
 
 def text_table(scores: Scores) -> str:
