@@ -63,7 +63,7 @@ class ClosedFormErase(io.ComfyNode):
         objective: str = ClosedFormRecipe.objective,
         **details: str,
     ) -> io.NodeOutput:
-        request = request_of(concept, synonyms, preserve_prompts, concept_prompts=concept_prompts, **details)
+        request = request_of(concept, synonyms, preserve_prompts, concept_prompts, **details)
         recipe = ClosedFormRecipe.preset(
             "balanced", seed=seed, eta=eta, preserve_weight=preserve_weight, rounds=rounds, objective=objective
         )

@@ -100,7 +100,7 @@ class VelocityErase(io.ComfyNode):
         **details: str,
     ) -> io.NodeOutput:
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
-        request = request_of(concept, synonyms, preserve_prompts, concept_prompts=concept_prompts, writer=writer, **details)
+        request = request_of(concept, synonyms, preserve_prompts, concept_prompts, writer, **details)
         recipe = VelocityRecipe.preset(
             preset, seed=seed, kind=kind, num_frames=num_frames,
             **nonzero(steps=steps, learning_rate=learning_rate, localization_weight=localization),

@@ -14,15 +14,15 @@ from t2vu_core.evaluation.detectors import open_detector
 from t2vu_core.guards import GUARDS, make_guard
 
 PROMPT = "a ghost and a cat under a starry night"
-BUDGET = AttackBudget(steps=2, batch_size=2, tokens=2, target_clips=2, sampling_steps=2, measured_clips=2)
+BUDGET = AttackBudget(steps=1, batch_size=2, tokens=2, target_clips=2, sampling_steps=2, measured_clips=2)
 
 
 def clip_of(model: T2VModel) -> torch.Tensor:
-    return model.sample([PROMPT], seeds=[1], num_inference_steps=5, guidance_scale=3.0)
+    return model.sample([PROMPT], seeds=[1], num_frames=3, num_inference_steps=2, guidance_scale=3.0).contiguous()
 
 
 def closed_form(model: T2VModel) -> Erasure:
-    return erase_closed_form(model, "ghost", ClosedFormRecipe(concept_prompts=8, preserve_prompts=16, seed=0))
+    return erase_closed_form(model, "ghost", ClosedFormRecipe(concept_prompts=2, preserve_prompts=4, seed=0))
 
 
 def clips_of(model: T2VModel, eraser: Erasure) -> dict[str, torch.Tensor]:
