@@ -18,7 +18,7 @@ BUDGET = AttackBudget(steps=1, batch_size=2, tokens=2, target_clips=2, sampling_
 
 
 def clip_of(model: T2VModel) -> torch.Tensor:
-    return model.sample([PROMPT], seeds=[1], num_frames=3, num_inference_steps=2, guidance_scale=3.0).contiguous()
+    return model.sample([PROMPT], seeds=[1], num_inference_steps=2, guidance_scale=3.0).contiguous()
 
 
 def closed_form(model: T2VModel) -> Erasure:
