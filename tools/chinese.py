@@ -53,7 +53,7 @@ def _translated(graph: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
 def _page(node: str, texts: dict[str, Any]) -> str:
     inputs = [f"- `{name}`（{each['name']}）：{each['tooltip']}" for name, each in texts["inputs"].items()]
     outputs = [f"- {each['name']}" for each in texts["outputs"].values()]
-    parts = [f"# {texts['display_name']}", f"![](pictures/{node}.svg)", texts["description"], "## 输入", "\n".join(inputs)]
+    parts = [f"# {texts['display_name']}", f"![](pictures/zh/{node}.svg)", texts["description"], "## 输入", "\n".join(inputs)]
     if outputs:
         parts += ["## 输出", "\n".join(outputs)]
     return "\n\n".join([*parts, MORE.format(node=node)]) + "\n"

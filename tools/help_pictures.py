@@ -1,20 +1,25 @@
 """Draws the picture of each help page, where the node stands in a graph: `python -m tools.help_pictures`.
 
-Written to web/docs/pictures for the help panel, and to docs/nodes/pictures for the site.
+Written to web/docs/pictures for the help panel, with the Chinese names of the nodes in zh/, and to docs/nodes/pictures for the
+site.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import html
-import textwrap
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDERS = (REPOSITORY / "web" / "docs" / "pictures", REPOSITORY / "docs" / "nodes" / "pictures")
+CHINESE = FOLDERS[0] / "zh"
 WIDTH, BOX, GAP, LINE = 300, 46, 30, 15
 LETTERS = {1: 34, 2: 18, 3: 12}
-"""Letters in a line of a box, by the number of boxes in its row."""
+"""Letters in a line of a box, by the number of boxes in its row; a Chinese one counts twice."""
+WIDE = "\u2e80-\uffff"
 PAPER, PLAIN, OWN, INK, WIRE = "#20242d", "#3a4152", "#4b6ea9", "#ffffff", "#aab4c8"
 LOAD, ERASE, UNLEARN = "Load T2V Model", "Velocity Erase Fine-tune", "Few-Shot Unlearn Encoder"
 APPLY, COMPARE, EVALUATE = "Apply Eraser", "Compare Before and After", "Evaluate Erasure"
@@ -54,11 +59,40 @@ PLACES = {
 }
 
 
+STOCK_IN_CHINESE = {
+    "Diffusion Model": "UNet加载器",
+    MODEL: "UNet加载器",
+    CLIP: "加载CLIP",
+    "Load VAE": "加载VAE",
+    "Load Checkpoint": "Checkpoint加载器（简易）",
+    "CLIP Text Encode": "CLIP文本编码",
+    KSAMPLER: "K采样器",
+    "Save Video": "保存视频",
+}
+"""ComfyUI's nodes, as its frontend names them in Chinese."""
+
+
 def main() -> None:
-    for folder in FOLDERS:
+    for folder, places in {FOLDERS[0]: PLACES, FOLDERS[1]: PLACES, CHINESE: in_chinese()}.items():
         folder.mkdir(exist_ok=True)
-        for node, place in PLACES.items():
+        for node, place in places.items():
             (folder / f"{node}.svg").write_text(picture(place), encoding="utf-8")
+
+
+def in_chinese() -> dict[str, Place]:
+    """The same places with the Chinese names of the nodes."""
+    ours = json.loads((REPOSITORY / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
+    # Without the types in brackets, for which a box has no room.
+    names = {place.name: ours[node]["display_name"].split("（")[0] for node, place in PLACES.items()} | STOCK_IN_CHINESE
+    return {
+        node: dataclasses.replace(
+            place,
+            name=names[place.name],
+            before=tuple(names[name] for name in place.before),
+            after=tuple(names[name] for name in place.after),
+        )
+        for node, place in PLACES.items()
+    }
 
 
 def picture(place: Place) -> str:
@@ -93,7 +127,7 @@ def _wire(start: float, end: float, top: float) -> str:
 
 def _box(name: str, middle: float, top: float, count: int, *, own: bool) -> str:
     width = WIDTH / count - 16
-    lines = textwrap.wrap(name, LETTERS[count])
+    lines = _wrapped(name, LETTERS[count])
     first = top + BOX / 2 + 4 - (len(lines) - 1) * LINE / 2
     words = "".join(
         f'<text x="{middle:g}" y="{first + number * LINE:g}">{html.escape(line)}</text>' for number, line in enumerate(lines)
@@ -103,6 +137,20 @@ def _box(name: str, middle: float, top: float, count: int, *, own: bool) -> str:
         f'<rect x="{middle - width / 2:g}" y="{top}" width="{width:g}" height="{BOX}" rx="8" fill="{fill}"/>'
         f'<g fill="{INK}" font-family="Arial, Helvetica, sans-serif" font-size="12" text-anchor="middle">{words}</g>'
     )
+
+
+def _wrapped(name: str, letters: int) -> list[str]:
+    """Lines of at most so many letters, broken at spaces and between Chinese letters."""
+    lines = [""]
+    for word in re.findall(rf"[{WIDE}]|[^\s{WIDE}]+\s*|\s+", name):
+        if lines[-1] and _cells(lines[-1]) + _cells(word.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += word
+    return [line.strip() for line in lines]
+
+
+def _cells(text: str) -> int:
+    return len(text) + len(re.findall(f"[{WIDE}]", text))
 
 
 if __name__ == "__main__":

@@ -48,12 +48,13 @@ def test_the_api_graph_is_the_drawn_graph(page: Page, name: str) -> None:
     _drop(page, name)
     drawn: dict[str, Any] = page.evaluate("async () => (await app.graphToPrompt()).output")
     shipped = json.loads((REPOSITORY / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
-    assert {key: node["_meta"] for key, node in drawn.items()} == {key: node["_meta"] for key, node in shipped.items()}
+    assert set(drawn) == set(shipped)
     for key, node in shipped.items():
         assert drawn[key]["class_type"] == node["class_type"]
-        # ComfyUI's own nodes have other inputs in other versions.
+        # ComfyUI's own nodes have other names and inputs in other versions.
         if node["class_type"].startswith("T2VU"):
-            assert drawn[key] == node
+            assert drawn[key]["inputs"] == node["inputs"]
+            assert drawn[key]["_meta"]["title"] == node["_meta"]["title"]
 
 
 LEAST_ZOOM = 4 / 7
@@ -190,8 +191,8 @@ def test_a_cancelled_training_says_on_its_node_that_run_goes_on(page: Page) -> N
     page.locator("[data-testid=queue-button]").first.click()
     page.wait_for_function(f"() => {ERASE}.widgets.some((w) => /training \\d/.test(w.value))", timeout=RUN_MS)
     page.evaluate("() => window.comfyAPI.api.api.interrupt()")
-    page.wait_for_function(f"() => {_widget('result')}?.value", timeout=RUN_MS)
-    assert page.evaluate(f"() => {_widget('result')}.value").startswith("Cancelled after step")
+    # Frontend 1.58 shows what a node of this number said in the graph before, until this one says something.
+    page.wait_for_function(f"() => {_widget('result')}?.value.startsWith('Cancelled after step')", timeout=RUN_MS)
 
 
 def test_rarely_used_inputs_are_folded_and_say_what_zero_stands_for(page: Page) -> None:

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from tools.help_pictures import FOLDERS, PLACES, picture
+from tools.help_pictures import CHINESE, FOLDERS, PLACES, in_chinese, picture
 from tools.package import MOST_MB, REPOSITORY, build
 
 TEMPLATES = sorted(path.stem for path in (REPOSITORY / "example_workflows").glob("*.json"))
@@ -41,6 +41,14 @@ def test_every_help_page_has_its_picture() -> None:
         assert f"(pictures/{node}.svg)" in (HELP / f"{node}.md").read_text(encoding="utf-8")
         for folder in FOLDERS:
             assert (folder / f"{node}.svg").read_text(encoding="utf-8") == picture(place)
+    for node, place in in_chinese().items():
+        assert f"(pictures/zh/{node}.svg)" in (HELP / node / "zh.md").read_text(encoding="utf-8")
+        assert (CHINESE / f"{node}.svg").read_text(encoding="utf-8") == picture(place)
+
+
+def test_help_pages_have_no_tables() -> None:
+    """Help opens in a panel of 320 pixels and less, which cuts them."""
+    assert not [path for path in HELP.rglob("*.md") if "\n|" in path.read_text(encoding="utf-8")]
 
 
 def test_the_blueprint_names_the_pack_and_its_version() -> None:

@@ -209,6 +209,8 @@ def test_other_copies_of_the_pack_are_told_once_and_one_of_them_works(tmp_path: 
     with server:
         assert "T2VULoadModel" in server.get("/object_info")
         assert queue(server.url, sampled(seed=1, steps=1)).succeeded
+        # web/js/copies.js shows them in the browser.
+        assert older.name in server.get("/t2v-unlearning/copies")
     log = server.log.read_text(encoding="utf-8", errors="replace")
     assert log.count("T2V Unlearning is in custom_nodes twice") == 1
     said = next(line for line in log.splitlines() if "is in custom_nodes twice" in line)
