@@ -86,7 +86,8 @@ class _Camera:
             path = self.options.out / f"{name}-{self.end}-{width}{'-run' if self.options.run else ''}.png"
             self.page.screenshot(path=path)
             say(f"{path}{zoom}")
-        self.page.set_viewport_size(dict(zip(("width", "height"), self.options.size[0], strict=True)))
+        width, height = self.options.size[0]
+        self.page.set_viewport_size({"width": width, "height": height})
 
 
 def _shoot(browser: Browser, url: str, nodes: str, options: argparse.Namespace) -> None:
