@@ -25,6 +25,7 @@ from benchmarks import (
     goals,
     native_against_folder,
     native_graph,
+    native_step,
     scoreboard_attacks,
     scoreboard_table,
     tuning,
@@ -72,7 +73,7 @@ TABLES = (
     Table("goals of velocity erasing", MEASURED, "scoreboard.json", partial(_goals, "velocity")),
     Table("ablations", MEASURED, "ablations.json", ablations.document),
     Table("a step of velocity erasing", MEASURED, "velocity_step-cpu.json", velocity_step.table),
-    Table("a step on a GPU", MEASURED, "velocity_step-nvidia_h100_80gb_hbm3.json", velocity_step.table),
+    Table("a step on a GPU", MEASURED, "velocity_step-nvidia_h200.json", velocity_step.table),
     Table("goals of the few-shot encoder", MEASURED, "scoreboard.json", partial(_goals, "encoder")),
     Table("objectives on miniature", MEASURED, "encoder_objectives-miniature.json", _objectives),
     Table("objectives on miniature-unet", MEASURED, "encoder_objectives-miniature-unet.json", _objectives),
@@ -82,6 +83,8 @@ TABLES = (
     Table("native against folder", MEASURED, "native_against_folder-miniature.json", native_against_folder.document),
     Table("the native graph", MEASURED, "native_graph-miniature.json", native_graph.document),
     Table("a run of few-shot unlearning", MEASURED, "encoder_step-no_gpu.json", encoder_step.table),
+    Table("few-shot unlearning on a GPU", MEASURED, "encoder_step-nvidia_h200.json", encoder_step.table),
+    Table("a native step on a GPU", MEASURED, "native_step-nvidia_h200.json", native_step.table),
 )
 
 

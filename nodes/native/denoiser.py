@@ -20,10 +20,15 @@ from .apply import KEY, denoiser_of, known_architecture
 from .differentiable import freeze, frozen_linears, training_mode
 from .in_place import CopyOnWrite, recomputed
 from .loaded_weights import LoadedWeights
+from .precision import casting_layers, computing_in, training_dtype
 from .schedule import input_scale
 
-TRAINING_MEMORY = 4.0
-"""The memory of a pass with gradients, as a multiple of ComfyUI's estimate for sampling: it decides what is offloaded."""
+TRAINING_MEMORY = 6.0
+"""The memory of a training step, as a multiple of ComfyUI's estimate for sampling: it decides what is offloaded.
+
+Measured 5.4 on an H200 (Wan 2.1 1.3B, 17 x 480 x 832, two rows, rank 128, gradient checkpointing): see
+benchmarks/results/native_step-nvidia_h200.json.
+"""
 PARTS_OF_TEXT = {"mask_BS": "attention_mask", "pooled_BD": "pooled_output", "glyphs_BGD": "conditioning_byt5small"}
 """What a CONDITIONING holds of the text besides its embeddings, by the field of a TextCondition."""
 
@@ -57,7 +62,7 @@ class NativeDenoiser:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision it computes in."""
+        """The precision it samples in; see precision.py for training."""
         model = self.patcher.model
         own: torch.dtype = model.get_dtype() if model.manual_cast_dtype is None else model.manual_cast_dtype
         return own
@@ -102,7 +107,11 @@ class NativeDenoiser:
         lists = [child for child in self.network.children() if isinstance(child, nn.ModuleList)]
         self._recomputing = True
         try:
-            with training_mode(), frozen_linears(self.network), recomputed(block for blocks in lists for block in blocks):
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(training_mode())
+                self._cast_layers(stack)
+                stack.enter_context(frozen_linears(self.network))
+                stack.enter_context(recomputed(block for blocks in lists for block in blocks))
                 yield
         finally:
             self._recomputing = False
@@ -110,6 +119,10 @@ class NativeDenoiser:
     def _apply(self, x: Tensor, sigmas: Tensor, condition: TextCondition) -> Tensor:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_raw_output(self.sampling))
+            if torch.is_grad_enabled() or torch.is_autocast_enabled(self.device.type):
+                if not self._recomputing:
+                    self._cast_layers(stack)
+                stack.enter_context(computing_in(self.patcher.model, training_dtype(self.dtype)))
             if torch.is_grad_enabled() and not self._recomputing:
                 stack.enter_context(training_mode())
                 stack.enter_context(frozen_linears(self.network))
@@ -129,6 +142,10 @@ class NativeDenoiser:
                 raise comfy_bridge.Paused from None
         predicted: Tensor = out.float()
         return predicted
+
+    def _cast_layers(self, stack: contextlib.ExitStack) -> None:
+        if training_dtype(self.dtype) != self.dtype:
+            stack.enter_context(casting_layers(self.network))
 
     def _options(self, sigmas: Tensor) -> dict[str, Any]:
         """Erasers that are on the MODEL stay on; other wrappers, such as caches that skip passes, do not take part.

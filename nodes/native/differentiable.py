@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from t2vu_core.families.eraser_site import is_linear
 
+from .precision import casts
+
 
 def freeze(model: nn.Module) -> None:
     """Switch the gradients of all weights off, and replace those that were made in inference mode by ordinary tensors.
@@ -92,13 +94,17 @@ def frozen_linears(model: nn.Module) -> Iterator[None]:
     try:
         for module in model.modules():
             # Where another pack has replaced `forward`, the weight alone is not what the layer computes.
-            if is_linear(module) and hasattr(module, "forward_comfy_cast_weights") and "forward" not in vars(module):
+            replaced = vars(module).get("forward")
+            ours = replaced is None or casts(module)
+            if is_linear(module) and hasattr(module, "forward_comfy_cast_weights") and ours:
                 vars(module)["forward"] = _frozen_forward(module)
-                changed.append(module)
+                changed.append((module, replaced))
         yield
     finally:
-        for module in changed:
+        for module, before in changed:
             vars(module).pop("forward", None)
+            if before is not None:
+                vars(module)["forward"] = before
 
 
 def _frozen_forward(module: nn.Module) -> Callable[..., Tensor]:

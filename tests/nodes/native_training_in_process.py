@@ -39,6 +39,7 @@ from native_models import (
     shape_of,
     write,
 )
+from native_precision import asked_memory, in_half
 from safetensors.torch import load_file, save_file
 from stand_ins import PlainPixels
 from t2vu_pack.nodes import comfy_bridge
@@ -282,7 +283,7 @@ def parts() -> Iterator[Callable[[], None]]:
     for name in CLIPS:
         yield partial(gradients, name)
         yield partial(sampling, name)
-    yield from (precision, training, predictions, image_to_video, on_top, two_models, text_encoders)
+    yield from (precision, in_half, asked_memory, training, predictions, image_to_video, on_top, two_models, text_encoders)
 
 
 for part in parts():

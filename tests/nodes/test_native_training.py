@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from t2vu_core.families.text_condition import TextCondition
 from tests.nodes.scripts import found_by
 from tests.nodes.test_native_sampling import KINDS, difference, write_inputs
 from tests.nodes.twins import TWINS, Twin
+from tools.comfyui.server import REPOSITORY
 
 FAMILIES = (*TWINS, "mochi", "hunyuan_video_15")
+RESULTS = REPOSITORY / "benchmarks" / "results"
 WAYS = ("plain", "recomputed")
 PRECISIONS = {"fp8": "float8_e4m3fn", "fp8_scaled": "float8_e4m3fn", "bf16": "bfloat16", "packed": "int8"}
 """`packed` is a layer that unpacks its weight whenever it computes, as those of ComfyUI-GGUF do."""
@@ -64,6 +67,26 @@ def test_gradients_through_quantised_layers_are_those_of_the_same_values(trained
         assert size == pytest.approx(1, rel=1e-3)
     cosine, _, _ = trained.said[f"{how} {kind} autocast"]
     assert cosine > 0.999, "in bf16, as training computes"
+
+
+@pytest.mark.parametrize("model", [*(f"{family} fp16" for family in TWINS), "wan fp8", "wan fp8_scaled"])
+def test_what_comfyui_computes_in_fp16_is_trained_in_bf16_and_sampled_as_before(trained: Trained, model: str) -> None:
+    """Under the rules of CUDA's autocast, which refuses to combine fp16 with bf16."""
+    facts = trained.said[f"half {model}"]
+    assert facts["dtype"] == facts["dtype after"] == "torch.float16"
+    for way in WAYS:
+        cosine, size = facts[way]
+        assert cosine > 0.99
+        assert size == pytest.approx(1, rel=0.05)
+    assert facts["samples as before"]
+    assert facts["left behind"] == 0
+
+
+def test_comfyui_is_asked_for_the_memory_that_a_step_was_measured_to_take(trained: Trained) -> None:
+    measured = json.loads((RESULTS / "native_step-nvidia_h200.json").read_text(encoding="utf-8"))["rows"]["wan-1.3b:bf16"]
+    (asked,) = trained.said["asked memory"]
+    assert measured["clip"] == [17, 480, 832]
+    assert asked >= measured["peak_bytes"] - measured["denoiser_bytes"]
 
 
 @pytest.mark.parametrize("how", ["fp8", "fp8_scaled", "bf16"])
