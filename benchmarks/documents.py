@@ -129,7 +129,7 @@ def _text(table: Table, results: Path) -> str:
     if not path.is_file():
         return NOT_MEASURED
     board = json.loads(path.read_text(encoding="utf-8"))
-    return table.text(board) if board.get("rows") else NOT_MEASURED
+    return table.text(board) if board.get("rows") or board.get("shapes") else NOT_MEASURED
 
 
 def _parser() -> argparse.ArgumentParser:
