@@ -81,6 +81,9 @@ TABLES = (
     Table("seeds on miniature", MEASURED, "encoder_spread-miniature.json", _spread),
     Table("seeds on miniature-unet", MEASURED, "encoder_spread-miniature-unet.json", _spread),
     Table("native against folder", MEASURED, "native_against_folder-miniature.json", native_against_folder.document),
+    Table(
+        "miniature-ltx against its folder", MEASURED, "native_against_folder-miniature-ltx.json", native_against_folder.document
+    ),
     Table("the native graph", MEASURED, "native_graph-miniature.json", native_graph.document),
     Table("a run of few-shot unlearning", MEASURED, "encoder_step-no_gpu.json", encoder_step.table),
     Table("few-shot unlearning on a GPU", MEASURED, "encoder_step-nvidia_h200.json", encoder_step.table),

@@ -35,15 +35,13 @@ T5_TABLE = "shared" if FROM_FILES else "encoder.embed_tokens"
 
 @cache
 def t5_tokenizer() -> Any:
-    """A Unigram tokenizer of T5's class, learned from the corpus."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=160, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    pieces = sorted(tokenizer.get_vocab().items(), key=lambda piece: piece[1])
-    scores = [(piece, 0.0 if rank < 3 else -2.0 - rank / 50) for rank, (piece, _) in enumerate(pieces)]
+    """A Unigram tokenizer of T5's class: the corpus' letters and words.
+
+    Not learned: training leaves ties to chance, and every process would have another vocabulary.
+    """
+    words = {f"▁{word}" for sentence in CORPUS for word in sentence.split() if len(word) > 1}
+    pieces = ["<pad>", "</s>", "<unk>", "▁", *sorted(set("".join(CORPUS)) - {" "}), *sorted(words)]
+    scores = [(piece, 0.0 if rank < 3 else -2.0 - rank / 50) for rank, piece in enumerate(pieces)]
     if not FROM_FILES:
         return t.T5Tokenizer(vocab=scores, extra_ids=0, model_max_length=128)
     return t.T5TokenizerFast(tokenizer_object=_t5_backend(scores), extra_ids=0, model_max_length=128)
