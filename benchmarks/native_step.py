@@ -31,9 +31,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks.fp8_gradients import difference, gradient_of
 from benchmarks.fresh_processes import Failed, FreshProcesses
 from benchmarks.native_models import GIB, NAMES, PRECISIONS, denoiser_bytes, limit_card, native_model, start_comfyui
-from benchmarks.step_measures import MEASURED, WARM_UP, Job, measure
-from benchmarks.velocity_step import RESULTS
-from t2vu_core.erasure import atomic_path
+from benchmarks.step_measures import MEASURED, WARM_UP, Job, keep, measure
 
 DIFFUSERS = "diffusers"
 DEFAULT_ROWS = (
@@ -105,8 +103,8 @@ def run(options: argparse.Namespace, measure_one: Callable[[Row], Result], spent
             except Failed as failure:
                 result["failed"][name] = str(failure)
             print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr)
-            _keep(options, result)
-    _keep(options, result)
+            keep(options, result, "native_step")
+    keep(options, result, "native_step")
     return result
 
 
@@ -138,17 +136,6 @@ def _gradients(row: Row, family: Any) -> Result:
         save_file({"gradient": found}, file)
         return {**facts, "difference": None}
     return {**facts, "difference": difference(found, load_file(file)["gradient"])}
-
-
-def _keep(options: argparse.Namespace, result: Result) -> None:
-    """Write what there is so far to where it is wanted."""
-    paths = [options.out] if options.out else []
-    if options.save and result["device"]:
-        name = "".join(letter if letter.isalnum() else "_" for letter in result["device"]).strip("_").lower()
-        paths.append(RESULTS / f"native_step-{name}.json")
-    for path in paths:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def table(result: Result) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
+import json
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.step_shapes import shaped_model, store_in_fp8
 from t2vu_core.erasers import EraserSet
+from t2vu_core.erasure import atomic_path
 from t2vu_core.families import Family
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.objectives.velocity import negative_guidance_target
@@ -26,6 +30,7 @@ from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.velocity.train import erase_velocity
 
 PORT = "port"
+RESULTS = Path(__file__).parent / "results"
 RECIPES = {"ours": "ours", "ours_with_preservation": "ours with preservation", PORT: "public port"}
 CONCEPT, KEPT = "ghost", "a dog running on a beach"
 WARM_UP, MEASURED = 2, 1
@@ -107,6 +112,17 @@ class Meter:
         if self._profile is not None:
             self._profile.stop()
             self.peak = _highest(self._profile)
+
+
+def keep(options: argparse.Namespace, result: Mapping[str, Any], benchmark: str) -> None:
+    """Write what there is so far to `--out`, and with `--save` into benchmarks/results."""
+    paths = [options.out] if options.out else []
+    if options.save and result["device"]:
+        name = "".join(letter if letter.isalnum() else "_" for letter in result["device"]).strip("_").lower()
+        paths.append(RESULTS / f"{benchmark}-{name}.json")
+    for path in paths:
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def _highest(profiled: profile) -> int:

@@ -29,12 +29,10 @@ import torch
 
 from benchmarks.fp8_gradients import measure_gradients
 from benchmarks.fresh_processes import Failed, FreshProcesses
-from benchmarks.step_measures import MEASURED, PORT, RECIPES, WARM_UP, Job, measure
+from benchmarks.step_measures import MEASURED, PORT, RECIPES, WARM_UP, Job, keep, measure
 from benchmarks.step_shapes import SHAPES
-from t2vu_core.erasure import atomic_path
 from t2vu_core.families.text_attention import mask_bytes
 
-RESULTS = Path(__file__).parent / "results"
 GIB = 2**30
 PAPERS_RANK = 128
 FP8 = ":fp8"
@@ -57,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         budget=options.budget_seconds,
         timeout=options.timeout_seconds,
     ) as processes:
-        result = run(options, processes, lambda result: _keep(options, result), lambda: processes.spent)
+        result = run(options, processes, lambda result: keep(options, result, "velocity_step"), lambda: processes.spent)
     print(json.dumps(result, indent=1) if options.json else table(result))
     return 1 if result["failed"] else 0
 
@@ -124,17 +122,6 @@ def _compare(result: Result) -> None:
         if recipe in rows and PORT in rows:
             for key, measured in (("ratio_time", "seconds_per_step"), ("ratio_memory", "peak_bytes")):
                 result[key + ending] = round(rows[recipe][measured] / rows[PORT][measured], 3)
-
-
-def _keep(options: argparse.Namespace, result: Result) -> None:
-    """Write what there is so far to where it is wanted."""
-    paths = [options.out] if options.out else []
-    if options.save and result["device"]:
-        name = "".join(letter if letter.isalnum() else "_" for letter in result["device"]).strip("_").lower()
-        paths.append(RESULTS / f"velocity_step-{name}.json")
-    for path in paths:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def mask_bytes_2b_49f() -> int:

@@ -125,7 +125,7 @@ def _short_prompts(measured: dict[str, Any]) -> list[str]:
     ]
     if "classes" in measured:
         shares = ", ".join(f"{kind} {share:.1%}" for kind, share in measured["classes"].items())
-        lines.append(f"An empty scene shows nobody in {measured['empty_scene']:.1%}. Class words show a member: {shares}.")
+        lines.append(f"An empty scene stays empty in {measured['empty_scene']:.1%}. Class words show a member: {shares}.")
     return [*lines, ""]
 
 

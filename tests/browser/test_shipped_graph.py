@@ -193,6 +193,7 @@ def test_a_cancelled_training_says_on_its_node_that_run_goes_on(page: Page) -> N
     page.evaluate("() => window.comfyAPI.api.api.interrupt()")
     # Frontend 1.58 shows what a node of this number said in the graph before, until this one says something.
     page.wait_for_function(f"() => {_widget('result')}?.value.startsWith('Cancelled after step')", timeout=RUN_MS)
+    assert "Cancelled after step" in page.evaluate(f"() => {_widget('result')}.value")
 
 
 def test_rarely_used_inputs_are_folded_and_say_what_zero_stands_for(page: Page) -> None:

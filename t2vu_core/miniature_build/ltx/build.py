@@ -33,7 +33,7 @@ from t2vu_core.miniature_build.ltx.caption_bank import build_bank, load_bank, lo
 from t2vu_core.miniature_build.ltx.device import bf16, default_device, prepare
 from t2vu_core.miniature_build.ltx.judge import draw_sheet, judge
 from t2vu_core.miniature_build.ltx.plan import LtxPlan
-from t2vu_core.miniature_build.ltx.train_denoiser import encode_captions, encode_clips, train_denoiser
+from t2vu_core.miniature_build.ltx.train_denoiser import Mode, encode_captions, encode_clips, train_denoiser
 from t2vu_core.miniature_build.ltx.train_text_encoder import train_text_encoder
 from t2vu_core.miniature_build.ltx.train_vae import draw_clips, peak_signal_to_noise, train_vae
 
@@ -177,10 +177,14 @@ class Builder:
                 save_file(values, str(self.work / target))
             self.on_result()
 
-        compiled = self._graph(graph_probe.COMPILED_DENOISER)
+        mode: Mode = "eager"
+        if self._graph(graph_probe.COMPILED_DENOISER):
+            mode = "compiled"
+        elif self._graph(graph_probe.DENOISER):
+            mode = "graph"
         train_denoiser(
             transformer, captions, clips, seconds=self._denoiser_seconds(), batch_size=plan.denoiser_batch,
-            caption_dropout=plan.caption_dropout, graph=compiled or self._graph(graph_probe.DENOISER), compiled=compiled,
+            caption_dropout=plan.caption_dropout, mode=mode,
             state=self.work / "denoiser.state", on_state=snapshot,
         )  # fmt: skip
         snapshot()

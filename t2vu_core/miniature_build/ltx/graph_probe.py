@@ -22,7 +22,7 @@ from t2vu_core.miniature_build.ltx.architecture import LATENT_CHANNELS, make_tex
 from t2vu_core.miniature_build.ltx.caption_bank import END
 from t2vu_core.miniature_build.ltx.device import prepare
 from t2vu_core.miniature_build.ltx.plan import LtxPlan
-from t2vu_core.miniature_build.ltx.train_denoiser import EncodedClips, encode_captions, train_denoiser
+from t2vu_core.miniature_build.ltx.train_denoiser import EncodedClips, Mode, encode_captions, train_denoiser
 from t2vu_core.miniature_build.ltx.train_text_encoder import train_text_encoder
 from t2vu_core.miniature_build.ltx.train_vae import train_vae
 
@@ -54,8 +54,8 @@ def attempt(name: str) -> bool:
     prepare(torch.device("cuda"), 0)
     attempts: dict[str, Callable[[], Tensor]] = {
         VAE: _vae,
-        DENOISER: lambda: _denoiser(compiled=False),
-        COMPILED_DENOISER: lambda: _denoiser(compiled=True),
+        DENOISER: lambda: _denoiser("graph"),
+        COMPILED_DENOISER: lambda: _denoiser("compiled"),
         TEXT_ENCODER: _reader,
     }
     start = time.monotonic()
@@ -77,7 +77,7 @@ def _tokens() -> Tensor:
     return tokens
 
 
-def _denoiser(*, compiled: bool) -> Tensor:
+def _denoiser(mode: Mode) -> Tensor:
     clips = EncodedClips(
         torch.randn(ROWS, 5, 4, 4, LATENT_CHANNELS, device="cuda").bfloat16(),
         torch.ones(ROWS, 5, 4, 4, 1, device="cuda").bfloat16(),
@@ -86,7 +86,7 @@ def _denoiser(*, compiled: bool) -> Tensor:
     transformer = make_transformer().cuda()
     before = transformer.proj_out.weight.detach().clone()
     batch_size = LtxPlan().denoiser_batch
-    train_denoiser(transformer, captions, clips, seconds=SECONDS, batch_size=batch_size, graph=True, compiled=compiled)
+    train_denoiser(transformer, captions, clips, seconds=SECONDS, batch_size=batch_size, mode=mode)
     return (transformer.proj_out.weight - before).abs().max()
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ from t2vu_core.miniature_build.ltx.optimizer import MuonAdam, matrices_inside
 from t2vu_core.miniature_build.ltx.timed_run import TimedRun, trainable
 
 log = logging.getLogger(__name__)
+
+Mode = Literal["eager", "graph", "compiled"]
 
 MUON_RATE, ADAM_RATE = 1e-2, 1e-3
 SUBJECT_WEIGHT = 3.0
@@ -106,6 +109,26 @@ def careless_share(done: float) -> float:
     return EARLY_CARELESS if done < LATE_FROM else LATE_CARELESS
 
 
+class _CaptionDraw:
+    """Draws a caption for every row: its states and which of them count."""
+
+    def __init__(self, captions: Captions, dropout: float) -> None:
+        self.captions, self.dropout = captions, dropout
+        self.truthful = captions.states.shape[1] // 2
+        self.careless = torch.zeros((), device=captions.states.device)
+
+    def on_step(self, done: float) -> None:
+        self.careless.fill_(careless_share(done))
+
+    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        count, device = len(rows), rows.device
+        chance = torch.rand(2, count, device=device)
+        slot = torch.randint(0, self.truthful, (count,), device=device) + self.truthful * (chance[0] < self.careless)
+        silent, (nothing, end) = (chance[1] < self.dropout)[:, None], self.captions.unsaid
+        states = torch.where(silent[..., None], nothing, self.captions.states[rows, slot])
+        return states, torch.where(silent, end, self.captions.said[rows, slot])
+
+
 def train_denoiser(
     transformer: LTXVideoTransformer3DModel,
     captions: Captions,
@@ -114,31 +137,22 @@ def train_denoiser(
     seconds: float,
     batch_size: int = 256,
     caption_dropout: float = 0.12,
-    graph: bool = False,
-    compiled: bool = False,
+    mode: Mode = "eager",
     state: Path | None = None,
     on_state: Callable[[], None] | None = None,
 ) -> None:
     """Train in place; the weights left behind are the moving average.
 
-    With probability `caption_dropout` a clip is shown with the empty caption, as guidance needs it.
+    With probability `caption_dropout` a clip is shown with the empty caption, as guidance needs it. On a GPU `mode` makes
+    a step one CUDA graph, and compiles its blocks.
     """
     device, (count, frames, height, width, channels) = clips.latents.device, clips.latents.shape
     trainable(transformer)
-    if compiled:
+    if mode == "compiled":
         for block in transformer.transformer_blocks:
             block.compile()
     live = torch.arange(channels, device=device) < LIVE_CHANNELS
-    truthful = captions.states.shape[1] // 2
-    careless = torch.zeros((), device=device)
-
-    def draw(rows: Tensor) -> tuple[Tensor, Tensor]:
-        """A caption for every row: its states and which of them count."""
-        chance = torch.rand(2, batch_size, device=device)
-        slot = torch.randint(0, truthful, (batch_size,), device=device) + truthful * (chance[0] < careless)
-        silent, (nothing, end) = (chance[1] < caption_dropout)[:, None], captions.unsaid
-        states = torch.where(silent[..., None], nothing, captions.states[rows, slot])
-        return states, torch.where(silent, end, captions.said[rows, slot])
+    draw = _CaptionDraw(captions, caption_dropout)
 
     def compute_loss() -> Tensor:
         rows = torch.randint(0, count, (batch_size,), device=device)
@@ -165,8 +179,8 @@ def train_denoiser(
     matrices, rest = matrices_inside(transformer, outside=("proj_in.", "proj_out.", "time_embed.", "caption_projection."))
     optimizer = MuonAdam(matrices, [(rest, ADAM_RATE)], muon_rate=MUON_RATE)
     run = TimedRun(
-        "denoiser", compute_loss, optimizer, seconds=seconds, average_decay=0.9995, state=state, graph=graph, on_state=on_state,
-        on_step=lambda done: careless.fill_(careless_share(done)),
+        "denoiser", compute_loss, optimizer, seconds=seconds, average_decay=0.9995, state=state, graph=mode != "eager",
+        on_state=on_state, on_step=draw.on_step,
     )  # fmt: skip
     run.run()
     transformer.eval().requires_grad_(False)
