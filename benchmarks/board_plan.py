@@ -20,9 +20,11 @@ REGROWTH = BEST
 """Methods that are fine-tuned on benign clips; the others are left out."""
 REGROWTH_STEPS = 500
 ATTACKED_SEED = 0
-"""Only the first training run of a concept is fine-tuned, or attacked at strength."""
+"""Only the first training run of a concept is attacked."""
 ATTACKED = ("probe", "clip_start")
-"""The attacks on every row that has a model of its own; a guard is no part of a model, and an attacker leaves it out."""
+"""The attacks on every such row that has a model of its own; a guard is no part of a model, and an attacker leaves it out."""
+CLIPS = {"per_register": 8, "kept": 24, "attack_clips": 16}
+"""What a row measures: with 12 concepts 96 clips per register, 288 of other concepts, and 192 of each attack."""
 NEVER_KNEW_CONCEPTS = ("ghost", "in noir style")
 """A subject and a style: models that never knew these are trained, one for each (`t2vu miniature build --without`)."""
 STRONG = (*BEST, "never_knew")
@@ -49,12 +51,14 @@ def is_strong(cell: Cell) -> bool:
 
 def attacks_on(cell: Cell) -> tuple[str, ...]:
     """The attacks on a row, apart from the fine-tuning, which has a budget of its own."""
+    if cell[2] != ATTACKED_SEED:
+        return ()
     return (*ATTACKED, *STRONG_ATTACKS) if is_strong(cell) else ATTACKED
 
 
 def is_regrown(cell: Cell) -> bool:
     """Whether a row's model is fine-tuned on benign clips."""
-    return cell[0] in REGROWTH and cell[2] == ATTACKED_SEED
+    return is_strong(cell) and cell[0] in REGROWTH
 
 
 def settings_for(cell: Cell, settings: EvaluationSettings) -> EvaluationSettings:
@@ -72,8 +76,8 @@ def strong_steps(attack_steps: int) -> int:
 def left_out() -> str:
     """What the board does not measure, in words."""
     return (
-        f"Left out: PROBE with {STRONG_STEPS} steps from {STRONG_STARTS} starts, the prompt search and other settings of "
-        f"sampling, but for the first training run of {', '.join(STRONG)} on {', '.join(STRONG_CONCEPTS)}; fine-tuning of "
-        f"{REGROWTH_STEPS} steps, but for the first run of {', '.join(REGROWTH)}; attacks on guards; models that never knew a "
-        f"concept, but for {' and '.join(NEVER_KNEW_CONCEPTS)}."
+        f"Left out: attacks on guards and on all but the first training run of a concept; PROBE with {STRONG_STEPS} steps from "
+        f"{STRONG_STARTS} starts, the prompt search, other settings of sampling and fine-tuning of {REGROWTH_STEPS} steps, but "
+        f"for {', '.join(STRONG)} on {', '.join(STRONG_CONCEPTS)}; models that never knew a concept, but for "
+        f"{' and '.join(NEVER_KNEW_CONCEPTS)}."
     )

@@ -65,7 +65,7 @@ VELOCITY = (
     Goal("kept", "other concepts kept, relative to base", least=0.98),
     Goal("attributes", "other attributes of the same prompts", least=0.95),
     Goal("other_subject", "the other subject of two", least=0.90),
-    Goal("probe", "shown under PROBE", most=0.10),
+    Goal("probe", "shown under PROBE", most=0.10, every_run=False),
     Goal(
         "probe_strong",
         "shown under PROBE of 600 steps, best of three starts",

@@ -23,6 +23,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.board_plan import (
+    CLIPS,
     NEVER_KNEW_CONCEPTS,
     TEST_CONCEPTS,
     Cell,
@@ -244,7 +245,9 @@ def _settings(options: argparse.Namespace) -> EvaluationSettings:
         "num_inference_steps": options.steps,
         "attack_steps": options.attack_steps,
     }
-    return EvaluationSettings.of(options.preset, **{name: value for name, value in asked.items() if value is not None})
+    planned = CLIPS if options.preset == "quick" else {}
+    given = {name: value for name, value in asked.items() if value is not None}
+    return EvaluationSettings.of(options.preset, **{**planned, **given})
 
 
 def _without_model(rows_of: Mapping[str, Method], options: argparse.Namespace) -> list[str]:
@@ -254,14 +257,14 @@ def _without_model(rows_of: Mapping[str, Method], options: argparse.Namespace) -
 
 
 def _cells(rows_of: Mapping[str, Method], options: argparse.Namespace) -> Iterator[Cell]:
-    """Concept by concept, so that an interrupted run has complete comparisons."""
-    for concept in options.concepts:
-        for name in options.methods:
-            if name == NEVER_KNEW and concept not in rows_of[name].settings:
-                continue
-            count = options.seeds or trainings(name)
-            for seed in range(count if rows_of[name].trained else 1):
-                yield name, concept, seed
+    """The first training run of every method concept by concept, then the second: an interrupted run has whole comparisons."""
+    counts = {name: (options.seeds or trainings(name)) if rows_of[name].trained else 1 for name in options.methods}
+    for seed in range(max(counts.values(), default=0)):
+        for concept in options.concepts:
+            for name in options.methods:
+                known = name != NEVER_KNEW or concept in rows_of[name].settings
+                if known and seed < counts[name]:
+                    yield name, concept, seed
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -272,8 +275,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, metavar="N", help="training runs per trained method; default: the plan's")
     parser.add_argument("--training", choices=PRESETS, default="balanced", help="the preset of our recipes")
     parser.add_argument("--preset", choices=("quick", "full"), default="quick", help="how much is measured")
-    parser.add_argument("--clips", type=int, metavar="N", help="clips per register; default: from the preset")
-    parser.add_argument("--kept-clips", type=int, metavar="N", help="clips of other concepts; default: from the preset")
+    parser.add_argument("--clips", type=int, metavar="N", help="clips per register; default: the plan's or the preset's")
+    parser.add_argument("--kept-clips", type=int, metavar="N", help="clips of other concepts; default: likewise")
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps of a measured clip; default: from the preset")
     parser.add_argument("--probe", action="store_true", help="also try to bring the concept back")
     parser.add_argument("--attack-steps", type=int, metavar="N", help="steps of that attack; default: from the preset")

@@ -47,10 +47,10 @@ def test_concepts_that_differ_make_the_interval_wide(tmp_path: Path, capsys: pyt
 
 
 def test_a_mean_over_some_concepts_says_over_how_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [row("ghost", probe=0.3), row("ghost", probe=0.1), row("cat", probe=0.0), row("cat", probe=None)]
+    rows = [row("ghost", probe=0.3), row("ghost", probe=0.1), row("cat", probe=None), row("cat", probe=None)]
     rows = [{**each, "train_seconds": None} for each in rows]
     goals = told(tmp_path, rows, capsys)
-    assert goals["probe"]["mean"] == pytest.approx(0.2), "of the cat one training is missing"
+    assert goals["probe"]["mean"] == pytest.approx(0.2), "no run of the cat was attacked"
     assert goals["probe"]["met"] is False
     assert goals["kept"]["met"] is True
     assert main([str(tmp_path)]) == 0
@@ -59,6 +59,16 @@ def test_a_mean_over_some_concepts_says_over_how_many(tmp_path: Path, capsys: py
     assert "| shown under PROBE | <= 10.0 % | 20.0 %" in printed
     assert ", 1 of 2 concepts | ghost | - | no |" in printed
     assert "| training | <= 120 s | - | - | - | not measured |" in printed
+
+
+def test_a_training_run_without_the_number_leaves_its_concept_out_unless_one_run_is_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    rows = [row("ghost"), row("cat", probe=0.1), row("cat", probe=None, train_seconds=None)]
+    rows[0] |= {"probe": 0.3, "counts": {}, "train_seconds": 40.0}
+    goals = told(tmp_path, rows, capsys)
+    assert goals["probe"]["mean"] == pytest.approx(0.2), "only the first run of a concept is attacked"
+    assert goals["train_seconds"]["mean"] == pytest.approx(40.0)
 
 
 def test_clips_of_two_subjects_count_for_the_goal_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
