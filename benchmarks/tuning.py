@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="miniature", help="a bundled name or a diffusers folder")
     parser.add_argument("--methods", nargs="+", default=list(CANDIDATES), metavar="M", help=f"of {', '.join(CANDIDATES)}")
     parser.add_argument("--concepts", nargs="+", default=list(DEVELOPMENT_CONCEPTS), metavar="C", help="development concepts")
-    parser.add_argument("--clips", type=int, default=8, help="clips per register; twice as many of other concepts")
+    parser.add_argument("--clips", type=int, default=4, help="clips per register; twice as many of other concepts")
     parser.add_argument("--minutes", type=float, default=math.inf, help="start no new row after this time")
     parser.add_argument("--out", default="tuning", help="folder for rows and clips")
     parser.add_argument("--save", action="store_true", help="write the choice into benchmarks/results")

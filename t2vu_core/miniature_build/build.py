@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -187,7 +188,11 @@ def prompt_set(
         text = say(row)
         plain = f" {text} ".replace(",", " ").replace(".", " ")
         spoken = sorted((form for form in (own.usual, *own.seen) if f" {form} " in plain), key=len)
-        return text.replace(spoken[-1], "{}") if spoken and text.count(spoken[-1]) == 1 else None
+        if not spoken or text.count(spoken[-1]) != 1:
+            return None
+        slotted = text.replace(spoken[-1], "{}")
+        alone = column == world.FIRST and row[world.SECOND] == world.NOBODY
+        return f"{slotted} => {left_empty(slotted)}" if alone else slotted
 
     rows = world.sample_labels(4000, generator, empty=0.0, world=drawn).tolist()
     styled = [row for row in rows if row[world.STYLE] != 0]
@@ -197,6 +202,17 @@ def prompt_set(
     names = {name: list(words.seen) for name, words in captions.subject_words(drawn).items()}
     names |= {words.usual: list(words.seen) for name, words in captions.STYLE_WORDS.items() if name != "plain"}
     return {"things": things[:per_kind], "manners": manners[:per_kind], "preserve": preserve[:num_preserve], "names": names}
+
+
+_MOVES = "|".join(
+    sorted((form for words in captions.MOTION_WORDS.values() for form in (words.usual, *words.seen)), key=len, reverse=True)
+)
+_MOVING = re.compile(rf"(?:,| is| are)? (?:{_MOVES})\b(?: with easy charm| in one smooth take)?")
+
+
+def left_empty(context: str) -> str:
+    """What a context with one subject says when nothing is there: an empty scene, which does not move."""
+    return _MOVING.sub("", context, count=1).replace("{}", captions.EMPTY_SUBJECT)
 
 
 def _build_vae(folder: Path, plan: BuildPlan) -> None:

@@ -102,6 +102,17 @@ def test_held_out_words_and_forms_are_never_in_what_erasing_may_use() -> None:
     assert not any(text.startswith(("a short clip showing", "we watch", "front and center")) for text in texts)
 
 
+def test_an_empty_scene_does_not_move() -> None:
+    moves = [form for words in captions.MOTION_WORDS.values() for form in (words.usual, *words.seen)]
+    lone = [text.split(" => ") for text in prompt_set()["things"] if " => " in text]
+    assert len(lone) > 40
+    for text, empty in lone:
+        assert any(move in text for move in moves), text
+        assert captions.EMPTY_SUBJECT in empty
+        assert not any(f" {move} " in f" {empty} ".replace(".", " ") for move in moves), empty
+        assert "{}" not in empty
+
+
 def test_held_out_captions_use_held_out_names() -> None:
     rng = random.Random(0)
     for values in labels(100, two_subjects=0.0, empty=0.0).tolist():
