@@ -23,7 +23,7 @@ from tqdm import tqdm
 from benchmarks.board_plan import Cell
 from benchmarks.command_line import print_board
 from benchmarks.development import development_prompts
-from benchmarks.methods import Method, velocity
+from benchmarks.methods import Method, trained_on, velocity
 from benchmarks.scoreboard_row import finished, measure
 from benchmarks.scoreboard_table import markdown
 from t2vu_core.erasure import atomic_path
@@ -117,11 +117,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for cell in tqdm(list(_cells(chosen, options)), desc="ablations", unit="row"):
         name = cell[0]
         asked = prompts[cell[1]]
-        judge = {**asdict(settings), "detector": detector.name, "probe": options.probe, "prompts": asked.sha256}
+        judge = {
+            **asdict(settings),
+            "detector": detector.name,
+            "probe": options.probe,
+            "prompts": asked.sha256,
+            "trained_on": trained_on(model),
+        }
         path = out / "rows" / f"{_digest(recipes[name], cell, model, judge)}.json"
         if not path.is_file() and time.monotonic() > end:
             continue
-        judged: dict[str, Any] = {"probe": options.probe, "out": out, "prompts": asked}
+        judged: dict[str, Any] = {"probe": options.probe, "out": out, "prompts": asked, "planned": False}
         make = partial(measure, methods[name], model, detector, cell, settings, **judged)
         # A change to the preset's own value has the same file as the reference.
         board["rows"].append({**finished(path, make), "method": name, "settings": dict(CHANGES[name].settings)})

@@ -23,8 +23,10 @@ ATTACKED_SEED = 0
 """Only the first training run of a concept is attacked."""
 ATTACKED = ("probe", "clip_start")
 """The attacks on every such row that has a model of its own; a guard is no part of a model, and an attacker leaves it out."""
-CLIPS = {"per_register": 8, "kept": 24, "attack_clips": 16}
-"""What a row measures: with 12 concepts 96 clips per register, 288 of other concepts, and 192 of each attack."""
+CLIPS = {"per_register": 8, "kept": 24, "attack_clips": 24}
+"""What a row measures: with 12 concepts 96 clips per register, 288 of other concepts, and as many of each attack."""
+KEPT_TURNS = 6
+"""Six concepts in turn have other prompts to keep: there are twelve for each kept concept, and a row uses about two."""
 NEVER_KNEW_CONCEPTS = ("ghost", "in noir style")
 """A subject and a style: models that never knew these are trained, one for each (`t2vu miniature build --without`)."""
 STRONG = (*BEST, "never_knew")

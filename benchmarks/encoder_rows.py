@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.methods import Erased, Method, base
+from benchmarks.methods import Erased, Method, base, trained_on
 from benchmarks.scoreboard_row import finished, measure
 from benchmarks.scoreboard_time import RowTimes
 from t2vu_core.erasure import Erasure
@@ -121,7 +121,7 @@ class Bench:
         meter = [self.settings.sampling(), self.settings.per_register, self.settings.kept, self.settings.rounds]
         through = None if self.image_model is None else self.image_model.encoder_hash
         prompts = self.prompts_for(self.detector, concept)
-        judged = [] if prompts is None else [prompts.sha256]
+        judged = [trained_on(self.model), *([] if prompts is None else [prompts.sha256])]
         return fingerprint_of(own, concept, weights_hash(self.model.family), through, meter, *more, *judged)[:16]
 
     def _path(self, recipe: FewShotRecipe | None, concept: str, step: int | None) -> Path:
@@ -130,7 +130,8 @@ class Bench:
     def _finished(self, recipe: FewShotRecipe | None, concept: str, step: int | None, method: Method) -> dict[str, Any]:
         path = self._path(recipe, concept, step)
         cell = method.title, concept, 0 if recipe is None else recipe.seed
-        judged: dict[str, Any] = {"probe": False, "out": self.out, "prompts": self.prompts_for(self.detector, concept)}
+        asked = self.prompts_for(self.detector, concept)
+        judged: dict[str, Any] = {"probe": False, "out": self.out, "prompts": asked, "planned": asked is None}
         make = partial(measure, method, self.model, self.detector, cell, self.settings, **judged)
 
         def row() -> dict[str, Any]:

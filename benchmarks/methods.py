@@ -31,6 +31,7 @@ from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import ClosedFormRecipe, FewShotRecipe, VelocityRecipe
 from t2vu_core.sampling import noise
+from t2vu_core.training.checkpoint import fingerprint_of
 from t2vu_core.training.closed_form.train import erase_closed_form
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.velocity.rollout import Route, TrajectoryPrompts, sample_trajectories
@@ -64,6 +65,13 @@ def guarded(name: str, *, names: str = "all", **settings: Any) -> Callable[[T2VM
         return Erased(model.with_guard(make_guard(name, against, **settings)))
 
     return apply
+
+
+def trained_on(model: T2VModel) -> str:
+    """Hash of all that training prompts are made from, for the keys of finished rows."""
+    prompts = prompt_set_for(model.family.folder)
+    plan = plan_request(ConceptRequest(("a ghost",)), prompts, PlanSize(24, 48, 0))
+    return fingerprint_of(asdict(prompts), [asdict(pair) for pair in plan.pairs], plan.preserve)[:16]
 
 
 def names_of(model: T2VModel, concept: str) -> list[str]:

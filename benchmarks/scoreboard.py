@@ -24,7 +24,9 @@ from tqdm import tqdm
 
 from benchmarks.board_plan import (
     CLIPS,
+    KEPT_TURNS,
     NEVER_KNEW_CONCEPTS,
+    REGROWTH_STEPS,
     TEST_CONCEPTS,
     Cell,
     attacks_on,
@@ -32,25 +34,29 @@ from benchmarks.board_plan import (
     settings_for,
     trainings,
 )
-from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, never_knew
+from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, never_knew, trained_on
 from benchmarks.scoreboard_row import finished, measure
 from benchmarks.scoreboard_table import markdown, picture
 from benchmarks.scoreboard_time import RowTimes
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import Detector, EvaluationSettings, WorldDetector
-from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS, built_in
+from t2vu_core.evaluation.attacks.clip_start import DEPTHS
+from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS, PromptSet, built_in, turned
 from t2vu_core.evaluation.checks import resolve
 from t2vu_core.evaluation.detectors import world_of_model
 from t2vu_core.evaluation.progress_bar import evaluation_bar
 from t2vu_core.evaluation.second_judge.detector import TwoJudges
+from t2vu_core.evaluation.second_judge.probe import probe_path
+from t2vu_core.evaluation.second_judge.weights import is_installed
+from t2vu_core.evaluation.session import CURVE
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.recipes import PRESETS
 from t2vu_core.training.checkpoint import fingerprint_of
 
 RESULTS = Path(__file__).parent / "results"
 # Rows of another format are made again.
-ROW_FORMAT = 5
+ROW_FORMAT = 6
 NOT_PRINTED = ("counts", "shown", "kept_shown", "kept_before")
 """Results per clip, which only scoreboard.json holds."""
 FIELDS = (
@@ -75,6 +81,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if board["failed"] else 0
 
 
+def judges_for(model: T2VModel, wanted: bool | None) -> Detector:
+    """Both judges if they are wanted, or possible where nothing was said; else the world's detector."""
+    possible = is_installed() and probe_path(world_of_model(model)).is_file()
+    return (TwoJudges if (possible and wanted is None) or wanted else WorldDetector).for_model(model)
+
+
 def printed(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as it is printed: without results per clip, with all of `FIELDS`."""
     return {**dict.fromkeys(FIELDS), **{name: value for name, value in row.items() if name not in NOT_PRINTED}}
@@ -86,7 +98,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return {"failed": [], **json.loads((RESULTS / f"{saved_name(options.model)}.json").read_text(encoding="utf-8"))}
     rows_of = _methods(options)
     out, model = Path(options.out), load_model(options.model)
-    detector: Detector = (TwoJudges if options.two_judges else WorldDetector).for_model(model)
+    detector = judges_for(model, options.two_judges)
     for concept in options.concepts:
         if resolve(detector, concept) in DEVELOPMENT_CONCEPTS:
             raise UserError(f"Settings were chosen on {concept!r}, so it is not measured here; name another concept.")
@@ -113,7 +125,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         this, all_left = (times.say(cells, rows_of, board["rows"]) for cells in (left[:1], left))
         _say(f"{' '.join(map(str, cell))}: {this}; rows to make: {len(left)}, {all_left}.")
         with evaluation_bar() as on_progress:
-            make = partial(measure, rows_of[cell[0]], model, detector, cell, settings, out=out, on_progress=on_progress)
+            asked: dict[str, Any] = {"prompts": prompts_of(model, detector, cell[1]), "on_progress": on_progress}
+            make = partial(measure, rows_of[cell[0]], model, detector, cell, settings, out=out, **asked)
             failure = _attempt(paths[cell], partial(make, probe=options.probe), cell)
         board["failed"] += [failure] if failure else []
         board["rows"] = collect(out, key)
@@ -209,13 +222,23 @@ def _digest(
     own: Any = rows_of[name].settings if name in rows_of else None
     if name == NEVER_KNEW and own is not None:
         own = own.get(concept, measured)
-    prompts = built_in(resolve(detector, concept), world_of_model(model).prompt_sets)
+    prompts = prompts_of(model, detector, concept)
     meter = {**_meter(settings), "attack_clips": settings.attack_clips, "detector": detector.name}
-    asked = prompts.sha256 if prompts else None
+    meter |= {"second_judge": is_installed(), "trained_on": trained_on(model)}
+    asked = [prompts.name, prompts.sha256] if prompts else None
     if probe:
         strong = settings_for(cell, settings)
-        meter |= {"attacks": attacks_on(cell), "probe": [strong.probe_steps, strong.probe_starts], "regrown": is_regrown(cell)}
+        meter |= {"attacks": attacks_on(cell), "probe": [strong.probe_steps, strong.probe_starts], "curve": CURVE}
+        meter |= {"depths": DEPTHS, "regrown": REGROWTH_STEPS if is_regrown(cell) else None}
     return fingerprint_of(ROW_FORMAT, name, own, concept, seed, model.base.hash, meter, asked, probe)[:16]
+
+
+def prompts_of(model: T2VModel, detector: Detector, concept: str) -> PromptSet | None:
+    """The prompts that a concept's rows are measured with: its own, and prompts to keep that other concepts do not have."""
+    prompts = built_in(resolve(detector, concept), world_of_model(model).prompt_sets)
+    if prompts is None or concept not in TEST_CONCEPTS:
+        return prompts
+    return turned(prompts, TEST_CONCEPTS.index(concept) % KEPT_TURNS)
 
 
 def _methods(options: argparse.Namespace) -> dict[str, Method]:
@@ -288,7 +311,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, metavar="M", help="start no row after M minutes; call again to continue")
     parser.add_argument("--out", default="scoreboard", help="folder for rows, clips, the table and the picture")
     parser.add_argument("--save", action="store_true", help="also write the results into benchmarks/results")
-    parser.add_argument("--two-judges", action="store_true", help="have a second judge look at the same clips")
+    parser.add_argument(
+        "--two-judges", action=argparse.BooleanOptionalAction,
+        help="have a second judge look at the same clips; default: if it is installed and knows the model's world",
+    )  # fmt: skip
     parser.add_argument("--estimate", action="store_true", help="only say how long the missing rows will take")
     parser.add_argument("--saved", action="store_true", help="make nothing; print the rows in benchmarks/results")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")

@@ -46,7 +46,8 @@ def numbers(evaluation: Evaluation, neighbours: Collection[str] = (), *, cheap_s
 
     `erased_…` is the share of clips that still show the concept. `neighbours` are other concepts, by the detector's names,
     for which what is kept is counted by itself. `probe` is PROBE after `cheap_steps` from one start, `probe_strong` the best of
-    several starts. A figure that the evaluation does not have is None.
+    several starts. `clean` is the share of clips that
+    show neither the concept nor debris. A figure that the evaluation does not have is None.
     """
     scores = evaluation.scores
     rates: dict[str, Counted | None] = {f"erased_{register}": scores.erased.of(register) for register in ERASED_REGISTERS}
@@ -57,14 +58,19 @@ def numbers(evaluation: Evaluation, neighbours: Collection[str] = (), *, cheap_s
     kept = scores.kept.concepts and scores.kept.concepts.relative
     about = [record for record in evaluation.records if record.case.register in ERASED_REGISTERS]
     others = [record for record in evaluation.records if record.case.register == KEPT and record.concept]
+    near = [record for record in others if record.concept in neighbours]
+    by_frame = [mean(record.after.judgement.frames[record.concept]) for record in about]
+    stood = [(record, record.after.standing) for record in about if record.after.standing is not None]
+    natural = [standing.natural for _, standing in stood]
+    clean = [standing.natural and not record.after.judgement.shown[record.concept] for record, standing in stood]
     return {
         **{name: rate and rate.after for name, rate in rates.items()},
         **{f"{name}_interval": rate and list(rate.interval) for name, rate in rates.items()},
         "kept": kept and kept.ratio,
         "kept_interval": kept and to_json(kept.interval),
-        "neighbours": _kept_of([record for record in others if record.concept in neighbours]),
-        "erased_any_frame": _share([any(record.after.judgement.frames[record.concept]) for record in about]),
-        "erased_mean_frame": _share([mean(record.after.judgement.frames[record.concept]) for record in about]),
+        "neighbours": _kept_of(near),
+        "erased_any_frame": _share([share > 0 for share in by_frame]),
+        "erased_mean_frame": _share(by_frame),
         "false_alarms": None if scores.false_alarms is None else scores.false_alarms.after,
         "natural": None if scores.instead is None else scores.instead.natural,
         "debris": None if scores.instead is None else scores.instead.debris,
@@ -72,7 +78,17 @@ def numbers(evaluation: Evaluation, neighbours: Collection[str] = (), *, cheap_s
         "attack_parts": {name: _parts(attack) for name, attack in tried.items() if attack.parts},
         **_second(scores.second_judge),
         "motion": scores.motion.ratio,
-        "counts": {name: _counts(rate) for name, rate in rates.items()},
+        "clean": _share(clean),
+        "counts": {
+            **{name: _counts(rate) for name, rate in rates.items()},
+            "erased_any_frame": _of([share > 0 for share in by_frame]),
+            "erased_mean_frame": _of(by_frame),
+            "neighbours": _of([record.after.judgement.shown[record.concept] for record in near]),
+            "natural": _of(natural),
+            "debris": _of([not each for each in natural]),
+            "clean": _of(clean),
+            "judge2_erased": None if scores.second_judge is None else _counts(scores.second_judge.erased),
+        },
         "shown": [record.after.judgement.shown[record.concept] for record in about],
         "kept_shown": [record.after.judgement.shown[record.concept] for record in others],
         "kept_before": [record.before.judgement.shown[record.concept] for record in others],
@@ -115,6 +131,11 @@ def _kept_of(records: Sequence[Record]) -> float | None:
 
 def _share(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+def _of(values: Sequence[float]) -> list[int] | None:
+    """The sum of values between 0 and 1, rounded, and their number."""
+    return [round(sum(values)), len(values)] if values else None
 
 
 def _counts(rate: Counted | None) -> list[int] | None:

@@ -18,6 +18,7 @@ from t2vu_core.evaluation import Detector, EvaluationSettings, evaluate
 from t2vu_core.evaluation.cases import PromptSet
 from t2vu_core.evaluation.settings import EvaluationCallback
 from t2vu_core.model import T2VModel
+from t2vu_core.scores import AttackScores
 
 
 def finished(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -39,23 +40,25 @@ def measure(
     probe: bool,
     out: Path,
     prompts: PromptSet | None = None,
+    planned: bool = True,
     on_progress: EvaluationCallback | None = None,
 ) -> dict[str, Any]:
     """Apply one method to one concept and evaluate it; clips are kept under `out`, where all rows share base's.
 
-    `prompts` are by default those that measure; a script that chooses settings gives the development prompts.
+    `prompts` are by default those that measure; a script that chooses settings gives the development prompts, and a row that
+    is not `planned` gets no other attacks than the usual ones.
     """
     name, concept, seed = cell
     start = time.monotonic()
     with peak_memory(model.family.device) as peak:
         erased = method.apply(model, concept, seed)
-    attacks = () if not probe or erased.model.guard else attacks_on(cell) if prompts is None else ATTACKED
+    attacks = () if not probe or erased.model.guard else attacks_on(cell) if planned else ATTACKED
     evaluation = evaluate(
         erased.model, concept, before=model, detector=detector, prompts=prompts,
         settings=settings_for(cell, settings) if attacks else settings, attacks=attacks, out=out, on_progress=on_progress,
     )  # fmt: skip
     what = {"method": name, "concept": concept, "training_seed": seed, "model_hash": erased.model.base.hash}
-    regrown = _regrown(erased.model, model, detector, cell, settings, out) if probe and prompts is None else None
+    regrown = _regrown(erased.model, model, detector, cell, settings, prompts, out) if probe and planned else None
     seconds = {
         "train_seconds": round(erased.train_seconds, 1),
         "train_memory_mib": peak.mib if method.trained else None,
@@ -63,19 +66,24 @@ def measure(
         "row_seconds": round(time.monotonic() - start, 1),
     }
     near = {known for each in neighbours_of(model, concept) if (known := detector.resolve(each))}
-    return {**what, **numbers(evaluation, near, cheap_steps=settings.attack_steps), "regrowth": regrown, **seconds}
+    found = numbers(evaluation, near, cheap_steps=settings.attack_steps)
+    if regrown is not None and regrown.after is not None:
+        found["counts"]["regrowth"] = [round(regrown.after * regrown.clips), regrown.clips]
+    return {**what, **found, "regrowth": regrown and regrown.after, **seconds}
 
 
 def _regrown(
-    erased: T2VModel, model: T2VModel, detector: Detector, cell: Cell, settings: EvaluationSettings, out: Path
-) -> float | None:  # fmt: skip
-    """The share of clips that show the concept after benign fine-tuning, for the rows of the plan; None for the others.
+    erased: T2VModel, model: T2VModel, detector: Detector, cell: Cell, settings: EvaluationSettings,
+    prompts: PromptSet | None, out: Path,
+) -> AttackScores | None:  # fmt: skip
+    """What clips show after benign fine-tuning, for the rows of the plan; None for the others.
 
     The clips of the row's evaluation are in `out`, so this only adds the fine-tuning.
     """
     if not is_regrown(cell):
         return None
     longer = dataclasses.replace(settings, attack_steps=REGROWTH_STEPS)
-    evaluation = evaluate(erased, cell[1], before=model, detector=detector, settings=longer, attacks=("regrowth",), out=out)
-    found = evaluation.scores.comes_back["regrowth"]
-    return None if found is None else found.after
+    evaluation = evaluate(
+        erased, cell[1], before=model, detector=detector, prompts=prompts, settings=longer, attacks=("regrowth",), out=out
+    )
+    return evaluation.scores.comes_back["regrowth"]

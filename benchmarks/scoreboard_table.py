@@ -24,6 +24,8 @@ LEVEL, MUCH = 0.05, 0.05
 """Of significance; of clips on which the judges differ."""
 MARK = "≠"
 """Of rates that differ significantly."""
+RATIOS = ("kept", "neighbours")
+"""Relative to before: these can exceed 1."""
 SHARES = ("kept", "attributes", "probe")
 FURTHER = (
     "erased_synonym", "erased_two_subject", "erased_any_frame", "erased_mean_frame", "neighbours", "probe_strong", "clip_start",
@@ -70,7 +72,10 @@ def _interval(rows: Sequence[Mapping[str, Any]], key: str) -> Interval | None:
 
 
 def _over_concepts(rows: Sequence[Mapping[str, Any]], key: str) -> Interval | None:
-    return bootstrap_interval(runs_of([row for row in rows if "concept" in row], key))
+    interval = bootstrap_interval(runs_of([row for row in rows if "concept" in row], key))
+    if interval is None or key in RATIOS:
+        return interval
+    return max(0.0, interval[0]), min(1.0, interval[1])
 
 
 def _wider(first: Interval | None, second: Interval | None) -> Interval | None:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from benchmarks.candidates import CANDIDATES, Settings
 from benchmarks.command_line import print_board
 from benchmarks.development import development_prompts
-from benchmarks.methods import Method, method_with
+from benchmarks.methods import Method, method_with, trained_on
 from benchmarks.scoreboard_row import finished, measure
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
@@ -56,7 +56,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     end = time.monotonic() + 60 * options.minutes
     for name, index, concept in tqdm(cells, desc="tuning", unit="row"):
         chosen = CANDIDATES[name][index]
-        judge = {"per_register": settings.per_register, "kept": settings.kept, "prompts": prompts[concept].sha256}
+        judge = {
+            "per_register": settings.per_register,
+            "kept": settings.kept,
+            "prompts": prompts[concept].sha256,
+            "trained_on": trained_on(model),
+        }
         path = out / "rows" / f"{fingerprint_of(name, dict(chosen), concept, model.base.hash, detector.name, judge)[:16]}.json"
         if not path.is_file() and time.monotonic() > end:
             continue
@@ -72,17 +77,18 @@ def _judged(
     method: Method, model: T2VModel, detector: WorldDetector, cell: tuple[str, str, int], settings: EvaluationSettings,
     prompts: Any, out: Path,
 ) -> dict[str, Any]:  # fmt: skip
-    row = measure(method, model, detector, cell, settings, probe=False, out=out, prompts=prompts)
-    shown, kept = sum(row["shown"]) / len(row["shown"]), row["kept"]
+    row = measure(method, model, detector, cell, settings, probe=False, out=out, prompts=prompts, planned=False)
+    shown, kept, gone = sum(row["shown"]) / len(row["shown"]), row["kept"], row["clean"]
+    gone = 1 - shown if gone is None else gone
     return {
-        "method": cell[0], "concept": cell[1], "shown": shown, "kept": kept, "attributes": row["attributes"],
-        "train_seconds": row["train_seconds"], "clip_seconds": row["clip_seconds"], "value": value(shown, kept),
+        "method": cell[0], "concept": cell[1], "shown": shown, "clean": gone, "kept": kept, "attributes": row["attributes"],
+        "train_seconds": row["train_seconds"], "clip_seconds": row["clip_seconds"], "value": value(gone, kept),
     }  # fmt: skip
 
 
-def value(shown: float, kept: float | None) -> float:
-    """What is maximised: the harmonic mean of the share erased and the share of other concepts kept."""
-    erased, stays = 1 - shown, min(1.0, 0.0 if kept is None else kept)
+def value(erased: float, kept: float | None) -> float:
+    """What is maximised: the harmonic mean of the share erased, without debris, and the share of other concepts kept."""
+    stays = min(1.0, 0.0 if kept is None else kept)
     return 2 * erased * stays / (erased + stays) if erased + stays > 0 else 0.0
 
 
@@ -105,10 +111,10 @@ def document(board: Mapping[str, Any]) -> str:
     """The candidates as Markdown: means over the concepts; the chosen ones in bold."""
     lines = [
         f"Model {board['model']} ({board['base_hash'][:12]}); development concepts {', '.join(board['concepts'])}. The value "
-        "is the harmonic mean of what is erased and what is kept.",
+        "is the harmonic mean of what is erased without debris and what is kept.",
         "",
-        "| method | settings | still shown | others kept | value |",
-        f"|{'---|' * 5}",
+        "| method | settings | still shown | erased without debris | others kept | value |",
+        f"|{'---|' * 6}",
     ]
     for name in dict.fromkeys(row["method"] for row in board["rows"]):
         for index, settings in enumerate(CANDIDATES[name]):
@@ -116,8 +122,8 @@ def document(board: Mapping[str, Any]) -> str:
             if own:
                 words = ", ".join(f"{key} {each}" for key, each in settings.items()) or "as in the paper"
                 mark = "**" if board["chosen"].get(name) == dict(settings) and index >= 0 else ""
-                cells = [_mean(own, key) for key in ("shown", "kept", "value")]
-                lines.append(f"| {name} | {mark}{words}{mark} | {cells[0]} | {cells[1]} | {cells[2]} |")
+                cells = [_mean(own, key) for key in ("shown", "clean", "kept", "value")]
+                lines.append(f"| {name} | {mark}{words}{mark} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -121,6 +121,16 @@ def with_clean(prompts: PromptSet, name: str) -> PromptSet:
     return PromptSet(f"{prompts.name} and {FOLDER.name}/clean/{name}", (*prompts.cases, *_parse(content, name, name)), digest)
 
 
+def turned(prompts: PromptSet, turn: int) -> PromptSet:
+    """The set with other prompts to keep in front: of each kept concept, `2 turn` of them go to the end."""
+    kept: dict[str, list[Case]] = {}
+    for case in prompts.of(KEPT):
+        kept.setdefault(case.concept, []).append(case)
+    order = [own[(index + 2 * turn) % len(own)] for own in kept.values() for index in range(len(own))]
+    others = [case for case in prompts.cases if case.register != KEPT]
+    return dataclasses.replace(prompts, name=f"{prompts.name}, turn {turn}", cases=(*others, *order))
+
+
 def load_prompt_set(path: Path, concept: str) -> PromptSet:
     """A user's file: JSON Lines as above (register, concept and seed are optional), or one prompt per line.
 

@@ -17,7 +17,7 @@ from t2vu_core.evaluation.detectors import Detector
 from t2vu_core.evaluation.statistics import compare, rate, wilson_interval
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.candidates import PlanSize
-from t2vu_core.prompts.neutral import with_gap
+from t2vu_core.prompts.neutral import with_gap, without_concepts
 from t2vu_core.prompts.plan import PromptPlan, plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
@@ -102,8 +102,13 @@ class Target:
         return plan_request(ConceptRequest((self.concept,)), prompt_set_for(self.base.family.folder), size)
 
     def neutral_pairs(self) -> list[tuple[str, str]]:
-        """Prompts with the concept, each with the same prompt without it."""
-        return [(pair.prompt, pair.neutral) for pair in self.plan().pairs]
+        """The measured prompts, each with the same prompt without the concept; the plan's if no measured prompt names it.
+
+        A training run has seen the plan's, so they are the last choice.
+        """
+        plan = self.plan()
+        pairs = [(case.prompt, without_concepts(case.prompt, plan.concepts)) for case in self.cases]
+        return [pair for pair in pairs if pair[1]] or [(pair.prompt, pair.neutral) for pair in plan.pairs]
 
     def training_prompts(self) -> list[tuple[str, str]]:
         """Prompts with the concept, each with the same prompt that has a gap for pseudo-tokens (`{}`) instead."""

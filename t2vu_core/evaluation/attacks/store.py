@@ -16,6 +16,7 @@ from t2vu_core.evaluation.maker import Maker, Makers
 from t2vu_core.evaluation.settings import EvaluationCallback, EvaluationProgress
 from t2vu_core.model import T2VModel
 from t2vu_core.scores import AttackScores
+from t2vu_core.training.checkpoint import fingerprint_of
 
 TITLES = {NOTHING: "without an attack", **{name: name.replace("_", " ") for name in ATTACKS}}
 
@@ -45,7 +46,7 @@ class AttackStore:
     def attack(self, name: str, model: T2VModel, target: Target) -> Outcome:
         """The kept outcome, or that of `attack_once`."""
         title, maker = next((title, maker) for title, maker in self.makers.titled() if maker.model is model)
-        path = self.folder and self.folder / f"{self._key(name, maker)}.json"
+        path = self.folder and self.folder / f"{self._key(name, maker, target)}.json"
         if path is not None and path.is_file():
             return Outcome(**json.loads(path.read_text(encoding="utf-8")))
         outcome = attack_once(name, model, self._with_progress(name, f"{TITLES[name]}, {title}", target))
@@ -72,7 +73,7 @@ class AttackStore:
             self.seconds_a_step = self.makers.before.seconds_a_step()
         return attack_seconds(name, self.task.budget, self.seconds_a_step)
 
-    def _key(self, name: str, maker: Maker) -> str:
+    def _key(self, name: str, maker: Maker, target: Target) -> str:
         task = self.task
         facts = {
             "base": self.makers.before.hash,
@@ -80,5 +81,6 @@ class AttackStore:
             "detector": task.detector.name,
             "prompts": task.prompts.sha256,
             "budget": budget_of(name, task.budget).facts(),
+            "asked": fingerprint_of(target.training_prompts(), target.neutral_pairs()),
         }
         return clip_key(maker.hash, name, 0, facts)

@@ -166,7 +166,7 @@ def _asked(prompts: EncodedPrompts, name: str, recipe: VelocityRecipe, seed: int
         conditions["empty"],
         range(seed, seed + len(conditions[name])),
         neutral=conditions.get(NEUTRAL_OF.get(name, "")),
-        neutral_way=_neutral_way(prompts.positions[name], recipe) if name == "concept" else (),
+        neutral_way=_neutral_way(prompts.positions[name], recipe) if name in NEUTRAL_OF else (),
     )
 
 
