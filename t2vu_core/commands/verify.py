@@ -61,7 +61,7 @@ def show(result: dict[str, Any]) -> str:
     lines = [f"The scores of {result['file']} {'hold' if result['holds'] else 'DO NOT HOLD'}, base {result['base_hash'][:16]}."]
     lines += [_line(claim) for claim in result["claims"]]
     if result["not_checked"]:
-        lines.append(f"  not repeated: the attacks ({', '.join(result['not_checked'])})")
+        lines.append(f"  not tested: {', '.join(result['not_checked'])}")
     return "\n".join([*lines, "This is evidence of tests on these prompts and seeds, not a guarantee."])
 
 
@@ -69,4 +69,5 @@ def _line(claim: dict[str, Any]) -> str:
     low, high = claim["interval"]
     claimed = f"claimed {claim['claimed']:6.1%} [{low:.1%}, {high:.1%}] of {claim['claimed_clips']} clips"
     measured = f"measured {claim['measured']:6.1%} of {claim['clips']} (p {claim['p']:.2g})"
-    return f"  {claim['name']:<13} {claimed}, {measured}: {'holds' if claim['holds'] else 'does not hold'}"
+    verdict = "does not hold" if not claim["holds"] else "holds" if claim["could_fail"] else "too few clips to contradict it"
+    return f"  {claim['name']:<13} {claimed}, {measured}: {verdict}"

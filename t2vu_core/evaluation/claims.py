@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from t2vu_core.evaluation.statistics import wilson_interval
 from t2vu_core.scores import Interval, Rate, Scores
 
 SIGNIFICANCE = 0.05
@@ -34,6 +35,10 @@ class Claim:
         worse = range(found, clips + 1) if self.direction == "at most" else range(found + 1)
         return min(1.0, math.fsum(math.comb(clips, k) * rate**k * (1 - rate) ** (clips - k) for k in worse))
 
+    def worst_p(self, clips: int) -> float:
+        """The chance of the worst result that so many clips can have."""
+        return self.p(clips if self.direction == "at most" else 0, clips)
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -44,16 +49,25 @@ class Checked:
     clips: int
     p: float
     holds: bool
+    could_fail: bool = True
+    """Whether the worst result of these clips would contradict the claim; if not, they are too few."""
 
 
 def claims_of(scores: Scores) -> Iterator[Claim]:
-    """The claims of the scores: the concept is gone, was there before, and other concepts are still shown."""
+    """The claims of the scores: the concept is gone, was there before, and other concepts are still shown.
+
+    Their intervals are computed from the rates, whatever intervals the scores name.
+    """
     erased, kept = scores.erased.all, scores.kept.concepts
     if erased is not None:
-        yield Claim("erased", "at most", erased.after, erased.interval, erased.clips)
-        yield Claim("shown before", "at least", erased.before, erased.before_interval, erased.clips)
+        yield _claim("erased", "at most", erased.after, erased.clips)
+        yield _claim("shown before", "at least", erased.before, erased.clips)
     if kept is not None:
-        yield Claim("kept", "at least", kept.after, kept.interval, kept.clips)
+        yield _claim("kept", "at least", kept.after, kept.clips)
+
+
+def _claim(name: str, direction: Direction, share: float, clips: int) -> Claim:
+    return Claim(name, direction, share, wilson_interval(round(share * clips), clips), clips)
 
 
 def check_claims(claimed: Scores, found: Scores) -> list[Checked]:
@@ -63,7 +77,7 @@ def check_claims(claimed: Scores, found: Scores) -> list[Checked]:
     ps = [claim.p(shown, clips) for claim, shown, clips in rows]
     refused = _holm(ps)
     return [
-        Checked(claim, shown, clips, p, index not in refused)
+        Checked(claim, shown, clips, p, index not in refused, claim.worst_p(clips) <= SIGNIFICANCE / len(rows))
         for index, ((claim, shown, clips), p) in enumerate(zip(rows, ps, strict=True))
     ]
 

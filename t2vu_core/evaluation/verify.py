@@ -12,7 +12,7 @@ from typing import Any
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.cases import REGISTERS, Case, PromptSet
+from t2vu_core.evaluation.cases import KEPT, REGISTERS, Case, PromptSet
 from t2vu_core.evaluation.checks import prompts_for, resolve
 from t2vu_core.evaluation.claims import Checked, check_claims
 from t2vu_core.evaluation.detectors import Detector, counted
@@ -33,7 +33,7 @@ class Verification:
     base_hash: str
     checked: list[Checked]
     not_checked: list[str]
-    """Attacks that the file has results of; they are not repeated."""
+    """What else the file has results of, which is not tested: attacks, and scores that are no claim here."""
     seconds: float
 
     @property
@@ -54,6 +54,7 @@ class Verification:
                 "clips": row.clips,
                 "p": row.p,
                 "holds": row.holds,
+                "could_fail": row.could_fail,
             }
             for row in self.checked
         ]
@@ -83,8 +84,9 @@ def verify(
     register. A claim fails if the clips are significantly worse than the end of its interval (one-sided binomial tests,
     corrected for their number after Holm), because other hardware rounds differently and single clips may change.
 
-    Raises UserError if the erasure has no scores, if they were measured with another model, erasure, guard, detector or
-    prompt set than the ones at hand, or if `share` is not above 0 and at most 1.
+    Raises UserError if the erasure has no scores, if these claim nothing, count other clips than their prompts make, or were
+    measured with another model, erasure, guard, detector or prompt set than the ones at hand, or if `share` is not above 0 and
+    at most 1.
     """
     start = time.monotonic()
     if not 0 < share <= 1:
@@ -94,6 +96,7 @@ def verify(
     settings = _settings(claimed)
     name = resolve(detector, claimed.concept)
     whole = _claimed_prompts(claimed, prompts_for(prompts, model, name, detector), settings)
+    _check_counts(claimed, whole)
     _check_makers(claimed, Makers.of(base, model, None, settings))
     part = dataclasses.replace(whole, cases=tuple(_drawn(whole.cases, share, seed)))
     everything = dataclasses.replace(settings, per_register=len(part.cases), kept=len(part.cases), rounds=1)
@@ -102,7 +105,7 @@ def verify(
         concept=name,
         base_hash=base.base.hash,
         checked=check_claims(claimed, found.scores),
-        not_checked=sorted(claimed.attacks()),
+        not_checked=[*_other_scores(claimed), *sorted(claimed.attacks())],
         seconds=round(time.monotonic() - start, 1),
     )
 
@@ -141,6 +144,36 @@ def _claimed_prompts(claimed: Scores, prompts: PromptSet, settings: EvaluationSe
             "prompts. They were measured with other numbers, and cannot be repeated from the file alone."
         )
     return chosen
+
+
+def _check_counts(claimed: Scores, whole: PromptSet) -> None:
+    """Raises UserError if the scores claim nothing, or count other clips than these prompts make."""
+    made = {
+        "concept": sum(case.register != KEPT for case in whole.cases),
+        "other concepts": sum(case.register == KEPT and bool(case.concept) for case in whole.cases),
+    }
+    rates = {"concept": claimed.erased.all, "other concepts": claimed.kept.concepts}
+    if not any(rates.values()):
+        raise UserError("The scores claim nothing that can be measured again; measure the erasure with `t2vu evaluate`.")
+    for name, rate in rates.items():
+        if rate is not None and rate.clips != made[name]:
+            raise UserError(
+                f"The scores count {rate.clips} clips of the {name}, but their prompts make {made[name]}; they belong to other "
+                "prompts. Measure the erasure with `t2vu evaluate`."
+            )
+
+
+def _other_scores(scores: Scores) -> list[str]:
+    """The scores besides the claims that the file has, in words."""
+    there = {
+        "attributes": any(scores.kept.attributes.values()),
+        "the other subject of two": scores.kept.other_subject,
+        "false alarms": scores.false_alarms,
+        "what stands there instead": scores.instead,
+        "the second judge": scores.second_judge,
+        "motion": scores.motion.ratio is not None,
+    }
+    return [name for name, found in there.items() if found]
 
 
 def _check_makers(claimed: Scores, makers: Makers) -> None:
