@@ -95,7 +95,10 @@ def printed(row: Mapping[str, Any]) -> dict[str, Any]:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Make the requested rows that are missing; returns all valid rows in the folder."""
     if options.saved:
-        return {"failed": [], **json.loads((RESULTS / f"{saved_name(options.model)}.json").read_text(encoding="utf-8"))}
+        saved = RESULTS / f"{saved_name(options.model)}.json"
+        if not saved.is_file():
+            raise UserError(f"The board of {options.model} has not been measured; measure it with --save.")
+        return {"failed": [], **json.loads(saved.read_text(encoding="utf-8"))}
     rows_of = _methods(options)
     out, model = Path(options.out), load_model(options.model)
     detector = judges_for(model, options.two_judges)

@@ -15,6 +15,8 @@ from t2vu_core.miniature_build.card import write_card
 
 HELP = "train a bundled model from scratch, or measure it"
 NAMES = ("miniature", UNET_NAME, LTX_NAME)
+FEWEST_CLIPS = 8
+"""With fewer, some figure would be of no clip at all."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,8 +89,8 @@ def _check_build(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> dict[str, Any]:
     from t2vu_core.miniature_build.check import check
 
-    if options.clips < 1:
-        raise UserError(f"--clips must be at least 1, not {options.clips}.")
+    if options.clips < FEWEST_CLIPS:
+        raise UserError(f"--clips must be at least {FEWEST_CLIPS}, not {options.clips}.")
     with tqdm(desc="clips", unit="clip") as bar:
 
         def on_clip(done: int, total: int) -> None:

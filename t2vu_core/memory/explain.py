@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 from collections.abc import Iterator
 
 import torch
 
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, first_line
 from t2vu_core.families import Family
 from t2vu_core.memory.placement import AS_LOADED, PLACED
 from t2vu_core.memory.plan import GB, MemoryPlan, Planner
@@ -80,9 +81,13 @@ def out_of_memory_explained(family: Family, recipe: VelocityRecipe, *, encoding:
 
 def limit_of(device: str | None, given: float | None) -> tuple[int, bool]:
     """What to fit in, in bytes: `given` GB, or the device's memory. With it, whether that is the host's own memory."""
-    on_gpu = (given is not None or torch.cuda.is_available()) if device is None else torch.device(device).type == "cuda"
+    try:
+        named = None if device is None else torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"There is no device {device!r}: {first_line(error)}") from error
+    on_gpu = (given is not None or torch.cuda.is_available()) if named is None else named.type == "cuda"
     if given is not None:
-        if given <= 0:
+        if not (given > 0 and math.isfinite(given)):
             raise UserError(f"The memory to fit in is a number of GB above 0, not {given}.")
         return round(given * GB), not on_gpu
     limit = memory_of(torch.device(device or ("cuda" if on_gpu else "cpu")))

@@ -191,7 +191,7 @@ def test_every_command_has_help(t2vu: Callable, command: str) -> None:
         (["erase", "--model", "MODEL", "--concept", "x", "--out", "a", "--resume"], "--resume needs --log"),
         (["erase", "--model", "MODEL", "--concept", "x"], "--out"),
         (["inspect", "nothing.safetensors"], "no erasure file"),
-        (["miniature", "check", "--clips", "0"], "--clips must be at least 1, not 0"),
+        (["miniature", "check", "--clips", "0"], "--clips must be at least 8, not 0"),
         (["dance"], "invalid choice"),
     ],
 )

@@ -158,6 +158,7 @@ def test_a_row_belongs_to_its_methods_settings() -> None:
         (["--concepts", "unicorn", "--methods", "base"], "does not know the concept 'unicorn'"),
         (["--never-knew", "ghost"], "takes CONCEPT=FOLDER"),
         (["--clips", "0", "--methods", "base"], "per_register must be >= 1"),
+        (["--saved", "--model", "nowhere"], "The board of nowhere has not been measured"),
     ],
 )
 def test_wrong_input_of_the_board_is_one_sentence(

@@ -187,6 +187,9 @@ def test_the_command_needs_configuration_files_only(t2vu: Callable[..., tuple[in
         (["--memory"], "needs --model"),
         (["--memory", "--model", "nowhere"], "There is no model 'nowhere'"),
         (["--memory", "--model", "miniature", "--memory-limit", "0"], "above 0"),
+        (["--memory", "--model", "miniature", "--memory-limit", "nan"], "above 0"),
+        (["--memory", "--model", "miniature", "--memory-limit", "inf"], "above 0"),
+        (["--memory", "--model", "miniature", "--device", "toaster"], "There is no device 'toaster'"),
         (["--model", "miniature"], "Say what to plan"),
     ],
 )
