@@ -181,18 +181,24 @@ def prompt_set(
     def say(row: list[int]) -> str:
         return captions.caption(row, rng, register=rng.choice(captions.REGISTERS), split=split, world=drawn)
 
-    def context(row: list[int], column: int) -> str | None:
-        """The caption with a place where the fact of `column` was said, or None where it was not said once."""
-        words = captions.subject_words(drawn) if column == world.FIRST else captions.STYLE_WORDS
-        own = words[(drawn.subjects if column == world.FIRST else world.STYLES)[row[column]]]
-        text = say(row)
-        plain = f" {text} ".replace(",", " ").replace(".", " ")
+    def said(text: str, row: list[int], column: int) -> str | None:
+        """How a caption says the fact of `column`, or None where it does not say it once."""
+        words, names = captions.subject_words(drawn), drawn.subjects
+        if column == world.STYLE:
+            words, names = captions.STYLE_WORDS, world.STYLES
+        own, plain = words[names[row[column]]], f" {text} ".replace(",", " ").replace(".", " ")
         spoken = sorted((form for form in (own.usual, *own.seen) if f" {form} " in plain), key=len)
-        if not spoken or text.count(spoken[-1]) != 1:
-            return None
-        slotted = text.replace(spoken[-1], "{}")
-        alone = column == world.FIRST and row[world.SECOND] == world.NOBODY
-        return f"{slotted} => {left_empty(slotted)}" if alone else slotted
+        return spoken[-1] if spoken and text.count(spoken[-1]) == 1 else None
+
+    def context(row: list[int], column: int) -> str | None:
+        """The caption with a place where the fact of `column` was said; for a subject also what stays without it."""
+        text = say(row)
+        own = said(text, row, column)
+        if own is None or column != world.FIRST:
+            return own and text.replace(own, "{}")
+        slotted = text.replace(own, "{}")
+        other = None if row[world.SECOND] == world.NOBODY else said(slotted, row, world.SECOND)
+        return f"{slotted} => {left_empty(slotted) if other is None else slotted.replace('{}', other)}"
 
     rows = world.sample_labels(4000, generator, empty=0.0, world=drawn).tolist()
     styled = [row for row in rows if row[world.STYLE] != 0]

@@ -20,17 +20,16 @@ def two_subject_pairs(
     """Up to `count` pairs of a prompt with both subjects and the same prompt with the second one alone.
 
     `said` are the concept's names with their articles, as a sentence has them. The pairs are made from `contexts` that
-    already have a second subject next to the concept's slot ("{} and a cat sleeping"), and from `preserve` prompts that begin
-    with a subject ("a dog running": "a ghost and a dog running").
+    already have a second subject next to the concept's slot ("{} and a cat sleeping"), and, unless some of these say themselves
+    what stays, from `preserve` prompts that begin with a subject ("a dog running": "a ghost and a dog running").
     """
     rng = random.Random(seed)
-    made = [
-        (context, tidy(alone(context)))
-        for context in (text.partition(" => ")[0] for text in contexts)
-        if has_two_subjects(context) and not says(context, names)
-    ]
-    starts = [text for text in preserve if text.lower().startswith(ARTICLES) and " and " not in text and not says(text, names)]
-    made += [(f"{{}} and {text}", text) for text in starts]
+    own = [text.partition(" => ")[::2] for text in contexts]
+    own = [(context, stays) for context, stays in own if has_two_subjects(context) and not says(context, names)]
+    made = [(context, stays or tidy(alone(context))) for context, stays in own]
+    if not any(stays for _, stays in own):
+        starts = (text for text in preserve if text.lower().startswith(ARTICLES) and " and " not in text)
+        made += [(f"{{}} and {text}", text) for text in starts if not says(text, names)]
     rng.shuffle(made)
     spoken = [said[index % len(said)] for index in range(len(made))]
     pairs = [PromptPair(tidy(context.replace("{}", name)), other) for (context, other), name in zip(made, spoken, strict=True)]

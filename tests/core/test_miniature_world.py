@@ -104,13 +104,18 @@ def test_held_out_words_and_forms_are_never_in_what_erasing_may_use() -> None:
 
 def test_an_empty_scene_does_not_move() -> None:
     moves = [form for words in captions.MOTION_WORDS.values() for form in (words.usual, *words.seen)]
-    lone = [text.split(" => ") for text in prompt_set()["things"] if " => " in text]
+    contexts = [text.split(" => ") for text in prompt_set()["things"]]
+    lone = [(text, empty) for text, empty in contexts if captions.EMPTY_SUBJECT in empty]
     assert len(lone) > 40
     for text, empty in lone:
         assert any(move in text for move in moves), text
-        assert captions.EMPTY_SUBJECT in empty
         assert not any(f" {move} " in f" {empty} ".replace(".", " ") for move in moves), empty
         assert "{}" not in empty
+    both = [(text, stays) for text, stays in contexts if captions.EMPTY_SUBJECT not in stays]
+    assert "{} and a cat" in " ".join(text for text, _ in both)
+    for text, stays in both:
+        other = text.partition(" and ")[2]
+        assert f"{other.split(' ')[0]} {other.split(' ')[1].rstrip(',')}" in stays.partition(" and ")[0], (text, stays)
 
 
 def test_held_out_captions_use_held_out_names() -> None:
