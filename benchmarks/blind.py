@@ -14,11 +14,12 @@ import random
 import sys
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from benchmarks.blind_page import sheet
-from t2vu_core.erasure import Erasure, atomic_path
+from t2vu_core.erasure import Erasure, atomic_path, hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import Detector, WorldDetector
 from t2vu_core.evaluation.cases import KEPT, Case, built_in
@@ -57,14 +58,16 @@ def main(arguments: list[str] | None = None) -> int:
 def make(options: argparse.Namespace) -> str:
     """Write the sheet and, in another file, which clip is which."""
     base = load_model(options.model)
-    erased = base.with_erasure(Erasure.load(Path(options.erasure)))
+    erasure = Erasure.load(Path(options.erasure))
+    erased = base.with_erasure(erasure)
     detector: Detector = (TwoJudges if options.two_judges else WorldDetector).for_model(base)
     concept = resolve(detector, options.concept)
     clips = entries(base, erased, detector, concept, options.seed, count=options.clips, steps=options.steps)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     _write(out / PAGE, sheet(escape(concept), [clip.pop("source") for clip in clips]))
-    _write(out / KEY, json.dumps({"concept": concept, "detector": detector.name, "clips": clips}, indent=1))
+    made = {"kind": erasure.kind, "erasure": hash_tensors(sorted(erasure.tensors.items())), "base": base.base.hash}
+    _write(out / KEY, json.dumps({"concept": concept, **made, "detector": detector.name, "clips": clips}, indent=1))
     return f"{out / PAGE}: {len(clips)} clips. Open it in a browser, answer, save, and do not look into {KEY} before."
 
 
@@ -107,7 +110,9 @@ def _cases(concept: str, count: int, seed: int, world: str) -> list[tuple[bool, 
         raise UserError(f"There is no prompt set for {concept!r}.")
     rng, registers = random.Random(seed), ("terse", "synonym", "refined")
     num_about = round(ABOUT_SHARE * count)
-    about = [rng.choice(prompts.of(registers[number % len(registers)])) for number in range(num_about)]
+    shuffled = {register: rng.sample(own, len(own)) for register in registers if (own := prompts.of(register))}
+    turns = [case for cases in zip_longest(*shuffled.values()) for case in cases if case is not None]
+    about = turns[:num_about]
     others = rng.sample(prompts.of(KEPT), count - num_about)
     return [*((True, case) for case in about), *((False, case) for case in others)]
 
@@ -155,7 +160,8 @@ def table(key: Mapping[str, Any], answers: Sequence[str]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     unsure = sum(answer == "unsure" for answer in answers)
     every = [f"{'with ' + title + ' ' if len(judges) > 1 else ''}{_agree(_sure(clips, f))}" for f, title in judges.items()]
-    note = f"Agreement on all clips: {', '.join(every)}; unsure about {unsure} of {len(clips)}."
+    made = f"Eraser {key['erasure'][:12]} ({key['kind']}), base {key['base'][:12]}. " if "erasure" in key else ""
+    note = f"{made}Agreement on all clips: {', '.join(every)}; unsure about {unsure} of {len(clips)}."
     return "\n".join([*lines, "", note])
 
 

@@ -65,6 +65,7 @@ VELOCITY = (
     Goal("kept", "other concepts kept, relative to base", least=0.98),
     Goal("attributes", "other attributes of the same prompts", least=0.95),
     Goal("other_subject", "the other subject of two", least=0.90),
+    Goal("natural", "an empty scene or a subject with a name", least=0.90),
     Goal("probe", "shown under PROBE", most=0.10, every_run=False),
     Goal(
         "probe_strong",
@@ -194,8 +195,11 @@ def table(found: Mapping[str, Any]) -> str:
             cell += f" ({goal.say(low)} to {goal.say(high)})"
         if 0 < row["concepts"] < len(concepts):
             cell += f", {row['concepts']} of {len(concepts)} concepts"
+        verdict = verdicts[row["met"]]
+        if row["met"] and not all(map(goal.met, row["interval"])):
+            verdict = "yes, but not the whole interval"
         worst, base = row["worst"] or "-", "-" if goal.unit != "%" else goal.say(row["base"])
-        lines.append(f"| {goal.title} | {goal.limit()} | {cell} | {worst} | {base} | {verdicts[row['met']]} |")
+        lines.append(f"| {goal.title} | {goal.limit()} | {cell} | {worst} | {base} | {verdict} |")
     return "\n".join(lines)
 
 

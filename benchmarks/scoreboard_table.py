@@ -111,8 +111,16 @@ def markdown(
         f"In the columns *{HEAD[3]}* and *{HEAD[4]}* {MARK} marks a significant difference from {methods[ours].title}, over "
         "the concepts that both were measured on"
     )
-    tested = any(_shared(rows, name, ours) >= FEWEST_TO_TEST for name in names if name != ours)
-    note += " (exact paired test by concept, Holm's correction for all comparisons)." if tested else "."
+    shared = [_shared(rows, name, ours) for name in names if name != ours]
+    if max(shared) < FEWEST_TO_TEST:
+        note += "."
+    else:
+        few = (
+            f"; with fewer than {FEWEST_TO_TEST} concepts, intervals of the pooled clips"
+            if min(shared) < FEWEST_TO_TEST
+            else ""
+        )
+        note += f" (exact paired test by concept, Holm's correction for all comparisons{few})."
     return "\n".join([*lines, "", note])
 
 
