@@ -35,17 +35,25 @@ class EncoderKind:
     name: str
     feed_forward: tuple[str, ...]
     attention: tuple[str, ...]
+    configs: tuple[str, ...] = ()
+    """ComfyUI's configurations of this architecture: the module types are the same for all its language models."""
 
 
 KINDS = (
     EncoderKind("clip", ("CLIPMLP",), ("CLIPAttention",)),
     EncoderKind("t5", ("T5DenseActDense", "T5DenseGatedActDense"), ("T5Attention",)),
     EncoderKind("umt5", ("UMT5DenseActDense", "UMT5DenseGatedActDense"), ("UMT5Attention",)),
-    EncoderKind("llama", ("LlamaMLP",), ("LlamaAttention",)),
-    EncoderKind("mistral", ("MistralMLP",), ("MistralAttention",)),
-    EncoderKind("qwen2", ("Qwen2MLP",), ("Qwen2Attention", "Qwen2_5_VLAttention")),
-    EncoderKind("gemma2", ("Gemma2MLP",), ("Gemma2Attention",)),
+    EncoderKind("llama", ("LlamaMLP",), ("LlamaAttention",), ("Llama2Config",)),
+    EncoderKind("mistral", ("MistralMLP",), ("MistralAttention",), ("Mistral3Small24BConfig", "Ministral3_3BConfig")),
+    EncoderKind(
+        "qwen2", ("Qwen2MLP",), ("Qwen2Attention", "Qwen2_5_VLAttention"), ("Qwen25_3BConfig", "Qwen25_7BVLI_Config")
+    ),
+    EncoderKind("qwen3", ("Qwen3MLP",), ("Qwen3Attention",), ("Qwen3_06BConfig", "Qwen3_4BConfig", "Qwen3_8BConfig")),
+    EncoderKind("gemma2", ("Gemma2MLP",), ("Gemma2Attention",), ("Gemma2_2B_Config",)),
+    EncoderKind("gemma3", ("Gemma3MLP",), ("Gemma3Attention",), ("Gemma3_4B_Config", "Gemma3_12B_Config")),
 )
+IN_COMFYUI = {"feed_forward": ("MLP",), "attention": ("Attention",)}
+"""The module types of ComfyUI's language models."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +77,16 @@ class EncoderFacts:
     @classmethod
     def of(cls, encoder: nn.Module, tokenizer: Any) -> EncoderFacts:
         kind = kind_of(encoder)
-        table: Any = encoder.get_input_embeddings()  # type: ignore[operator]
+        table = _table(encoder)
         layers = sum(1 for module in encoder.modules() if _is_a(module, kind.feed_forward))
         name = _architecture(encoder, kind)
         return cls(name, table.embedding_dim, layers, table.num_embeddings, _vocabulary_hash(tokenizer))
+
+
+def _table(encoder: Any) -> Any:
+    """The table of the tokens' embeddings."""
+    # The layers of ComfyUI's language models come without their outer class, which has that method.
+    return encoder.get_input_embeddings() if hasattr(encoder, "get_input_embeddings") else encoder.embed_tokens
 
 
 def _vocabulary_hash(tokenizer: Any) -> str | None:
@@ -84,7 +98,10 @@ def _vocabulary_hash(tokenizer: Any) -> str | None:
 
 def kind_of(encoder: nn.Module) -> EncoderKind:
     """The architecture of a text encoder. Raises UserError if its module types are not known."""
+    config = type(getattr(encoder, "config", None)).__name__
     for kind in KINDS:
+        if config in kind.configs:
+            return dataclasses.replace(kind, **IN_COMFYUI)
         if any(_is_a(module, kind.feed_forward) for module in encoder.modules()):
             return kind
     known = ", ".join(kind.name for kind in KINDS)

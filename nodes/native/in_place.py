@@ -49,9 +49,15 @@ class CopyOnWrite(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        for target in (kwargs.get("out"), args[0] if args and _changes(getattr(func, "__name__", "")) else None):
-            if isinstance(target, Tensor):
-                self._keep(target)
+        target = kwargs.get("out")
+        if isinstance(target, Tensor) and torch.is_grad_enabled() and any(_needs_gradient(value) for value in args):
+            # Autograd refuses functions that write to a given tensor; it knows how to copy to one.
+            result = func(*args, **{name: value for name, value in kwargs.items() if name != "out"})
+            self._keep(target)
+            return target.copy_(result)
+        changed = args[0] if args and _changes(getattr(func, "__name__", "")) else target
+        if isinstance(changed, Tensor):
+            self._keep(changed)
         return func(*args, **kwargs)
 
     def _keep(self, target: Tensor) -> None:
@@ -70,6 +76,10 @@ class CopyOnWrite(TorchFunctionMode):
         super().__exit__(*reason)
         self._hooks.__exit__(*reason)
         self._saved.clear()
+
+
+def _needs_gradient(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
 
 
 def _changes(name: str) -> bool:

@@ -55,8 +55,9 @@ def _refused(encoder: nn.Module) -> str:
         kind_of(encoder)
     except UserError:
         return (
-            f"The text encoder of this CLIP ({type(encoder).__name__}) cannot be trained on ComfyUI's own models: of those, "
-            "CLIP, T5 and UMT5 can. Load the model's diffusers folder, or train the denoiser with Velocity Erase Fine-tune."
+            f"The text encoder of this CLIP ({type(encoder).__name__}) cannot be trained on ComfyUI's own models: CLIP, T5, "
+            "UMT5, Llama, Mistral, Qwen and Gemma encoders can. Load the model's diffusers folder, or train the denoiser with "
+            "Velocity Erase Fine-tune."
         )
     return ""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from comfy.text_encoders.llama import BaseLlama
+
 from t2vu_core.mentions import mentions
 
 MARKERS = ("</w>", "\u2581", "\u0120")
@@ -36,9 +38,14 @@ def encoder_name(outer: Any) -> str:
 
 
 def network_of(clip: Any) -> Any:
-    """The network of the encoder that reads the prompt token by token. Raises LookupError if none is known."""
+    """The network of the encoder that reads the prompt token by token, with its layers under transformers' names.
+
+    Raises LookupError if none is known.
+    """
     outer = clip.cond_stage_model
-    return getattr(outer, encoder_name(outer)).transformer
+    network = getattr(outer, encoder_name(outer)).transformer
+    # Language models have their layers, but not the tower that sees images, in a part of that name.
+    return network.model if isinstance(network, BaseLlama) else network
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,10 @@ from t2vu_core.errors import UserError
 from t2vu_core.interchange.lora_files import file_metadata
 
 CLIP_BY_WIDTH = {1024: "clip_h", 1280: "clip_g"}
-CLIPS = {"clip": "clip_l", "t5": "t5xxl", "umt5": "umt5xxl", "llama": "llama"}
+CLIPS = {
+    "clip": "clip_l", "t5": "t5xxl", "umt5": "umt5xxl", "llama": "llama", "mistral": "mistral3_24b", "qwen2": "qwen25_7b",
+    "qwen3": "qwen3_4b", "gemma2": "gemma2_2b", "gemma3": "gemma3_12b",
+}  # fmt: skip
 """ComfyUI's names of the encoders inside its CLIP objects."""
 
 

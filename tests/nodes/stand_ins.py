@@ -54,13 +54,18 @@ class LetterClip:
 class PlainPixels:
     """In place of a VAE: the first latents as colours."""
 
-    def __init__(self, ratio: int, time: int) -> None:
+    def __init__(self, ratio: int, time: int, channels: int = 3) -> None:
         self.spacial_compression_decode, self.temporal_compression_decode = lambda: ratio, lambda: time
-        self._ratio = ratio
+        self._ratio, self._channels = ratio, channels
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         pixels = latents[:, :3].float().sigmoid().movedim(1, -1)
         return pixels.repeat_interleave(self._ratio, 2).repeat_interleave(self._ratio, 3)
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Of one frame (1, H, W, 3)."""
+        colours = pixels[:, :: self._ratio, :: self._ratio].float().clamp(0.01, 0.99).logit().movedim(-1, 0)
+        return torch.cat([colours, colours.new_zeros(self._channels - 3, *colours.shape[1:])])[None]
 
 
 KINDS = {"wan": (4096, 1, (8, 4)), "ltx": (64, 2, (32, 8))}
