@@ -87,7 +87,7 @@ class NativeDenoiser:
     def predict(self, latents: Tensor, sigmas_B: Tensor, condition: TextCondition) -> Tensor:
         """The network's own output, float32."""
         self.load(latents.shape, training=torch.is_grad_enabled())
-        if self.architecture.one_length and condition.mask_BS is not None:
+        if self.architecture.one_length and (condition.mask_BS is not None or condition.glyph_mask_BG is not None):
             return self._by_length(latents, sigmas_B, condition)
         sigmas = sigmas_B.to(self.device, torch.float32)
         scale = input_scale(self.sampling, sigmas).view(-1, *[1] * (latents.dim() - 1))
@@ -172,17 +172,30 @@ class NativeDenoiser:
         return {name: part.process_cond(batch_size=len(x), area=None).cond for name, part in row["model_conds"].items()}
 
     def _by_length(self, latents: Tensor, sigmas_B: Tensor, condition: TextCondition) -> Tensor:
-        """Prompts of each length in a pass of their own."""
-        assert condition.mask_BS is not None
-        lengths = condition.mask_BS.bool().sum(1).cpu()
+        """Prompts of each length, and of each length of quoted text, in a pass of their own."""
+        lengths_B2 = torch.stack([_lengths(condition.embeds_BSD, condition.mask_BS),
+                                  _lengths(condition.glyphs_BGD, condition.glyph_mask_BG, len(condition))], dim=1)  # fmt: skip
         out = torch.empty(latents.shape, dtype=torch.float32, device=self.device)
-        for length in lengths.unique().tolist():
-            rows = (lengths == length).nonzero().flatten()
-            text = condition[rows.to(condition.embeds_BSD.device)]
-            text = dataclasses.replace(text, mask_BS=None, embeds_BSD=text.embeds_BSD[:, :length])
+        for form in lengths_B2.unique(dim=0):
+            rows = (lengths_B2 == form).all(1).nonzero().flatten()
+            text = _cut(condition[rows.to(condition.embeds_BSD.device)], *form.tolist())
             part = self.predict(latents[rows.to(latents.device)], sigmas_B[rows.to(sigmas_B.device)], text)
             out = out.index_put((rows.to(self.device),), part)
         return out
+
+
+def _lengths(tokens: Tensor | None, mask: Tensor | None, count: int = 0) -> Tensor:
+    """How many tokens of each row count; zeros for `count` rows without any."""
+    if mask is not None:
+        return mask.bool().sum(1).cpu()
+    return torch.zeros(count, dtype=torch.long) if tokens is None else torch.full((len(tokens),), tokens.shape[1])
+
+
+def _cut(condition: TextCondition, length: int, glyphs: int) -> TextCondition:
+    """The tokens and glyphs that count, without masks."""
+    quoted = None if condition.glyphs_BGD is None or not glyphs else condition.glyphs_BGD[:, :glyphs]
+    embeds = condition.embeds_BSD[:, :length]
+    return dataclasses.replace(condition, embeds_BSD=embeds, mask_BS=None, glyphs_BGD=quoted, glyph_mask_BG=None)
 
 
 @contextlib.contextmanager

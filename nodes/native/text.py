@@ -1,6 +1,6 @@
 """Prompts through ComfyUI's CLIP, as rows of one batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -86,31 +86,13 @@ def _note(clip: Any) -> str:
 def _batch(rows: Sequence[Encoded], shortest: int) -> TextCondition:
     """Shorter prompts are padded and masked."""
     longest = max(shortest, *(embeds.shape[1] for embeds, _ in rows))
-    return TextCondition(
-        torch.cat([_padded(embeds.clone(), longest) for embeds, _ in rows]),
-        _masks(rows, longest),
-        _joined(rows, "pooled_output"),
-        _joined(rows, "conditioning_byt5small"),
-    )
+    whole = TextCondition.cat([_row(embeds, parts) for embeds, parts in rows])
+    return whole if whole.embeds_BSD.shape[1] == longest else whole.padded(longest)
 
 
-def _masks(rows: Sequence[Encoded], longest: int) -> Tensor | None:
-    """Integer masks: LTX takes others for biases. None if every row has all tokens and no mask of its own."""
-    masks = [parts.get("attention_mask") for _, parts in rows]
-    if all(mask is None for mask in masks) and all(embeds.shape[1] == longest for embeds, _ in rows):
-        return None
-    whole = [
-        torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device) if mask is None else mask.long()
-        for (embeds, _), mask in zip(rows, masks, strict=True)
-    ]
-    return torch.cat([_padded(mask, longest) for mask in whole])
+def _row(embeds: Tensor, parts: Mapping[str, Any]) -> TextCondition:
+    """One prompt. Integer masks: LTX takes others for biases."""
+    mask, pooled, glyphs = (parts.get(name) for name in ("attention_mask", "pooled_output", "conditioning_byt5small"))
+    own = (None if part is None else part.clone() for part in (pooled, glyphs))
+    return TextCondition(embeds.clone(), None if mask is None else mask.long(), *own)
 
-
-def _padded(tensor: Tensor, length: int) -> Tensor:
-    missing = length - tensor.shape[1]
-    return torch.cat([tensor, tensor.new_zeros(tensor.shape[0], missing, *tensor.shape[2:])], dim=1) if missing else tensor
-
-
-def _joined(rows: Sequence[Encoded], name: str) -> Tensor | None:
-    parts = [parts[name].clone() for _, parts in rows if parts.get(name) is not None]
-    return torch.cat(parts) if len(parts) == len(rows) else None

@@ -45,10 +45,25 @@ class TextCondition:
         """Repeat a single encoded prompt `count` times."""
         return self[torch.zeros(count, dtype=torch.long)]
 
+    def with_glyphs(self, length: int, width: int) -> TextCondition:
+        """With masked glyphs of zeros up to this length."""
+        glyphs, mask = self.glyphs_BGD, self.glyph_mask_BG
+        if glyphs is None:
+            glyphs = self.embeds_BSD.new_zeros(len(self), 0, width)
+        if mask is None:
+            mask = torch.ones_like(glyphs[..., 0], dtype=torch.long)
+        missing = length - glyphs.shape[1]
+        return dataclasses.replace(self, glyphs_BGD=F.pad(glyphs, (0, 0, 0, missing)), glyph_mask_BG=F.pad(mask, (0, missing)))
+
     @staticmethod
     def cat(conditions: Sequence[TextCondition]) -> TextCondition:
-        lengths = {condition.embeds_BSD.shape[1] for condition in conditions}
-        rows = conditions if len(lengths) == 1 else [condition.padded(max(lengths)) for condition in conditions]
+        """The rows of several, padded to one length. Rows without quoted text get masked glyphs if others have some."""
+        forms = {(row.embeds_BSD.shape[1], row.mask_BS is None) for row in conditions}
+        rows = conditions if len(forms) == 1 else [row.padded(max(forms)[0]) for row in conditions]
+        quoted = [row.glyphs_BGD for row in conditions if row.glyphs_BGD is not None]
+        forms = {(part.shape[1], row.glyph_mask_BG is None) for row in conditions if (part := row.glyphs_BGD) is not None}
+        if quoted and (len(quoted) < len(rows) or len(forms) > 1):
+            rows = [row.with_glyphs(max(forms)[0], quoted[0].shape[2]) for row in rows]
 
         def join(name: str) -> Tensor | None:
             present = [part for condition in rows if (part := getattr(condition, name)) is not None]
