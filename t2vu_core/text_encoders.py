@@ -45,15 +45,11 @@ KINDS = (
     EncoderKind("umt5", ("UMT5DenseActDense", "UMT5DenseGatedActDense"), ("UMT5Attention",)),
     EncoderKind("llama", ("LlamaMLP",), ("LlamaAttention",), ("Llama2Config",)),
     EncoderKind("mistral", ("MistralMLP",), ("MistralAttention",), ("Mistral3Small24BConfig", "Ministral3_3BConfig")),
-    EncoderKind(
-        "qwen2", ("Qwen2MLP",), ("Qwen2Attention", "Qwen2_5_VLAttention"), ("Qwen25_3BConfig", "Qwen25_7BVLI_Config")
-    ),
+    EncoderKind("qwen2", ("Qwen2MLP",), ("Qwen2Attention", "Qwen2_5_VLAttention"), ("Qwen25_3BConfig", "Qwen25_7BVLI_Config")),
     EncoderKind("qwen3", ("Qwen3MLP",), ("Qwen3Attention",), ("Qwen3_06BConfig", "Qwen3_4BConfig", "Qwen3_8BConfig")),
     EncoderKind("gemma2", ("Gemma2MLP",), ("Gemma2Attention",), ("Gemma2_2B_Config",)),
     EncoderKind("gemma3", ("Gemma3MLP",), ("Gemma3Attention",), ("Gemma3_4B_Config", "Gemma3_12B_Config")),
 )
-IN_COMFYUI = {"feed_forward": ("MLP",), "attention": ("Attention",)}
-"""The module types of ComfyUI's language models."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +96,9 @@ def kind_of(encoder: nn.Module) -> EncoderKind:
     """The architecture of a text encoder. Raises UserError if its module types are not known."""
     config = type(getattr(encoder, "config", None)).__name__
     for kind in KINDS:
+        # Module types of ComfyUI's language models.
         if config in kind.configs:
-            return dataclasses.replace(kind, **IN_COMFYUI)
+            return dataclasses.replace(kind, feed_forward=("MLP",), attention=("Attention",))
         if any(_is_a(module, kind.feed_forward) for module in encoder.modules()):
             return kind
     known = ", ".join(kind.name for kind in KINDS)

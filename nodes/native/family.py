@@ -27,6 +27,7 @@ from t2vu_core.weight_sketch import Sketch
 
 from .denoiser import NativeDenoiser
 from .digest import digest
+from .encoder import on_layers_of
 from .found_sites import FoundArchitecture
 from .identity import base_sketch
 from .loaded_weights import LoadedWeights
@@ -101,7 +102,7 @@ class NativeFamily(Family):
             yield from ((f"vae.{key}", value) for key, value in sorted(parts["vae"].state_dict().items()))
 
     def describe(self) -> dict[str, Any]:
-        settings = self._settings
+        settings, encoders = self._settings, on_layers_of(self._text.clip)
         return {
             "latent_shape": list(settings.latent_shape),
             "sigmas": self._schedule().sigmas.tolist(),
@@ -109,6 +110,7 @@ class NativeFamily(Family):
             "others": digest(settings.others),
             "patches": [digest(denoiser.changes()) for denoiser in self._denoisers],
             "patches_of_text": digest(self._text.clip.patcher.patches),
+            **({"encoders": digest(encoders)} if encoders else {}),
         }
 
     @property

@@ -21,6 +21,8 @@ from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.sampling import Guided, SamplingRequest, denoise, seeded_noise
 
 from .denoiser import NativeDenoiser
+from .digest import digest
+from .encoder import on_layers_of
 from .origin import folder_of, name_of
 from .schedule import Schedule
 from .text import NativeText
@@ -102,11 +104,13 @@ class NativeImageModel:
     def describe(self) -> dict[str, Any]:
         """What else than the encoder's weights defines a training run through it."""
         sigmas = self.make_scheduler(self.num_inference_steps).sigmas.tolist()
+        changes = [self._denoiser.changes(), self._text.clip.patcher.patches, on_layers_of(self._text.clip)]
         return {
             "size": list(self.size),
             "guidance_scale": self.guidance_scale,
             "sigmas": sigmas,
             "dtype": str(self._denoiser.dtype),
+            "changes": digest(changes),
         }
 
     def check_size(self, height: int, width: int) -> None:

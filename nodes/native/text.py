@@ -95,4 +95,3 @@ def _row(embeds: Tensor, parts: Mapping[str, Any]) -> TextCondition:
     mask, pooled, glyphs = (parts.get(name) for name in ("attention_mask", "pooled_output", "conditioning_byt5small"))
     own = (None if part is None else part.clone() for part in (pooled, glyphs))
     return TextCondition(embeds.clone(), None if mask is None else mask.long(), *own)
-

@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
-
 from t2vu_core.encoder_identity import same_weights, site_names
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.interchange.encoder_files import check_tensors, clip_names, comfyui_layer, comfyui_tensors, components
+from t2vu_core.interchange.encoder_files import check_tensors, clip_names, comfyui_layer, components
 from t2vu_core.quantised_weights import StoredWeight
 from t2vu_core.text_encoders import EncoderFacts
 
 INSIDE = ".transformer."
 
 
-def clip_tensors(erasure: Erasure, weights: Mapping[str, StoredWeight], *, allow_other_base: bool) -> dict[str, Tensor]:
-    """The tensors for Load LoRA, for a CLIP with these weights (by the names of ComfyUI's `cond_stage_model`).
+def clip_encoders(erasure: Erasure, weights: Mapping[str, StoredWeight], *, allow_other_base: bool) -> dict[str, str]:
+    """The encoder inside a CLIP for each component of an erasure; `weights` have the names of its `cond_stage_model`.
 
     Raises UserError unless the CLIP holds the encoders that the erasure was trained on: at least their layers, with equal
     sizes and, up to rounding to a number format, equal values. `allow_other_base` accepts other values.
@@ -30,8 +28,16 @@ def clip_tensors(erasure: Erasure, weights: Mapping[str, StoredWeight], *, allow
             f"{_trained_on(erasure)}; the encoder in this CLIP is of that size but its weights differ by more than "
             "rounding. Load the same text encoder, or allow another base explicitly if this one is a fine-tune of it."
         )
-    tensors, _ = comfyui_tensors(erasure, clips)
-    return tensors
+    return clips
+
+
+def clip_layers(erasure: Erasure, clips: Mapping[str, str]) -> dict[str, str]:
+    """The name in the CLIP of each layer that an erasure changes."""
+    layers = {}
+    for site in site_names(erasure):
+        component, layer = site.split(".", 1)
+        layers[site] = f"{clips[component]}{INSIDE}{comfyui_layer(components(erasure)[component]['kind'], layer)}"
+    return layers
 
 
 def _find(erasure: Erasure, component: str, weights: Mapping[str, StoredWeight]) -> str:
@@ -82,14 +88,12 @@ def _num_layers(clip: str, weights: Mapping[str, StoredWeight]) -> int:
 
 def _touched(erasure: Erasure, clips: Mapping[str, str], weights: Mapping[str, StoredWeight]) -> dict[str, StoredWeight]:
     """The weights and biases that the erasure changes, by their names in the erasure."""
-    found = {}
-    for site in site_names(erasure):
-        component, layer = site.split(".", 1)
-        name = f"{clips[component]}{INSIDE}{comfyui_layer(components(erasure)[component]['kind'], layer)}"
-        for parameter in ("weight", "bias"):
-            if f"{name}.{parameter}" in weights:
-                found[f"{site}.{parameter}"] = weights[f"{name}.{parameter}"]
-    return found
+    return {
+        f"{site}.{parameter}": weights[f"{name}.{parameter}"]
+        for site, name in clip_layers(erasure, clips).items()
+        for parameter in ("weight", "bias")
+        if f"{name}.{parameter}" in weights
+    }
 
 
 def _trained_on(erasure: Erasure) -> str:

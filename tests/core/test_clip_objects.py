@@ -11,7 +11,8 @@ from torch import Tensor
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.interchange.clip_objects import clip_tensors
+from t2vu_core.interchange.clip_objects import clip_encoders, clip_layers
+from t2vu_core.interchange.encoder_files import comfyui_tensors
 from t2vu_core.quantised_weights import StoredWeight, plain_weight
 from tests.core.test_few_shot_comfyui import CLIPS, Encoder, make
 
@@ -35,6 +36,19 @@ def loaded(encoder: Encoder, clip: str | None = None) -> dict[str, Tensor]:
 
 def stored(weights: Mapping[str, Tensor]) -> dict[str, StoredWeight]:
     return {name: plain_weight(value) for name, value in weights.items()}
+
+
+def clip_tensors(erasure: Erasure, weights: Mapping[str, StoredWeight], *, allow_other_base: bool) -> dict[str, Tensor]:
+    """The changes for a CLIP with these weights."""
+    tensors, _ = comfyui_tensors(erasure, clip_encoders(erasure, weights, allow_other_base=allow_other_base))
+    return tensors
+
+
+def test_every_layer_of_the_erasure_has_a_weight_in_the_clip(encoder: Encoder, erasure: Erasure) -> None:
+    weights = loaded(encoder, "a_name")
+    layers = clip_layers(erasure, clip_encoders(erasure, stored(weights), allow_other_base=False))
+    assert layers.keys() == {key.rsplit(".", 2)[0] for key in erasure.tensors}
+    assert {f"{layer}.weight" for layer in layers.values()} <= weights.keys()
 
 
 def test_the_encoder_that_it_was_trained_on_gets_every_change(encoder: Encoder, erasure: Erasure) -> None:

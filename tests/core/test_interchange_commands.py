@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from t2vu_core.cli import main
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.interchange.clip_objects import clip_tensors
+from t2vu_core.interchange.clip_objects import clip_encoders
 from t2vu_core.interchange.encoder_files import clip_names, export_encoder
 from tests.core.safe_torch import opens_released
 from tests.core.test_interchange_import import release
@@ -76,7 +76,7 @@ def test_an_encoder_file_that_is_odd_is_refused_in_one_sentence_and_nothing_is_w
     assert hint in said[0]
     assert list(tmp_path.iterdir()) == [file]
     with pytest.raises(UserError, match=hint):
-        clip_tensors(odd, {}, allow_other_base=True)
+        clip_encoders(odd, {}, allow_other_base=True)
 
 
 def test_an_encoder_file_that_does_not_say_its_kind_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,7 +137,9 @@ def rows(name: str, own: Any) -> None:
 
 def encoder(name: str) -> None:
     """A language model of another kind, by itself: what it is taken for, and its gradient."""
-    network = getattr(llama, name)({**SIZES, "vocab_size": 64, "hidden_size": WIDTH}, torch.float32, "cpu", comfy.ops.manual_cast)
+    network = getattr(llama, name)(
+        {**SIZES, "vocab_size": 64, "hidden_size": WIDTH}, torch.float32, "cpu", comfy.ops.manual_cast
+    )
     randomise(network)
     clip: Any = LetterClip(WIDTH)
     clip.cond_stage_model.letters.transformer = network

@@ -13,6 +13,11 @@ from t2vu_core.evaluation.attacks.run import attack_once
 from t2vu_core.evaluation.detectors import open_detector
 from t2vu_core.guards import GUARDS, make_guard
 
+FORMATS = ("float32", "fp16", "fp8", "fp8_scaled", "gguf")
+"""Of text encoder files."""
+COARSE = ("fp8", "fp8_scaled", "gguf")
+PAIRS = (*((how, how) for how in FORMATS), *(("float32", own) for own in COARSE), *((how, "float32") for how in COARSE))
+"""In which format an encoder is trained, and in which it is applied."""
 PROMPT = "a ghost and a cat under a starry night"
 BUDGET = AttackBudget(steps=1, batch_size=2, tokens=2, target_clips=2, sampling_steps=2, measured_clips=2)
 

@@ -7,6 +7,7 @@ from typing import Any
 import comfy.ops
 import comfy.sd
 import torch
+from gguf_like import pack
 from native_models import folder, load
 from safetensors.torch import load_file
 from torch import Tensor
@@ -28,35 +29,12 @@ def scaled_fp8() -> Any:
         return comfy.sd.load_diffusion_model_state_dict(stored)
 
 
-class Blocks(torch.Tensor):
-    """As ComfyUI-GGUF's tensors: bytes under another shape, which only their layer can read."""
-
-    tensor_type, tensor_shape, patches = "Q8_0", torch.Size(()), ()
-
-    @property
-    def shape(self) -> torch.Size:
-        return self.tensor_shape
-
-
-class BlockLinear(torch.nn.Linear):
-    def get_weight(self, tensor: Any, dtype: torch.dtype) -> torch.Tensor:
-        rows = tensor.as_subclass(torch.Tensor).reshape(-1, 34)
-        values = rows[:, 2:].view(torch.int8).float() * rows[:, :2].view(torch.float16).float()
-        return values.reshape(tensor.tensor_shape).to(dtype)
-
-
 def blocks() -> Any:
-    """Wan's cross-attentions as Q8_0: 32 bytes and a scale in fp16."""
+    """Wan's cross-attentions as Q8_0."""
     model = load("wan")
     for block in model.model.diffusion_model.blocks:
         for layer in (block.cross_attn.q, block.cross_attn.k, block.cross_attn.v, block.cross_attn.o):
-            rows = layer.weight.detach().clone().reshape(-1, 32)
-            scale = (rows.abs().amax(1, keepdim=True) / 127).half()
-            packed = torch.cat([scale.view(torch.uint8), (rows / scale.float()).round().to(torch.int8).view(torch.uint8)], 1)
-            shape, layer.__class__ = layer.weight.shape, BlockLinear
-            del layer.weight
-            layer.weight = packed.as_subclass(Blocks)
-            layer.weight.tensor_shape = shape
+            pack(layer)
     return model
 
 

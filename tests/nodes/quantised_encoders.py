@@ -8,6 +8,7 @@ from typing import Any
 import comfy.utils
 import torch
 from comfy.sd1_clip import SDClipModel
+from gguf_like import pack, packed, values_of
 from t2vu_pack.nodes.native.miniature.ltx import TEXT_TOKENS
 from t2vu_pack.nodes.native.miniature.text import SmallT5, t5_clip
 from torch import Tensor
@@ -15,7 +16,6 @@ from torch import Tensor
 from t2vu_core.miniature.bundled import bundled_folder
 
 FLOAT8 = torch.float8_e4m3fn
-FORMATS = ("float32", "fp8", "fp8_scaled")
 
 
 @torch.inference_mode()
@@ -30,6 +30,12 @@ def t5_in(how: str, tuned: float = 0.0) -> tuple[Any, Any]:
     clip.cond_stage_model.load_sd(changed)
     if how == "fp8":
         clip.cond_stage_model.to(FLOAT8)
+    elif how == "fp16":
+        clip.cond_stage_model.half()
+    elif how == "gguf":
+        for name, layer in clip.cond_stage_model.t5xxl.transformer.named_modules():
+            if _is_packed(f"{name}.weight", getattr(layer, "weight", None)):
+                pack(layer)
     elif how == "fp8_scaled":
         clip.cond_stage_model.t5xxl = _scaled(file)
     return clip, plain
@@ -42,11 +48,20 @@ def _stored(weights: dict[str, Tensor], how: str) -> tuple[dict[str, Tensor], di
         if how == "fp8":
             file[name] = value.to(FLOAT8)
             values[name] = file[name].float()
-        elif how == "fp8_scaled" and value.dim() == 2 and ".block." in name and "bias" not in name:
+        elif how == "fp16":
+            values[name] = value.half().float()
+        elif how == "gguf" and _is_packed(name, value):
+            values[name] = values_of(packed(value)).reshape(value.shape)
+        elif how == "fp8_scaled" and _is_packed(name, value):
             scale = value.abs().max() / 448
             file[name], file[name.replace(".weight", ".scale_weight")] = (value / scale).to(FLOAT8), scale
             values[name] = file[name].float() * scale
     return file, values
+
+
+def _is_packed(name: str, value: Tensor | None) -> bool:
+    """Whether small files hold a weight in a format with scales: the matrices of the blocks."""
+    return value is not None and value.dim() == 2 and ".block." in name and "bias" not in name
 
 
 def _scaled(file: dict[str, Tensor]) -> SDClipModel:

@@ -27,7 +27,7 @@ class LetterClip:
             tokenizer=SimpleNamespace(unk_token_id=-1), start_token=0, end_token=0, pad_token=0,
         )  # fmt: skip
         self.tokenizer = SimpleNamespace(clip="letters", letters=letters)
-        self.patcher = SimpleNamespace(patches={}, backup={})
+        self.patcher = SimpleNamespace(patches={}, backup={}, object_patches={})
         self.cond_stage_model = torch.nn.Module()
         self.cond_stage_model.clip = "letters"  # type: ignore[assignment]
         self.cond_stage_model.letters = torch.nn.Module()
