@@ -27,7 +27,7 @@ from .models import (
     model_names,
 )
 from .numbers import check_strength
-from .progress import Cancelled, Paused, Progress, cancel_the_rest, cancelled_inside_a_pass, take_cancel
+from .progress import Cancelled, Paused, Progress, cancel_the_rest, pausing, take_cancel
 
 __all__ = [
     "LORA_FOLDERS",
@@ -35,7 +35,6 @@ __all__ = [
     "Paused",
     "Progress",
     "cancel_the_rest",
-    "cancelled_inside_a_pass",
     "check_strength",
     "default_dtype",
     "default_name",
@@ -58,6 +57,7 @@ __all__ = [
     "new_erasure_file",
     "new_lora_file",
     "outside_inference_mode",
+    "pausing",
     "register_folders",
     "take_cancel",
     "temporary_folder",

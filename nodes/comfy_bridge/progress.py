@@ -1,12 +1,14 @@
 """A node's progress bar, text and preview, and ComfyUI's cancel button."""
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import comfy.model_management
 import comfy.utils
+import torch
 from server import PromptServer
 from torch import Tensor
 
@@ -33,9 +35,20 @@ class Paused(Pause, comfy.model_management.InterruptProcessingException):
 _inside_a_pass = threading.Event()
 
 
-def cancelled_inside_a_pass() -> None:
-    """Note that a layer of ComfyUI's took a cancel, so that a node that has a result all the same can pass it on."""
-    _inside_a_pass.set()
+@contextlib.contextmanager
+def pausing() -> Iterator[None]:
+    """Inside this context, a cancel pauses the training run, if gradients are enabled.
+
+    Every layer of ComfyUI's looks for a cancel and takes it. If the run's state cannot be saved, the node passes the cancel on
+    when it has its result.
+    """
+    try:
+        yield
+    except Cancelled:
+        if not torch.is_grad_enabled():
+            raise
+        _inside_a_pass.set()
+        raise Paused from None
 
 
 def take_cancel() -> bool:

@@ -131,15 +131,8 @@ class NativeDenoiser:
             reference = conditions.get("ref_latent")
             latents = [x] if reference is None else [x, reference]
             self._video_tokens = self.architecture.video_tokens(self.network, latents)
-            try:
-                out = self.patcher.model.apply_model(x, sigmas, transformer_options=self._options(sigmas), **conditions)
-            except comfy_bridge.Cancelled:
-                if not torch.is_grad_enabled():
-                    raise
-                # Every layer of ComfyUI's looks for a cancel and takes it: the training run pauses here, and if its state
-                # cannot be saved, the node passes the cancel on when it has its result.
-                comfy_bridge.cancelled_inside_a_pass()
-                raise comfy_bridge.Paused from None
+            stack.enter_context(comfy_bridge.pausing())
+            out = self.patcher.model.apply_model(x, sigmas, transformer_options=self._options(sigmas), **conditions)
         predicted: Tensor = out.float()
         return predicted
 

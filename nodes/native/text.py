@@ -12,6 +12,7 @@ from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.quantised_weights import StoredWeight
 from t2vu_core.text_encoders import kind_of
 
+from .. import comfy_bridge
 from .differentiable import freeze, frozen_linears, training_mode
 from .in_place import CopyOnWrite, recomputed
 from .loaded_weights import LoadedWeights
@@ -41,7 +42,7 @@ class NativeText:
         self.clip.load_model()
         encoder = self.clip.cond_stage_model
         freeze(encoder)
-        with training_mode(), frozen_linears(encoder), CopyOnWrite():
+        with comfy_bridge.pausing(), training_mode(), frozen_linears(encoder), CopyOnWrite():
             return _batch([self._encoded(prompt) for prompt in prompts], self._shortest)
 
     def _encoded(self, prompt: str) -> Encoded:

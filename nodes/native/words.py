@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from comfy.text_encoders.llama import BaseLlama
+from comfy.text_encoders.spiece_tokenizer import SPieceTokenizer
 
 from t2vu_core.mentions import mentions
 
@@ -15,7 +16,13 @@ MARKERS = ("</w>", "\u2581", "\u0120")
 """Marks of word boundaries in the pieces of CLIP's, SentencePiece's and GPT's vocabularies."""
 ENCODERS = ("umt5xxl", "t5xxl", "llama", "qwen25_7b", "gemma3_12b", "clip_l")
 """ComfyUI's names of the encoders that read a prompt token by token, where a CLIP holds several."""
-SENTENCEPIECE_UNKNOWN = 2
+SENTENCEPIECE_SPACE, SENTENCEPIECE_UNKNOWN = "\u2581", 2
+PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
+"""Bytes that stand for themselves in the pieces of CLIP's and GPT's vocabularies."""
+BYTES = {chr(byte): byte for byte in PRINTABLE} | {
+    chr(256 + place): byte for place, byte in enumerate(sorted(set(range(256)) - set(PRINTABLE)))
+}
+"""The byte that each letter of a piece stands for."""
 TEMPLATED = ("llama", "qwen25_7b")
 """Encoders whose prompt stands in a template, of which the embeddings hold only the prompt."""
 
@@ -64,12 +71,15 @@ class Words:
         self._name = encoder_name(clip.tokenizer)
         self._tokenizer = getattr(clip.tokenizer, self._name)
         self._pieces: dict[int, str] = self._tokenizer.inv_vocab
+        self._of_bytes = SENTENCEPIECE_SPACE not in self._pieces.values()
 
     @property
     def unk_token_id(self) -> int | None:
         """The token of what the vocabulary lacks."""
-        own = self._tokenizer.tokenizer
-        unknown: int | None = getattr(own, "unk_token_id", SENTENCEPIECE_UNKNOWN)
+        if isinstance(self._tokenizer.tokenizer, SPieceTokenizer):
+            return SENTENCEPIECE_UNKNOWN
+        # Byte pairs lack nothing.
+        unknown: int | None = getattr(self._tokenizer.tokenizer, "unk_token_id", None)
         return unknown
 
     @property
@@ -97,10 +107,7 @@ class Words:
 
     def decode(self, ids: list[int]) -> str:
         """The text of some tokens; words are separated by spaces where a piece says so."""
-        joined = "".join(self.convert_ids_to_tokens(ids))
-        for marker in MARKERS:
-            joined = joined.replace(marker, " ")
-        return " ".join(joined.split())
+        return " ".join(self._text("".join(self.convert_ids_to_tokens(ids))).split())
 
     def pieces(self, prompt: str) -> list[Piece]:
         """The prompt's tokens in the order of the embeddings."""
@@ -124,7 +131,15 @@ class Words:
         return found
 
     def _letters(self, token: int) -> str:
-        piece = self._pieces.get(token, "")
+        return "".join(self._text(self._pieces.get(token, "")).split())
+
+    def _text(self, piece: str) -> str:
+        """The letters of a piece. One that a token ends within counts for that token, not for the next one."""
         for marker in MARKERS:
-            piece = piece.replace(marker, "")
-        return piece
+            piece = piece.replace(marker, " ")
+        if not self._of_bytes:
+            return piece
+        whole = b"".join(bytes([BYTES[letter]]) if letter in BYTES else letter.encode() for letter in piece)
+        while whole and 0x80 <= whole[0] < 0xC0:
+            whole = whole[1:]
+        return whole.decode(errors="replace")

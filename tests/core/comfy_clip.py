@@ -38,6 +38,7 @@ NAMES = {
     "t5": ("t5xxl", comfy.text_encoders.t5.T5),
     "umt5": ("umt5xxl", comfy.text_encoders.t5.T5),
     "llama": ("llama", comfy.text_encoders.llama.Llama2),
+    "qwen2": ("qwen25_7b", comfy.text_encoders.llama.Qwen25_3B),
 }
 
 

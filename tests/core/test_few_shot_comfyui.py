@@ -102,10 +102,11 @@ def make(kind: str) -> Encoder:
         "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64,
     }  # fmt: skip
     # The width of a head is fixed in ComfyUI's class.
-    return Encoder(kind, t.LlamaModel(t.LlamaConfig(**config, head_dim=128)), tokenizer, config)
+    classes: Any = {"llama": (t.LlamaModel, t.LlamaConfig), "qwen2": (t.Qwen2Model, t.Qwen2Config)}[kind]
+    return Encoder(kind, classes[0](classes[1](**config, head_dim=128)), tokenizer, config)
 
 
-CLIPS = {"clip": "clip_l", "t5": "t5xxl", "umt5": "umt5xxl", "llama": "llama"}
+CLIPS = {"clip": "clip_l", "t5": "t5xxl", "umt5": "umt5xxl", "llama": "llama", "qwen2": "qwen25_7b"}
 DEEPER = "clip with a layer more"
 """As Stable Diffusion 2's: diffusers has no last layer, which nothing reads."""
 NAMES = (*CLIPS, DEEPER)

@@ -14,12 +14,14 @@ from typing import Any
 from in_comfyui import folder
 
 # isort: split
+import comfy.model_management
 import comfy.ops
 import comfy.text_encoders.llama as llama
 import torch
 from language_models import SIZES, WIDTH, clip_of, has_tokenizer, model_of, randomise
 from safetensors.torch import save_file
 from stand_ins import LetterClip, PlainPixels
+from t2vu_pack.nodes import comfy_bridge
 from t2vu_pack.nodes.native import Sampled, model_from_comfyui, with_encoder
 from t2vu_pack.nodes.native.differentiable import freeze, frozen_linears, training_mode
 from t2vu_pack.nodes.native.in_place import CopyOnWrite
@@ -30,6 +32,8 @@ from t2vu_core import Erasure, FewShotRecipe, unlearn_encoder
 from t2vu_core.text_encoders import encoder_facts, encoder_layers, kind_of, trained_sites
 
 PROMPT = 'a red ghost in a house, "boo"'
+SPELT = "ein Bär über dem\nCafé, 幽灵 und ein ghost"
+WORDS = ("Bär", "Café", "幽灵", "ghost")
 SHAPES = {"hunyuan_video": (16, 1, 4, 4), "hunyuan_video_15": (32, 1, 4, 4)}
 ENCODERS = ("Mistral3Small24B", "Qwen25_3B", "Qwen3_4B", "Gemma2_2B", "Gemma3_4B")
 said: dict[str, Any] = {}
@@ -107,6 +111,19 @@ def unlearned(family: str, clip: Any, model: Any) -> None:
               folder / f"{family}_weights.safetensors")  # fmt: skip
 
 
+def cancelled(model: Any) -> str:
+    """What a cancel becomes that a layer of the text encoder takes while it is trained, and while a clip is sampled."""
+    answers = []
+    for trained in (True, False):
+        comfy.model_management.interrupt_current_processing()
+        try:
+            with torch.set_grad_enabled(trained):
+                (model.family.encode_with_gradients if trained else model.family.encode)([PROMPT])
+        except comfy_bridge.Cancelled as error:
+            answers.append(type(error).__name__)
+    return " ".join([*answers, str(comfy_bridge.take_cancel())])
+
+
 def family(name: str) -> None:
     clip = clip_of(name)
     model = made(name, clip)
@@ -114,11 +131,16 @@ def family(name: str) -> None:
     said[f"{name} facts"] = vars(encoder_facts(text)["text_encoder"])
     pieces = model.family.token_pieces(PROMPT)
     said[f"{name} concept"] = [pieces[place] for place in model.family.concept_positions(PROMPT, "ghost")]
+    spelt = model.family.token_pieces(SPELT)
+    said[f"{name} spelt"] = {
+        word: "".join(spelt[place] for place in model.family.concept_positions(SPELT, word)) for word in WORDS
+    }
     sites = trained_sites(text, "mlp+last-attention", lambda: model.family.encode_with_gradients([PROMPT]))
     said[f"{name} sites"] = [site.name for site in sites]
     gradients(name, model)
     unlearned(name, clip, model)
     rows(name, model.family)
+    said[f"{name} cancelled"] = cancelled(model)
 
 
 @torch.no_grad()

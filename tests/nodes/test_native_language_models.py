@@ -61,11 +61,22 @@ def test_the_concept_is_found_in_the_prompt_and_layers_that_it_passes_are_traine
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_concept_is_found_behind_letters_of_several_bytes(found: Found, family: str) -> None:
+    """The pieces of these vocabularies are bytes, of which a letter may have several."""
+    assert found.of(family, "spelt") == {word: word for word in ("Bär", "Café", "幽灵", "ghost")}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_through_encoder_and_denoiser_are_those_of_finite_differences(found: Found, family: str) -> None:
     slope, difference = found.of(family, "gradient")
     assert slope == pytest.approx(difference, rel=0.01)
     assert found.of(family, "recomputed") == pytest.approx(slope, rel=1e-5)
     assert found.of(family, "left behind") == 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_cancel_inside_the_text_encoder_pauses_the_training(found: Found, family: str) -> None:
+    assert found.of(family, "cancelled") == "Paused InterruptProcessingException True"
 
 
 @pytest.mark.parametrize("name", OTHERS)
