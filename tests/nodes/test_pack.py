@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -93,6 +94,11 @@ def test_the_translations_name_nodes_and_inputs_that_exist(comfy: ComfyServer) -
             declared = comfy.get(f"/object_info/{node_id}")[node_id]["input"]
             known = {*declared["required"], *declared.get("optional", {})}
             assert set(translated["inputs"]) == known, f"{language}: {node_id}"
+            for name, (_, options) in {**declared["required"], **declared.get("optional", {})}.items():
+                # "paper: the published recipe" explains a choice.
+                explained = re.findall(r"(?:^|[.;] )([a-z_]+):", options["tooltip"])
+                own = translated["inputs"][name]["tooltip"]
+                assert [choice for choice in explained if choice in options.get("options", ()) and choice not in own] == []
 
 
 @pytest.mark.parametrize("word", ["forget", "remove", "censor", "nsfw", "safety", "copyright", "slider", "negative"])
