@@ -6,6 +6,7 @@ from t2vu_core import T2VModel, UserError, VelocityRecipe, erase_velocity
 from t2vu_core.memory.explain import memory_line
 from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.recipes import LOW_MEMORY
+from t2vu_core.training.velocity.own_schedule import schedule_line
 
 from . import comfy_bridge
 from .checks import check_concept, problem
@@ -119,7 +120,7 @@ class VelocityErase(io.ComfyNode):
         words = view.close(eraser)
         assert view.kept is not None
         pictures = loss_picture(eraser.training["losses"]), view.kept[0].movedim(1, -1)
-        plan = "\n\n".join(filter(None, (plan_text(eraser.prompts), look.message, memory)))
+        plan = "\n\n".join(filter(None, (plan_text(eraser.prompts), schedule_line(model.family, recipe), look.message, memory)))
         return io.NodeOutput(
             eraser, *pictures, plan, look.picture, ui=said("\n".join(filter(None, (words, look.message)))) | look.shown(cls)
         )

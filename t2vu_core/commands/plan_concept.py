@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from t2vu_core.commands.concept_options import add_concept, request_of
 from t2vu_core.commands.training import settings_of
 from t2vu_core.errors import UserError
+from t2vu_core.families.base import Family
+from t2vu_core.memory.shapes import shaped_model
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names, check_built
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.plan import plan_request
 from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.velocity.own_schedule import few_step_warning, schedule_line
+
+log = logging.getLogger(__name__)
 
 MARK = "kind_reason"
 FLAG = "--concept"
@@ -34,8 +42,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """The plan of the recipe's prompts. No weights are loaded."""
     recipe = VelocityRecipe.preset(options.preset, **settings_of(options))
     size = PlanSize(recipe.concept_trajectories, recipe.preserve_trajectories, recipe.seed, recipe.augmentation)
-    plan = plan_request(request_of(options), prompt_set_for(_folder(options.model)), size)
+    folder = _folder(options.model)
+    plan = plan_request(request_of(options), prompt_set_for(folder), size)
     described = plan.describe()
+    schedule = _schedule(folder, recipe, described["warnings"])
     shared = {name: described[name] for name in ("kind_reason", "names", "of", "replacement", "replacements", "pairs")}
     return {
         "concept": plan.title,
@@ -45,14 +55,36 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "neighbours": described["neighbours"],
         "preserve": len(plan.preserve),
         "near": len(plan.near),
+        "schedule": schedule,
         "warnings": described["warnings"],
-        "plan": plan_text(described),
+        "plan": "\n\n".join(filter(None, (plan_text(described), schedule))),
     }
 
 
 def show(result: dict[str, Any]) -> str:
     """The plan for people."""
     return str(result["plan"])
+
+
+def _schedule(folder: Path | None, recipe: VelocityRecipe, warnings: list[str]) -> str | None:
+    """What the trajectories of the folder's model follow; None if that cannot be told. A doubt is added to `warnings`."""
+    family = None if folder is None else _family(folder)
+    if folder is None or family is None:
+        return None
+    if doubt := few_step_warning(folder.name, family, recipe):
+        warnings.append(doubt)
+    return schedule_line(family, recipe)
+
+
+def _family(folder: Path) -> Family | None:
+    """The folder's model without its weights; None for a folder that holds no model that can be read."""
+    if not (folder / "model_index.json").is_file():
+        return None
+    try:
+        return shaped_model(folder, torch.bfloat16).family
+    except UserError as error:
+        log.info("The schedule is not planned: %s", error)
+        return None
 
 
 def _folder(model: str | None) -> Path | None:

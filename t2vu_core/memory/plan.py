@@ -24,6 +24,7 @@ from t2vu_core.model_source import ModelSource
 from t2vu_core.pipelines import failures_blamed
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.encoded_prompts import ENCODE_BATCH
+from t2vu_core.training.velocity.own_schedule import trajectory_steps
 from t2vu_core.training.velocity.points import clip_size
 from t2vu_core.training.velocity.rollout import rows_a_pass
 
@@ -224,18 +225,32 @@ def _encode_bytes(family: Family, encoder: nn.Module) -> int:
 
 
 def _prompt_bytes(family: Family, recipe: VelocityRecipe) -> int:
-    """Encoded prompts: one a trajectory, neutral ones, and the empty one."""
+    """Encoded prompts: one a trajectory, neutral ones, the empty one, and for mixing neutral ones in the concept's layout."""
     count = 1 + 2 * (recipe.concept_trajectories + recipe.two_subject_trajectories)
     count += recipe.preserve_trajectories if recipe.preserves else 0
     one = text_condition(family, 1)
-    parts = (one.embeds_BSD, one.pooled_BD, one.glyphs_BGD)
-    return count * sum(part.numel() * part.element_size() for part in parts if part is not None)
+    own, *shared = (
+        0 if part is None else part.numel() * part.element_size() for part in (one.embeds_BSD, one.pooled_BD, one.glyphs_BGD)
+    )
+    aligned = recipe.concept_trajectories if recipe.mixed_share else 0
+    return count * (own + sum(shared)) + aligned * own
 
 
 def _trajectory_bytes(family: Family, recipe: VelocityRecipe, size: ClipSize) -> int:
-    """As `points.expected_bytes` counts them, with as many prompts as the recipe asks for."""
-    steps, values = recipe.trajectory_steps, math.prod(family.latent_shape(size))
+    """As `points.expected_bytes` counts them, with as many prompts as the recipe asks for, and those that clip starts need.
+
+    The latter are sampled last; of them only the clips stay.
+    """
+    steps, values = trajectory_steps(family, recipe), math.prod(family.latent_shape(size))
     with_neutral = recipe.concept_trajectories + recipe.two_subject_trajectories
     kept = with_neutral * (4 * steps + 1) + (recipe.preserve_trajectories if recipe.preserves else 0) * (3 * steps + 1)
     masks = with_neutral * math.prod(family.token_grid(size)) if recipe.localization_weight else 0
-    return 2 * kept * values + masks
+    return 2 * (kept + _clip_starts(recipe) * (3 * steps + 1)) * values + masks
+
+
+def _clip_starts(recipe: VelocityRecipe) -> int:
+    """The trajectories that follow their own prompt, whose clips are starts; the first is always one."""
+    if not (recipe.clip_start_share and recipe.preserves):
+        return 0
+    count = recipe.concept_trajectories
+    return count - min(count - 1, round(recipe.neutral_share * count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -27,11 +28,12 @@ from t2vu_core.model import load_model
 from t2vu_core.model_source import ModelSource
 from t2vu_core.quantised_weights import stored_bytes
 from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.velocity import points
 from t2vu_core.training.velocity.step import VelocityStep
 from t2vu_core.training.velocity.train import erase_velocity
 from tests.core.gguf_files import weights, write_gguf
 from tests.core.tiny_models import TINY_MODELS, TinyModel, wan_transformer
-from tests.core.tiny_training import small_clips
+from tests.core.tiny_training import points_of, small_clips
 
 PROFILED = ("animatediff", "cogvideox-5b", "hunyuan-video", "ltx-video", "mochi", "wan-2.1")
 WITHIN = 0.1
@@ -119,6 +121,24 @@ def test_weights_and_trajectories_are_those_of_the_real_model() -> None:
     offloaded = Planner.of(tiny.folder, wanted, torch.float32, Placement("blocks")).plan()
     assert offloaded.weights < 0.5 * plan.weights
     assert offloaded.weights < offloaded.loading < plan.loading, "the encoder's layers pass through the device one by one"
+
+
+def test_aligned_prompts_and_clips_to_start_from_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny, kept = TINY_MODELS["wan-2.1"], list[int]()
+    wanted = of_size(tiny, concept_trajectories=3, preserve_trajectories=2, trajectory_steps=2, clip_start_share=1.0)
+
+    def counted(*asked: Any) -> Any:
+        found = dataclasses.replace(sample(*asked), masks=None)
+        kept.append(found.num_bytes)
+        return found
+
+    sample = points._kept
+    monkeypatch.setattr(points, "_kept", counted)
+    encoded = points_of(tiny, wanted).prompts.conditions
+    plan = Planner.of(tiny.folder, wanted, torch.float32).plan()
+    assert len(kept) == 3
+    assert plan.trajectories == sum(kept)
+    assert plan.prompts == sum(each.embeds_BSD.nbytes for each in encoded.values())
 
 
 @pytest.mark.parametrize("name", TINY_MODELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from t2vu_core.training.loop import step_generator
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.run import Run
 from t2vu_core.training.velocity.batches import draw_batch
-from t2vu_core.training.velocity.points import trajectory_guidance
+from t2vu_core.training.velocity.own_schedule import few_step_warning, schedule_line, trajectory_guidance
 from t2vu_core.training.velocity.train import erase_velocity
 from tests.core.tiny_models import TINY_MODELS
 from tests.core.tiny_training import FEW, points_of, recipe
@@ -276,6 +277,19 @@ def test_the_trajectories_of_a_distilled_model_are_its_own_samplings(name: str, 
         plain = guided(family, tiny.size, condition, None, 1.0)
         latents = denoise(scheduler, latents, plain, step=family.step)
     torch.testing.assert_close(points.concept.ends.float(), latents, atol=0.03, rtol=0.03)
+
+
+def test_trajectories_have_no_more_steps_than_the_model_is_sampled_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny, asked = TINY_MODELS["wan-2.1"], recipe(trajectory_steps=10, concept_trajectories=1, preserve_trajectories=1)
+    family, own = tiny.model.family, type(tiny.model.family).defaults
+    assert few_step_warning("Wan2.1-lightning-4steps", family, asked)
+    assert few_step_warning("Wan2.1-T2V-1.3B", family, asked) is None
+    few = dataclasses.replace(own.fget(family), num_inference_steps=4, guidance_scale=1.0)  # type: ignore[attr-defined]
+    monkeypatch.setattr(type(family), "defaults", property(lambda _: dataclasses.replace(few, size=tiny.size)))
+    points = points_of(tiny, asked)
+    assert torch.equal(points.concept.timesteps.float(), family.make_scheduler(4, tiny.size).timesteps.cpu().float())
+    assert "4 steps at guidance 1, for a model" in schedule_line(family, asked)
+    assert few_step_warning("Wan2.1-lightning-4steps", family, asked) is None
 
 
 def test_several_concepts_are_trained_into_one_erasure(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from t2vu_core.training.run import Run
 from t2vu_core.training.velocity.cache import gigabytes
 from t2vu_core.training.velocity.clip_starts import ClipStarts
 from t2vu_core.training.velocity.encoded_prompts import NEUTRAL_OF, EncodedPrompts, Positions, first_named
+from t2vu_core.training.velocity.own_schedule import trajectory_guidance, trajectory_steps
 from t2vu_core.training.velocity.rollout import Driver, OnClips, Route, TrajectoryPrompts, batches_of, trajectory_parts
 from t2vu_core.training.velocity.trajectories import Trajectories
 
@@ -54,18 +55,6 @@ class TrainingPoints:
         return sum(part.num_bytes for part in parts if part is not None)
 
 
-def trajectory_guidance(family: Family, recipe: VelocityRecipe) -> float:
-    """The recipe's guidance scale; the family's own if that is 0, or if the model is guidance-distilled.
-
-    A distilled model takes its guidance as an input, which `predict` gives it (HunyuanVideo), or none at all; with
-    classifier-free guidance on top, trajectories would go where the model never samples.
-    """
-    defaults = family.defaults
-    if defaults.embedded_guidance is not None or defaults.guidance_scale <= 1 or recipe.guidance_scale == 0:
-        return defaults.guidance_scale
-    return recipe.guidance_scale
-
-
 def clip_size(family: Family, recipe: VelocityRecipe) -> ClipSize:
     """The size of the clips to train on: the recipe's, or the model's own. Raises UserError if the model cannot make it."""
     own = family.defaults.size
@@ -81,7 +70,7 @@ def sample_points(run: Run[VelocityRecipe], prompts: EncodedPrompts, masks: Mask
     total = sum(len(conditions[name]) for name in SAMPLED if name in conditions) + len(_started(prompts, recipe))
     expected = gigabytes(expected_bytes(family, prompts, recipe, masks))
     if run.workers.first:
-        log.info("%d trajectories of %d steps: %s %s.", total, recipe.trajectory_steps, expected, run.cache.place)
+        log.info("%d trajectories of %d steps: %s %s.", total, trajectory_steps(family, recipe), expected, run.cache.place)
     sampled: dict[str, Trajectories] = {}
     route, done = _route(family, recipe), 0
     for name in SAMPLED:
@@ -143,7 +132,7 @@ def refreshed(run: Run[VelocityRecipe], points: TrainingPoints, erasers: EraserS
 def expected_bytes(family: Family, prompts: EncodedPrompts, recipe: VelocityRecipe, masks: Masks) -> int:
     """What `TrainingPoints.num_bytes` will be: x_t and every prediction in bf16, and the masks."""
     size, conditions = clip_size(family, recipe), prompts.conditions
-    steps = len(family.make_scheduler(recipe.trajectory_steps, size).timesteps)
+    steps = len(family.make_scheduler(trajectory_steps(family, recipe), size).timesteps)
     total = 0
     for name in SAMPLED:
         if name in conditions:
@@ -211,7 +200,7 @@ def _masked(positions: Positions | None, masks: Masks) -> Positions | None:
 def _route(family: Family, recipe: VelocityRecipe) -> Route:
     return Route(
         clip_size(family, recipe),
-        recipe.trajectory_steps,
+        trajectory_steps(family, recipe),
         trajectory_guidance(family, recipe),
         recipe.mask_source,
         recipe.mask_layers,
