@@ -169,7 +169,8 @@ def _method_inputs() -> list[io.Input]:
             options=[NO_LANGUAGE_MODEL, *comfy_bridge.language_model_names()],
             default=NO_LANGUAGE_MODEL,
             optional=True,
-            tooltip="A transformers folder in models/LLM that writes half of the prompts. It is unloaded before the training.",
+            tooltip="A transformers folder in models/LLM that writes half of the prompts and names neighbours, "
+            "if you give none. It is unloaded before the training.",
         ),
         advanced(
             io.Combo,

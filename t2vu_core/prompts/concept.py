@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from t2vu_core.errors import UserError
@@ -16,6 +17,7 @@ from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.wording import A_PERSON, EMPTY_SCENE, Wording, as_style, does
 
 CALM = "calm"
+NONE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,12 @@ class Concept:
         }  # fmt: skip
 
 
-def understand(request: ConceptRequest, prompts: PromptSet) -> tuple[Concept, ...]:
-    """The concepts of a request. Raises UserError for a replacement or a neighbour that says one of them."""
-    concepts = tuple(_understand(title, request, prompts) for title in request.concepts)
+def understand(request: ConceptRequest, prompts: PromptSet, near: Mapping[str, Sequence[str]] = NONE) -> tuple[Concept, ...]:
+    """The concepts of a request; `near` are a language model's neighbours by concept, for a request without its own.
+
+    Raises UserError for a replacement or a neighbour that says one of the concepts.
+    """
+    concepts = tuple(_understand(title, request, prompts, near.get(title, ())) for title in request.concepts)
     every = [name for concept in concepts for name in concept.names]
     if request.replacement is not None and says(request.replacement, every):
         raise UserError(f"The replacement {request.replacement!r} says the concept itself: name something else.")
@@ -69,7 +74,7 @@ def understand(request: ConceptRequest, prompts: PromptSet) -> tuple[Concept, ..
     return concepts
 
 
-def _understand(title: str, request: ConceptRequest, prompts: PromptSet) -> Concept:
+def _understand(title: str, request: ConceptRequest, prompts: PromptSet, near: Sequence[str]) -> Concept:
     choice = choose_kind(title, request.kind, request.attribute_of, known=tuple(prompts.names))
     common = common_concept(choice.concept, choice.kind)
     own = _own_names(choice.concept, choice.kind, common, prompts)
@@ -78,7 +83,8 @@ def _understand(title: str, request: ConceptRequest, prompts: PromptSet) -> Conc
     proper = _proper_names(names, choice.kind, common)
     return Concept(
         title, choice.kind, choice.reason, choice.sure, names, _replacements(request, choice.kind, common, prompts, names),
-        _neighbours(request, choice.kind, common, prompts, names), choice.of, proper,
+        tuple(near) if near and not request.neighbours else _neighbours(request, choice.kind, common, prompts, names),
+        choice.of, proper,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Prompts written by a local language model, in the style of the prompt expansion tools that people use.
+"""Prompts and neighbours from a local language model, the prompts in the style of the expansion tools that people use.
 
 The model is a transformers folder, chat or plain, safetensors only; nothing is downloaded and no code of the folder runs.
 It is loaded, used, and freed before anything else needs the memory. T2VUnlearning (arXiv 2505.17550) prompts a chat model
@@ -25,8 +25,10 @@ from t2vu_core.errors import UserError, reading
 from t2vu_core.mentions import says
 from t2vu_core.model_folders import LOCAL, folder_problem
 from t2vu_core.model_limits import check_model_folder
+from t2vu_core.prompts import asked_neighbours
 from t2vu_core.prompts.concept import Concept
 from t2vu_core.prompts.grammar import short_prompt
+from t2vu_core.prompts.written import Written
 from t2vu_core.quiet import quiet_libraries
 
 log = logging.getLogger(__name__)
@@ -67,9 +69,10 @@ def write_prompts(
     count: int,
     seed: int,
     device: torch.device,
+    neighbours: bool = False,
     on_step: OnStep | None = None,
-) -> dict[str, list[str]]:
-    """By concept, up to `count` different prompts that contain one of its names.
+) -> dict[str, Written]:
+    """By concept, up to `count` different prompts that contain one of its names, and with `neighbours` what lies near it.
 
     The same seed gives the same prompts on one device. Answers that do not contain the requested name are requested again,
     a few times. `on_step(done, count)` is called for the progress with each concept; an exception from it stops the
@@ -77,7 +80,7 @@ def write_prompts(
     """
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), quiet_libraries():
-            writer = _Writer(folder, partial(_answers, *_open(folder, device)), count, on_step)
+            writer = _Writer(folder, partial(_answers, *_open(folder, device)), count, neighbours, on_step)
             # The model is opened once; the prompts of one concept do not depend on the others.
             return {concept.title: writer.write(concept, seed) for concept in concepts}
     finally:
@@ -91,13 +94,19 @@ class _Writer:
     """An opened language model, and how many prompts it writes for each concept."""
 
     folder: Path
-    answers: Callable[[Sequence[str]], list[str]]
+    answers: Callable[[_Task, Sequence[str]], list[str]]
     count: int
+    neighbours: bool
     on_step: OnStep | None
 
-    def write(self, concept: Concept, seed: int) -> list[str]:
-        """Different prompts with one of the names, half of them requested with the first."""
+    def write(self, concept: Concept, seed: int) -> Written:
+        """What is wanted for one concept; the same seed gives the same."""
         torch.manual_seed(seed)
+        prompts = tuple(self._prompts(concept, seed))
+        return Written(prompts, tuple(self._neighbours(concept)) if self.neighbours else ())
+
+    def _prompts(self, concept: Concept, seed: int) -> list[str]:
+        """Different prompts with one of the names, half of them requested with the first."""
         rng, found = random.Random(seed), dict[str, None]()
         tries = ROUNDS * -(-self.count // BATCH)
         for _ in range(tries):
@@ -115,11 +124,20 @@ class _Writer:
             log.info("%s wrote %d of %d prompts; the others come from templates", self.folder, len(found), self.count)
         return list(found)[: self.count]
 
+    def _neighbours(self, concept: Concept) -> list[str]:
+        """What a batch of answers says lies near the concept."""
+        asked = [asked_neighbours.question(concept.names[0], concept.kind)] * BATCH
+        found = asked_neighbours.neighbours_in(self.answers(NEIGHBOURS, asked), concept.names)
+        if len(found) < asked_neighbours.FEWEST:
+            log.info("%s named %d neighbours of %r; the shipped table is used", self.folder, len(found), concept.title)
+            return []
+        return found
+
     def _usable(self, concept: Concept, rng: random.Random) -> list[str]:
         """The answers of one batch that contain their name and are long enough."""
         names = concept.names
         asked = [names[0] if index % 2 == 0 else rng.choice(names) for index in range(BATCH)]
-        answers = self.answers([short_prompt(concept.wording(name), rng) for name in asked])
+        answers = self.answers(PROMPTS, [short_prompt(concept.wording(name), rng) for name in asked])
         named = [text for name, text in zip(asked, answers, strict=True) if says(text, [name])]
         return [text for text in named if len(text.split()) >= MIN_WORDS]
 
@@ -142,8 +160,8 @@ def _open(folder: Path, device: torch.device) -> tuple[Any, Any]:
 
 
 @torch.no_grad()
-def _answers(tokenizer: Any, model: Any, requests: Sequence[str]) -> list[str]:
-    texts = [_conversation(tokenizer, request) for request in requests]
+def _answers(tokenizer: Any, model: Any, task: _Task, requests: Sequence[str]) -> list[str]:
+    texts = [_conversation(tokenizer, task, request) for request in requests]
     # A chat template adds the start-of-text token itself.
     plain = tokenizer.chat_template is None
     inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=plain, return_token_type_ids=False)
@@ -151,15 +169,16 @@ def _answers(tokenizer: Any, model: Any, requests: Sequence[str]) -> list[str]:
         **inputs.to(model.device), **SAMPLING, max_new_tokens=MAX_NEW_TOKENS, pad_token_id=tokenizer.pad_token_id
     )
     answers = tokenizer.batch_decode(tokens[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
-    return [_paragraph(answer) for answer in answers]
+    return [task.read(answer) for answer in answers]
 
 
-def _conversation(tokenizer: Any, request: str) -> str:
+def _conversation(tokenizer: Any, task: _Task, request: str) -> str:
     """Instruction, examples and request: in the model's chat template, or as a text to continue."""
+    given, wanted = task.labels
     if tokenizer.chat_template is None:
-        examples = "".join(f"Short prompt: {short}\nLong prompt: {long}\n\n" for short, long in EXAMPLES)
-        return f"{INSTRUCTION}\n\n{examples}Short prompt: {request}\nLong prompt:"
-    turns = [(f"{INSTRUCTION}\n\n{EXAMPLES[0][0]}", EXAMPLES[0][1]), *EXAMPLES[1:]]
+        examples = "".join(f"{given}: {short}\n{wanted}: {long}\n\n" for short, long in task.examples)
+        return f"{task.instruction}\n\n{examples}{given}: {request}\n{wanted}:"
+    turns = [(f"{task.instruction}\n\n{task.examples[0][0]}", task.examples[0][1]), *task.examples[1:]]
     messages = [
         message
         for short, long in turns
@@ -178,3 +197,22 @@ def _paragraph(answer: str) -> str:
     # A paragraph that reached the token limit ends in the middle of a sentence.
     end = max(text.rfind(mark) for mark in ".!?")
     return " ".join(text[: end + 1].split()) if end > 0 else " ".join(text.split())
+
+
+def _list(answer: str) -> str:
+    """The answer up to where a model without a chat template goes on with a subject of its own."""
+    return answer.split("Subject:")[0].removeprefix("Neighbours:").strip()
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the language model is asked to do, and how its answers are read."""
+
+    instruction: str
+    examples: Sequence[tuple[str, str]]
+    labels: tuple[str, str]
+    read: Callable[[str], str]
+
+
+PROMPTS = _Task(INSTRUCTION, EXAMPLES, ("Short prompt", "Long prompt"), _paragraph)
+NEIGHBOURS = _Task(asked_neighbours.INSTRUCTION, asked_neighbours.EXAMPLES, ("Subject", "Neighbours"), _list)

@@ -26,13 +26,14 @@ from t2vu_core.prompts.neighbours import neighbour_prompts
 from t2vu_core.prompts.pairs import PromptPair
 from t2vu_core.prompts.prompt_set import PromptSet
 from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.prompts.written import Written
 
 log = logging.getLogger(__name__)
 
 PLAN_VERSION = 2
 """Part of a run's fingerprint: the prompts of another version are other prompts."""
 FEWEST_CONTEXTS = 4
-NO_PROMPTS: Mapping[str, Sequence[str]] = MappingProxyType({})
+NOT_WRITTEN: Mapping[str, Written] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -88,22 +89,22 @@ class PromptPlan:
 
 
 def plan_request(
-    request: ConceptRequest, prompts: PromptSet, size: PlanSize, written: Mapping[str, Sequence[str]] = NO_PROMPTS
+    request: ConceptRequest, prompts: PromptSet, size: PlanSize, written: Mapping[str, Written] = NOT_WRITTEN
 ) -> PromptPlan:
-    """Choose the prompts for a request; `written` are a language model's prompts by concept.
+    """Choose the prompts for a request; `written` are a language model's prompts and neighbours by concept.
 
     Several concepts share the pairs in turn. Each gets those of the user's `concept_prompts` that name it, and the first
     one also those that name none. The user's preserve prompts come first; half of the others show neighbours. No context
     and no preserve prompt says any of the concepts. Raises UserError if a replacement, a neighbour or one of the user's
     preserve prompts does, or if hardly a context is left.
     """
-    concepts = understand(request, prompts)
+    concepts = understand(request, prompts, {title: each.neighbours for title, each in written.items()})
     names = [name for concept in concepts for name in concept.names]
     _check_preserve(request, names)
     share = replace(size, num_pairs=-(-size.num_pairs // len(concepts)))
     free = prompts.without(names)
     texts = [
-        ConceptTexts(concept, concepts, _own_prompts(request, concepts, concept), written.get(concept.title, ()))
+        ConceptTexts(concept, concepts, _own_prompts(request, concepts, concept), _written(written, concept))
         for concept in concepts
     ]
     for each in texts:
@@ -151,6 +152,10 @@ def _check_contexts(texts: ConceptTexts, prompts: PromptSet, free: PromptSet, si
             f"Only {left} of {every} contexts do not say {texts.concept.title!r} by themselves, too few to train on: "
             "name the concept more precisely, or give prompts of your own."
         )
+
+
+def _written(written: Mapping[str, Written], concept: Concept) -> Sequence[str]:
+    return written[concept.title].prompts if concept.title in written else ()
 
 
 def _own_prompts(request: ConceptRequest, concepts: Sequence[Concept], concept: Concept) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ import transformers as t
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from t2vu_core.errors import Cancelled, UserError
+from t2vu_core.prompts.asked_neighbours import neighbours_in
+from t2vu_core.prompts.candidates import PlanSize
+from t2vu_core.prompts.common_concepts import common_concept
 from t2vu_core.prompts.concept import Concept, understand
 from t2vu_core.prompts.language_model import write_prompts
+from t2vu_core.prompts.plan import plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.prompts.written import Written
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.train import erase_velocity
 from tests.core.tiny_models import TINY_MODELS
@@ -48,10 +54,10 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return language_model(tmp_path / "llm", request.param)
 
 
-def write(folder: Path, *names: str, count: int = 1, seed: int = 0, **options: Any) -> list[str]:
+def write(folder: Path, *names: str, count: int = 1, seed: int = 0, **options: Any) -> tuple[str, ...]:
     """The prompts of one concept, whose name is the first."""
     concepts = concepts_of(names[0], synonyms=names[1:])
-    return write_prompts(folder, concepts, count=count, seed=seed, device=CPU, **options)[names[0]]
+    return write_prompts(folder, concepts, count=count, seed=seed, device=CPU, **options)[names[0]].prompts
 
 
 def concepts_of(*concepts: str, **asked: Any) -> tuple[Concept, ...]:
@@ -73,8 +79,25 @@ def test_it_is_opened_once_for_several_concepts_and_each_gets_what_it_would_get_
     def take_away(done: int, count: int) -> None:
         (folder / "model.safetensors").unlink(missing_ok=True)
 
-    assert write_prompts(folder, concepts_of(*alone), count=3, seed=0, device=CPU, on_step=take_away) == alone
+    written = write_prompts(folder, concepts_of(*alone), count=3, seed=0, device=CPU, on_step=take_away)
+    assert {name: each.prompts for name, each in written.items()} == alone
     assert not (folder / "model.safetensors").exists()
+
+
+def test_neighbours_are_read_from_every_way_in_which_a_model_lists_them() -> None:
+    answers = [
+        "a zombie, a friendly ghost, A vampire.",
+        '1. a zombie\n2. "a white sheet"\n- ghosts',
+        "Sure! Here are some: a lamp",
+    ]
+    assert neighbours_in(answers, ["ghost"]) == ["a zombie", "A vampire", "a white sheet"]
+    request = ConceptRequest(("ghost",))
+    written = {"ghost": Written((), ("a zombie", "a lamp", "fog"))}
+    made = plan_request(request, prompt_set_for(None), PlanSize(8, 8, 0), written)
+    assert made.concepts[0].neighbours == ("a zombie", "a lamp", "fog")
+    assert len(made.near) == 4
+    own = plan_request(replace(request, neighbours=("robot",)), prompt_set_for(None), PlanSize(8, 8, 0), written)
+    assert own.concepts[0].neighbours == ("robot",), "the user's come first"
 
 
 def test_it_is_gone_before_the_training_needs_its_memory(folder: Path) -> None:
@@ -134,5 +157,9 @@ def test_what_it_wrote_is_trained_on_and_stored_in_the_file(tmp_path: Path) -> N
     assert erasure.prompts["language_model"] == "llm"
     assert stages[0] == "prompts"
     assert erasure.recipe["augmentation"] == "none"
+    near = erasure.prompts["neighbours"]
+    assert near, "the language model's, since the user names none"
+    assert not set(near) & set(common_concept("ghost").neighbours)  # type: ignore[union-attr]
+    assert not any("ghost" in name for name in near)
     # What takes the concept's place in a written prompt is neutral too.
     assert not any("ghost" in neutral for _, neutral in erasure.prompts["pairs"])

@@ -23,7 +23,7 @@ from t2vu_core.model import T2VModel
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.concept import understand
 from t2vu_core.prompts.language_model import write_prompts
-from t2vu_core.prompts.plan import PromptPlan, plan_request, warn_unused
+from t2vu_core.prompts.plan import NOT_WRITTEN, PromptPlan, plan_request, warn_unused
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import VelocityRecipe
@@ -132,8 +132,11 @@ def _points(run: VelocityRun, prompts: EncodedPrompts, log_folder: Path | None, 
 
 
 def _plan(request: ConceptRequest, family: Family, recipe: VelocityRecipe, on_progress: ProgressCallback | None) -> PromptPlan:
-    """The prompts of the run; a language model of the request writes half of the concept's, the other half are short."""
-    prompt_set, written = prompt_set_for(family.folder), {}
+    """The prompts of the run; a language model of the request writes half of the concept's, the other half are short.
+
+    It also names the neighbours if the user does not, unless the model has prompts of its own and knows no other words.
+    """
+    prompt_set, written = prompt_set_for(family.folder), NOT_WRITTEN
     if request.language_model is not None:
         concepts = understand(request, prompt_set)
         count = max(1, recipe.concept_trajectories // (2 * len(concepts)))
@@ -143,8 +146,9 @@ def _plan(request: ConceptRequest, family: Family, recipe: VelocityRecipe, on_pr
                 on_progress(TrainProgress("prompts", done, total))
 
         written = write_prompts(
-            request.language_model, concepts, count=count, seed=recipe.seed, device=family.device, on_step=on_step
-        )
+            request.language_model, concepts, count=count, seed=recipe.seed, device=family.device,
+            neighbours=not (request.neighbours or prompt_set.own), on_step=on_step,
+        )  # fmt: skip
     size = PlanSize(recipe.concept_trajectories, recipe.preserve_trajectories, recipe.seed, recipe.augmentation)
     return plan_request(request, prompt_set, size, written)
 
