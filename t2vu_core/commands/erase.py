@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"as a LoRA; its settings: {', '.join(option.name for option in dataclasses.fields(ClosedFormRecipe))} "
         "(default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--language-model", metavar="DIR", help="a transformers folder that writes half of the prompts and names neighbours")
+    parser.add_argument("--language-model", metavar="DIR",
+                        help="a transformers folder that writes half of the prompts and names neighbours")  # fmt: skip
     parser.add_argument(
         "--low-memory", action="store_true",
         help=f"for a model that fills its device: {', '.join(f'{name}={value}' for name, value in LOW_MEMORY.items())}",

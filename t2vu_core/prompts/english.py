@@ -66,10 +66,26 @@ def parts_of_speech(word: str) -> tuple[str, ...]:
     return tuple(lemminflect.getAllLemmas(word.lower()))
 
 
+def verb_lemmas(word: str) -> tuple[str, ...]:
+    """The base forms of the word as a verb: "flies" -> "fly"."""
+    return _lemmas(word, "VERB")
+
+
 def is_proper(name: str) -> bool:
     """Whether the name is written as proper names are, with a capital; "SUV" is none."""
     first = name.split()[0] if name else ""
     return first[:1].isupper() and not (len(first) > 1 and first.isupper() and first.isalpha())
+
+
+def plural(name: str) -> str:
+    """ "a robot" -> "robots", "a man in armor" -> "men in armor"; what has no "a" is not changed."""
+    article, _, words = name.partition(" ")
+    if article.lower() not in ("a", "an"):
+        return name
+    # inflect would also make plurals of what follows a preposition.
+    found = _AFTER_HEAD.search(words)
+    own, rest = (words[: found.start()], words[found.start() :]) if found else (words, "")
+    return f"{_engine().plural_noun(own) or own}{rest}"
 
 
 def with_article(name: str) -> str:

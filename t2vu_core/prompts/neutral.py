@@ -5,27 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from t2vu_core.mentions import STYLE_STARTS, mentions, without_spaces
+from t2vu_core.mentions import STYLE_STARTS, mentions
 from t2vu_core.prompts import english
 from t2vu_core.prompts.concept import Concept
+from t2vu_core.prompts.neutral_subjects import GAP, GAPS, mark_subjects, without_subject
 from t2vu_core.prompts.pairs import PromptPair, tidy
-from t2vu_core.prompts.wording import EMPTY_AGAIN, EMPTY_SCENE, SUBJECT_KINDS, as_style, does
+from t2vu_core.prompts.wording import A_PERSON, EMPTY_AGAIN, SUBJECT_KINDS, as_style, attached, does
 
-GAP = "\ufffc"
-"""Marks where a name was: no prompt contains it."""
-SOMETHING = "something"
-"""Replaces the object of a sentence if nothing better is known."""
-_DETERMINER = re.compile(
-    r"(?:an?|the|some|my|your|his|her|our|their|this|that|these|those|one|two|three|several|many|every|each)", re.IGNORECASE
-)
-_WORD_BEFORE = re.compile(r"[^\W\d_]+")
-_BESIDE = r"(?:together with|along with|with|next to|beside|behind|near|in front of|alongside)"
-_OPENING = re.compile(
-    r"(?:^|\b(?:of|shows?|sees?|features?|opens on|follows?|there (?:is|are))\s|[.:(\[{\"“'|,]\s*)$", re.IGNORECASE
-)
-"""Before the first subject of a sentence."""
 _STYLE_BEFORE = "|".join(re.escape(start.strip()) for start in STYLE_STARTS)
-_HAVING = r"(?:with|wearing|having|and)"
+_HAVING_WORDS = ("with", "wearing", "having", "and")
+_HAVING = rf"(?:{'|'.join(_HAVING_WORDS)})"
+_LOWER_START = re.compile(r"(?:^|(?<=[.!?])\s+)[^\W\d_]")
 
 
 def without_concepts(text: str, concepts: Sequence[Concept]) -> str:
@@ -33,7 +23,16 @@ def without_concepts(text: str, concepts: Sequence[Concept]) -> str:
     changed = text
     for concept in concepts:
         changed = _without(changed, concept)
-    return "" if changed == text else tidy(changed)
+    return "" if changed == text else _cased_as(tidy(changed), text)
+
+
+def _cased_as(changed: str, text: str) -> str:
+    """With a capital at the start of every sentence if each of the text's has one, and that is not the capital of a name."""
+    starts = [found.group().strip() for found in _LOWER_START.finditer(text)]
+    sentences = len(starts) > 1 or text.rstrip().endswith(".") or bool(re.match(r"(?:An?|The|One|Two|Three|Several)\s", text))
+    if not (starts and sentences and all(map(str.isupper, starts))):
+        return changed
+    return _LOWER_START.sub(lambda found: found.group().upper(), changed)
 
 
 def with_gap(pair: PromptPair, concept: Concept) -> str:
@@ -42,63 +41,21 @@ def with_gap(pair: PromptPair, concept: Concept) -> str:
         return f"{pair.neutral} {{}}".strip()
     text = pair.prompt
     for name in sorted(concept.names, key=len, reverse=True):
-        text = _mark_subjects(text, concept, name)
-    return text.replace(GAP, "{}", 1).replace(GAP, EMPTY_AGAIN)
+        text = mark_subjects(text, concept, name, compounds=False)
+    return text.replace(GAPS, GAP).replace(GAP, "{}", 1).replace(GAP, EMPTY_AGAIN)
 
 
 def _without(text: str, concept: Concept) -> str:
+    if concept.kind in SUBJECT_KINDS:
+        return without_subject(text, concept)
     for name in sorted(concept.names, key=len, reverse=True):
-        if concept.kind in SUBJECT_KINDS:
-            text = _mark_subjects(text, concept, name)
-        elif concept.kind == "style":
+        if concept.kind == "style":
             text = _without_style(text, name, concept.replacement)
         elif concept.kind == "attribute":
             text = _without_attribute(text, name, concept.replacement)
         else:
             text = _without_act(text, name, concept.replacement)
-    return _fill_gaps(text, concept) if GAP in text else text
-
-
-def _mark_subjects(text: str, concept: Concept, name: str) -> str:
-    """Every mention, with its article and adjectives, as a gap; what belongs to it keeps its own article."""
-    for found in reversed(list(mentions(name).finditer(text))):
-        start, end = found.span()
-        determiner, first = ("", start) if without_spaces(name) else _words_before(text, start)
-        if found["possessive"] and concept.replacement == EMPTY_SCENE:
-            text = f"{text[:first]}{determiner}{text[end:] if determiner else text[end:].lstrip()}"
-        else:
-            text = f"{text[:first]}{GAP}{found['possessive'] or ''}{text[end:]}"
     return text
-
-
-def _words_before(text: str, start: int) -> tuple[str, int]:
-    """The article before a name, and where it begins, with adjectives between the two; the name's own place if it has none."""
-    place, words = start, list(_WORD_BEFORE.finditer(text[:start]))
-    for word in reversed(words[-4:]):
-        if text[word.end() : place].strip():
-            break
-        place = word.start()
-        if _DETERMINER.fullmatch(word.group()):
-            return word.group(), place
-        if "ADJ" not in english.parts_of_speech(word.group()):
-            break
-    return "", start
-
-
-def _fill_gaps(text: str, concept: Concept) -> str:
-    """What stands in the concept's place; nothing next to a second subject if the concept leaves the scene."""
-    if concept.replacement != EMPTY_SCENE:
-        return text.replace(GAP, concept.replacement)
-    shorter = re.sub(rf"{GAP}(?:\s*(?:,|and)\s*{GAP})+", GAP, text)
-    shorter = re.sub(rf"{GAP}\s*(?:\band\s+(?=[\w(])|,\s*(?={_DETERMINER.pattern}\s))", "", shorter, flags=re.IGNORECASE)
-    shorter = re.sub(rf"(?<=[\w)])\s*(?:\s(?:and|{_BESIDE})\s+{GAP}|,\s*{GAP}(?=,|$))", "", shorter, flags=re.IGNORECASE)
-    if GAP not in shorter:
-        return re.sub(r"\bare\b", "is", shorter, count=1)
-    otherwise = next((other for other in concept.replacements if other != EMPTY_SCENE), SOMETHING)
-    first, *rest = shorter.split(GAP)
-    for part in rest:
-        first += (EMPTY_SCENE if _OPENING.search(first) and EMPTY_SCENE not in first else otherwise) + part
-    return first
 
 
 def _without_style(text: str, name: str, replacement: str) -> str:
@@ -114,8 +71,30 @@ def _without_attribute(text: str, name: str, replacement: str) -> str:
     own = mentions(name).pattern
     if replacement:
         return re.sub(rf"(?:\b(?:an?|the)\s+)?{own}", english.with_article(replacement), text, flags=re.IGNORECASE)
-    text = re.sub(rf"\s+{_HAVING}\s+(?:an?\s+|the\s+)?{own}", "", text, flags=re.IGNORECASE)
-    return _drop(text, mentions(name))
+    if english.is_adjective(name):
+        return _drop(text, mentions(name))
+    for found in reversed(list(mentions(name).finditer(text))):
+        before, after = _before_attribute(text[: found.start()]), text[found.end() :]
+        having, another = re.search(rf"\s+{_HAVING}$", before), re.match(r"\s+and\s+(?=\w)", after)
+        if re.search(r"['’]s$|\b(?:my|his|her|their)$", before):
+            # "the girl's red hair blows": she still has hair.
+            text = f"{before} {english.head(name)}{after}"
+        elif having and another:
+            text = f"{before} {after[another.end() :]}"
+        else:
+            text = f"{before[: having.start()] if having else before} {after}"
+    return text
+
+
+def _before_attribute(text: str) -> str:
+    """The text before an attribute's article and adjectives: "a woman with" of "a woman with long "."""
+    words = text.rstrip()
+    while found := re.search(r"(?:^|\s)([^\W\d_]+)$", words):
+        word = found[1].lower()
+        if word not in ("a", "an", "the") and ("ADJ" not in english.parts_of_speech(word) or word in _HAVING_WORDS):
+            break
+        words = words[: found.start()].rstrip()
+    return words
 
 
 def _without_act(text: str, name: str, replacement: str) -> str:
@@ -124,7 +103,8 @@ def _without_act(text: str, name: str, replacement: str) -> str:
     if english.is_adjective(name):
         return _drop(text, pattern, replacement if english.is_adjective(replacement) else "")
     if does(name):
-        return pattern.sub("" if english.is_adjective(replacement) else replacement, text)
+        left = pattern.sub("" if english.is_adjective(replacement) else replacement, text)
+        return left if left.strip() else attached(A_PERSON, replacement, "act")
     people = f"{replacement} people" if english.is_adjective(replacement) else f"people {replacement}"
     return re.sub(rf"(?:\b(?:an?|the)\s+)?{pattern.pattern}", people, text, flags=re.IGNORECASE)
 

@@ -47,6 +47,8 @@ class PromptPlan:
     """Those of `preserve` that show a neighbour."""
     sources: Mapping[str, int]
     """How many pairs come from each source: `own`, `language_model`, `name`, `templates`, `grammar`."""
+    unsaid: tuple[str, ...] = ()
+    """The user's prompts that do not name a concept."""
 
     @property
     def title(self) -> str:
@@ -66,11 +68,18 @@ class PromptPlan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should look at before training."""
-        return tuple(
-            f"{concept.title!r} was taken for {_a(concept.kind)} ({concept.reason}); if that is wrong, choose its kind."
+        doubts = [
+            f"{concept.title!r} was taken for {_a(concept.kind)} ({concept.reason}); if that is wrong, choose its kind "
+            "(--kind, or concept_kind of the node)."
             for concept in self.concepts
             if not concept.sure
-        )
+        ]
+        if self.unsaid:
+            doubts.append(
+                f"{len(self.unsaid)} of your concept prompts do not name {self.title!r} ({self.unsaid[0]!r} is the first) and "
+                "are trained to become an empty prompt: add the name that they use as a synonym."
+            )
+        return tuple(doubts)
 
     def describe(self) -> dict[str, Any]:
         """The plan as JSON values."""
@@ -113,7 +122,8 @@ def plan_request(
     pairs = dict(pair for pair in chain.from_iterable(zip_longest(*chosen)) if pair is not None)
     taken = dict(list(pairs.items())[: size.num_pairs])
     preserve, near = _preserve(request, concepts, prompts, size)
-    return PromptPlan(concepts, tuple(taken), preserve, near, dict(Counter(taken.values())))
+    unsaid = tuple(text for text in request.concept_prompts if not says(text, names))
+    return PromptPlan(concepts, tuple(taken), preserve, near, dict(Counter(taken.values())), unsaid)
 
 
 def warn_unused(plan: Any, request: ConceptRequest, settings: tuple[str, str]) -> str | None:

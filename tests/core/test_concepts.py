@@ -15,6 +15,7 @@ from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.common_concepts import ConceptKind, number_of_concepts
 from t2vu_core.prompts.english import with_article
 from t2vu_core.prompts.kinds import KINDS, choose_kind
+from t2vu_core.prompts.neutral import without_concepts
 from t2vu_core.prompts.plan import PromptPlan, plan_request
 from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.prompts.prompt_set import prompt_set_for
@@ -140,7 +141,7 @@ def test_one_finder_knows_how_prompts_are_written(name: str, text: str, found: i
         ("ghost", "1girl,ghost", "1girl"),
         ("ghost", "my ghost's house", "my house"),
         ("unicorn", "a girl riding a unicorn on a beach", "a girl riding an animal on a beach"),
-        (("ghost", "robot"), "a ghost and a robot dancing", "an empty scene dancing"),
+        (("ghost", "robot"), "a ghost and a robot dancing", "an empty scene"),
         ("abraham lincoln", "Abraham Lincoln's hat", "a person's hat"),
         ("anime", "an anime picture, anime style", "a picture"),
         ("red hair", "a woman with red hair on a hill", "a woman on a hill"),
@@ -150,6 +151,46 @@ def test_one_finder_knows_how_prompts_are_written(name: str, text: str, found: i
 )
 def test_a_given_prompt_stays_a_sentence_without_the_concept(concepts: str | tuple[str, ...], text: str, neutral: str) -> None:
     assert plan(concepts, concept_prompts=[text]).pairs[0].neutral == neutral
+
+
+@pytest.mark.parametrize(
+    ("text", "neutral"),
+    [
+        ("the ghost's hat", "the hat"), ("ghosts' chains rattle", "chains rattle"), ("ghosts fly", "an empty scene"),
+        ("a ghost haunting a house", "a house"), ("ghosts fly over a lake at night", "a lake at night"),
+        ("two ghosts are dancing in a hall", "an empty scene in a hall"), ("my dog sees ghosts", "my dog sees figures"),
+        ("A ghost walks down the stairs. The ghost is pale. It turns around. The camera follows.",
+         "The stairs. The camera follows."),
+        ("a ghost slowly waves at the camera", "an empty scene"), ("a ghost and its shadow", "an empty scene"),
+        ("a ghost is chased by a cat", "a cat"), ("a scary ghost house", "a scary house"), ("no ghost", "an empty scene"),
+        ("a ghost barking at a mailman", "a mailman"), ("a ghost and two cats are dancing", "two cats are dancing"),
+    ],
+)  # fmt: skip
+def test_what_a_leaving_concept_does_leaves_with_it(text: str, neutral: str) -> None:
+    assert without_concepts(text, plan("ghost").concepts) == neutral
+
+
+@pytest.mark.parametrize(
+    ("concept", "asked", "text", "neutral"),
+    [
+        ("cat", {"replacement": "robot"}, "a cat sleeps while two cats play", "a robot sleeps while two robots play"),
+        ("cat", {"replacement": "robot"}, "cats' hats", "robots' hats"),
+        ("car", {}, "a man in a red sports car", "a man in a vehicle"),
+        ("red hair", {}, "a woman with long red hair and green eyes", "a woman with green eyes"),
+        ("red hair", {}, "the girl's red hair blows", "the girl's hair blows"),
+        ("smoking", {}, "smoking", "a calm person"),
+    ],
+)
+def test_numbers_adjectives_and_owners_stay_grammatical(concept: str, asked: dict[str, Any], text: str, neutral: str) -> None:
+    assert without_concepts(text, plan(concept, **asked).concepts) == neutral
+
+
+def test_a_concept_prompt_that_does_not_name_the_concept_is_a_warning() -> None:
+    made = plan("Barack Obama", concept_prompts=["a politician waves", "Barack Obama waves"])
+    assert made.warnings == (
+        "1 of your concept prompts do not name 'Barack Obama' ('a politician waves' is the first) and are trained to become an "
+        "empty prompt: add the name that they use as a synonym.",
+    )
 
 
 def test_the_users_replacement_stands_in_every_neutral_prompt() -> None:

@@ -83,7 +83,7 @@ def test_a_name_in_a_language_without_spaces_is_found_in_a_sentence() -> None:
 
 def test_the_users_own_prompts_come_first_and_get_a_neutral_form() -> None:
     pair = plan("ghost", concept_prompts=["the ghost waves at night"]).pairs[0]
-    assert (pair.prompt, pair.neutral) == ("the ghost waves at night", "an empty scene waves at night")
+    assert (pair.prompt, pair.neutral) == ("the ghost waves at night", "an empty scene at night")
     assert plan("ghost", preserve_prompts=["my own prompt"]).preserve[0] == "my own prompt"
 
 

@@ -1,0 +1,246 @@
+"""A given prompt without a thing, character or person: with what replaces it, or without it and what it does.
+
+Mentions become marks first: GAP for one, GAPS for several. Where the concept leaves the scene, its verbs leave with it:
+"a ghost flies over a lake" becomes "a lake", and "a ghost waves at night" "an empty scene at night".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from t2vu_core.mentions import mentions, without_spaces
+from t2vu_core.prompts import english
+from t2vu_core.prompts.concept import Concept
+from t2vu_core.prompts.wording import EMPTY_SCENE
+
+GAP, GAPS = "\ufffc", "\ufffb"
+"""No prompt contains them."""
+SOMETHING = "something"
+"""Replaces the object of a sentence if nothing better is known."""
+_ANY = f"[{GAP}{GAPS}]"
+_COUNTS = ("some", "two", "three", "four", "five", "several", "many")
+_DETERMINER = re.compile(
+    rf"(?:an?|the|no|my|your|his|her|our|their|its|this|that|these|those|one|every|each|{'|'.join(_COUNTS)})", re.IGNORECASE
+)
+_BESIDE = r"(?:together with|along with|with|next to|beside|behind|near|in front of|alongside)"
+_OPENING = re.compile(
+    r"(?:^|\b(?:of|shows?|(?:we|you|camera) sees?|features?|opens on|follows?|there (?:is|are))\s|[.:(\[{\"“'|,]\s*)$",
+    re.IGNORECASE,
+)
+"""Before the first subject of a sentence."""
+_WORD_BEFORE = re.compile(r"[^\W\d_]+")
+_NEXT_WORD = re.compile(r"\s+(?P<word>[^\W\d_]+(?:-[^\W\d_]+)*)")
+_ITS_PART = re.compile(rf"(?P<gap>{_ANY})\s+and\s+(?:its|his|her|their)\s+[^\W\d_]+", re.IGNORECASE)
+_OF_SOMEBODY = re.compile(rf"(?P<gap>{_ANY})\s+of\s+{_DETERMINER.pattern}\s+[^\W\d_]+", re.IGNORECASE)
+_TO_VIEWER = re.compile(r"\s+(?:at|to|towards?|into)\s+(?:the|a)\s+(?:camera|viewer|lens|audience)", re.IGNORECASE)
+_OWN_OBJECT = re.compile(r"\s+(?:its|his|her|their)\s+[^\W\d_]+", re.IGNORECASE)
+_ADVERBS = ("not", "also", "just", "then", "now", "still")
+_AT_SOMETHING = re.compile(rf"\s+at\s+(?={_DETERMINER.pattern}\s)", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_PRONOUN_DOES = re.compile(r"(?:it|they|he|she)\s+(?!is\b|was\b)", re.IGNORECASE)
+
+
+def without_subject(text: str, concept: Concept) -> str:
+    """The text with what replaces the concept in its place."""
+    for name in sorted(concept.names, key=len, reverse=True):
+        text = mark_subjects(text, concept, name)
+    if not re.search(_ANY, text):
+        return text
+    if concept.replacement != EMPTY_SCENE:
+        return text.replace(GAPS, english.plural(concept.replacement)).replace(GAP, concept.replacement)
+    return _emptied(text, concept)
+
+
+def mark_subjects(text: str, concept: Concept, name: str, *, compounds: bool = True) -> str:
+    """Every mention, with its article and adjectives, as a mark; what belongs to it keeps its own article.
+
+    With `compounds` a mention before another noun is removed without a mark: "a ghost house" becomes "a house".
+    """
+    spaced, common = not without_spaces(name), concept.kind == "thing" and name not in concept.proper
+    for found in reversed(list(mentions(name).finditer(text))):
+        start, end = found.span()
+        several = spaced and name not in concept.proper and _is_plural(found.group(), name)
+        determiner, first = _words_before(text, start, nouns=common and not several) if spaced else ("", start)
+        possessive = found["possessive"] or _plural_possessive(text, start, end)
+        end += 0 if found["possessive"] else len(possessive)
+        leaves, adjectives = concept.replacement == EMPTY_SCENE, text[first + len(determiner) : start].strip()
+        if compounds and spaced and not (possessive or several) and _is_noun_before(text[end:]):
+            kept = text[end:].lstrip()
+            if determiner.lower() in ("a", "an"):
+                kept, first = english.indefinite(f"{adjectives} {kept}".strip()), first
+            else:
+                first = start
+            text = f"{text[:first]}{kept}"
+        elif possessive and leaves:
+            text = f"{text[:first]}{determiner}{text[end:] if determiner else text[end:].lstrip()}"
+        else:
+            count = f"{determiner} " if several and not leaves and determiner.lower() in _COUNTS else ""
+            text = f"{text[:first]}{count}{GAPS if several else GAP}{possessive}{text[end:]}"
+    return text
+
+
+def _is_plural(written: str, name: str) -> bool:
+    lowered = written.lower()
+    return english.is_plural(written) or (lowered.endswith("s") and lowered[:-1] == name.lower())
+
+
+def _plural_possessive(text: str, start: int, end: int) -> str:
+    """The apostrophe of "ghosts' chains", unless it ends a quotation."""
+    mark = text[end : end + 1]
+    ends_noun = mark in ("'", "’") and text[end - 1] in "sS" and text[end + 1 : end + 2].isspace()
+    return mark if ends_noun and not re.search(r"(?:^|\s)['‘]", text[:start]) else ""
+
+
+def _words_before(text: str, start: int, *, nouns: bool) -> tuple[str, int]:
+    """The article before a name, and where it begins, with adjectives between the two; the name's own place if it has none.
+
+    With `nouns` other nouns may stand between them: "a red sports car".
+    """
+    place, words = start, list(_WORD_BEFORE.finditer(text[:start]))
+    for word in reversed(words[-4:]):
+        if text[word.end() : place].strip():
+            break
+        place = word.start()
+        if _DETERMINER.fullmatch(word.group()):
+            return word.group(), place
+        parts = english.parts_of_speech(word.group())
+        if "ADJ" not in parts and not (nouns and "NOUN" in parts and not _is_function_word(word.group())):
+            break
+    return "", start
+
+
+def _is_noun_before(rest: str) -> bool:
+    """Whether another noun follows, to which the name only adds something: "ghost house", "car crash"."""
+    following = _NEXT_WORD.match(rest)
+    word = following["word"].lower() if following else ""
+    if not word or _is_function_word(word) or (word.endswith("ing") and "VERB" in english.parts_of_speech(word)):
+        return False
+    return english.singular(word) == word and "NOUN" in english.parts_of_speech(word)
+
+
+def _emptied(text: str, concept: Concept) -> str:
+    """The text of a scene that the concept has left."""
+    whole = text
+    for pattern in (_ITS_PART, _OF_SOMEBODY):
+        text = pattern.sub(r"\g<gap>", text)
+    text = re.sub(rf"{_ANY}(?:\s*(?:,|and)\s*{_ANY})+", GAPS, text)
+    text = re.sub(rf"{_ANY}\s*(?:\band\s+(?=[\w(])|,\s*(?={_DETERMINER.pattern}\s))", "", text, flags=re.IGNORECASE)
+    text = re.sub(rf"(?<=[\w)])\s*(?:\s(?:and|{_BESIDE})\s+{_ANY}|,\s*{_ANY}(?=,|$))", "", text, flags=re.IGNORECASE)
+    if not re.search(_ANY, text):
+        return _agreeing(text) if text != whole else text
+    return _filled(_without_actions(text), concept)
+
+
+def _agreeing(text: str) -> str:
+    """ "a cat and a ghost are dancing" has lost one of its subjects: the verb is singular unless the other is plural."""
+
+    def agreed(found: re.Match[str]) -> str:
+        return found.group() if english.is_plural(found["subject"]) else f"{found['subject']} is"
+
+    return re.sub(r"(?P<subject>[^\W\d_]+)\s+are\b", agreed, text, count=1)
+
+
+def _filled(text: str, concept: Concept) -> str:
+    """The empty scene where a sentence opens with it; elsewhere what else may replace the concept."""
+    otherwise = next((other for other in concept.replacements if other != EMPTY_SCENE), SOMETHING)
+    filled = ""
+    for part in re.split(f"({_ANY})", text):
+        if part not in (GAP, GAPS):
+            filled += part
+        elif _OPENING.search(filled) and EMPTY_SCENE not in filled:
+            filled += EMPTY_SCENE
+        else:
+            filled += english.plural(otherwise) if part == GAPS else otherwise
+    return filled
+
+
+def _without_actions(text: str) -> str:
+    """The sentences without what the concept does; those that say nothing else go, and "It turns around." after one."""
+    sentences, kept, left = _SENTENCE_END.split(text), list[str](), False
+    for sentence in sentences:
+        if left and _PRONOUN_DOES.match(sentence):
+            continue
+        left = sentence[:1] in (GAP, GAPS)
+        changed = _without_action(sentence)
+        if changed.strip(" .!?,") not in (GAP, GAPS) or len(sentences) == 1:
+            kept.append(changed)
+    return " ".join(kept or [GAP])
+
+
+def _without_action(sentence: str) -> str:
+    done = ""
+    while found := re.search(_ANY, sentence):
+        done += sentence[: found.start()]
+        gap, sentence = _after_action(found.group(), sentence[found.end() :])
+        done += gap
+    return done + sentence
+
+
+def _after_action(gap: str, rest: str) -> tuple[str, str]:
+    """The mark and the rest of its sentence without the verbs between them; no mark where an object or a place remains."""
+    end = _end_of_verbs(rest, several=gap == GAPS)
+    if not end:
+        return gap, rest
+    rest = rest[end:]
+    for pattern in (_TO_VIEWER, _OWN_OBJECT):
+        if found := pattern.match(rest):
+            return gap, rest[found.end() :]
+    if found := _AT_SOMETHING.match(rest) or _place_before().match(rest):
+        return "", rest[found.end() :]
+    following = _NEXT_WORD.match(rest)
+    if following is None:
+        return gap, rest
+    word = following["word"]
+    is_object = _DETERMINER.fullmatch(word) or (not _is_function_word(word) and english.knows_word(word))
+    return ("", rest.lstrip()) if is_object else (gap, rest)
+
+
+def _end_of_verbs(rest: str, *, several: bool) -> int:
+    """Where the verbs after a subject end: auxiliaries, adverbs, the verb itself, what follows "is", a particle; 0 without."""
+    end, acted, helped, words = 0, False, False, list[re.Match[str]]()
+    while found := _NEXT_WORD.match(rest, words[-1].end() if words else 0):
+        words.append(found)
+    for index, found in enumerate(words):
+        word = found["word"].lower()
+        following = words[index + 1]["word"].lower() if index + 1 < len(words) else ""
+        if word in english.word_lists()["auxiliaries"] and not acted:
+            helped = True
+        elif "ADV" in english.parts_of_speech(word) and (word.endswith("ly") or word in _ADVERBS):
+            if not (helped or acted or _is_verb(following, several, helped)):
+                break
+        elif not acted and _is_verb(word, several, helped):
+            acted = True
+        elif acted and word == "and" and _is_verb(following, several, helped):
+            acted = False
+            continue
+        elif helped and not acted and not _is_function_word(word):
+            pass
+        elif acted and word in english.word_lists()["particles"] and not _takes_object(following):
+            return found.end()
+        else:
+            break
+        end = found.end()
+    return end if acted or helped else 0
+
+
+def _takes_object(word: str) -> bool:
+    return bool(word) and (bool(_DETERMINER.fullmatch(word)) or not _is_function_word(word))
+
+
+def _is_verb(word: str, several: bool, helped: bool) -> bool:
+    """Whether the word can be the verb of a subject in the singular ("flies", "flying", "flew") or plural ("fly")."""
+    if not word or _is_function_word(word) or "VERB" not in english.parts_of_speech(word):
+        return False
+    base = word in english.verb_lemmas(word)
+    return helped or word.endswith("ing") or (several if base else not (several and word.endswith("s")))
+
+
+def _is_function_word(word: str) -> bool:
+    return word.lower() in english.word_lists()["function_words"]
+
+
+def _place_before() -> re.Pattern[str]:
+    """A preposition whose object is a place or thing that the scene can show without the concept."""
+    words: Sequence[str] = english.word_lists()["prepositions_of_place"]
+    return re.compile(rf"\s+(?:{'|'.join(words)})\s+(?=[\w(])", re.IGNORECASE)
