@@ -4,6 +4,7 @@ import copy
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,6 +20,16 @@ LOCK = threading.RLock()
 OF_THE_TEXT = ("pooled_output", "attention_mask", "conditioning_byt5small")
 """Parts of a CONDITIONING that every prompt has of its own."""
 PLAIN = (torch.Tensor, str, int, float, bool)
+IMAGE = "clip_vision_output"
+"""What CLIP Vision Encode gives: an object with tensors, which image-to-video models read."""
+
+
+class ImageEmbeds(SimpleNamespace):
+    """A copy of it."""
+
+    def describe(self) -> dict[str, Any]:
+        """Its tensors, for the hash of a training run."""
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -102,11 +113,30 @@ def _shifted(model: Any, shift: float) -> Any:
 
 
 def _others(conditioning: Any) -> dict[str, Any]:
-    """The parts of a CONDITIONING that are not of its text. They were made in inference mode: tensors are copied."""
+    """The parts of a CONDITIONING that are not of its text. They were made in inference mode: tensors are copied.
+
+    Raises UserError for several conditionings in one, and for parts that training cannot repeat, such as a ControlNet.
+    """
     if not conditioning:
         return {}
-    parts = {name: value for name, value in conditioning[0][1].items() if name not in OF_THE_TEXT}
-    return {name: _copied(value) for name, value in parts.items() if _is_plain(value)}
+    if len(conditioning) > 1:
+        raise UserError(
+            f"The conditioning combines {len(conditioning)} conditionings, and a training run takes one: connect the "
+            "one with the start image or guidance alone."
+        )
+    parts = {name: value for name, value in conditioning[0][1].items() if name not in OF_THE_TEXT and value is not None}
+    found = {name: _image_embeds(value) if name == IMAGE else value for name, value in parts.items()}
+    other = sorted(name for name, value in found.items() if name != IMAGE and not _is_plain(value))
+    if other:
+        raise UserError(
+            f"The conditioning carries {', '.join(other)}, which a training run cannot repeat: connect a conditioning without "
+            "it. The eraser works with it afterwards all the same."
+        )
+    return {name: value if name == IMAGE else _copied(value) for name, value in found.items()}
+
+
+def _image_embeds(output: Any) -> ImageEmbeds:
+    return ImageEmbeds(**{name: _copied(value) for name, value in vars(output).items() if _is_plain(value)})
 
 
 def _is_plain(value: Any) -> bool:

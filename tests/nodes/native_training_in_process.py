@@ -14,6 +14,7 @@ from typing import Any
 from in_comfyui import folder
 
 # isort: split
+import comfy.clip_vision
 import comfy.ldm.wan.model
 import comfy.lora
 import comfy.model_management
@@ -211,6 +212,24 @@ def image_to_video() -> None:
         outs.append(out.detach())
         said.setdefault("image gradients", []).append(sum(float(p.grad.norm()) for p in erasers.parameters()))
     said["image counts"] = float((outs[0] - outs[1]).norm() / outs[1].norm())
+    conditioning(model)
+
+
+def conditioning(model: Any) -> None:
+    """CLIP Vision Encode's output reaches the pass and the hash; parts that cannot be repeated are refused."""
+    text = torch.zeros(1, 1, 1)
+    seen = [comfy.clip_vision.Output() for _ in range(2)]
+    for number, output in enumerate(seen):
+        output["penultimate_hidden_states"], output["mm_projected"] = torch.full((1, 3, 5), float(number)), None
+    families = [made("wan", model, conditioning=[[text, {"clip_vision_output": output}]]).family for output in seen]
+    given = families[1]._settings.others["clip_vision_output"]
+    said["image embeds"] = [float(given.penultimate_hidden_states.mean()), families[0].describe() != families[1].describe()]
+    said["refused conditioning"] = []
+    for entries in ([[text, {"control": model}]], [[text, {}], [text, {}]]):
+        try:
+            made("wan", model, conditioning=entries)
+        except UserError as error:
+            said["refused conditioning"].append(str(error))
 
 
 def on_top() -> None:

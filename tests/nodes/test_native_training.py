@@ -170,6 +170,13 @@ def test_a_start_image_counts_in_every_row(trained: Trained) -> None:
     assert trained.said["image counts"] > 0.01
 
 
+def test_other_parts_of_a_conditioning_go_into_every_row_or_are_refused(trained: Trained) -> None:
+    assert trained.said["image embeds"] == [1.0, True]
+    control, combined = trained.said["refused conditioning"]
+    assert "carries control, which a training run cannot repeat" in control
+    assert "combines 2 conditionings" in combined
+
+
 def test_a_lora_on_the_model_is_trained_with_and_the_base_stays_the_base(trained: Trained) -> None:
     said = trained.said
     assert said["style counts"] > 0.01
