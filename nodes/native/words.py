@@ -62,6 +62,8 @@ class Piece:
     token: int
     letters: str
     special: bool
+    rest: bool = False
+    """Whether it holds only the rest of a letter that the token before began."""
 
 
 class Words:
@@ -112,7 +114,7 @@ class Words:
     def pieces(self, prompt: str) -> list[Piece]:
         """The prompt's tokens in the order of the embeddings."""
         (row, *_) = self._tokenizer.tokenize_with_weights(literal(prompt), return_word_ids=True)
-        found = [Piece(token, self._letters(token), not word) for token, _, word in row if isinstance(token, int)]
+        found = [self._piece(token, special=not word) for token, _, word in row if isinstance(token, int)]
         if self._name in TEMPLATED:
             while found and found[0].special:
                 del found[0]
@@ -125,13 +127,15 @@ class Words:
         found, first = [], 0
         for position, piece in enumerate(self.pieces(prompt)):
             length = 0 if piece.special else len(piece.letters)
-            if any(place in said for place in places[first : first + length]):
+            spells = any(place in said for place in places[first : first + length])
+            if spells or (piece.rest and position - 1 in found):
                 found.append(position)
             first += length
         return found
 
-    def _letters(self, token: int) -> str:
-        return "".join(self._text(self._pieces.get(token, "")).split())
+    def _piece(self, token: int, *, special: bool) -> Piece:
+        text = self._text(self._pieces.get(token, ""))
+        return Piece(token, "".join(text.split()), special, rest=not text and not special)
 
     def _text(self, piece: str) -> str:
         """The letters of a piece. One that a token ends within counts for that token, not for the next one."""

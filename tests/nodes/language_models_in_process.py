@@ -132,9 +132,7 @@ def family(name: str) -> None:
     pieces = model.family.token_pieces(PROMPT)
     said[f"{name} concept"] = [pieces[place] for place in model.family.concept_positions(PROMPT, "ghost")]
     spelt = model.family.token_pieces(SPELT)
-    said[f"{name} spelt"] = {
-        word: "".join(spelt[place] for place in model.family.concept_positions(SPELT, word)) for word in WORDS
-    }
+    said[f"{name} spelt"] = {word: [spelt[place] for place in model.family.concept_positions(SPELT, word)] for word in WORDS}
     sites = trained_sites(text, "mlp+last-attention", lambda: model.family.encode_with_gradients([PROMPT]))
     said[f"{name} sites"] = [site.name for site in sites]
     gradients(name, model)
