@@ -58,7 +58,7 @@ CHANGES: dict[str, Change] = {
         "with localisation, mask as in the paper", {"localization_weight": 1.0, "mask_source": "attention"}
     ),
     "no_preservation": Change("without preservation", {"preserve_weight": 0.0}),
-    **{f"eta_{eta}": Change(f"eta {eta}", {"eta": float(eta)}) for eta in (1, 2, 3, 5, 7, 10)},
+    **{f"eta_{eta}": Change(f"eta {eta}", {"eta": float(eta)}) for eta in (0, 0.3, 1, 2, 3, 5, 7, 10)},
     **{
         f"neutral_share_{percent}": Change(f"{percent} % neutral trajectories", {"neutral_share": percent / 100})
         for percent in (0, 100)

@@ -13,8 +13,8 @@ CANDIDATES: dict[str, Sequence[Settings]] = {
         *({"names": "all", "guidance_scale": scale} for scale in (4.0, 7.0, 10.0)),
     ),
     "safree": (
-        {"names": "one"},
         {"names": "all", "mapping": "authors"},
+        {"names": "one"},
         *({"names": "all", "mapping": "authors", "first_share": share} for share in (0.5, 1.0)),
         *({"names": "all", "self_validating": False, "first_share": share} for share in (0.5, 1.0)),
     ),

@@ -34,7 +34,7 @@ class PresetSettings:
 
 PRESETS: Mapping[Preset, PresetSettings] = {
     "quick": PresetSettings(
-        velocity={"steps": 100, "concept_trajectories": 16, "preserve_trajectories": 24},
+        velocity={"steps": 120, "eta": 1.0, "concept_trajectories": 16, "preserve_trajectories": 24},
         few_shot={"steps": 60, "shots": 4},
     ),
     "balanced": PresetSettings(velocity={}, few_shot={}),
@@ -121,12 +121,12 @@ class VelocityRecipe(_Recipe):
 
     kind: EraserType = _option("bottleneck", "what is trained: the paper's bottleneck, or a LoRA that other programs can load")
     rank: int = _option(32, "width of the bottleneck, or rank of the LoRA", 1, 4096)
-    steps: int = _option(240, "training steps", 1, 100_000)
+    steps: int = _option(400, "training steps", 1, 100_000)
     learning_rate: float = _option(2e-3, "peak learning rate of Adam", 1e-7, 1.0)
     width_scaling: bool = _option(
         True, "lower the learning rate of what reads a model's width in proportion, where it is wider than the bundled model's"
     )
-    eta: float = _option(1.0, "how far past the neutral prediction the concept's is pushed (Eq. 7 of the paper)", 0.0, 100.0)
+    eta: float = _option(0.3, "how far past the neutral prediction the concept's is pushed (Eq. 7 of the paper)", 0.0, 100.0)
     reference: Reference = _option(
         "neutral", "what replaces the concept: the same prompt without it, or the empty prompt as in the paper"
     )
@@ -139,8 +139,8 @@ class VelocityRecipe(_Recipe):
     mask_layers: MaskLayers = _option("all", "layers whose attention makes the mask")
     concept_batch: int = _option(4, "trajectory points with the concept per step", 1, 1024)
     preserve_batch: int = _option(8, "trajectory points without the concept per step", 0, 1024)
-    concept_trajectories: int = _option(24, "trajectories sampled for prompts with the concept", 1, 10_000)
-    preserve_trajectories: int = _option(48, "trajectories sampled for preserve prompts", 0, 10_000)
+    concept_trajectories: int = _option(40, "trajectories sampled for prompts with the concept", 1, 10_000)
+    preserve_trajectories: int = _option(64, "trajectories sampled for preserve prompts", 0, 10_000)
     trajectory_steps: int = _option(10, "denoising steps of a trajectory", 1, 1000)
     num_frames: int = _option(0, "frames of the training clips; 0 is the model's own", 0, 1024)
     height: int = _option(0, "height of the training clips in pixels; 0 is the model's own", 0, 8192)
@@ -230,7 +230,7 @@ class ClosedFormRecipe(_Recipe):
     concept_prompts: int = _option(32, "prompts that name the concept, each with its neutral form", 1, 10_000)
     preserve_prompts: int = _option(64, "prompts that must keep working", 0, 10_000)
     augmentation: Augmentation = _option("templates", "how the concept's prompts are made")
-    eta: float = _option(0.0, "how far past the neutral words the concept's are pushed", 0.0, 100.0)
+    eta: float = _option(0.5, "how far past the neutral words the concept's are pushed", 0.0, 100.0)
     preserve_weight: float = _option(1.0, "weight of the inputs that must stay", 0.0, 1000.0)
     concept_weight: float = _option(
         8.0, "weight of the concept's own tokens against the other tokens of its prompts", 0.0, 1000.0
