@@ -3,7 +3,7 @@
 Resumable: finished rows are kept in the folder, and every call adds its rows to scoreboard.json, the table and the picture
 there. A row is valid as long as the model's weights, the method's settings and the evaluation settings are the same. Clips of
 the base and attacks on it are made once for all methods. A row that fails is left out, and the exit code is 1. `--save` also
-writes the JSON and the picture into benchmarks/results.
+writes the JSON and the picture into benchmarks/results, whose rows a call in another checkout does not make again.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from t2vu_core.training.checkpoint import fingerprint_of
 RESULTS = Path(__file__).parent / "results"
 # Rows of another format are made again.
 ROW_FORMAT = 6
-NOT_PRINTED = ("counts", "shown", "kept_shown", "kept_before")
+NOT_PRINTED = ("key", "counts", "shown", "kept_shown", "kept_before")
 """Results per clip, which only scoreboard.json holds."""
 FIELDS = (
     "method", "concept", "training_seed", "erased_terse", "erased_refined", "erased_any_frame", "kept", "neighbours",
@@ -110,6 +110,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     board: dict[str, Any] = {**_head(model, settings, options), "failed": [], "rows": collect(out, key)}
     for concept in _without_model(rows_of, options):
         _say(f"never_knew {concept}: left out; name a model that was trained without it with --never-knew.")
+    restore(RESULTS / f"{saved_name(model.name)}.json", out)
     started = time.monotonic()
     paths = {cell: out / "rows" / f"{key(cell, options.probe)}.json" for cell in _cells(rows_of, options)}
     missing = [cell for cell, path in paths.items() if not path.is_file()]
@@ -162,9 +163,21 @@ def collect(out: Path, key: Callable[..., str]) -> list[dict[str, Any]]:
         cell = row["method"], row["concept"], row["training_seed"]
         names = [key(cell, probe, row["model_hash"]) for probe in (True, False)]
         if path.stem in names and (row["probe"] is not None or cell not in found):
-            found[cell] = row
+            found[cell] = {**row, "key": path.stem}
     order = list(METHODS)
     return sorted(found.values(), key=lambda row: (order.index(row["method"]), row["concept"], row["training_seed"]))
+
+
+def restore(saved: Path, out: Path) -> None:
+    """Put the rows of a saved board into the folder, so that a fresh checkout goes on where another one stopped."""
+    if not saved.is_file():
+        return
+    (out / "rows").mkdir(parents=True, exist_ok=True)
+    for row in json.loads(saved.read_text(encoding="utf-8"))["rows"]:
+        path = out / "rows" / f"{row.get('key')}.json"
+        if "key" in row and not path.is_file():
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(row), encoding="utf-8")
 
 
 def write(board: dict[str, Any], out: Path) -> dict[str, Any]:

@@ -119,6 +119,19 @@ def test_a_board_is_made_in_parts_and_repeats_nothing(tmp_path: Path, capsys: py
     assert set(rows_in(tmp_path)) == {("base", "ghost")}, "rows of another meter do not mix"
 
 
+def test_another_checkout_goes_on_from_the_saved_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path / "results")
+    asked = ("--concepts", "ghost", "--methods", "base")
+    assert board(tmp_path / "first", *asked, "--save") == 0
+    made = rows_in(tmp_path / "first")["base", "ghost"]
+    capsys.readouterr()
+    assert board(tmp_path / "second", *asked) == 0
+    assert "rows to make" not in capsys.readouterr().err
+    assert rows_in(tmp_path / "second")["base", "ghost"] == made
+
+
 def test_a_row_that_fails_is_said_and_the_others_are_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Clips of another size cannot be compared with the model's own.
     named = f"ghost={TINY_MODELS['wan-2.1'].folder}"
