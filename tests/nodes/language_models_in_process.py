@@ -1,7 +1,7 @@
 """Run inside ComfyUI's folder: `python language_models_in_process.py FOLDER` unlearns in ComfyUI's own language models.
 
-Writes the trained encoders to FOLDER/<family>.safetensors, their bases to FOLDER/<family>_base.safetensors, and what it found
-to FOLDER/found.safetensors and found.json.
+Writes the trained encoders to FOLDER/<family>.safetensors, the weights that they were trained on to
+FOLDER/<family>_weights.safetensors, and what it found to FOLDER/found.safetensors and found.json.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ PROMPT = 'a red ghost in a house, "boo"'
 SPELT = "ein Bär über dem\nCafé, 幽灵 und ein ghost"
 WORDS = ("Bär", "Café", "幽灵", "ghost")
 SHAPES = {"hunyuan_video": (16, 1, 4, 4), "hunyuan_video_15": (32, 1, 4, 4)}
+TRAINED = {"hunyuan_video": "lora", "hunyuan_video_15": "mlp+last-attention"}
+"""What encoders with billions of weights get, and small ones."""
 ENCODERS = ("Mistral3Small24B", "Qwen25_3B", "Qwen3_4B", "Gemma2_2B", "Gemma3_4B")
 said: dict[str, Any] = {}
 found: dict[str, Tensor] = {}
@@ -85,21 +87,20 @@ def gradients(family: str, model: Any) -> None:
 def unlearned(family: str, clip: Any, model: Any) -> None:
     weights = {name: value.clone() for name, value in clip.cond_stage_model.state_dict().items()}
     before = encoded(clip)
-    for trained in ("mlp+last-attention", "lora"):
-        recipe = FewShotRecipe.preset("quick", steps=2, shots=1, prompts=2, preserve_prompts=2, trained=trained)
-        unlearn_encoder(model, "ghost", recipe).save(folder / f"{family}_{trained}")
-        erasure = Erasure.load(folder / f"{family}_{trained}.safetensors")
-        applied = encoded(with_encoder(clip, erasure, 1.0, allow_other_base=False))
-        erased = model.with_erasure(erasure)
-        with erased.active():
-            attached = erased.family.encode([PROMPT]).embeds_BSD[:, : applied.shape[1]]
-        said[f"{family} {trained}"] = {
-            "moved": float((applied - before).norm() / before.norm()),
-            "off": float((applied - attached).norm() / (applied - before).norm()),
-            "kept": torch.equal(encoded(clip), before),
-            "base": erasure.base.family,
-        }
-        found[f"{family}.{trained}"] = applied
+    recipe = FewShotRecipe.preset("quick", steps=1, shots=1, prompts=2, preserve_prompts=2, trained=TRAINED[family])
+    unlearn_encoder(model, "ghost", recipe).save(folder / family)
+    erasure = Erasure.load(folder / f"{family}.safetensors")
+    applied = encoded(with_encoder(clip, erasure, 1.0, allow_other_base=False))
+    erased = model.with_erasure(erasure)
+    with erased.active():
+        attached = erased.family.encode([PROMPT]).embeds_BSD[:, : applied.shape[1]]
+    said[f"{family} unlearned"] = {
+        "moved": float((applied - before).norm() / before.norm()),
+        "off": float((applied - attached).norm() / (applied - before).norm()),
+        "kept": torch.equal(encoded(clip), before),
+        "base": erasure.base.family,
+    }
+    found[f"{family}.after"] = applied
     found[f"{family}.before"] = before
     now = clip.cond_stage_model.state_dict()
     said[f"{family} weights"] = all(torch.equal(now[name], value) for name, value in weights.items())
