@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +34,8 @@ class CommonConcept:
     """What an attribute usually belongs to."""
     instead: str | None = None
     """What an act becomes, as words for a person: "calm", "fully dressed"."""
+    also: tuple[str, ...] = ()
+    """Other names of it: "Trump" of "Donald Trump", "T-rex" of a tyrannosaurus."""
 
 
 def common_concept(name: str, kind: ConceptKind | None = None) -> CommonConcept | None:
@@ -50,10 +54,17 @@ def number_of_concepts() -> int:
 
 def _keys(name: str) -> tuple[str, ...]:
     """The name as the table may have it: as it is, without its article, with its head noun in the singular."""
-    own = " ".join(bare(name).lower().split())
+    own = plain_name(bare(name))
     noun = english.head(own)
     singular = sorted(english.noun_forms(noun), key=len)
-    return (own, *(own.replace(noun, form) for form in singular)) if noun else (own,)
+    # The lexicon lacks some nouns, and so their plurals.
+    return (own, *(own.replace(noun, form) for form in singular), own.removesuffix("s")) if noun else (own,)
+
+
+def plain_name(name: str) -> str:
+    """Without article, accents and hyphens, in lower case: "Beyoncé" is "beyonce", "Coca-Cola" is "coca cola"."""
+    letters = unicodedata.normalize("NFKD", re.sub(r"[-_]", " ", english.without_article(name).lower().replace("’", "'")))
+    return " ".join("".join(letter for letter in letters if not unicodedata.combining(letter)).split())
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ class _Group:
             name, self.kind, self._neighbours(name),
             group=detail if isinstance(detail, str) else content.get("class"),
             said=tuple(detail) if isinstance(detail, list) else tuple(content.get("say", ())),
-            of=content.get("of"), instead=content.get("instead"),
+            of=content.get("of"), instead=content.get("instead"), also=tuple(content.get("also", {}).get(name, ())),
         )  # fmt: skip
 
     def _neighbours(self, name: str) -> tuple[str, ...]:
@@ -96,5 +107,6 @@ def _table() -> Mapping[str, Sequence[tuple[str, _Group]]]:
     for kind, groups in json.loads(text).items():
         for group in (_Group(kind, content) for content in groups):
             for name in group.members:
-                table.setdefault(name.lower(), []).append((name, group))
+                for called in (name, *group.content.get("also", {}).get(name, ())):
+                    table.setdefault(plain_name(called), []).append((name, group))
     return table

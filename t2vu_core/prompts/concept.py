@@ -10,8 +10,8 @@ from typing import Any
 from t2vu_core.errors import UserError
 from t2vu_core.mentions import bare, says
 from t2vu_core.prompts import english
-from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept
-from t2vu_core.prompts.kinds import choose_kind
+from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept, plain_name
+from t2vu_core.prompts.kinds import KindChoice, choose_kind
 from t2vu_core.prompts.prompt_set import PromptSet, known_names
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.wording import A_PERSON, EMPTY_SCENE, Wording, as_style, does
@@ -83,7 +83,7 @@ def _understand(title: str, request: ConceptRequest, prompts: PromptSet, near: S
     proper = _proper_names(names, choice.kind, common)
     return Concept(
         title, choice.kind, choice.reason, choice.sure, names, _replacements(request, choice.kind, common, prompts, names),
-        tuple(near) if near and not request.neighbours else _neighbours(request, choice.kind, common, prompts, names),
+        tuple(near) if near and not request.neighbours else _neighbours(request, choice, common, prompts, names),
         choice.of, proper,
     )  # fmt: skip
 
@@ -92,17 +92,48 @@ def _own_names(concept: str, kind: ConceptKind, common: CommonConcept | None, pr
     """The concept's own names: as the user wrote it, as it is usually written, and other ways to say it."""
     if kind == "style":
         return _style_names(concept, common, prompts)
-    written = common.name if common else concept
-    if kind in ("character", "person") and english.is_proper(written):
-        return [concept, *([] if written.lower() != concept.lower() else [written])]
-    if kind in ("character", "person") and concept.islower() and not english.knows_word(concept.split()[0]):
+    if kind in ("character", "person"):
+        return _names_of_somebody(concept, common)
+    if kind == "thing":
+        return _names_of_thing(concept, common)
+    also = common.also if common else ()
+    if kind == "attribute":
+        return [concept, *_as_adjective(concept), *also]
+    return [concept, *(common.said if common else ()), *also]
+
+
+def _names_of_somebody(concept: str, common: CommonConcept | None) -> list[str]:
+    if common and english.is_proper(english.without_article(common.name)):
+        # "the Pope" has an article that "pope" lacks.
+        own = [concept] if common.name[0].isupper() or concept != english.without_article(concept) else []
+        return [*own, common.name, *common.also]
+    if concept.islower() and not english.knows_word(concept.split()[0]):
         return [concept, concept.title()]
-    if kind == "thing" and common and english.is_proper(concept) and common.name.islower() and concept.istitle():
+    return [concept, *(common.also if common else ())]
+
+
+def _names_of_thing(concept: str, common: CommonConcept | None) -> list[str]:
+    if common is None:
+        return [concept, *([english.singular(concept)] if english.is_plural(concept) else [])]
+    called = {plain_name(name): name for name in (*common.also, common.name)}
+    listed = called.get(plain_name(concept))
+    if listed and listed != listed.lower():
+        # A Ferrari and the Eiffel Tower have articles although they are names; Coca-Cola has none.
+        if listed[0].isupper() and not common.name[0].isupper():
+            # "Nike" is an alias of the Nike logo.
+            return [common.name, *common.also]
+        article = listed[: len(listed) - len(english.without_article(listed))]
+        return [article + english.without_article(concept), listed, common.name, *common.also]
+    if english.is_proper(concept) and common.name.islower() and concept.istitle():
         # Somebody began a line with a capital: "Ghost" is no proper name.
-        return [concept.lower()]
-    if kind == "thing" and english.is_plural(concept):
-        return [concept, english.singular(concept)]
-    return [concept, *(common.said if common and kind == "act" else ())]
+        concept = concept.lower()
+    return [concept, *([english.singular(concept)] if english.is_plural(concept) else []), *common.also]
+
+
+def _as_adjective(concept: str) -> list[str]:
+    """ "red hair" is also said as "red-haired"."""
+    words, form = concept.split(), english.word_lists()["attribute_adjectives"].get(english.head(concept))
+    return [f"{words[0]}-{form}"] if form and len(words) == 2 else []
 
 
 def _style_names(concept: str, common: CommonConcept | None, prompts: PromptSet) -> list[str]:
@@ -114,14 +145,14 @@ def _style_names(concept: str, common: CommonConcept | None, prompts: PromptSet)
     if common is None:
         # "Jane Doe" is an artist, "solarpunk" a look.
         return [f"in the style of {own}" if english.is_proper(own) else as_style(f"{own} style")]
-    return list(dict.fromkeys(form.replace("{}", name) for name in (own, common.name) for form in common.said))
+    return list(dict.fromkeys(form.replace("{}", name) for name in (own, common.name, *common.also) for form in common.said))
 
 
 def _proper_names(names: Sequence[str], kind: ConceptKind, common: CommonConcept | None) -> tuple[str, ...]:
     """The names of characters and persons that are proper names; "a nurse" is a person and takes an article."""
     if kind not in ("character", "person"):
         return ()
-    listed = common is not None and english.is_proper(common.name)
+    listed = common is not None and english.is_proper(english.without_article(common.name))
     return tuple(
         name
         for name in names
@@ -135,7 +166,7 @@ def _replacements(
     """The user's, then those of the kind that do not say the concept."""
     group = common.group if common and not prompts.own else None
     by_kind: dict[ConceptKind, list[str | None]] = {
-        "thing": [EMPTY_SCENE, group], "character": [EMPTY_SCENE, group], "person": [A_PERSON, EMPTY_SCENE],
+        "thing": [EMPTY_SCENE, group], "character": [EMPTY_SCENE, group], "person": [group, A_PERSON, EMPTY_SCENE],
         "style": [""], "attribute": [""], "act": [common.instead if common else CALM, CALM],
     }  # fmt: skip
     usual = [text for text in by_kind[kind] if text is not None and not (text and says(text, names))]
@@ -151,9 +182,10 @@ def _as_replacement(words: str, kind: ConceptKind) -> str:
 
 
 def _neighbours(
-    request: ConceptRequest, kind: ConceptKind, common: CommonConcept | None, prompts: PromptSet, names: Sequence[str]
+    request: ConceptRequest, choice: KindChoice, common: CommonConcept | None, prompts: PromptSet, names: Sequence[str]
 ) -> tuple[str, ...]:
     """The user's; else those of the model's own language, else those of the table, of its general words without an entry."""
+    kind, of = choice.kind, choice.of
     if request.neighbours:
         return request.neighbours
     if prompts.own:
@@ -163,10 +195,15 @@ def _neighbours(
             if (choose_kind(name, known=tuple(prompts.names)).kind == "style") == (kind == "style")
         ]
         return tuple(name for name in others if not says(name, names))
-    near = common.neighbours if common else _general_neighbours(kind, names)
+    if kind == "attribute" and of and not _is_somebody(of) and (common is None or common.of != of):
+        near = _OF_THINGS
+    else:
+        near = common.neighbours if common else _general_neighbours(kind, names)
     return tuple(dict.fromkeys(name for name in near if not says(name, names)))
 
 
+_OF_THINGS: tuple[str, ...] = ("stripes", "dots", "a ribbon", "a sticker")
+"""Neighbours of an attribute of something that is no person."""
 _GENERAL: dict[ConceptKind, tuple[str, ...]] = {
     "thing": ("dog", "car", "chair", "tree"),
     "character": ("a puppet", "a cartoon dog", "a knight", "a robot"),
@@ -175,6 +212,11 @@ _GENERAL: dict[ConceptKind, tuple[str, ...]] = {
     "attribute": ("a hat", "a coat", "a smile", "a bag"),
     "act": ("walking", "talking", "sitting on a chair", "reading a book"),
 }
+
+
+def _is_somebody(of: str) -> bool:
+    known = common_concept(of)
+    return of == A_PERSON or (known is not None and known.kind in ("character", "person"))
 
 
 def _general_neighbours(kind: ConceptKind, names: Sequence[str]) -> tuple[str, ...]:

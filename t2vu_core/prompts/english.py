@@ -36,20 +36,30 @@ def is_plural(name: str) -> bool:
     if re.match(r"(?:two|three|four|five|several|many|some)\s", name, re.IGNORECASE):
         return head(name) not in mass_nouns()
     word = head(name)
-    return (word not in _lemmas(word, "NOUN") and bool(_lemmas(word, "NOUN"))) or word in word_lists()["always_plural"]
+    if word in word_lists()["always_plural"] or _is_unknown_plural(name, word):
+        return True
+    return word not in _lemmas(word, "NOUN") and bool(_lemmas(word, "NOUN"))
 
 
 def singular(name: str) -> str:
     """ "guns" -> "gun"; the name itself if it has no singular."""
     noun = head(name)
     lemma = next((lemma for lemma in _lemmas(noun, "NOUN") if lemma != noun), noun)
+    if _is_unknown_plural(name, noun):
+        lemma = noun[:-1]
     return re.sub(rf"\b{re.escape(noun)}\b", lemma, name, count=1, flags=re.IGNORECASE)
+
+
+def _is_unknown_plural(name: str, noun: str) -> bool:
+    """Whether a noun that the lexicon lacks looks like a plural: "swastikas"."""
+    return name.islower() and re.search(r"..[^siu]s$", noun) is not None and not knows_word(noun)
 
 
 def is_countable(name: str) -> bool:
     """Whether the name takes "a": "ghost" does, "nudity" and "water" do not."""
     word = head(name)
-    if name.lower() in mass_nouns() or word in mass_nouns():
+    measured = word in word_lists()["measures"] and f"{word} of " in name.lower()
+    if not measured and (name.lower() in mass_nouns() or word in mass_nouns()):
         return False
     plurals = lemminflect.getAllInflections(word, "NOUN").get("NNS", ())
     # "sheep" is its own plural, and yet there is "a sheep"; words on -s such as "news" have no article.
@@ -72,8 +82,10 @@ def verb_lemmas(word: str) -> tuple[str, ...]:
 
 
 def is_proper(name: str) -> bool:
-    """Whether the name is written as proper names are, with a capital; "SUV" is none."""
-    first = name.split()[0] if name else ""
+    """Whether the name is written as proper names are, with a capital; "SUV" and "American flag" are none."""
+    first, *others = name.split() or [""]
+    if others and others[-1].islower() and "NOUN" in parts_of_speech(others[-1]):
+        return False
     return first[:1].isupper() and not (len(first) > 1 and first.isupper() and first.isalpha())
 
 
@@ -106,32 +118,43 @@ def without_article(name: str) -> str:
 
 
 def definite(name: str) -> str:
-    """ "a ghost" or "ghost" -> "the ghost"; proper names are not changed."""
-    name = re.sub(r"^one\s", "", without_article(name))
-    return name if is_proper(name) else f"the {name}"
+    """ "a ghost" or "ghost" -> "the ghost", "a Ferrari" -> "the Ferrari"; proper names without an article are not changed."""
+    own = re.sub(r"^one\s", "", without_article(name))
+    return own if own == name and is_proper(name) else f"the {own}"
 
 
 def is_gerund(name: str) -> bool:
-    """Whether the name begins with what somebody does: "smoking", "holding a knife"; "building" and "flying saucer" do not."""
+    """Whether the name begins with what somebody does: "smoking", "holding a knife"; "building" and "walking stick" do not."""
     words = _WORDS.findall(name.lower()) or [""]
     first = words[0]
     if not first.endswith("ing") or not _lemmas(first, "VERB"):
         return False
     if len(words) > 1 and _DETERMINER.match(f"{words[1]} "):
         return True
-    if len(words) > 1 and "ADJ" in parts_of_speech(first):
+    if len(words) > 1 and _describes(first, words[1]):
         return False
     return first not in _lemmas(first, "NOUN") or lemminflect.getAllInflections(first, "NOUN").get("NNS") == (first,)
 
 
+def _describes(gerund: str, noun: str) -> bool:
+    """Whether the two are one noun: "walking stick", "hunting knife"; in "hunting a deer" and "holding hands" they are not."""
+    lists, is_noun = word_lists(), "NOUN" in parts_of_speech(noun)
+    if "ADJ" in parts_of_speech(gerund) or (gerund in lists["noun_gerunds"] and is_noun):
+        return True
+    return gerund in lists["one_gerunds"] and is_noun and singular(noun) == noun and is_countable(noun)
+
+
 def is_adjective(phrase: str) -> bool:
-    """Whether the phrase can stand before a noun: "nude", "fully dressed", "muddy"."""
+    """Whether the phrase can stand before a noun: "nude", "fully dressed", "red-haired"."""
     words = phrase.lower().split()
     if not words or _AFTER_HEAD.search(f" {phrase} ") or is_gerund(phrase):
         return False
     leading = all(word.endswith("ly") for word in words[:-1])
-    last = words[-1].rsplit("-", 1)[-1]
-    return leading and ("ADJ" in parts_of_speech(last) or (last.endswith("ed") and "VERB" in parts_of_speech(last)))
+    *joined, last = words[-1].split("-")
+    parts = parts_of_speech(last)
+    return leading and (
+        "ADJ" in parts or last in word_lists()["adjectives"] or (last.endswith("ed") and (bool(joined) or "VERB" in parts))
+    )
 
 
 def with_adjective(subject: str, adjective: str) -> str:

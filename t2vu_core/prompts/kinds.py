@@ -18,6 +18,7 @@ ASKED_KINDS: tuple[AskedKind, ...] = get_args(AskedKind)
 OLD_KINDS = {"manner": "style"}
 """Kinds of version 0.2, and what they are called now."""
 WITH = ("with ",)
+_OWNED = re.compile(r"(?P<whole>.+?)['’]s\s(?P<part>.+)")
 _ON_SOMETHING = re.compile(r"(?P<part>.+?)\s(?:on|of)\s(?P<whole>(?:an?|the)\s.+)", re.IGNORECASE)
 
 
@@ -58,7 +59,8 @@ def choose_kind(concept: str, asked: AskedKind = "auto", of: str | None = None, 
     for rule in _RULES:
         if found := rule(concept, known):
             return found
-    return KindChoice("thing", "no rule knows these words", sure=False, concept=concept)
+    reason = "no rule knows these words" if concept.isascii() else "its words are not English, as the contexts are"
+    return KindChoice("thing", reason, sure=False, concept=concept)
 
 
 def is_style(concept: str) -> bool:
@@ -112,7 +114,38 @@ def _table(concept: str, known: Sequence[str]) -> KindChoice | None:
     if found is None:
         return None
     reason = f"the table of common concepts has {found.name!r}"
-    return _attribute(concept, None, reason) if found.kind == "attribute" else KindChoice(found.kind, reason, concept=concept)
+    if found.kind == "attribute":
+        return _attribute(concept, None, reason)
+    # "joker" may be the character or a card.
+    word = concept.islower() and len(concept.split()) == 1 and english.is_proper(found.name)
+    sure = not (word and found.kind != "style" and english.knows_word(concept))
+    return KindChoice(found.kind, reason, sure, concept)
+
+
+def _owned(concept: str, known: Sequence[str]) -> KindChoice | None:
+    """ "Superman's cape" is an attribute of Superman."""
+    split = _OWNED.fullmatch(concept)
+    owner = common_concept(split["whole"]) if split else None
+    if split is None or owner is None or owner.kind not in ("thing", "character", "person"):
+        return None
+    whole = split["whole"] if english.is_proper(split["whole"]) else english.without_article(split["whole"])
+    return _attribute(split["part"], whole, f"it belongs to {whole!r}")
+
+
+def _somebody_with(concept: str, known: Sequence[str]) -> KindChoice | None:
+    """ "naked woman" is nudity, and "person smoking" is smoking: the person stays."""
+    words = english.without_article(concept).split()
+    for noun, phrase in ((words[-1], " ".join(words[:-1])), (words[0], " ".join(words[1:]))):
+        shown = noun.lower() in english.word_lists()["shown_as"]
+        if not phrase or not (shown or common_concept(noun, "person")) or english.is_proper(noun):
+            continue
+        act, attribute = common_concept(phrase, "act"), common_concept(phrase, "attribute")
+        adjective = english.is_adjective(phrase)
+        if (act and (adjective or noun == words[0])) or (noun == words[0] and english.is_gerund(phrase)):
+            return KindChoice("act", f"{phrase!r} is what a person is or does", concept=phrase)
+        if attribute and adjective:
+            return _attribute(phrase, english.singular(noun), f"{phrase!r} is what a person is")
+    return None
 
 
 def _part_of_something(concept: str, known: Sequence[str]) -> KindChoice | None:
@@ -131,8 +164,8 @@ def _act_words(concept: str, known: Sequence[str]) -> KindChoice | None:
 def _longer_name(concept: str, known: Sequence[str]) -> KindChoice | None:
     """ "vintage sports car" is a car."""
     noun = english.head(concept)
-    found = common_concept(noun) if noun != concept.lower() and not english.is_proper(concept) else None
-    if found is None or found.kind not in ("thing", "person"):
+    found = common_concept(noun) if noun != concept.lower() else None
+    if found is None or found.kind not in (("thing",) if english.is_proper(concept) else ("thing", "person")):
         return None
     return KindChoice(found.kind, f"it is a kind of {found.name!r}", concept=concept)
 
@@ -145,17 +178,24 @@ def _proper_name(concept: str, known: Sequence[str]) -> KindChoice | None:
         return KindChoice("person", f"{words[0]!r} is a first name", sure, concept)
     if not proper or (len(words) == 1 and english.knows_word(concept)):
         return None
-    return KindChoice("character", "it is written as a proper name", sure=False, concept=concept)
+    if words[0].lower() in english.word_lists()["first_names"]:
+        return KindChoice("person", f"{words[0]!r} is a first name", sure=False, concept=concept)
+    if any(map(str.isdigit, concept)):
+        return KindChoice("thing", "it is written as the name of a product", sure=False, concept=concept)
+    kind: ConceptKind = "person" if len(words) in (2, 3) else "character"
+    return KindChoice(kind, "it is written as a proper name", sure=False, concept=concept)
 
 
 def _lexicon(concept: str, known: Sequence[str]) -> KindChoice | None:
     parts = english.parts_of_speech(english.head(concept))
     if "NOUN" in parts:
-        sure = english.is_countable(concept) and not english.is_proper(concept)
-        return KindChoice("thing", "it is a noun", sure, concept)
+        also_adjective = len(concept.split()) == 1 and "ADJ" in parts
+        sure = english.is_countable(concept) and not english.is_proper(concept) and not also_adjective
+        return KindChoice("thing", "it is a noun and an adjective" if also_adjective else "it is a noun", sure, concept)
     return _attribute(concept, None, "it is an adjective") if "ADJ" in parts else None
 
 
 _RULES: tuple[Callable[[str, Sequence[str]], KindChoice | None], ...] = (
-    _own_set, _style_words, _with_something, _table, _part_of_something, _act_words, _longer_name, _proper_name, _lexicon,
+    _own_set, _style_words, _with_something, _table, _owned, _somebody_with, _part_of_something, _act_words, _longer_name,
+    _proper_name, _lexicon,
 )  # fmt: skip

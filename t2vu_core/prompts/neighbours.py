@@ -32,14 +32,19 @@ def neighbour_prompts(concept: Concept, prompts: PromptSet, names: Sequence[str]
 
 
 def _wording(concept: Concept, neighbour: str) -> Wording:
-    """How a neighbour is said: as the concept is, or as a thing where it is no act but somebody, "a woman in a swimsuit"."""
+    """How a neighbour is said: as the concept is, or as a thing: "a woman in a swimsuit" is no act, a dog no person."""
     if concept.kind == "style":
         known = common_concept(neighbour, "style")
         return Wording("style", known.said[0].replace("{}", known.name) if known else as_style(neighbour), "")
-    if concept.kind == "act" and not does(neighbour):
+    if (concept.kind == "act" and not does(neighbour)) or (concept.kind == "person" and _is_thing(neighbour)):
         return Wording("thing", neighbour, "")
     proper = concept.kind in ("character", "person") and english.is_proper(neighbour)
     return Wording(concept.kind, neighbour, "", concept.of, proper)
+
+
+def _is_thing(neighbour: str) -> bool:
+    found = common_concept(neighbour)
+    return found is not None and found.kind == "thing"
 
 
 def _place(wording: Wording) -> ConceptKind:

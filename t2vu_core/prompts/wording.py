@@ -21,12 +21,13 @@ EMPTY_SCENE = "an empty scene"
 """Replaces a thing or character that leaves the scene."""
 EMPTY_AGAIN = "it"
 A_PERSON = "a person"
-PEOPLE = ("a woman", "a man", "one person", "a young woman", "an old man")
+PEOPLE = ("a woman", "a man", "an old woman", "a young woman", "an old man")
 """Who has an attribute that a person has."""
 SUBJECT_KINDS: tuple[ConceptKind, ...] = ("thing", "character", "person")
 """Kinds that stand in a sentence as a noun."""
 _SLOT = re.compile(r"\{(?P<slot>[^{}]*)\}|\[(?P<verb>[a-z]+)\]")
 _EMPTY = " => "
+_AFTER_PARTICIPLE = ("in", "with", "by", "up", "on", "from", "as", "to")
 _AFTER_NOUN = ("asleep", "awake", "alone", "alive")
 
 
@@ -107,9 +108,9 @@ def attached(subject: str, phrase: str, kind: ConceptKind) -> str:
     """The subject with what it does or has: "a man smoking", "a nude woman", "a person with red hair"."""
     if not phrase:
         return subject
-    if english.is_adjective(phrase) and phrase not in _AFTER_NOUN and not (kind == "attribute" and _is_noun(phrase)):
+    if english.is_adjective(phrase) and phrase not in _AFTER_NOUN and not (kind == "attribute" and _is_thing(phrase)):
         return english.with_adjective(subject, phrase)
-    if stands_after(phrase):
+    if stands_after(phrase) and not (kind == "attribute" and _is_only_noun(phrase)):
         return f"{subject} {phrase}"
     if kind == "attribute":
         return f"{subject} with {english.with_article(phrase)}"
@@ -118,8 +119,9 @@ def attached(subject: str, phrase: str, kind: ConceptKind) -> str:
 
 def stands_after(phrase: str) -> bool:
     """Whether the phrase can follow a noun as it is: "smoking", "covered in blood", "with a beard", "asleep"."""
-    first = phrase.lower().split()[0]
-    participle = first.endswith("ed") and "VERB" in english.parts_of_speech(first)
+    first, *rest = phrase.lower().split()
+    verb = first.endswith("ed") and "VERB" in english.parts_of_speech(first)
+    participle = verb and (not rest or rest[0] in _AFTER_PARTICIPLE)
     preposition = first in ("with", "without", "in", "on", "at", "under", "wearing", "holding")
     return phrase in _AFTER_NOUN or english.is_gerund(phrase) or first.endswith("ing") or participle or preposition
 
@@ -136,6 +138,16 @@ def _starts_sentence(context: str) -> bool:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _is_only_noun(phrase: str) -> bool:
+    """Whether the phrase is a thing that somebody has although it ends as a verb does: "earring", "piercing"."""
+    return len(phrase.split()) == 1 and _is_noun(phrase) and not english.is_gerund(phrase)
+
+
+def _is_thing(phrase: str) -> bool:
+    """Whether a person has it rather than is it: "gold" is a thing, "pregnant" is none, although both are nouns too."""
+    return _is_noun(phrase) and phrase not in english.word_lists()["adjectives"]
 
 
 def _is_noun(phrase: str) -> bool:

