@@ -107,10 +107,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             raise UserError(f"Settings were chosen on {concept!r}, so it is not measured here; name another concept.")
     settings = _settings(options)
     key = partial(_digest, rows_of, model, settings, detector)
+    restore(RESULTS / f"{saved_name(model.name)}.json", out)
     board: dict[str, Any] = {**_head(model, settings, options), "failed": [], "rows": collect(out, key)}
     for concept in _without_model(rows_of, options):
         _say(f"never_knew {concept}: left out; name a model that was trained without it with --never-knew.")
-    restore(RESULTS / f"{saved_name(model.name)}.json", out)
     started = time.monotonic()
     paths = {cell: out / "rows" / f"{key(cell, options.probe)}.json" for cell in _cells(rows_of, options)}
     missing = [cell for cell, path in paths.items() if not path.is_file()]
