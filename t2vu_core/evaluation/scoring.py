@@ -115,7 +115,10 @@ def kept_concepts(unrelated: Sequence[Record]) -> KeptConcepts | None:
 
 
 def attributes(about: Sequence[Record]) -> dict[str, Rate | None]:
-    """How often the other facts of the concept's own prompts are as asked; None where the detector reports none."""
+    """How often the other facts of the concept's own prompts are as asked; None where the detector reports none.
+
+    How an empty scene moves cannot be asked, so of motion only clips count in which something stands there afterwards.
+    """
     found = {name: _attribute(about, name) for name in ("background", "motion", "style")}
     subject = _facts_shown([record for record in about if record.concept != record.case.facts.get("subject")])
     return {**found, **({"subject": subject} if subject else {})}
@@ -194,11 +197,16 @@ def _attribute(records: Sequence[Record], name: str) -> Rate | None:
         if name in record.case.facts
         and name in record.before.judgement.attributes
         and record.case.facts[name] != record.concept
+        and not (name == "motion" and _is_empty(record.after))
     ]
     return before_after(
         [record.before.judgement.attributes[name] == record.case.facts[name] for record in asked],
         [record.after.judgement.attributes[name] == record.case.facts[name] for record in asked],
     )
+
+
+def _is_empty(look: Look) -> bool:
+    return look.standing is not None and look.standing.kind == "empty"
 
 
 def _by_column(frames: Sequence[Sequence[bool]]) -> tuple[float, ...]:

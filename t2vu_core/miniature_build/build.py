@@ -48,7 +48,7 @@ from t2vu_core.miniature_build.stages import (
 from t2vu_core.miniature_build.train_denoiser import encode_clips, train_denoiser
 from t2vu_core.miniature_build.train_text_encoder import train_text_encoder
 from t2vu_core.miniature_build.train_vae import reconstruction_error, train_vae
-from t2vu_core.prompts.two_subjects import both_orders, has_two_subjects
+from t2vu_core.prompts.two_subjects import has_two_subjects, swapped
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ def prompt_set(
     styled = [row for row in rows if row[world.STYLE] != 0]
     things = list(dict.fromkeys(filter(None, (context(row, world.FIRST) for row in rows[:600]))))
     both = [text for text in things if has_two_subjects(text)]
-    things = [both_orders((text,))[-1] if text in both[1::2] else text for text in things]
+    things = [swapped(text) if text in both[1::2] else text for text in things]
     manners = list(dict.fromkeys(filter(None, (context(row, world.STYLE) for row in styled[:600]))))
     preserve = list(dict.fromkeys(say(row) for row in rows[1000:]))
     names = {name: list(words.seen) for name, words in captions.subject_words(drawn).items()}

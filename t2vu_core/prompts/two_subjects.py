@@ -12,6 +12,7 @@ from t2vu_core.prompts.pairs import PromptPair, tidy
 _SECOND_SUBJECT = re.compile(r"\{\} and | and \{\}")
 _SLOT_FIRST = re.compile(r"\{\} and (?P<other>(?:an?|the|some) .+?)(?= (?:\w+ing|is|are|not|in|on|at|by|with)\b|[,.]|$)")
 """The concept's slot before a second subject, which ends where the sentence says what the two do or where they are."""
+_SLOT_SECOND = re.compile(r"(?P<other>\b(?:an?|the|some) (?:(?!\b(?:an?|the|some)\b)[^,.])+?) and \{\}")
 
 
 def two_subject_pairs(
@@ -48,9 +49,20 @@ def alone(context: str) -> str:
 
 
 def both_orders(contexts: Sequence[str]) -> tuple[str, ...]:
-    """The contexts, and those with a second subject after the concept also in the other order.
+    """The contexts, and those with a second subject also in the other order.
 
     "{} and a cat sleeping" also becomes "a cat and {} sleeping": a text encoder represents a word differently there.
     """
-    swapped = (_SLOT_FIRST.sub(r"\g<other> and {}", text, count=1) for text in contexts)
-    return tuple(dict.fromkeys([*contexts, *swapped]))
+    return tuple(dict.fromkeys([*contexts, *map(swapped, contexts)]))
+
+
+def swapped(context: str) -> str:
+    """The context with concept and second subject in the other order; others as they are."""
+    if "{} and " in context:
+        return _SLOT_FIRST.sub(r"\g<other> and {}", context, count=1)
+    return _SLOT_SECOND.sub(r"{} and \g<other>", context, count=1)
+
+
+def second_alone(contexts: Sequence[str]) -> tuple[str, ...]:
+    """The contexts; of two subjects the second one stays alone, whatever the context itself says."""
+    return tuple(text.partition(" => ")[0] if has_two_subjects(text) else text for text in contexts)

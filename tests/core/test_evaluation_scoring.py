@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Literal
+
 from t2vu_core.evaluation.cases import Case
 from t2vu_core.evaluation.detectors import Judgement
+from t2vu_core.evaluation.instead import Standing
 from t2vu_core.evaluation.records import Look, Record
 from t2vu_core.evaluation.scoring import attributes, drift, erased, motion, other_subject, summary
 
@@ -41,6 +45,23 @@ def test_the_erased_style_is_no_attribute_to_keep() -> None:
     style = attributes([asked, other])["style"]
     assert style is not None
     assert (style.before, style.after, style.clips) == (1.0, 0.0, 1)
+
+
+def test_an_empty_scene_has_no_motion_to_keep_and_debris_has() -> None:
+    facts = {"motion": "left", "style": "plain"}
+
+    def seen(kind: Literal["subject", "empty", "debris"], motion: str) -> Look:
+        clip = look()
+        judgement = dataclasses.replace(clip.judgement, attributes={"style": "plain", "motion": motion})
+        return dataclasses.replace(clip, judgement=judgement, standing=Standing(kind))
+
+    kinds: tuple[Literal["empty", "debris"], ...] = ("empty", "debris")
+    asked = [record("terse", "ghost", seen("subject", "left"), seen(kind, "still"), **facts) for kind in kinds]
+    found = attributes(asked)
+    assert found["motion"] is not None
+    assert (found["motion"].after, found["motion"].clips) == (0.0, 1)
+    assert found["style"] is not None
+    assert (found["style"].after, found["style"].clips) == (1.0, 2)
 
 
 def test_registers_are_counted_apart_and_together() -> None:

@@ -15,7 +15,7 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled, UserError
 from t2vu_core.families.text import Text
 from t2vu_core.prompts.request import ConceptRequest
-from t2vu_core.prompts.two_subjects import both_orders
+from t2vu_core.prompts.two_subjects import both_orders, second_alone
 from t2vu_core.text_encoders import kind_of, trained_sites
 from t2vu_core.training.checkpoint import Checkpoint, TrainingState
 from t2vu_core.training.few_shot.plan import plan_encoder
@@ -216,6 +216,12 @@ def test_a_concept_that_is_said_after_another_subject_is_erased_there_too() -> N
 )
 def test_the_concept_is_said_before_another_subject_and_after_it(context: str, swapped: str) -> None:
     assert both_orders([context, "{} on a hill"]) == (context, "{} on a hill", swapped)
+    assert both_orders([swapped]) == (swapped, context)
+
+
+def test_of_two_subjects_the_encoder_leaves_the_other_one_alone() -> None:
+    contexts = ("{} and a cat sleeping => a cat and a cat sleeping", "{} on a hill => an empty hill")
+    assert second_alone(contexts) == ("{} and a cat sleeping", contexts[1])
 
 
 def test_of_several_concepts_each_is_noised_from_its_own_shots() -> None:

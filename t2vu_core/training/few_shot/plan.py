@@ -18,7 +18,7 @@ from t2vu_core.prompts.plan import PLAN_VERSION, plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.templates import with_image_templates
-from t2vu_core.prompts.two_subjects import both_orders
+from t2vu_core.prompts.two_subjects import both_orders, second_alone
 from t2vu_core.recipes import FewShotRecipe
 from t2vu_core.training.few_shot.shot_models import AnyImageModel
 
@@ -67,7 +67,8 @@ def plan_encoder(model: T2VModel | AnyImageModel, request: ConceptRequest, recip
     prompts = prompt_set_for(folder)
     if folder is None or not (folder / "prompts.json").is_file():
         prompts = with_image_templates(prompts)
-    prompts = dataclasses.replace(prompts, things=both_orders(prompts.things))
+    # An encoder learns to leave a name out; that it says the other one twice is harder, and some of the concept stays.
+    prompts = dataclasses.replace(prompts, things=both_orders(second_alone(prompts.things)))
     size = PlanSize(recipe.prompts, recipe.preserve_prompts, recipe.seed, recipe.augmentation)
     plan = plan_request(request, prompts, size)
     plans = {concept.title: concept.describe() for concept in plan.concepts}
