@@ -225,7 +225,7 @@ def _target_inputs() -> list[io.Input]:
             "How far past the same prompt without the concept the model is pushed. More erases more and harms more.",
             zero="as eta_zero says",
             folded=True,
-            step=0.5,
+            step=0.1,
         ),
         number_input(
             io.Float,
