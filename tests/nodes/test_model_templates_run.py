@@ -144,7 +144,7 @@ def test_the_graph_with_one_model_erases_saves_and_samples(tiny: ComfyServer) ->
 @pytest.fixture(scope="module")
 def both(tiny: ComfyServer) -> tuple[Graph, dict[str, Tensor]]:
     """The graph for Wan 2.2 A14B, run, and the tensors of its eraser file."""
-    graph = _small(TWO_MODELS, kind="lora", steps=6)
+    graph = _small(TWO_MODELS, kind="lora", steps=12)
     graph[_key(graph, "T2VUSaveErasure")]["inputs"] |= {"name": "both", "overwrite": True}
     result = queue(tiny.url, graph)
     assert result.succeeded, result.error
