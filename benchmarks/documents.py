@@ -73,6 +73,7 @@ TABLES = (
     Table("a person's answers", MEASURED, "blind.json", blind.document),
     Table("goals of velocity erasing", MEASURED, "scoreboard.json", partial(_goals, "velocity")),
     Table("ablations", MEASURED, "ablations.json", ablations.document),
+    Table("ablations of version 0.1", MEASURED, "ablations-0.1.json", ablations.document),
     Table("a step of velocity erasing", MEASURED, "velocity_step-cpu.json", velocity_step.table),
     Table("a step on a GPU", MEASURED, "velocity_step-nvidia_h200.json", velocity_step.table),
     Table("goals of the few-shot encoder", MEASURED, "scoreboard.json", partial(_goals, "encoder")),

@@ -56,7 +56,7 @@ from t2vu_core.training.checkpoint import fingerprint_of
 
 RESULTS = Path(__file__).parent / "results"
 # Rows of another format are made again.
-ROW_FORMAT = 7
+ROW_FORMAT = 8
 NOT_PRINTED = ("key", "counts", "shown", "kept_shown", "kept_before")
 """Results per clip, which only scoreboard.json holds."""
 FIELDS = (

@@ -34,7 +34,7 @@ class Counted(Protocol):
 
 @dataclass(frozen=True)
 class MeanRate:
-    """The mean of several rates of the same clips."""
+    """Several rates of the same clips in one."""
 
     after: float
     clips: int
@@ -143,11 +143,12 @@ def _counts(rate: Counted | None) -> list[int] | None:
 
 
 def _together(attributes: Mapping[str, Rate | None]) -> MeanRate | None:
-    """The mean rate of the attributes. Its interval counts clips: the attributes of one clip are not independent."""
+    """The rate over all attributes of all clips. Its interval counts clips: the attributes of one clip are not independent."""
     rates = [rate for rate in attributes.values() if rate]
     if not rates:
         return None
-    share, clips = sum(rate.after for rate in rates) / len(rates), max(rate.clips for rate in rates)
+    asked, clips = sum(rate.clips for rate in rates), max(rate.clips for rate in rates)
+    share = sum(rate.after * rate.clips for rate in rates) / asked
     return MeanRate(share, clips, wilson_interval(round(share * clips), clips))
 
 
