@@ -51,7 +51,8 @@ class Table:
 
 
 def _goals(method: str, board: Board) -> str:
-    return goals.table(goals.compared(board["rows"], method))
+    measured = any(row["method"] == method for row in board["rows"])
+    return goals.table(goals.compared(board["rows"], method)) if measured else NOT_MEASURED
 
 
 def _objectives(board: Board) -> str:
