@@ -127,7 +127,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         path = out / "rows" / f"{_digest(recipes[name], cell, model, judge)}.json"
         if not path.is_file() and time.monotonic() > end:
             continue
-        judged: dict[str, Any] = {"probe": options.probe, "out": out, "prompts": asked, "planned": False}
+        judged: dict[str, Any] = {"probe": options.probe, "out": out, "prompts": asked}
         make = partial(measure, methods[name], model, detector, cell, settings, **judged)
         # A change to the preset's own value has the same file as the reference.
         board["rows"].append({**finished(path, make), "method": name, "settings": dict(CHANGES[name].settings)})

@@ -130,8 +130,7 @@ class Bench:
     def _finished(self, recipe: FewShotRecipe | None, concept: str, step: int | None, method: Method) -> dict[str, Any]:
         path = self._path(recipe, concept, step)
         cell = method.title, concept, 0 if recipe is None else recipe.seed
-        asked = self.prompts_for(self.detector, concept)
-        judged: dict[str, Any] = {"probe": False, "out": self.out, "prompts": asked, "planned": asked is None}
+        judged: dict[str, Any] = {"probe": False, "out": self.out, "prompts": self.prompts_for(self.detector, concept)}
         make = partial(measure, method, self.model, self.detector, cell, self.settings, **judged)
 
         def row() -> dict[str, Any]:

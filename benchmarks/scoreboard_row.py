@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.board_plan import ATTACKED, REGROWTH_STEPS, Cell, attacks_on, is_regrown, settings_for
+from benchmarks.board_plan import REGROWTH_STEPS, Cell, attacks_on, is_regrown, settings_for
 from benchmarks.memory_peak import peak_memory
 from benchmarks.methods import Method, neighbours_of
 from benchmarks.scoreboard_numbers import clip_seconds, numbers
@@ -40,25 +40,23 @@ def measure(
     probe: bool,
     out: Path,
     prompts: PromptSet | None = None,
-    planned: bool = True,
     on_progress: EvaluationCallback | None = None,
 ) -> dict[str, Any]:
     """Apply one method to one concept and evaluate it; clips are kept under `out`, where all rows share base's.
 
-    `prompts` are by default those that measure; a script that chooses settings gives the development prompts, and a row that
-    is not `planned` gets no other attacks than the usual ones.
+    `prompts` are by default those that measure; a script that chooses settings gives the development prompts.
     """
     name, concept, seed = cell
     start = time.monotonic()
     with peak_memory(model.family.device) as peak:
         erased = method.apply(model, concept, seed)
-    attacks = () if not probe or erased.model.guard else attacks_on(cell) if planned else ATTACKED
+    attacks = () if not probe or erased.model.guard else attacks_on(cell)
     evaluation = evaluate(
         erased.model, concept, before=model, detector=detector, prompts=prompts,
         settings=settings_for(cell, settings) if attacks else settings, attacks=attacks, out=out, on_progress=on_progress,
     )  # fmt: skip
     what = {"method": name, "concept": concept, "training_seed": seed, "model_hash": erased.model.base.hash}
-    regrown = _regrown(erased.model, model, detector, cell, settings, prompts, out) if probe and planned else None
+    regrown = _regrown(erased.model, model, detector, cell, settings, prompts, out) if probe else None
     seconds = {
         "train_seconds": round(erased.train_seconds, 1),
         "train_memory_mib": peak.mib if method.trained else None,

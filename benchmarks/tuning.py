@@ -77,7 +77,7 @@ def _judged(
     method: Method, model: T2VModel, detector: WorldDetector, cell: tuple[str, str, int], settings: EvaluationSettings,
     prompts: Any, out: Path,
 ) -> dict[str, Any]:  # fmt: skip
-    row = measure(method, model, detector, cell, settings, probe=False, out=out, prompts=prompts, planned=False)
+    row = measure(method, model, detector, cell, settings, probe=False, out=out, prompts=prompts)
     shown, kept, gone = sum(row["shown"]) / len(row["shown"]), row["kept"], row["clean"]
     gone = 1 - shown if gone is None else gone
     return {

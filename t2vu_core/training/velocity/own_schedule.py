@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 from t2vu_core.families.base import Family
 from t2vu_core.recipes import VelocityRecipe
 
+log = logging.getLogger(__name__)
 _FEW_STEP_NAMES = re.compile(
     r"distill|lightning|causvid|turbo|fastwan|(?<![a-z])(?:lcm|dmd)(?![a-z])|(?<!\d)[1-8][-_ ]?steps?(?![a-z])", re.IGNORECASE
 )
@@ -45,3 +47,11 @@ def few_step_warning(name: str, family: Family, recipe: VelocityRecipe) -> str |
         f"{name!r} looks like the name of a few-step model, but its trajectories have {steps} steps at guidance {scale:g}: set "
         "guidance_scale=1 and its number of steps as trajectory_steps (in ComfyUI: steps and cfg of T2V Model from ComfyUI)."
     )
+
+
+def warn_few_steps(name: str, family: Family, recipe: VelocityRecipe) -> str | None:
+    """Log that warning, if there is one, and return it."""
+    warning = few_step_warning(name, family, recipe)
+    if warning is not None:
+        log.warning(warning)
+    return warning

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Sequence
 from functools import cache, partial
@@ -41,13 +40,11 @@ from t2vu_core.training.velocity.effect import measure_push
 from t2vu_core.training.velocity.encoded_prompts import EncodedPrompts, encode_prompts
 from t2vu_core.training.velocity.localizing import OutsideMask
 from t2vu_core.training.velocity.mask_overlay import overlay
-from t2vu_core.training.velocity.own_schedule import few_step_warning
+from t2vu_core.training.velocity.own_schedule import warn_few_steps
 from t2vu_core.training.velocity.points import TrainingPoints, clip_size, sample_points
 from t2vu_core.training.velocity.step import VelocityStep
 from t2vu_core.training.workers import Workers
 from t2vu_core.video import enlarge, save_video
-
-log = logging.getLogger(__name__)
 
 METHOD = "velocity (T2VUnlearning, arXiv 2505.17550)"
 MASK_OVERLAY = "mask_overlay.mp4"
@@ -92,8 +89,7 @@ def erase_velocity(
         check_visible(family.text.tokenizer, request.concepts)
         plan = _plan(request, family, recipe, on_progress)
         unused = warn_unused(plan, request, PROMPT_SETTINGS)
-        if few_steps := few_step_warning(model.name, family, recipe):
-            log.warning(few_steps)
+        few_steps = warn_few_steps(model.name, family, recipe)
         parts = recipe.describe(), plan.describe()
         state = TrainingState(Checkpoint.in_folder(log_folder, model, *parts, unfinished=unfinished_folder))
         with out_of_memory_explained(family, recipe, encoding=True):
@@ -111,11 +107,10 @@ def erase_velocity(
             push = measure_push(run, points, erasers, _sites(family, recipe))
             if len(state.losses) == recipe.steps:
                 run.finish()
-    warning = warn_outcome(request.title, push, diverged)
     record = training_record(
         start, state, trajectory_seconds=round(sampled, 1), trajectory_bytes=points.num_bytes,
-        partial=len(state.losses) < recipe.steps, pushed=push and round(push.share, 4),
-        warning=" ".join(filter(None, (warning, unused, few_steps))) or None, diverged=diverged,
+        partial=len(state.losses) < recipe.steps, pushed=push and round(push.share, 4), diverged=diverged,
+        warning=" ".join(filter(None, (warn_outcome(request.title, push, diverged), unused, few_steps))) or None,
     )  # fmt: skip
     written = {**plan.describe(), "language_model": request.language_model and request.language_model.name}
     return Erasure(
