@@ -82,6 +82,7 @@ CHANGES: dict[str, Change] = {
         for percent in (50, 100)
     },
     "preset_paper": Change("preset paper", PRESETS["paper"].velocity),
+    **{f"trajectories_{count}": Change(f"{count} trajectories", {"concept_trajectories": count}) for count in (40, 120)},
     "two_subjects": Change("16 trajectories with two subjects", {"two_subject_trajectories": 16}),
     **{
         f"timesteps_{where}": Change(f"timesteps {where}", {"timestep_sampling": where})

@@ -39,7 +39,7 @@ PRESETS: Mapping[Preset, PresetSettings] = {
     ),
     "balanced": PresetSettings(velocity={}, few_shot={}),
     "thorough": PresetSettings(
-        velocity={"steps": 500, "concept_trajectories": 48, "preserve_trajectories": 96},
+        velocity={"steps": 500, "concept_trajectories": 96, "preserve_trajectories": 96},
         few_shot={"steps": 400, "shots": 16, "prompts": 128},
     ),
     # T2VUnlearning (arXiv 2505.17550) as its authors describe it: one point per step, no other loss than theirs.
@@ -139,7 +139,7 @@ class VelocityRecipe(_Recipe):
     mask_layers: MaskLayers = _option("all", "layers whose attention makes the mask")
     concept_batch: int = _option(4, "trajectory points with the concept per step", 1, 1024)
     preserve_batch: int = _option(8, "trajectory points without the concept per step", 0, 1024)
-    concept_trajectories: int = _option(40, "trajectories sampled for prompts with the concept", 1, 10_000)
+    concept_trajectories: int = _option(80, "trajectories sampled for prompts with the concept", 1, 10_000)
     preserve_trajectories: int = _option(64, "trajectories sampled for preserve prompts", 0, 10_000)
     trajectory_steps: int = _option(10, "denoising steps of a trajectory", 1, 1000)
     num_frames: int = _option(0, "frames of the training clips; 0 is the model's own", 0, 1024)
