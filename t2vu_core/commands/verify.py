@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from t2vu_core.evaluation.cases import load_prompt_set
 from t2vu_core.evaluation.detectors import DETECTORS, open_detector
 from t2vu_core.evaluation.progress_bar import evaluation_bar
 from t2vu_core.evaluation.verify import SHARE, verify
+from t2vu_core.miniature.bundled import bundled_folder, check_built
 
 HELP = "repeat a share of the evaluation that an erasure file claims, and say whether its figures hold"
 
@@ -20,7 +22,9 @@ HELP = "repeat a share of the evaluation that an erasure file claims, and say wh
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The file, the model, and how much is repeated."""
     parser.add_argument("file", metavar="F", help="an erasure file with scores")
-    parser.add_argument("--model", metavar="M", help="the model that was measured; default: the one that the scores name")
+    parser.add_argument(
+        "--model", metavar="M", help="the model that was measured; default: the bundled one that the scores name"
+    )
     add_single_file(parser)
     add_device(parser)
     parser.add_argument(
@@ -42,7 +46,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if erasure.scores is None:
         raise UserError(f"{options.file} has no scores, so there is nothing to verify; measure it with `t2vu evaluate`.")
     prompts = None if options.prompts is None else load_prompt_set(Path(options.prompts), erasure.scores.concept)
-    base = open_model(options, options.model or erasure.scores.settings.model)
+    base = open_model(options, options.model or _bundled(erasure.scores.settings.model))
     with evaluation_bar() as on_progress:
         verification = verify(
             base,
@@ -54,6 +58,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             on_progress=on_progress,
         )
     return {"file": options.file, **verification.to_json()}
+
+
+def _bundled(name: str) -> str:
+    """The name of a bundled model. Raises UserError for another: scores hold no path, and none would be followed."""
+    check_built(name)
+    if bundled_folder(name) is None:
+        raise UserError(
+            f"The scores were measured on {reprlib.repr(name)}, which is not a bundled model; name its folder or file with "
+            "--model."
+        )
+    return name
 
 
 def show(result: dict[str, Any]) -> str:

@@ -119,7 +119,7 @@ def _claimed(erasure: Erasure, base: T2VModel, detector: Detector) -> Scores:
     if used.base_hash != base.base.hash:
         raise UserError(
             f"The scores were measured on {used.model} with the weights {used.base_hash[:16]}; "
-            f"{base.name} has the weights {base.base.hash[:16]}."
+            f"{base.name} has the weights {base.base.hash[:16]}; name the model that was measured (--model of `t2vu verify`)."
         )
     if used.detector.name != counted(detector).name:
         raise UserError(f"The scores were judged by {used.detector.name}, not by {counted(detector).name}; name that detector.")

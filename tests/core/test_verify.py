@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from t2vu_core.cli import main
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation.claims import Claim, check_claims
 from t2vu_core.evaluation.statistics import before_after
@@ -21,20 +22,25 @@ PROMPTS = "".join(f"a red ghost floats {place}\n" for place in ("here", "there",
 KEPT = "".join(f'{{"prompt": "a robot on hill {place}", "register": "kept", "concept": "robot"}}\n' for place in range(12))
 
 
-@pytest.fixture
-def prompts(tmp_path: Path) -> Path:
-    path = tmp_path / "prompts.jsonl"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("verify")
+
+
+@pytest.fixture(scope="module")
+def prompts(folder: Path) -> Path:
+    path = folder / "prompts.jsonl"
     path.write_text(PROMPTS + KEPT, encoding="utf-8")
     return path
 
 
-@pytest.fixture
-def measured(t2vu: Callable, tmp_path: Path, prompts: Path) -> Path:
-    """An erasure file that carries the scores of an evaluation that really ran."""
-    path = TINY.random_erasure("bottleneck").save(tmp_path / "ghost")
-    options = ["--device", "cpu", "--steps", 2, "--prompts", prompts, "--out", tmp_path / "out"]
-    code, _, error = t2vu("evaluate", "--model", TINY.folder, "--concept", "ghost", "--erasure", path, *options)
-    assert code == 0, error
+@pytest.fixture(scope="module")
+def measured(folder: Path, prompts: Path) -> Path:
+    """An erasure file that carries the scores of an evaluation that really ran; no test changes it."""
+    path = TINY.random_erasure("bottleneck").save(folder / "ghost")
+    options = ["--device", "cpu", "--steps", 2, "--prompts", prompts, "--out", folder / "out"]
+    command = ["evaluate", "--model", TINY.folder, "--concept", "ghost", "--erasure", path, *options]
+    assert main([str(argument) for argument in command]) == 0
     return path
 
 
@@ -154,6 +160,24 @@ def test_a_file_without_scores_has_nothing_to_verify(t2vu: Callable, tmp_path: P
     code, _, error = verify(t2vu, path, prompts)
     assert code == 2
     assert "t2vu evaluate" in error
+
+
+def test_a_model_from_a_folder_has_to_be_named(t2vu: Callable, measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores hold the model's name and no path, so a folder of that name is not opened by chance."""
+    monkeypatch.chdir(TINY.folder.parent)
+    name = Erasure.load(measured).scores.settings.model  # type: ignore[union-attr]
+    assert Path(name).is_dir()
+    code, _, error = t2vu("verify", measured)
+    assert code == 2
+    assert error.strip().endswith(
+        f"The scores were measured on '{name}', which is not a bundled model; name its folder or file with --model."
+    )
+
+
+def test_other_weights_of_the_same_name_are_refused_with_what_to_do(t2vu: Callable, measured: Path, prompts: Path) -> None:
+    code, _, error = t2vu("verify", measured, "--model", "miniature", "--prompts", prompts)
+    assert code == 2
+    assert "name the model that was measured (--model of `t2vu verify`)" in error
 
 
 def test_chance_does_not_contradict_a_claim_and_a_lie_does() -> None:
