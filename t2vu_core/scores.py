@@ -321,6 +321,10 @@ class Scores:
     instead: Instead | None = None
     """None if it was not judged: only clips of a miniature's world are, by a detector of that world."""
     second_judge: SecondJudgement | None = None
+    evaluation_version: Count | None = None
+    """The version of the evaluation, which is raised when it counts the same clips differently. None: older than version 1."""
+    measured_at: str | None = None
+    """When the evaluation ended, ISO 8601 in UTC; None in older files."""
 
     def to_json(self) -> dict[str, Any]:
         """The scores as JSON values."""

@@ -16,7 +16,8 @@ COMPARED = ("erasures", "clips", "commands", "graphs")
 """Folders of the outputs that both checkouts write."""
 PASSING = frozenset(
     {
-        "bytes", "created", "file", "folder", "mask_overlay", "modelspec.date", "out", "report", "scores_written_to",
+        "bytes", "created", "file", "folder", "mask_overlay", "measured_at", "modelspec.date", "out", "report",
+        "scores_written_to",
         "seconds", "shot_seconds", "trajectory_bytes", "trajectory_seconds", "version", "versions",
     }
 )  # fmt: skip

@@ -13,6 +13,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.evaluation.cases import load_prompt_set
 from t2vu_core.evaluation.detectors import DETECTORS, open_detector
 from t2vu_core.evaluation.progress_bar import evaluation_bar
+from t2vu_core.evaluation.settings import EVALUATION_VERSION
 from t2vu_core.evaluation.verify import SHARE, verify
 from t2vu_core.miniature.bundled import bundled_folder, check_built
 
@@ -75,9 +76,18 @@ def show(result: dict[str, Any]) -> str:
     """One line a claim, and what was not repeated."""
     lines = [f"The scores of {result['file']} {'hold' if result['holds'] else 'DO NOT HOLD'}, base {result['base_hash'][:16]}."]
     lines += [_line(claim) for claim in result["claims"]]
+    lines += _other_version(result["evaluation_version"])
     if result["not_checked"]:
         lines.append(f"  not tested: {', '.join(result['not_checked'])}")
     return "\n".join([*lines, "This is evidence of tests on these prompts and seeds, not a guarantee."])
+
+
+def _other_version(claimed: int | None) -> list[str]:
+    """A warning if the scores were counted by another version of the evaluation."""
+    if claimed == EVALUATION_VERSION:
+        return []
+    other = "an evaluation before version 1" if claimed is None else f"evaluation version {claimed}"
+    return [f"  measured by {other}; this program has version {EVALUATION_VERSION}, so a difference may come from that"]
 
 
 def _line(claim: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def evaluate(model: T2VModel, concept: str, *, out: Path | None = None, **option
             of the same base share its clips.
         options: As in `EvaluateOptions`.
 
-    Returns the scores, which depend on nothing but the input, apart from the seconds.
+    Returns the scores, which depend on nothing but the input, apart from the seconds and the date.
 
     Raises UserError if the detector does not know the concept, the erasures are not for it, there are no prompts for it, the
     attacks cannot run, or there is no space for the clips.
@@ -105,6 +106,7 @@ def _measure(session: Session, attacks: Sequence[str], start: float) -> Evaluati
         comes_back=session.attack(attacks),
         second=_second(session),
         seconds=round(time.monotonic() - start, 1),
+        measured_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     return Evaluation(session.name, scores, records, session.clips)
 

@@ -9,6 +9,7 @@ from typing import Any
 from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT
 from t2vu_core.evaluation.instead_scores import instead, second_judgement
 from t2vu_core.evaluation.records import Look, Record
+from t2vu_core.evaluation.settings import EVALUATION_VERSION
 from t2vu_core.evaluation.statistics import before_after, paired_ratio, trend, wilson_interval
 from t2vu_core.scores import (
     AttackScores,
@@ -41,6 +42,7 @@ def score(
     comes_back: Mapping[str, AttackScores | None],
     second: JudgedBy | None = None,
     seconds: float,
+    measured_at: str | None = None,
 ) -> Scores:
     """All scores of an evaluation; `concept` is the detector's own name, `second` the second of two judges."""
     about = [record for record in records if record.case.register in ERASED_REGISTERS]
@@ -70,6 +72,8 @@ def score(
         seconds=seconds,
         instead=instead(about),
         second_judge=None if second is None else second_judgement(about, unrelated, second),
+        evaluation_version=EVALUATION_VERSION,
+        measured_at=measured_at,
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from t2vu_core.errors import UserError
 
+EVALUATION_VERSION = 1
+"""Raised whenever the same model would get other scores, by counting, thresholds, presets or attacks; scores name it."""
 MOST_STARTS = 3
 """Of PROBE: the erased word, random tokens, another subject."""
 

@@ -35,6 +35,10 @@ class Verification:
     not_checked: list[str]
     """What else the file has results of, which is not tested: attacks, and scores that are no claim here."""
     seconds: float
+    measured_at: str | None
+    """When the claims were measured, ISO 8601; None in older files."""
+    evaluation_version: int | None
+    """Of the evaluation that measured the claims; None before version 1."""
 
     @property
     def holds(self) -> bool:
@@ -65,6 +69,8 @@ class Verification:
             "claims": claims,
             "not_checked": self.not_checked,
             "seconds": self.seconds,
+            "measured_at": self.measured_at,
+            "evaluation_version": self.evaluation_version,
         }
 
 
@@ -107,6 +113,8 @@ def verify(
         checked=check_claims(claimed, found.scores),
         not_checked=[*_other_scores(claimed), *sorted(claimed.attacks())],
         seconds=round(time.monotonic() - start, 1),
+        measured_at=claimed.measured_at,
+        evaluation_version=claimed.evaluation_version,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import importlib.util
 import json
 import re
@@ -68,7 +69,7 @@ def measure(detector: WorldDetector, prompts: PromptSet, guard: NegativePrompt |
 
 
 def without_time(scores: Scores) -> Scores:
-    return dataclasses.replace(scores, seconds=0.0)
+    return dataclasses.replace(scores, seconds=0.0, measured_at=None)
 
 
 def test_the_same_input_gives_the_same_scores_with_and_without_a_folder(
@@ -226,6 +227,9 @@ def test_scores_have_what_others_read(detector: WorldDetector, prompts: PromptSe
     assert scores.false_alarms.clips == 2
     assert scores.comes_back == dict.fromkeys(ATTACKS)
     assert scores.seconds > 0
+    assert scores.measured_at is not None
+    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(scores.measured_at)
+    assert datetime.timedelta(seconds=-1) < age < datetime.timedelta(hours=1)
 
 
 def test_a_concept_without_prompts_a_strange_concept_and_another_erasure_are_refused(

@@ -8,6 +8,8 @@ import re
 import pytest
 
 from t2vu_core.evaluation.report import charts, sections
+from t2vu_core.evaluation.report.evidence import evidence
+from t2vu_core.evaluation.settings import EVALUATION_VERSION
 from t2vu_core.evaluation.statistics import before_after, compare
 from t2vu_core.evaluation.verdict import Verdict
 from t2vu_core.scores import AttackScores, ByFrame, Change, JudgedBy, NeverKnew, NeverKnewRate
@@ -148,6 +150,13 @@ def test_a_concept_that_comes_back_late_in_the_clip_is_said() -> None:
     assert "does not return late" in sections.by_frame(early)
 
 
+def test_a_report_says_when_it_was_measured_and_by_which_evaluation() -> None:
+    dated = dataclasses.replace(scores([False], [True]), measured_at="2026-11-27T12:00:00+00:00")
+    words = f"2026-11-27T12:00:00+00:00, evaluation version {EVALUATION_VERSION}"
+    assert words in sections.measured(dated)
+    assert words in evidence(dated)
+
+
 def test_words_of_users_and_files_are_no_markup() -> None:
     markup = "<script>ghost</script>"
     safe = scores([False] * 9 + [True], [True] * 10)
@@ -166,7 +175,7 @@ def test_words_of_users_and_files_are_no_markup() -> None:
         ),
     )
     parts = (sections.verdict, sections.rates, sections.never_knew, sections.comes_back, sections.settings)
-    shown = [*(part(hostile) for part in parts), sections.measured(hostile.settings)]
+    shown = [*(part(hostile) for part in parts), sections.measured(hostile)]
     for html in shown:
         assert markup not in html
         assert "&lt;script&gt;ghost" in html

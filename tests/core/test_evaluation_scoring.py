@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
+
+import pytest
 
 from t2vu_core.evaluation.cases import Case
 from t2vu_core.evaluation.detectors import Judgement
 from t2vu_core.evaluation.instead import Standing
 from t2vu_core.evaluation.records import Look, Record
-from t2vu_core.evaluation.scoring import attributes, drift, erased, motion, other_subject, summary
+from t2vu_core.evaluation.scoring import attributes, drift, erased, motion, other_subject, score, summary
+from t2vu_core.evaluation.settings import EVALUATION_VERSION
+from tests.core.example_scores import MEASURED_WITH
 
 
 def look(*shown: str, style: str = "plain", motion: float = 0.1) -> Look:
@@ -103,3 +107,48 @@ def test_motion_and_drift_are_means_over_the_clips_they_name() -> None:
     assert far is not None
     assert (far.ssim, far.l1, far.clips) == (0.5, 0.25, 1)
     assert drift([]) is None
+
+
+def clips_of_every_kind() -> list[Record]:
+    """Prompts of two registers and prompts to keep; some clips change, some do not."""
+    stands = {"subject": Standing("subject"), "empty": Standing("empty"), "debris": Standing("debris")}
+    ghosts = [dataclasses.replace(look("ghost", motion=0.2), standing=stands["subject"]) for _ in range(12)]
+    after = [look(), look(style="noir", motion=0.1), look("robot", motion=0.3), look("ghost", motion=0.2)] * 3
+    kinds = ["empty", "debris", "subject", "subject"] * 3
+    gone = [dataclasses.replace(clip, standing=stands[kind]) for clip, kind in zip(after, kinds, strict=True)]
+    registers = ["terse"] * 8 + ["refined"] * 4
+    about = [record(register, "ghost", *pair, style="plain") for register, *pair in zip(registers, ghosts, gone, strict=True)]
+    kept = [look("robot", motion=0.2)] * 9 + [look("ghost", motion=0.1)]
+    return [*about, *(record("kept", "robot", look("robot", motion=0.2), clip) for clip in kept)]
+
+
+COUNTED: dict[int, dict[str, Any]] = {
+    1: {
+        "erased.terse.after": 0.25,
+        "erased.all.before": 1.0,
+        "erased.all.after": 0.25,
+        "erased.all.interval": [0.0889417, 0.5323053],
+        "erased.all.p_of_no_change": 2 / 2**9,
+        "erased.by_frame.after": [0.25, 0.25],
+        "kept.concepts.after": 0.9,
+        "kept.concepts.relative.ratio": 0.9,
+        "kept.concepts.relative.interval": [0.6788907, 1.1931229],
+        "kept.attributes.style.after": 0.75,
+        "false_alarms.after": 0.1,
+        "motion.kept.ratio": 0.95,
+        "motion.concept.ratio": 0.875,
+        "summary.gone_and_kept": 0.675,
+        "instead.debris": 0.25,
+        "instead.empty": 0.25,
+    },
+}
+"""By version of the evaluation: what these clips are counted as."""
+
+
+def test_who_counts_the_same_clips_differently_raises_the_version() -> None:
+    found = score(clips_of_every_kind(), "ghost", MEASURED_WITH, comes_back={}, seconds=0.0).to_json()
+    for path, value in COUNTED[EVALUATION_VERSION].items():
+        place: Any = found
+        for name in path.split("."):
+            place = place[name]
+        assert place == pytest.approx(value, abs=1e-6), f"{path}: raise EVALUATION_VERSION and add what is counted now"

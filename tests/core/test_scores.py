@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from t2vu_core.cli import main
 from t2vu_core.erasure import Base, Erasure
 from t2vu_core.errors import UserError
+from t2vu_core.evaluation.report.wording import measured_by
 from t2vu_core.evaluation.scoring import score
 from t2vu_core.evaluation.statistics import compare
 from t2vu_core.evaluation.verdict import Verdict
@@ -34,6 +35,7 @@ def full() -> Scores:
     rate = NeverKnewRate(rate=0.5, clips=2, interval=(0.1, 0.9), against=compare([True, False], [False, False]))
     return dataclasses.replace(
         some,
+        measured_at="2026-11-27T12:00:00+00:00",
         erased=dataclasses.replace(some.erased, by_frame=frames, terse=some.erased.all),
         kept=dataclasses.replace(some.kept, attributes={"style": some.erased.all, "motion": None}),
         false_alarms=some.erased.all,
@@ -62,6 +64,13 @@ def test_keys_of_a_later_version_are_ignored() -> None:
     written = full().to_json()
     written["erased"]["all"]["median"] = 0.5
     assert Scores.from_json({**written, "mood": "good"}) == full()
+
+
+def test_scores_from_before_the_evaluation_had_a_version_are_read() -> None:
+    old = {name: value for name, value in full().to_json().items() if name not in ("evaluation_version", "measured_at")}
+    read = Scores.from_json(old)
+    assert (read.evaluation_version, read.measured_at) == (None, None)
+    assert measured_by(read) == "date not recorded, an evaluation before version 1"
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:

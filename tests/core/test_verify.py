@@ -6,12 +6,15 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from t2vu_core.cli import main
+from t2vu_core.commands.verify import show
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation.claims import Claim, check_claims
+from t2vu_core.evaluation.settings import EVALUATION_VERSION
 from t2vu_core.evaluation.statistics import before_after
 from t2vu_core.scores import Scores
 from tests.core.example_scores import scores
@@ -71,6 +74,8 @@ def test_scores_that_were_measured_hold_when_clips_are_made_again(t2vu: Callable
     assert result["not_checked"] == ["false alarms", "what stands there instead", "motion"]
     assert result["base_hash"] == Erasure.load(measured).base.hash
     assert result["seconds"] > 0
+    assert result["evaluation_version"] == EVALUATION_VERSION
+    assert result["measured_at"] == Erasure.load(measured).scores.measured_at  # type: ignore[union-attr]
 
 
 def test_a_share_of_the_clips_is_made_and_the_seed_chooses_it(t2vu: Callable, measured: Path, prompts: Path) -> None:
@@ -178,6 +183,13 @@ def test_other_weights_of_the_same_name_are_refused_with_what_to_do(t2vu: Callab
     code, _, error = t2vu("verify", measured, "--model", "miniature", "--prompts", prompts)
     assert code == 2
     assert "name the model that was measured (--model of `t2vu verify`)" in error
+
+
+@pytest.mark.parametrize(("version", "says"), [(None, "an evaluation before version 1"), (10**6, "evaluation version 1000000")])
+def test_scores_of_another_version_of_the_evaluation_are_said_to_be_so(version: int | None, says: str) -> None:
+    claims: dict[str, Any] = {"file": "f", "holds": True, "base_hash": "b", "claims": [], "not_checked": []}
+    assert f"measured by {says}; this program has version" in show({**claims, "evaluation_version": version})
+    assert "measured by" not in show({**claims, "evaluation_version": EVALUATION_VERSION})
 
 
 def test_chance_does_not_contradict_a_claim_and_a_lie_does() -> None:

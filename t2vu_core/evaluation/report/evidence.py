@@ -14,6 +14,7 @@ from t2vu_core.evaluation.report.wording import (
     applied,
     interval,
     left_out,
+    measured_by,
     named_table,
     parts_of,
     percent,
@@ -66,7 +67,7 @@ def evidence(scores: Scores, erasures: Sequence[Erasure] = ()) -> str:
     title = f"Evidence of tests: erasure of “{escape(scores.concept)}”"
     parts = [
         ("Model and erasure", _model(scores.settings, erasures)),
-        ("How it was judged", _judged(scores.settings, scores.second_judge)),
+        ("How it was judged", _judged(scores)),
         ("Rates", _rates(scores) + (f"<p>{escape(stands_there(scores.instead))}</p>" if scores.instead else "")),
         ("Attacks", _attacks(scores.comes_back)),
         ("Limits", _list(LIMITS)),
@@ -93,7 +94,8 @@ def _recipe(erasure: Erasure) -> str:
     return f"{settings or 'not recorded'}; {erasure.created}" + (f"; {seconds} s" if seconds is not None else "")
 
 
-def _judged(settings: MeasuredWith, second: SecondJudgement | None) -> str:
+def _judged(scores: Scores) -> str:
+    settings, second = scores.settings, scores.second_judge
     prompts = f"{settings.prompts.name}, {settings.prompts.clips} clips; {settings.prompts.sha256}"
     sampling = f"{settings.num_inference_steps} steps, guidance {settings.guidance_scale:g}, preset {settings.preset}"
     rows = [
@@ -101,6 +103,7 @@ def _judged(settings: MeasuredWith, second: SecondJudgement | None) -> str:
         ("Its own errors", _errors(settings.detector.accuracy)),
         ("Prompts, hash", prompts),
         ("Sampling", sampling),
+        ("Measured", measured_by(scores)),
     ]
     rows += [] if second is None else _second(second)
     omitted = left_out(settings)

@@ -42,7 +42,7 @@ def page(evaluation: Evaluation, *, erasures: Sequence[Erasure] = (), fps: int =
         f"<h1>{title}</h1>",
         sections.verdict(scores),
         _section("Before and after with the same seeds", _clips(evaluation, fps)),
-        _section("What was measured", sections.measured(scores.settings)),
+        _section("What was measured", sections.measured(scores)),
         _section("Rates", sections.rates(scores)),
         _section("What stands there instead", sections.instead(scores)),
         _section("A second judge", sections.second_judge(scores)),

@@ -15,6 +15,7 @@ from t2vu_core.evaluation.report.wording import (
     differences_of,
     interval,
     left_out,
+    measured_by,
     named_table,
     parts_of,
     percent,
@@ -24,7 +25,7 @@ from t2vu_core.evaluation.report.wording import (
     with_interval,
 )
 from t2vu_core.evaluation.verdict import AttackVerdict, KeptVerdict, Verdict
-from t2vu_core.scores import AttackScores, Change, DetectorErrors, MeasuredWith, Scores
+from t2vu_core.scores import AttackScores, Change, DetectorErrors, Scores
 from t2vu_core.typed_json import to_json
 
 TONES: dict[Verdict | KeptVerdict | AttackVerdict, str] = {
@@ -77,8 +78,9 @@ def _badges(scores: Scores) -> str:
     return "".join(f'<b class="badge {TONES[found]}">{found.value}</b> ' for found in verdicts if found)
 
 
-def measured(settings: MeasuredWith) -> str:
-    """The model, what was applied to it, the detector and its known errors, and the prompts."""
+def measured(scores: Scores) -> str:
+    """The model, what was applied to it, the detector and its known errors, the prompts, and when."""
+    settings = scores.settings
     changes = [*applied(settings), *([f"guard {settings.guard['name']}"] if settings.guard else [])]
     detector, asked = settings.detector, f"{settings.prompts.clips} prompts, each with the same seed before and after"
     facts = [
@@ -86,6 +88,7 @@ def measured(settings: MeasuredWith) -> str:
         ("Erased by", "; ".join(changes) or "nothing: the model has no erasure and no guard"),
         ("Detector", f"{detector.name}; {_errors(detector.accuracy)}"),
         ("Prompts", "; ".join(filter(None, [asked, left_out(settings)]))),
+        ("Measured", measured_by(scores)),
     ]
     return _facts(facts)
 

@@ -136,6 +136,13 @@ def _measures(scores: Scores) -> list[str]:
     return ["", *lines]
 
 
+def measured_by(scores: Scores) -> str:
+    """When the scores were measured, and by which version of the evaluation."""
+    version = scores.evaluation_version
+    counted = "an evaluation before version 1" if version is None else f"evaluation version {version}"
+    return f"{scores.measured_at or 'date not recorded'}, {counted}"
+
+
 def applied(settings: MeasuredWith) -> list[str]:
     """Every erasure on the measured model in words: "ghost: velocity erasing, strength 1"."""
     return [f"{', '.join(each.concepts)}: {each.method}, strength {each.strength:g}" for each in settings.erasures]
