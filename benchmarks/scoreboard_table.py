@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.board_plan import left_out
 from benchmarks.methods import METHODS, Method
+from benchmarks.scoreboard_judges import DIFFER, judges, with_own_differences
 from benchmarks.scoreboard_statistics import bootstrap_interval, holm, runs_of, sign_flip_p
 from t2vu_core.evaluation.report.wording import with_interval
 from t2vu_core.evaluation.statistics import Interval, compare, paired_ratio, wilson_interval
@@ -15,13 +16,13 @@ from t2vu_core.evaluation.statistics import Interval, compare, paired_ratio, wil
 HEAD = (
     "method", "still shown, short", "still shown, refined", "still shown, all", "others kept", "attributes", "PROBE",
     "other names", "two subjects", "in any frame", "in the mean frame", "neighbours kept", "PROBE at strength", "clip start",
-    "regrowth", "natural", "debris", "judge 2 shown", "train s", "clip s", "train MiB",
+    "regrowth", "natural", "debris", "judge 2 shown", "judges differ", "train s", "clip s", "train MiB",
 )  # fmt: skip
 SHORT = ("method", "still shown, all", "others kept", "attributes", "PROBE", "train s")
 """The README's columns; the measured documents have all."""
 OURS = "velocity"
-LEVEL, MUCH = 0.05, 0.05
-"""Of significance; of clips on which the judges differ."""
+LEVEL = 0.05
+"""Of significance."""
 MARK = "≠"
 """Of rates that differ significantly."""
 RATIOS = ("kept", "neighbours")
@@ -29,7 +30,7 @@ RATIOS = ("kept", "neighbours")
 SHARES = ("kept", "attributes", "probe")
 FURTHER = (
     "erased_synonym", "erased_two_subject", "erased_any_frame", "erased_mean_frame", "neighbours", "probe_strong", "clip_start",
-    "regrowth", "natural", "debris", "judge2_erased",
+    "regrowth", "natural", "debris", "judge2_erased", DIFFER,
 )  # fmt: skip
 """Shares that rows of older boards lack."""
 SECONDS = ("train_seconds", "clip_seconds", "train_memory_mib")
@@ -43,7 +44,7 @@ OUTCOMES = ("shown", "kept_shown", "kept_before")
 
 def pooled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry per method, with its clips over all concepts and seeds pooled."""
-    entries = []
+    entries, rows = [], with_own_differences(rows)
     for name in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == name]
         outcomes = {key: [outcome for row in own for outcome in row.get(key, [])] for key in OUTCOMES}
@@ -138,26 +139,7 @@ def document(board: Mapping[str, Any]) -> str:
     )
     # Older boards had another plan.
     omitted = f" {left_out()}" if any("attack_parts" in row for row in board["rows"]) else ""
-    return f"{head}{omitted}\n\n{false_positives(board['rows'])}{markdown(board['rows'])}"
-
-
-def false_positives(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line on how often each judge sees the concept where it is not, and on how often the judges differ.
-
-    The first is counted on the base model's clips of other concepts, the second on renders.
-    """
-    base, lines = [row for row in rows if row["method"] == "base"], []
-    for title, key in (("the first judge", "false_alarms"), ("the second", "judge2_false_alarms")):
-        share = _mean(base, key)
-        if share is not None:
-            lines.append(f"{title} {share:.1%}")
-    differ = _mean(rows, "judges_differ")
-    agreement = (
-        ""
-        if differ is None
-        else f" The judges differ on {differ:.1%} of the clips{', more than 5 %' if differ > 0.05 else ''}."
-    )
-    return f"False positives: {', '.join(lines)}.{agreement}\n\n" if lines else ""
+    return f"{head}{omitted}\n\n{judges(board['rows'])}{markdown(board['rows'])}"
 
 
 def summary(board: Mapping[str, Any]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.scoreboard_judges import DIFFER, judges, with_own_differences
 from benchmarks.scoreboard_statistics import bootstrap_interval, holm, mean_over_concepts, runs_of, sign_flip_p
-from benchmarks.scoreboard_table import false_positives, markdown, significant
+from benchmarks.scoreboard_table import markdown, significant
 
 
 def test_a_concept_with_more_runs_weighs_no_more() -> None:
@@ -57,4 +58,34 @@ def test_a_mark_needs_more_than_many_clips_of_few_concepts() -> None:
     six = [each for each in every if each["concept"] < "concept 6"]
     many = [{**each, "method": name} for name in ("esd", "leco", "receler") for each in six if each["method"] == "safree"]
     assert significant([*six, *many], "velocity")["esd"] == set(), "p = 2/64 does not survive four comparisons"
-    assert "the first judge 1.0%" in false_positives([row("base", "ghost", [True])])
+    assert "the first judge 1.0%" in judges([row("base", "ghost", [True])])
+
+
+def judged(method: str, concept: str, differ: float, seen_by_second: float) -> dict:
+    """A row of 8 clips, of which the first judge sees the concept in none but base's; 12 clips are compared."""
+    second = {
+        "judges_differ": differ,
+        "judge2_erased": seen_by_second,
+        "judge2_false_alarms": {"ghost": 0.04, "noir": 0.01}[concept],
+    }
+    return {**row(method, concept, [method == "base"] * 8), **second}
+
+
+def test_judges_are_compared_on_each_methods_own_clips() -> None:
+    """A row counts base's clips as well: 3 of 24 that differ are 1 of base's 12 and 2 of the method's."""
+    rows = [
+        judged("base", "ghost", 1 / 12, 7 / 8), judged("velocity", "ghost", 3 / 24, 2 / 8),
+        judged("base", "noir", 0.0, 1.0), judged("velocity", "noir", 0.0, 0.0), judged("safree", "noir", 0.0, 0.0),
+    ]  # fmt: skip
+    own = {(each["method"], each["concept"]): each["counts"][DIFFER] for each in with_own_differences(rows)}
+    assert own["velocity", "ghost"] == [2, 12]
+    assert own["base", "ghost"] == [1, 12]
+    said = judges(rows)
+    assert "The judges differ on 5.0% of the clips. By method, more than 5 %: velocity (ours) 8.3%." in said
+    assert "on renders, by concept: ghost 4.0%, noir 1.0%." in said
+    assert "less the first's: ghost +25 points, noir +0 points." in said
+    line = next(line for line in markdown(rows).splitlines() if line.startswith("| velocity"))
+    assert "| 8 % (" in line
+    without_base = with_own_differences([each for each in rows if each["method"] != "base"])
+    assert not any(DIFFER in each for each in without_base), "nothing to take base's clips from"
+    assert "No method has more than 5 %" in judges(rows[2:])
