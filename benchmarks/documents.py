@@ -55,8 +55,8 @@ def _goals(method: str, board: Board) -> str:
     return goals.table(goals.compared(board["rows"], method)) if measured else NOT_MEASURED
 
 
-def _objectives(board: Board) -> str:
-    drawn = f"![Erased against kept on {board['model']}](results/encoder_objectives-{board['model']}.png)"
+def _objectives(picture: str, board: Board) -> str:
+    drawn = f"![Erased against kept on {board['model']}]({picture}-{board['model']}.png)"
     return f"{encoder_table.document(board, encoder_objectives.titles())}\n\n{drawn}"
 
 
@@ -78,8 +78,11 @@ TABLES = (
     Table("a step of velocity erasing", MEASURED, "velocity_step-cpu.json", velocity_step.table),
     Table("a step on a GPU", MEASURED, "velocity_step-nvidia_h200.json", velocity_step.table),
     Table("goals of the few-shot encoder", MEASURED, "scoreboard.json", partial(_goals, "encoder")),
-    Table("objectives on miniature", MEASURED, "encoder_objectives-miniature.json", _objectives),
-    Table("objectives on miniature-unet", MEASURED, "encoder_objectives-miniature-unet.json", _objectives),
+    *(
+        Table(f"objectives{version} on {model}", MEASURED, f"{name}-{model}.json", partial(_objectives, f"results/{name}"))
+        for version, name in (("", "encoder_objectives"), (" of version 0.1", "encoder_objectives-0.1"))
+        for model in ("miniature", "miniature-unet")
+    ),
     Table("images and video", MEASURED, "encoder_transfer-miniature-unet.json", encoder_transfer.document),
     Table("seeds on miniature", MEASURED, "encoder_spread-miniature.json", _spread),
     Table("seeds on miniature-unet", MEASURED, "encoder_spread-miniature-unet.json", _spread),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.board_plan import TEST_CONCEPTS
 from benchmarks.scoreboard_table import pooled
 from t2vu_core.evaluation.report.wording import percent
 from t2vu_core.evaluation.statistics import wilson_interval
@@ -46,9 +47,11 @@ def document(board: Mapping[str, Any], titles: Mapping[str, str]) -> str:
         f"{percent(target)} of the clips still show the concept; in brackets one that never gets there, where it shows least. "
         "`python -m benchmarks.encoder_objectives` prints it."
     )
+    measured = [name for name in dict.fromkeys(row["concept"] for row in rows) if name in TEST_CONCEPTS]
+    verdict = [_not_independent(measured)] if measured else _verdict(curves, titles, target)
     lines = [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
     lines += [f"| {' | '.join(_cells(titles[name], points, target))} |" for name, points in curves.items() if points]
-    return "\n".join([head, "", *lines, "", *_verdict(curves, titles, target), *_diverged(rows, titles)]).rstrip()
+    return "\n".join([head, "", *lines, "", *verdict, *_diverged(rows, titles)]).rstrip()
 
 
 def picture(rows: Sequence[Mapping[str, Any]], path: Path, titles: Mapping[str, str]) -> Path:
@@ -89,6 +92,14 @@ def _cells(title: str, points: Sequence[Point], target: float) -> list[str]:
         f"{point['train_seconds']:.1f}",
     ]
     return [title, *(cells if there else [f"({cell})" for cell in cells])]
+
+
+def _not_independent(concepts: Sequence[str]) -> str:
+    """What such rows may not be used for."""
+    return (
+        f"The scoreboard measures {', '.join(concepts)} with the same prompts, so these rows choose no setting; as far as an "
+        "earlier version chose one by them, its scoreboard is not independent of that choice."
+    )
 
 
 def _verdict(curves: Mapping[str, Sequence[Point]], titles: Mapping[str, str], target: float) -> list[str]:

@@ -30,10 +30,10 @@ def row(name: str, step: int, shown: int, **changes: Any) -> dict[str, Any]:
     numbers = {f"erased_{register}": shown / 20 for register in ("terse", "synonym", "refined")}
     numbers |= {"kept": 0.9, "attributes": 0.8, "probe": None}
     outcomes = {"shown": [True] * shown + [False] * (20 - shown), "kept_shown": [], "train_seconds": 2.0, "clip_seconds": 0.1}
-    return {"method": name, "concept": "ghost", "seed": 0, "step": step, "diverged": None, **numbers, **outcomes, **changes}
+    return {"method": name, "concept": "santa", "seed": 0, "step": step, "diverged": None, **numbers, **outcomes, **changes}
 
 
-def diverged(name: str, step: int, concept: str = "ghost") -> dict[str, Any]:
+def diverged(name: str, step: int, concept: str = "santa") -> dict[str, Any]:
     return {"method": name, "concept": concept, "seed": 0, "step": step, "diverged": "The loss became inf at step 3."}
 
 
@@ -62,6 +62,12 @@ def test_the_objectives_are_compared_where_they_have_erased_equally_much(tmp_pat
 def test_of_two_that_keep_all_other_concepts_the_one_that_keeps_the_attributes_wins() -> None:
     rows = [row("ascent", 5, 0, kept=1.0, attributes=0.4), row("anchor", 5, 0, kept=1.0, attributes=0.9)]
     assert "anchor keeps most: 100 % of base's other concepts, 90 % of the other attributes." in document(board(rows), TITLES)
+
+
+def test_rows_on_concepts_of_the_scoreboard_choose_no_objective() -> None:
+    text = document(board([row("ascent", 5, 0, kept=1.0), row("anchor", 5, 0, concept="ghost")]), TITLES)
+    assert "The scoreboard measures ghost with the same prompts, so these rows choose no setting" in text
+    assert "keeps most" not in text
 
 
 def test_an_objective_that_never_erases_is_in_brackets_and_keeps_no_prize() -> None:
