@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from benchmarks import regrowth_controls
 from benchmarks.board_plan import (
     CLIPS,
     KEPT_TURNS,
@@ -35,7 +36,7 @@ from benchmarks.board_plan import (
     trainings,
 )
 from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, never_knew, trained_on
-from benchmarks.scoreboard_row import finished, measure
+from benchmarks.scoreboard_row import finished, measure, regrowth_control
 from benchmarks.scoreboard_table import markdown, picture
 from benchmarks.scoreboard_time import RowTimes
 from t2vu_core.erasure import atomic_path
@@ -131,19 +132,23 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         with evaluation_bar() as on_progress:
             asked: dict[str, Any] = {"prompts": prompts_of(model, detector, cell[1]), "on_progress": on_progress}
             make = partial(measure, rows_of[cell[0]], model, detector, cell, settings, out=out, **asked)
-            failure = _attempt(paths[cell], partial(make, probe=options.probe), cell)
+            failure = _attempt(partial(finished, paths[cell], partial(make, probe=options.probe)), cell)
+            if options.probe and failure is None:
+                control = partial(regrowth_control, model, detector, cell, settings, out, asked["prompts"])
+                failure = _attempt(partial(regrowth_controls.keep, out, paths[cell].stem, control), cell)
         board["failed"] += [failure] if failure else []
         board["rows"] = collect(out, key)
         write(board, out)
+    write(board, out)
     if options.save:
         save(board, RESULTS, saved_name(model.name))
-    return write(board, out)
+    return board
 
 
-def _attempt(path: Path, make: Callable[[], dict[str, Any]], cell: Cell) -> str | None:
-    """Make a row; returns the reason if that fails, so that the other rows are still made."""
+def _attempt(make: Callable[[], object], cell: Cell) -> str | None:
+    """Make a row or its control; returns the reason if that fails, so that the other rows are still made."""
     try:
-        finished(path, make)
+        make()
     except Exception as error:
         failure = f"{' '.join(map(str, cell))} failed: {type(error).__name__}: {error}"
         _say(failure)
@@ -173,19 +178,21 @@ def restore(saved: Path, out: Path) -> None:
     if not saved.is_file():
         return
     (out / "rows").mkdir(parents=True, exist_ok=True)
-    for row in json.loads(saved.read_text(encoding="utf-8"))["rows"]:
+    board = json.loads(saved.read_text(encoding="utf-8"))
+    regrowth_controls.restore(board, out)
+    for row in board["rows"]:
         path = out / "rows" / f"{row.get('key')}.json"
         if "key" in row and not path.is_file():
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(row), encoding="utf-8")
 
 
-def write(board: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Write scoreboard.json, scoreboard.md and scoreboard.png; returns the board."""
+def write(board: dict[str, Any], out: Path) -> None:
+    """Write scoreboard.json, scoreboard.md and scoreboard.png, with the controls of the rows."""
+    board |= regrowth_controls.collect(out, board["rows"])
     save(board, out)
     with atomic_path(out / "scoreboard.md") as temporary:
         temporary.write_text(markdown(board["rows"]) + "\n", encoding="utf-8")
-    return board
 
 
 def saved_name(model: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks import regrowth_controls
 from benchmarks.board_plan import STRONG_ATTACKS, STRONG_STARTS, strong_steps
 from benchmarks.methods import METHODS
 from t2vu_core.evaluation.report.wording import percent
@@ -18,6 +19,7 @@ def document(board: Mapping[str, Any]) -> str:
     rows = [row for row in board["rows"] if row.get("probe_strong") is not None]
     if not rows:
         return NOT_MEASURED
+    controls = board.get(regrowth_controls.FIELD, {})
     cheap = board["meter"]["attack_steps"]
     head = (
         f"PROBE: the best of {STRONG_STARTS} starts after {strong_steps(cheap)} steps, and after {cheap} steps from one start, "
@@ -25,14 +27,25 @@ def document(board: Mapping[str, Any]) -> str:
     )
     titles = ("method", "concept", "PROBE at strength", "PROBE", *(name.replace("_", " ") for name in COLUMNS), "regrowth")
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
-    return "\n".join([head, "", *lines, *map(_line, rows), "", "How the rate grows over PROBE's steps:", "", *curves(rows)])
+    return "\n".join(
+        [
+            head,
+            "",
+            *lines,
+            *(_line(row, controls.get(row.get("key"))) for row in rows),
+            "",
+            "How the rate grows over PROBE's steps:",
+            "",
+            *curves(rows),
+        ]
+    )
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _line(row: Mapping[str, Any], regrown: float | None) -> str:
     controls = row.get("controls", {})
     cells = [_cell(row.get("probe_strong"), controls.get("probe")), percent(row.get("probe"))]
     cells += [_cell(row.get(name), controls.get(name)) for name in COLUMNS]
-    cells.append(percent(row.get("regrowth")))
+    cells.append(_cell(row.get("regrowth"), regrown))
     return f"| {METHODS[row['method']].title} | {row['concept']} | {' | '.join(cells)} |"
 
 

@@ -70,6 +70,14 @@ def measure(
     return {**what, **found, "regrowth": regrown and regrown.after, **seconds}
 
 
+def regrowth_control(
+    model: T2VModel, detector: Detector, cell: Cell, settings: EvaluationSettings, out: Path, prompts: PromptSet | None = None
+) -> float | None:
+    """What the base's clips show after the fine-tuning of this row; it is in `out` since the row was measured."""
+    found = _regrown(model, model, detector, cell, settings, prompts, out)
+    return None if found is None else found.after
+
+
 def _regrown(
     erased: T2VModel, model: T2VModel, detector: Detector, cell: Cell, settings: EvaluationSettings,
     prompts: PromptSet | None, out: Path,

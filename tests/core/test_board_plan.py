@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import board_plan, scoreboard, scoreboard_attacks, scoreboard_row
+from benchmarks import board_plan, regrowth_controls, scoreboard, scoreboard_attacks, scoreboard_row
 from benchmarks.board_plan import ATTACKED, Cell, attacks_on, is_regrown, is_strong, settings_for
 from benchmarks.memory_peak import PROCESS, peak_memory
 from benchmarks.methods import METHODS
@@ -19,7 +20,7 @@ from benchmarks.scoreboard_table import document
 from benchmarks.scoreboard_time import RowTimes
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import EvaluationSettings, WorldDetector
-from t2vu_core.evaluation.attacks import ATTACKS
+from t2vu_core.evaluation.attacks import ATTACKS, run
 from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS
 from t2vu_core.scores import AttackPart
 from tests.core.example_scores import attack
@@ -83,6 +84,31 @@ def test_the_cheap_figure_of_probe_is_a_point_on_the_way_of_the_strong_one() -> 
     assert _probe(None, 150) == (None, None)
 
 
+def test_the_base_is_fine_tuned_once_and_its_figure_travels_with_the_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoreboard_row, "REGROWTH_STEPS", 1)
+    out, detector = tmp_path / "out", WorldDetector.for_model(TINY.model)
+    few = dataclasses.replace(QUICK, per_register=1, kept=1, num_inference_steps=1, attack_clips=2)
+    erased = TINY.model.with_erasure(TINY.random_erasure("bottleneck"))
+    found = scoreboard_row._regrown(erased, TINY.model, detector, STRONG, few, None, out)
+
+    def again(model: object, target: object) -> None:
+        raise AssertionError("the base is fine-tuned again")
+
+    monkeypatch.setitem(run._RUNS, "regrowth", again)
+    control = partial(scoreboard_row.regrowth_control, TINY.model, detector, STRONG, few, out)
+    regrowth_controls.keep(out, "a key", control)
+    board = {"rows": [{"key": "a key"}, {"key": "of a row without"}, {}]}
+    saved = regrowth_controls.collect(out, board["rows"])
+    assert found is not None
+    assert saved == {regrowth_controls.FIELD: {"a key": found.control}}
+    regrowth_controls.restore({**board, **saved}, tmp_path / "elsewhere")
+    assert regrowth_controls.collect(tmp_path / "elsewhere", board["rows"]) == saved
+    assert scoreboard_row.regrowth_control(TINY.model, detector, ("leco", "ghost", 0), few, out) is None, "no row of the plan"
+    assert regrowth_controls.collect(out, [{}]) == {}
+
+
 def test_the_estimate_counts_what_the_plan_adds() -> None:
     times = RowTimes(TINY.model, QUICK, probe=True)
     plain, strong = (times.without_training(cell) for cell in (("leco", "ghost", 0), STRONG))
@@ -102,7 +128,11 @@ def test_the_table_of_attacks_says_what_was_tried_and_the_board_what_was_left_ou
         "controls": {"probe": 1.0, "other_size": 0.0},
     }
     row["attack_parts"] = {"probe": {"erased word, 150 steps": [4, 32, 32], "random, 600 steps": [16, 32, 32]}}
-    text = scoreboard_attacks.document({**saved, "rows": [row]})
+    row["key"] = "a key"
+    without = scoreboard_attacks.document({**saved, "rows": [row]})
+    assert without.count("| 25 % |") == 1
+    text = scoreboard_attacks.document({**saved, "rows": [row], regrowth_controls.FIELD: {"a key": 0.875}})
+    assert "| 25 % (88 %) |" in text
     assert "| 50 % (100 %) | 12 % | - |" in text
     assert "| 0 % (0 %) |" in text, "no clip of the base shows it in another size either"
     assert "erased word, 150 steps: 4 of 32; random, 600 steps: 16 of 32" in text
