@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import Detector
-from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS, PromptSet, development_set
+from t2vu_core.evaluation.cases import PromptSet, development_concepts, development_set
+from t2vu_core.evaluation.detectors import WorldDetector, counted
 
 TUNING = ("ablations", "encoder_objectives", "tuning")
 """The scripts by whose results settings are chosen."""
@@ -12,10 +13,12 @@ TUNING = ("ablations", "encoder_objectives", "tuning")
 
 def development_prompts(detector: Detector, concept: str) -> PromptSet:
     """The development prompts of a concept. Raises UserError for a concept that the scoreboard measures."""
-    prompts = development_set(detector.resolve(concept) or concept)
+    judge = counted(detector)
+    version = judge.world.prompt_sets if isinstance(judge, WorldDetector) else "v1"
+    prompts = development_set(detector.resolve(concept) or concept, version)
     if prompts is None:
         raise UserError(
             f"{concept!r} is measured by the scoreboard, so settings are not chosen on it; choose from "
-            f"{', '.join(DEVELOPMENT_CONCEPTS)}."
+            f"{', '.join(development_concepts(version))}."
         )
     return prompts

@@ -43,7 +43,7 @@ from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import Detector, EvaluationSettings, WorldDetector
 from t2vu_core.evaluation.attacks.clip_start import DEPTHS
-from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS, PromptSet, built_in, turned
+from t2vu_core.evaluation.cases import PromptSet, built_in, development_concepts, turned
 from t2vu_core.evaluation.checks import resolve
 from t2vu_core.evaluation.detectors import world_of_model
 from t2vu_core.evaluation.progress_bar import evaluation_bar
@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     out, model = Path(options.out), load_model(options.model)
     detector = judges_for(model, options.two_judges)
     for concept in options.concepts:
-        if resolve(detector, concept) in DEVELOPMENT_CONCEPTS:
+        if resolve(detector, concept) in development_concepts(world_of_model(model).prompt_sets):
             raise UserError(f"Settings were chosen on {concept!r}, so it is not measured here; name another concept.")
     settings = _settings(options)
     key = partial(_digest, rows_of, model, settings, detector)

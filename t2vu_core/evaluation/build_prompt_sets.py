@@ -1,7 +1,7 @@
 """Writes the prompt sets of the miniatures' worlds: `python -m t2vu_core.evaluation.build_prompt_sets`.
 
 `v1` asks for what the world of 32 pixels has, `v2` for what the one of 64 has. Settings are chosen on the prompts and seeds of
-`v1/development`.
+`v1/development` and `v2/development`.
 Only the held-out words and sentence forms of the captions are used, and only seeds reserved for measuring.
 The files are versioned: changed content goes into a new folder, so that old scores stay comparable.
 """
@@ -15,13 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from t2vu_core.evaluation.cases import (
-    DEVELOPMENT_CONCEPTS,
     DEVELOPMENT_SEEDS,
     ERASED_REGISTERS,
     KEPT,
     MEASURING_SEEDS,
     PROMPT_SETS,
     Case,
+    development_concepts,
 )
 from t2vu_core.miniature.captions import Register, caption
 from t2vu_core.miniature.worlds import NOBODY, STYLES, STYLES_HIDING_BACKGROUND, WORLD_32, WORLD_64, World
@@ -37,7 +37,7 @@ def main() -> None:
     """Write the sets of every world."""
     for version, world in WORLDS.items():
         write_sets(world, PROMPT_SETS / version)
-    write_development_sets(PROMPT_SETS / "v1" / "development")
+        write_development_sets(world, PROMPT_SETS / version / "development")
 
 
 def write_sets(world: World, folder: Path) -> None:
@@ -52,16 +52,16 @@ def measuring_sets(world: World) -> dict[str, list[Case]]:
     return {**sets, KEPT: list(_kept(world, seeds))}
 
 
-def write_development_sets(folder: Path) -> None:
-    """The same for the development concepts of the first world, with seeds and prompts that no other set has."""
-    known = {case.prompt for cases in measuring_sets(WORLD_32).values() for case in cases}
+def write_development_sets(world: World, folder: Path) -> None:
+    """The same for the development concepts of a world, with seeds and prompts that no measuring set of the world has."""
+    known = {case.prompt for cases in measuring_sets(world).values() for case in cases}
     seeds = iter(DEVELOPMENT_SEEDS)
-    sets = {concept: list(_others(WORLD_32, concept, seeds, known)) for concept in DEVELOPMENT_CONCEPTS}
+    sets = {concept: list(_others(world, concept, seeds, known)) for concept in development_concepts(world.prompt_sets)}
     rng = random.Random("development kept")
     sets[KEPT] = [
-        _other_than(known, WORLD_32, concept, KEPT, number, rng, next(seeds))
+        _other_than(known, world, concept, KEPT, number, rng, next(seeds))
         for number in range(PER_KEPT_CONCEPT)
-        for concept in concepts_of(WORLD_32)
+        for concept in concepts_of(world)
     ]
     _write(sets, folder)
 

@@ -31,6 +31,8 @@ DEVELOPMENT_SEEDS = range(6_500_000, 7_000_000)
 """Seeds of the clips that settings are chosen on; neither training nor measuring uses them."""
 DEVELOPMENT_CONCEPTS = ("car", "panda", "pop", "santa")
 """What settings are chosen on, with prompts of their own; the scoreboard does not measure these concepts."""
+NEW_DEVELOPMENT_CONCEPTS = ("balloon", "banana", "butterfly", "clown", "kite", "tractor")
+"""The same among the subjects that only the world of 64 pixels has: half of them."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +101,22 @@ def built_in(concept: str, version: str = "v1") -> PromptSet | None:
     return PromptSet(f"{version}/{concept}", tuple(apart), hashlib.sha256(own + kept).hexdigest())
 
 
-def development_set(concept: str) -> PromptSet | None:
-    """The set on which settings are chosen for a development concept of the first world, or None for another concept.
+def development_concepts(version: str = "v1") -> tuple[str, ...]:
+    """The concepts of a world on which settings are chosen; `version` as in `built_in`."""
+    return DEVELOPMENT_CONCEPTS if version == "v1" else (*DEVELOPMENT_CONCEPTS, *NEW_DEVELOPMENT_CONCEPTS)
 
-    Its prompts and seeds are in no set that measures.
+
+def development_set(concept: str, version: str = "v1") -> PromptSet | None:
+    """The set on which settings are chosen for a development concept, or None for another concept; `version` as in `built_in`.
+
+    Its prompts and seeds are in no set of its world that measures.
     """
-    if concept not in DEVELOPMENT_CONCEPTS:
+    if concept not in development_concepts(version):
         return None
-    folder = FOLDER / "development"
+    folder = PROMPT_SETS / version / "development"
     own, kept = (folder / f"{concept}.jsonl").read_bytes(), (folder / f"{KEPT}.jsonl").read_bytes()
     cases = [*_parse(own, concept, concept), *(case for case in _parse(kept, KEPT, concept) if not _involves(case, concept))]
-    return PromptSet(f"{FOLDER.name}/development/{concept}", tuple(cases), hashlib.sha256(own + kept).hexdigest())
+    return PromptSet(f"{version}/development/{concept}", tuple(cases), hashlib.sha256(own + kept).hexdigest())
 
 
 def with_clean(prompts: PromptSet, name: str) -> PromptSet:
