@@ -33,6 +33,8 @@ from benchmarks import (
 )
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
+from t2vu_core.miniature.bundled import LTX_NAME, WEIGHTS
+from t2vu_core.miniature_build import card as miniature_card
 
 ROOT = Path(__file__).parent.parent
 README, MEASURED = Path("README.md"), Path("benchmarks/README.md")
@@ -47,6 +49,7 @@ class Table:
     name: str
     document: Path
     results: str
+    """A file in benchmarks/results, or the path of another one."""
     text: Callable[[Board], str]
 
 
@@ -58,6 +61,10 @@ def _goals(method: str, board: Board) -> str:
 def _objectives(picture: str, board: Board) -> str:
     drawn = f"![Erased against kept on {board['model']}]({picture}-{board['model']}.png)"
     return f"{encoder_table.document(board, encoder_objectives.titles())}\n\n{drawn}"
+
+
+def _card(card: Board) -> str:
+    return "\n".join([*miniature_card.shortfalls(card["measured"]), *miniature_card.figures(card)])
 
 
 def _spread(board: Board) -> str:
@@ -87,6 +94,7 @@ TABLES = (
     Table("seeds on miniature", MEASURED, "encoder_spread-miniature.json", _spread),
     Table("seeds on miniature-unet", MEASURED, "encoder_spread-miniature-unet.json", _spread),
     Table("native against folder", MEASURED, "native_against_folder-miniature.json", native_against_folder.document),
+    Table("figures of miniature-ltx", MEASURED, str(WEIGHTS / LTX_NAME / "card.json"), _card),
     Table(
         "miniature-ltx against its folder", MEASURED, "native_against_folder-miniature-ltx.json", native_against_folder.document
     ),
@@ -138,7 +146,7 @@ def _text(table: Table, results: Path) -> str:
     if not path.is_file():
         return NOT_MEASURED
     board = json.loads(path.read_text(encoding="utf-8"))
-    return table.text(board) if board.get("rows") or board.get("shapes") else NOT_MEASURED
+    return table.text(board) if any(board.get(name) for name in ("rows", "shapes", "measured")) else NOT_MEASURED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -53,8 +53,31 @@ def write_card(measured: dict[str, Any], folder: Path = FOLDER) -> None:
 
 def page(card: dict[str, Any]) -> str:
     """The card as Markdown."""
-    measured, built = card["measured"], card["built"]
+    measured = card["measured"]
     world = world_drawn_at(measured.get("size", WORLD_32.size))
+    return "\n".join([
+        f"# {card['name']}",
+        "",
+        *DESCRIPTIONS[card["name"]],
+        "",
+        *shortfalls(measured),
+        f"- subjects: {', '.join(world.subjects)}",
+        f"- styles: {', '.join(world.styles)}; motions: {', '.join(world.motions)}; "
+        f"backgrounds: {', '.join(world.backgrounds)}",
+        "- made for measuring concept erasure and for demonstrations; it knows nothing else",
+        "- glyphs: Noto Color Emoji (SIL Open Font License 1.1, see NOTICE)",
+        "",
+        *figures(card),
+        "",
+        _built(card),
+        *_later(card["built"]),
+        "",
+    ])  # fmt: skip
+
+
+def figures(card: dict[str, Any]) -> list[str]:
+    """The measured figures of a card as lines of Markdown."""
+    measured = card["measured"]
     rows = [
         f"| {name} | " + " | ".join(f"{scores[key]:.1%}" for key in _ATTRIBUTES) + " |"
         for name, scores in (*measured["fidelity"].items(), ("detector, on renders", measured["detector"]))
@@ -63,18 +86,7 @@ def page(card: dict[str, Any]) -> str:
         f"| single images, {name} | " + " | ".join(f"{scores[key]:.1%}" if key in scores else "" for key in _ATTRIBUTES) + " |"
         for name, scores in measured.get("images", {}).items()
     ]
-    return "\n".join([
-        f"# {card['name']}",
-        "",
-        *DESCRIPTIONS[card["name"]],
-        "",
-        *_unfinished(measured),
-        f"- subjects: {', '.join(world.subjects)}",
-        f"- styles: {', '.join(world.styles)}; motions: {', '.join(world.motions)}; "
-        f"backgrounds: {', '.join(world.backgrounds)}",
-        "- made for measuring concept erasure and for demonstrations; it knows nothing else",
-        "- glyphs: Noto Color Emoji (SIL Open Font License 1.1, see NOTICE)",
-        "",
+    return [
         f"Measured by `t2vu miniature check --name {card['name']}` over {measured['clips']} generated clips of unseen seeds "
         f"({measured['num_inference_steps']} steps, guidance {measured['guidance_scale']}); "
         f"{measured.get('renders', 2000):,} unseen renders for the detector.",
@@ -89,11 +101,7 @@ def page(card: dict[str, Any]) -> str:
         f"in {measured['detector']['false_alarms']:.2%} of its answers "
         f"(empty scenes: {measured['detector']['false_alarms_empty']:.1%} of clips; "
         f"unrecognisable clips: {measured['detector']['false_alarms_unrecognisable']:.1%}).",
-        "",
-        _built(card),
-        *_later(built),
-        "",
-    ])  # fmt: skip
+    ]
 
 
 def unfinished(measured: dict[str, Any]) -> dict[str, tuple[float, float]]:
@@ -107,7 +115,8 @@ def unfinished(measured: dict[str, Any]) -> dict[str, tuple[float, float]]:
     return {name: (found[name], share) for name, share in ASKED.items() if found[name] < share}
 
 
-def _unfinished(measured: dict[str, Any]) -> list[str]:
+def shortfalls(measured: dict[str, Any]) -> list[str]:
+    """What falls short, as lines of Markdown; none for a finished model."""
     short = unfinished(measured)
     if not short:
         return []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import documents
+from t2vu_core.miniature.bundled import LTX_NAME, WEIGHTS
 
 RESULTS = documents.ROOT / "benchmarks" / "results"
 
@@ -49,6 +50,15 @@ def test_another_result_changes_its_table_and_nothing_else(root: Path, capsys: p
     outside = [text.partition(begin)[0] + text.partition(end)[2] for text in (before, after)]
     assert outside[0] == outside[1]
     assert documents.main(["--root", str(root), "--check"]) == 0
+
+
+def test_the_figures_of_a_model_are_those_of_its_card() -> None:
+    measured = (documents.ROOT / documents.MEASURED).read_text(encoding="utf-8")
+    card = (WEIGHTS / LTX_NAME / "README.md").read_text(encoding="utf-8")
+    shown = measured.partition("<!-- figures of miniature-ltx: begin -->\n")[2].partition("\n<!-- figures")[0]
+    assert "| two_subject |" in shown
+    assert "falls short in: subject 85.9%" in shown
+    assert all(line in card.splitlines() for line in shown.splitlines())
 
 
 def test_what_was_not_measured_says_so(root: Path) -> None:
