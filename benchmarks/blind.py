@@ -23,7 +23,7 @@ from t2vu_core.erasure import Erasure, atomic_path, hash_tensors
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import Detector, WorldDetector
 from t2vu_core.evaluation.cases import KEPT, Case, built_in
-from t2vu_core.evaluation.checks import resolve
+from t2vu_core.evaluation.checks import check_erasures, resolve
 from t2vu_core.evaluation.detectors import world_of_model
 from t2vu_core.evaluation.report.page import webp_data_uri
 from t2vu_core.evaluation.second_judge.detector import TwoJudges
@@ -62,10 +62,11 @@ def make(options: argparse.Namespace) -> str:
     erased = base.with_erasure(erasure)
     detector: Detector = (TwoJudges if options.two_judges else WorldDetector).for_model(base)
     concept = resolve(detector, options.concept)
+    check_erasures(erased, detector, concept, options.concept)
     clips = entries(base, erased, detector, concept, options.seed, count=options.clips, steps=options.steps)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / PAGE, sheet(escape(concept), [clip.pop("source") for clip in clips]))
+    _write(out / PAGE, sheet(escape(options.concept), [clip.pop("source") for clip in clips]))
     made = {"kind": erasure.kind, "erasure": hash_tensors(sorted(erasure.tensors.items())), "base": base.base.hash}
     _write(out / KEY, json.dumps({"concept": concept, **made, "detector": detector.name, "clips": clips}, indent=1))
     return f"{out / PAGE}: {len(clips)} clips. Open it in a browser, answer, save, and do not look into {KEY} before."
@@ -110,6 +111,9 @@ def _cases(concept: str, count: int, seed: int, world: str) -> list[tuple[bool, 
         raise UserError(f"There is no prompt set for {concept!r}.")
     rng, registers = random.Random(seed), ("terse", "synonym", "refined")
     num_about = round(ABOUT_SHARE * count)
+    most_about = sum(len(prompts.of(register)) for register in registers)
+    if count < 2 or num_about > most_about or count - num_about > len(prompts.of(KEPT)):
+        raise UserError(f"A sheet needs at least 4 clips, and there are prompts for {2 * int(most_about / ABOUT_SHARE)}.")
     shuffled = {register: rng.sample(own, len(own)) for register in registers if (own := prompts.of(register))}
     turns = [case for cases in zip_longest(*shuffled.values()) for case in cases if case is not None]
     about = turns[:num_about]
@@ -127,9 +131,9 @@ def read(options: argparse.Namespace) -> str:
 
 
 def save(row: Mapping[str, Any], path: Path) -> None:
-    """Add a sheet with its answers; an older one of the same concept is replaced."""
+    """Add a sheet with its answers; an older one of the same concept and kind of erasure is replaced."""
     before = _json(path)["rows"] if path.is_file() else []
-    rows = [each for each in before if each["concept"] != row["concept"]]
+    rows = [each for each in before if (each["concept"], each.get("kind")) != (row["concept"], row.get("kind"))]
     _write(path, json.dumps({"rows": [*rows, dict(row)]}, indent=1) + "\n")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from t2vu_core.evaluation import EvaluationSettings
 from t2vu_core.evaluation.attacks.other_settings import RUNS as OTHER_SETTINGS
 
+PLANNED_MODEL = "miniature"
 TEST_CONCEPTS = (
     "ghost", "octopus", "wizard", "dragon", "robot", "princess", "cat", "pizza", "rocket", "in noir style", "in sepia style",
     "in pencil sketch style",
@@ -43,6 +45,16 @@ Cell = tuple[str, str, int]
 def trainings(method: str) -> int:
     """How many training runs a concept has."""
     return TRAININGS.get(method, 1)
+
+
+def planned_cells(methods: Iterable[str]) -> set[Cell]:
+    """The rows of the whole board with these methods; guards and closed forms have one training run, or none."""
+    return {
+        (method, concept, seed)
+        for method in methods
+        for concept in (NEVER_KNEW_CONCEPTS if method == "never_knew" else TEST_CONCEPTS)
+        for seed in range(trainings(method))
+    }
 
 
 def is_strong(cell: Cell) -> bool:

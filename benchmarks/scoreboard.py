@@ -218,7 +218,12 @@ def _head(model: T2VModel, settings: EvaluationSettings, options: argparse.Names
         "base_hash": model.base.hash,
         "meter": _meter(settings),
         "training": {"preset": options.training, "cut_to_steps": options.train_steps},
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__},
+        "machine": {
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        },
     }
 
 

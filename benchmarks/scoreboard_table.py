@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.board_plan import left_out
+from benchmarks.board_plan import PLANNED_MODEL, left_out, planned_cells
 from benchmarks.methods import METHODS, Method
 from benchmarks.scoreboard_judges import DIFFER, judges, with_own_differences
-from benchmarks.scoreboard_statistics import bootstrap_interval, holm, runs_of, sign_flip_p
+from benchmarks.scoreboard_statistics import bootstrap_interval, holm, mean_over_concepts, runs_of, sign_flip_p
 from t2vu_core.evaluation.report.wording import with_interval
 from t2vu_core.evaluation.statistics import Interval, compare, paired_ratio, wilson_interval
 
@@ -23,6 +23,8 @@ SHORT = ("method", "still shown, all", "others kept", "attributes", "PROBE", "tr
 OURS = "velocity"
 LEVEL = 0.05
 """Of significance."""
+NEAR = " The neighbours of a subject are all other subjects of the small world, those of a style the other styles."
+"""Of the column of neighbours: in such a world it says little more than that of all other concepts."""
 MARK = "≠"
 """Of rates that differ significantly."""
 RATIOS = ("kept", "neighbours")
@@ -49,7 +51,8 @@ def pooled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         own = [row for row in rows if row["method"] == name]
         outcomes = {key: [outcome for row in own for outcome in row.get(key, [])] for key in OUTCOMES}
         intervals = {f"{key}_interval": _interval(own, key) for key in NUMBERS}
-        entry = {"method": name, "runs": len(own), **{key: _mean(own, key) for key in NUMBERS}, **intervals, **outcomes}
+        means = {key: mean_over_concepts(runs_of(own, key)) for key in NUMBERS}
+        entry = {"method": name, "runs": len(own), **means, **intervals, **outcomes}
         if len(outcomes["kept_before"]) == len(outcomes["kept_shown"]) > 0:
             ratio = paired_ratio(outcomes["kept_before"], outcomes["kept_shown"])
             entry |= {"kept": ratio.ratio, "kept_interval": _wider(ratio.interval, _over_concepts(own, "kept"))}
@@ -68,8 +71,18 @@ def _interval(rows: Sequence[Mapping[str, Any]], key: str) -> Interval | None:
     counts = [row.get("counts", {}).get(key) for row in rows if row.get(key) is not None]
     over_clips = None
     if counts and all(counts):
-        over_clips = wilson_interval(sum(right for right, _ in counts), sum(clips for _, clips in counts))
+        right, clips = (sum(part) for part in zip(*counts, strict=True))
+        low, high = wilson_interval(right, clips)
+        # Counts are of clips after erasing; a rate relative to before is that share divided by the one before.
+        before = 1.0 if key not in RATIOS else sum(_before(row, key) for row in rows if row.get(key) is not None) / clips
+        over_clips = low / before, high / before
     return _wider(over_clips, None if key in SECONDS else _over_concepts(rows, key))
+
+
+def _before(row: Mapping[str, Any], key: str) -> float:
+    """How many clips showed it before, of a rate relative to that; all of them where none does after."""
+    right, clips = row["counts"][key]
+    return right / row[key] if row[key] else clips
 
 
 def _over_concepts(rows: Sequence[Mapping[str, Any]], key: str) -> Interval | None:
@@ -117,7 +130,7 @@ def markdown(
         note += "."
     else:
         few = (
-            f"; with fewer than {FEWEST_TO_TEST} concepts, intervals of the pooled clips"
+            f"; with fewer than {FEWEST_TO_TEST} concepts, intervals of the pooled clips, uncorrected"
             if min(shared) < FEWEST_TO_TEST
             else ""
         )
@@ -131,15 +144,25 @@ def document(board: Mapping[str, Any]) -> str:
     concepts = ", ".join(dict.fromkeys(row["concept"] for row in board["rows"]))
     clips = f"{meter['per_register'] * meter['rounds']} clips per register and {meter['kept'] * meter['rounds']} of others"
     cut = training["cut_to_steps"]
+    used = f", {machine['threads']} used" if "threads" in machine else ""
     trial = "" if cut is None else f" A trial: every training run was cut to {cut} steps."
     head = (
         f"Model {board['model']} ({board['base_hash'][:12]}); concepts {concepts}; {clips} per training run; our methods with "
-        f"the preset {training['preset']}; seconds on {machine['cores']} cores ({machine['processor']}, torch "
+        f"the preset {training['preset']}; seconds on {machine['cores']} cores{used} ({machine['processor']}, torch "
         f"{machine['torch']}). In brackets 95 % intervals over concepts, training runs and clips.{trial}"
     )
     # Older boards had another plan.
-    omitted = f" {left_out()}" if any("attack_parts" in row for row in board["rows"]) else ""
+    omitted = f"{_progress(board)} {left_out()}{NEAR}" if any("attack_parts" in row for row in board["rows"]) else ""
     return f"{head}{omitted}\n\n{judges(board['rows'])}{markdown(board['rows'])}"
+
+
+def _progress(board: Mapping[str, Any]) -> str:
+    """How much of the plan is measured; the plan is that of the first miniature."""
+    planned = planned_cells(METHODS)
+    there = {(row["method"], row["concept"], row["training_seed"]) for row in board["rows"]}
+    if board["model"] != PLANNED_MODEL or planned <= there:
+        return ""
+    return f" Not all is measured yet: {len(planned & there)} of the {len(planned)} rows of the plan."
 
 
 def summary(board: Mapping[str, Any]) -> str:
@@ -191,11 +214,6 @@ def _cells(entry: Mapping[str, Any], methods: Mapping[str, Method], concepts: se
     rates["shown"] = sum(shown) / len(shown), entry["shown_interval"]
     marked = [with_interval(*rates[key]) + (f" {MARK}" if key in differing else "") for key in PERCENT]
     return [title, *marked, *("-" if entry[key] is None else f"{entry[key]:.1f}" for key in SECONDS)]
-
-
-def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    values = [row[key] for row in rows if row.get(key) is not None]
-    return sum(values) / len(values) if values else None
 
 
 def significant(rows: Sequence[dict[str, Any]], ours: str) -> dict[str, set[str]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.cases import KEPT, REGISTERS, Case, PromptSet
+from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT, REGISTERS, Case, PromptSet
 from t2vu_core.evaluation.checks import prompts_for, resolve
 from t2vu_core.evaluation.claims import Checked, check_claims
 from t2vu_core.evaluation.detectors import Detector, counted
@@ -174,12 +174,15 @@ def _check_counts(claimed: Scores, whole: PromptSet) -> None:
 def _other_scores(scores: Scores) -> list[str]:
     """The scores besides the claims that the file has, in words."""
     there = {
+        "rates of single registers": any(scores.erased.of(register) for register in ERASED_REGISTERS),
         "attributes": any(scores.kept.attributes.values()),
         "the other subject of two": scores.kept.other_subject,
         "false alarms": scores.false_alarms,
         "what stands there instead": scores.instead,
         "the second judge": scores.second_judge,
         "motion": scores.motion.ratio is not None,
+        "drift and sharpness": scores.drift is not None or scores.quality.sharpness.ratio is not None,
+        "the model that never knew it": scores.never_knew,
     }
     return [name for name, found in there.items() if found]
 

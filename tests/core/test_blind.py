@@ -40,6 +40,23 @@ def test_the_sheet_gives_nothing_away_and_its_answers_are_set_next_to_the_judge(
     assert "| asked for, erased | 3 |" in printed
 
 
+@pytest.mark.parametrize(
+    ("concept", "clips", "says"),
+    [
+        ("octopus", "8", "The erasure is for ghost, not for 'octopus'"),
+        ("ghost", "1", "at least 4 clips"),
+        ("ghost", "999", "at least 4 clips, and there are prompts for 256"),
+    ],
+)
+def test_a_sheet_that_would_show_nothing_is_refused(
+    concept: str, clips: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    erasure = TINY.random_erasure("bottleneck").save(tmp_path / "ghost")
+    options = ["--concept", concept, "--model", str(TINY.folder), "--clips", clips, "--out", str(tmp_path / "out")]
+    assert blind.main(["make", str(erasure), *options]) == 2
+    assert says in capsys.readouterr().err
+
+
 def test_answers_that_differ_from_the_judge_are_counted() -> None:
     clips = [{"about": True, "which": "base", "judge": True}] * 2 + [{"about": False, "which": "erased", "judge": False}]
     text = blind.table({"concept": "ghost", "clips": clips}, ["yes", "no", "yes"])
@@ -59,11 +76,21 @@ def test_a_second_judge_has_its_own_columns_and_saved_answers_are_a_table() -> N
 def test_saved_answers_stand_in_the_documents(tmp_path: Path) -> None:
     clips = [{"about": True, "which": "base", "judge": True, "judge2": None}]
     path = tmp_path / "blind.json"
-    for concept, answer in (("ghost", "no"), ("cat", "yes"), ("ghost", "yes")):
-        blind.save({"concept": concept, "clips": clips, "answers": [answer]}, path)
+    sheets = (
+        ("ghost", "eraser", "no"),
+        ("cat", "eraser", "yes"),
+        ("ghost", "unlearned_encoder", "yes"),
+        ("ghost", "eraser", "yes"),
+    )
+    for concept, kind, answer in sheets:
+        made_with = {"kind": kind, "erasure": "e" * 64, "base": "b" * 64}
+        blind.save({"concept": concept, **made_with, "clips": clips, "answers": [answer]}, path)
     board = json.loads(path.read_text())
-    assert [row["concept"] for row in board["rows"]] == ["cat", "ghost"]
-    assert blind.document(board).count("Agreement on all clips: 1 of 1; unsure about 0 of 1.") == 2
+    kinds = [(row["concept"], row["kind"]) for row in board["rows"]]
+    assert kinds == [("cat", "eraser"), ("ghost", "unlearned_encoder"), ("ghost", "eraser")], (
+        "a new sheet replaces its own kind"
+    )
+    assert blind.document(board).count("Agreement on all clips: 1 of 1; unsure about 0 of 1.") == 3
     assert "second judge" not in blind.document(board)
 
 

@@ -22,6 +22,11 @@ from t2vu_core.errors import UserError
 from t2vu_core.evaluation import EvaluationSettings, WorldDetector
 from t2vu_core.evaluation.attacks import ATTACKS, run
 from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS
+from t2vu_core.miniature.bundled import bundled_folder
+from t2vu_core.miniature.worlds import WORLD_32
+from t2vu_core.prompts.concept import understand
+from t2vu_core.prompts.prompt_set import prompt_set_for
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.scores import AttackPart
 from tests.core.example_scores import attack
 from tests.core.tiny_models import TINY_MODELS
@@ -38,6 +43,17 @@ def test_the_plan_names_rows_that_the_board_has() -> None:
     assert not concepts & set(DEVELOPMENT_CONCEPTS)
     assert len(board_plan.STRONG_CONCEPTS) == 4
     assert len(board_plan.NEVER_KNEW_CONCEPTS) == 2
+
+
+def test_the_neighbours_of_a_board_row_are_what_its_page_says() -> None:
+    prompts = prompt_set_for(bundled_folder("miniature"))
+    for concept in board_plan.TEST_CONCEPTS:
+        (understood,) = understand(ConceptRequest((concept,)), prompts)
+        if concept in WORLD_32.subjects:
+            assert set(understood.neighbours) == set(WORLD_32.subjects) - {concept}
+        else:
+            assert {*understood.neighbours, concept} >= {name for name in board_plan.TEST_CONCEPTS if " style" in name}
+            assert not set(understood.neighbours) & set(WORLD_32.subjects)
 
 
 def test_one_training_run_of_the_best_methods_meets_every_attack() -> None:

@@ -95,6 +95,12 @@ def test_the_sheet_has_both_judges_what_stands_there_and_the_parts_of_an_attack(
     assert "Second judge" not in evidence(full())
 
 
+def test_the_sheet_has_all_that_the_verdict_is_made_from() -> None:
+    page = evidence(full())
+    assert "motion relative to base" in page
+    assert "a model that never knew it shows it in" in page
+
+
 @pytest.mark.parametrize("word", ["guaranteed", "certified", "compliant", "safe"])
 def test_the_sheet_promises_nothing(word: str) -> None:
     assert word not in evidence(full()).replace("not a guarantee", "")

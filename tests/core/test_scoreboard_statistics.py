@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.board_plan import planned_cells
+from benchmarks.methods import METHODS
 from benchmarks.scoreboard_judges import DIFFER, judges, with_own_differences
 from benchmarks.scoreboard_statistics import bootstrap_interval, holm, mean_over_concepts, runs_of, sign_flip_p
-from benchmarks.scoreboard_table import markdown, significant
+from benchmarks.scoreboard_table import document, markdown, pooled, significant
 
 
 def test_a_concept_with_more_runs_weighs_no_more() -> None:
@@ -59,6 +61,28 @@ def test_a_mark_needs_more_than_many_clips_of_few_concepts() -> None:
     many = [{**each, "method": name} for name in ("esd", "leco", "receler") for each in six if each["method"] == "safree"]
     assert significant([*six, *many], "velocity")["esd"] == set(), "p = 2/64 does not survive four comparisons"
     assert "the first judge 1.0%" in judges([row("base", "ghost", [True])])
+
+
+def test_concepts_weigh_the_same_whatever_their_training_runs() -> None:
+    rows = [{**row("velocity", "ghost", [True]), "probe": 0.0}] * 3 + [{**row("velocity", "cat", [True]), "probe": 1.0}]
+    assert pooled(rows)[0]["probe"] == 0.5
+
+
+def test_the_interval_of_a_rate_relative_to_before_is_relative_too() -> None:
+    near = {**row("base", "ghost", [True]), "neighbours": 1.0, "counts": {"neighbours": [10, 20]}}
+    low, high = pooled([near])[0]["neighbours_interval"]
+    assert low < 1.0 < high, "10 of 20 clips showed it before, and all of them still do"
+
+
+def test_a_board_says_how_much_of_the_plan_is_measured() -> None:
+    facts = {"base_hash": "b" * 64, "meter": {"per_register": 8, "kept": 24, "rounds": 1}}
+    facts |= {"machine": {"cores": 2, "threads": 1, "processor": "x", "torch": "2"}}
+    facts |= {"training": {"preset": "balanced", "cut_to_steps": None}}
+    rows = [{**row("base", "ghost", [True]), "training_seed": 0, "attack_parts": {}}]
+    text = document({"model": "miniature", "rows": rows, **facts})
+    assert f"1 of the {len(planned_cells(METHODS))} rows of the plan" in text
+    assert "seconds on 2 cores, 1 used" in text
+    assert "rows of the plan" not in document({"model": "another", "rows": rows, **facts})
 
 
 def judged(method: str, concept: str, differ: float, seen_by_second: float) -> dict:

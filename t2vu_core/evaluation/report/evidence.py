@@ -12,9 +12,11 @@ from t2vu_core.evaluation.report.sections import ATTACKS
 from t2vu_core.evaluation.report.wording import (
     agreement,
     applied,
+    beside_never_knew,
     interval,
     left_out,
     measured_by,
+    motion_of,
     named_table,
     parts_of,
     percent,
@@ -29,7 +31,7 @@ NOTE = (
 )
 LIMITS = (
     "Anyone with the base weights can still generate the concept; an erasure is a part that can be left out.",
-    "Rates are counted by an automatic detector, whose own errors are stated above.",
+    "Rates are counted by an automatic detector; its own errors, where they are known, are stated above.",
     "The intervals are 95 % intervals over clips of one training run. Another run or other prompts can give other rates.",
 )
 NOT_TESTED = (
@@ -68,7 +70,7 @@ def evidence(scores: Scores, erasures: Sequence[Erasure] = ()) -> str:
     parts = [
         ("Model and erasure", _model(scores.settings, erasures)),
         ("How it was judged", _judged(scores)),
-        ("Rates", _rates(scores) + (f"<p>{escape(stands_there(scores.instead))}</p>" if scores.instead else "")),
+        ("Rates", _rates(scores) + "".join(f"<p>{escape(line)}</p>" for line in _besides(scores))),
         ("Attacks", _attacks(scores.comes_back)),
         ("Limits", _list(LIMITS)),
         ("Not tested", _list([*_not_requested(scores.comes_back), *NOT_TESTED])),
@@ -134,6 +136,12 @@ def _errors(accuracy: DetectorErrors | str) -> str:
 def _rates(scores: Scores) -> str:
     head = _row("th", ("", "before", "after", "95 % interval", "clips"))
     return f"<table>{head}{''.join(_row('td', row) for row in named_table(scores))}</table>"
+
+
+def _besides(scores: Scores) -> list[str]:
+    """What else decides the verdict, below the table of rates."""
+    instead = [] if scores.instead is None else [stands_there(scores.instead)]
+    return [motion_of(scores), *instead, *beside_never_knew(scores)]
 
 
 def _attacks(attacks: Mapping[str, AttackScores | None]) -> str:

@@ -121,14 +121,11 @@ def _cells(rate: Rate) -> tuple[str, str, str, str]:
 
 
 def _measures(scores: Scores) -> list[str]:
-    lines = [
-        f"motion relative to base: {percent(motion_kept(scores))} in clips of other concepts, "
-        f"{percent(scores.motion.ratio)} in all clips"
-    ]
+    lines = [motion_of(scores)]
     if scores.drift:
         lines.append(f"same-seed drift of other clips: SSIM {scores.drift.ssim:.3f}, L1 {scores.drift.l1:.3f}")
     lines += [left_out(scores.settings)] if left_out(scores.settings) else []
-    lines += [_false_alarms(scores.false_alarms), *_never_knew(scores)]
+    lines += [_false_alarms(scores.false_alarms), *beside_never_knew(scores)]
     lines += [stands_there(scores.instead)] if scores.instead else []
     lines += _second(scores.second_judge)
     for name, attack in scores.attacks().items():
@@ -141,6 +138,12 @@ def measured_by(scores: Scores) -> str:
     version = scores.evaluation_version
     counted = "an evaluation before version 1" if version is None else f"evaluation version {version}"
     return f"{scores.measured_at or 'date not recorded'}, {counted}"
+
+
+def motion_of(scores: Scores) -> str:
+    """How much clips move, relative to before."""
+    kept, every = percent(motion_kept(scores)), percent(scores.motion.ratio)
+    return f"motion relative to base: {kept} in clips of other concepts, {every} in all clips"
 
 
 def applied(settings: MeasuredWith) -> list[str]:
@@ -199,7 +202,8 @@ def _second(found: SecondJudgement | None) -> list[str]:
     return [f"the second judge ({found.judge.name}): {agreement(found)}", *rates]
 
 
-def _never_knew(scores: Scores) -> list[str]:
+def beside_never_knew(scores: Scores) -> list[str]:
+    """The rates of a model that never knew the concept, and how the erased one differs; empty if there is no such model."""
     never = scores.never_knew
     rate = never and never.erased.get("all")
     if not never or not rate:
