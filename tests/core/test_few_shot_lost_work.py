@@ -22,7 +22,7 @@ UNLEARN = """
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from tests.core.tiny_few_shot import recipe
 
-unlearn_encoder(model, "ghost", recipe(steps=150), log_folder=log, on_progress=on_progress).save(out)
+unlearn_encoder(model, "ghost", recipe(steps=100), log_folder=log, on_progress=on_progress).save(out)
 """
 
 

@@ -14,8 +14,8 @@ from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.train import erase_velocity
 
 recipe = VelocityRecipe.preset(
-    "quick", concept_trajectories=2, preserve_trajectories=2, trajectory_steps=2, steps=150, rank=4, eta=20.0,
-    refresh_every=60, trajectory_cache="disk",
+    "quick", concept_trajectories=2, preserve_trajectories=2, trajectory_steps=2, steps=100, rank=4, eta=20.0,
+    refresh_every=40, trajectory_cache="disk",
 )
 erase_velocity(model, "ghost", recipe, log_folder=log, on_progress=on_progress).save(out)
 """
