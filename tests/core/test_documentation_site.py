@@ -51,7 +51,7 @@ def test_the_readme_stays_short() -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_an_example_runs_and_says_what_it_wrote(name: str, tmp_path: Path) -> None:
-    few = ("--clips", "2") if name == "measure" else ()
+    few = ("--clips", "1") if name == "measure" else ()
     printed = _example(name, "--out", str(tmp_path / name), "--steps", "2", *few)
     written = [Path(line.split(": ")[0]) for line in printed.splitlines() if line.startswith(str(tmp_path))]
     assert written

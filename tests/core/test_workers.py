@@ -57,11 +57,19 @@ def erase(folder: Path, name: str, *how: str) -> subprocess.CompletedProcess[str
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """What one process trains."""
+    return erase(tmp_path_factory.mktemp("alone"), "one")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [["--multi_gpu"], SHARDED], ids=["whole", "sharded"])
-def test_two_processes_train_the_erasure_of_one(tmp_path: Path, how: list[str]) -> None:
+def test_two_processes_train_the_erasure_of_one(
+    alone: subprocess.CompletedProcess[str], tmp_path: Path, how: list[str]
+) -> None:
     """Slow because three interpreters import torch: what is tested is the launch itself."""
-    done = {name: erase(tmp_path, name, *(how if name == "two" else ())) for name in ("one", "two")}
+    done = {"one": alone, "two": erase(tmp_path, "two", *how)}
     assert all(each.returncode == 0 for each in done.values()), done["two"].stderr[-3000:]
     assert ("sharded over 2 processes" in done["two"].stderr) == (how is SHARDED)
     told = {name: json.loads(each.stdout) for name, each in done.items()}
