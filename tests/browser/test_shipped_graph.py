@@ -19,7 +19,7 @@ GRAPHS = sorted(path.stem for path in (REPOSITORY / "example_workflows").glob("*
 SHORTEN = """() => {
     const set = (node, name, value) => { const w = node.widgets.find((w) => w.name === name); w.value = value; };
     for (const node of app.graph._nodes) {
-        if (node.type === 'T2VUVelocityErase') set(node, 'steps', 1);
+        if (node.type === 'T2VUVelocityErase') { set(node, 'steps', 1); set(node, 'num_frames', 1); }
         if (node.type === 'T2VUCompare') set(node, 'steps', 8);
     }
 }"""
@@ -187,7 +187,7 @@ def _widget(name: str) -> str:
 def test_a_cancelled_training_says_on_its_node_that_run_goes_on(page: Page) -> None:
     """Slow, because it trains until it is cancelled."""
     _drop(page, "erase_a_concept")
-    page.evaluate(f"() => {{ {_widget('steps')}.value = 900; }}")
+    page.evaluate(f"() => {{ {_widget('steps')}.value = 900; {_widget('num_frames')}.value = 1; }}")
     page.locator("[data-testid=queue-button]").first.click()
     page.wait_for_function(f"() => {ERASE}.widgets.some((w) => /training \\d/.test(w.value))", timeout=RUN_MS)
     page.evaluate("() => window.comfyAPI.api.api.interrupt()")

@@ -22,7 +22,7 @@ class Trained:
 def trained(comfy: ComfyServer) -> Trained:
     graph = {
         "load": load(),
-        "erase": erase(steps=2, eta=5.0, learning_rate=0.004),
+        "erase": erase(steps=2, eta=5.0, learning_rate=0.004, num_frames=0, neutral_check="auto"),
         "save": node("T2VUSaveErasure", erasure=["erase", 0], name="styles/shared", overwrite=True),
         "loss": node("SaveImage", images=["erase", 1], filename_prefix="loss"),
         "mask": node("SaveImage", images=["erase", 2], filename_prefix="mask"),

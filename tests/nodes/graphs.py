@@ -24,9 +24,10 @@ def load() -> dict[str, Any]:
 
 
 def erase(**changes: Any) -> dict[str, Any]:
-    """A training run of one step: enough to give an eraser that changes something."""
+    """A training run of one step on clips of one frame: enough to give an eraser that changes something."""
+    short = {"steps": 1, "num_frames": 1, "neutral_check": "off"}
     return node(
-        "T2VUVelocityErase", **{"model": ["load", 0], "concept": "ghost", "preset": "quick", "seed": 0, "steps": 1} | changes
+        "T2VUVelocityErase", **{"model": ["load", 0], "concept": "ghost", "preset": "quick", "seed": 0} | short | changes
     )
 
 

@@ -16,8 +16,8 @@ from tests.nodes.test_encoder_nodes import unlearn
 from tools.comfyui import ComfyServer, queue
 from tools.comfyui.client import Control, Event, Graph
 
-STEPS, KILLED_AT, LAST_STATE = 32, 28, 25
-SAID = re.compile(r"training (\d+)/32, loss (\d+\.\d+)")
+STEPS, KILLED_AT, LAST_STATE = 48, 28, 25
+SAID = re.compile(r"training (\d+)/48, loss (\d+\.\d+)")
 
 
 @pytest.mark.slow
