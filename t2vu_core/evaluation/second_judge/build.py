@@ -1,6 +1,6 @@
 """Trains the second judge's probes on renders: `python -m t2vu_core.evaluation.second_judge.build [32] [64]`.
 
-About a minute for each world on one core. The network stays as it is.
+49 s of processor time for the world of 32 pixels, 58 s for that of 64 (one thread, x86_64). The network stays as it is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Counts the second judge's errors on renders that its probes have not seen.
 
-`python -m t2vu_core.evaluation.second_judge.count_errors`: about a minute for each world on one core.
+`python -m t2vu_core.evaluation.second_judge.count_errors`: about 45 s of processor time for each world that has probes.
 """
 
 from __future__ import annotations
