@@ -123,7 +123,7 @@ def markdown(
         return "\n".join(lines)
     note = (
         f"In the columns *{HEAD[3]}* and *{HEAD[4]}* {MARK} marks a significant difference from {methods[ours].title}, over "
-        "the concepts that both were measured on"
+        "the concepts of both"
     )
     shared = [_shared(rows, name, ours) for name in names if name != ours]
     if max(shared) < FEWEST_TO_TEST:
