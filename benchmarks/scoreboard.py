@@ -110,6 +110,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     key = partial(_digest, rows_of, model, settings, detector)
     restore(RESULTS / f"{saved_name(model.name)}.json", out)
     board: dict[str, Any] = {**_head(model, settings, options), "failed": [], "rows": collect(out, key)}
+    if options.save:
+        _check_saved(RESULTS / f"{saved_name(model.name)}.json", board)
     for concept in _without_model(rows_of, options):
         _say(f"never_knew {concept}: left out; name a model that was trained without it with --never-knew.")
     started = time.monotonic()
@@ -143,6 +145,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.save:
         save(board, RESULTS, saved_name(model.name))
     return board
+
+
+def _check_saved(saved: Path, board: Mapping[str, Any]) -> None:
+    """Raises UserError if the saved board was measured otherwise: its rows would be lost."""
+    if not saved.is_file():
+        return
+    before = json.loads(saved.read_text(encoding="utf-8"))
+    other = next((name for name in ("meter", "training") if before.get(name) != board[name]), None)
+    if other is not None and before.get("base_hash") == board["base_hash"]:
+        raise UserError(
+            f"The saved board has another {other} ({before.get(other)}), and --save would replace its rows; measure the same, "
+            f"or leave out --save, or remove {saved.name}."
+        )
 
 
 def _attempt(make: Callable[[], object], cell: Cell) -> str | None:

@@ -130,6 +130,11 @@ def test_another_checkout_goes_on_from_the_saved_board(
     assert board(tmp_path / "second", *asked) == 0
     assert "rows to make" not in capsys.readouterr().err
     assert rows_in(tmp_path / "second")["base", "ghost"] == made
+    assert board(tmp_path / "third", *asked, "--save", "--clips", "2") == 2
+    assert "The saved board has another meter" in capsys.readouterr().err
+    assert board(tmp_path / "third", *asked, "--save", "--training", "balanced") == 2
+    assert "The saved board has another training" in capsys.readouterr().err
+    assert json.loads(next((tmp_path / "results").glob("*.json")).read_text())["rows"][0]["key"] == made["key"]
 
 
 def test_a_row_that_fails_is_said_and_the_others_are_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
