@@ -38,7 +38,7 @@ class NativeDenoiser:
 
     def __init__(self, patcher: Any, others: Mapping[str, Any]) -> None:
         """Raises UserError for an architecture in which no places for erasers are known."""
-        self.patcher, self._others = patcher, others
+        self.patcher, self.others = patcher, others
         self.architecture = known_architecture(self.network)
         self._video_tokens = 0
         """Of the current pass."""
@@ -159,7 +159,7 @@ class NativeDenoiser:
             condition = dataclasses.replace(condition, mask_BS=everything)
         parts = {theirs: getattr(condition, ours) for ours, theirs in PARTS_OF_TEXT.items()}
         # Every CLIP says whether it has pooled embeddings, and some architectures ask for them without using them.
-        given = {"pooled_output": None, **self._others, **{name: part for name, part in parts.items() if part is not None}}
+        given = {"pooled_output": None, **self.others, **{name: part for name, part in parts.items() if part is not None}}
         rows = comfy.sampler_helpers.convert_cond([[condition.embeds_BSD, given]])
         (row,) = comfy.samplers.process_conds(self.patcher.model, x, {"positive": rows}, self.device)["positive"]
         return {name: part.process_cond(batch_size=len(x), area=None).cond for name, part in row["model_conds"].items()}

@@ -5,6 +5,7 @@ sigmas. Everything but the places of erasers is asked of ComfyUI.
 """
 
 import contextlib
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 import comfy.samplers
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from t2vu_core import UserError
 from t2vu_core.families.base import Family, MaskLayers
@@ -31,7 +33,9 @@ from .encoder import on_layers_of
 from .found_sites import FoundArchitecture
 from .identity import base_sketch
 from .loaded_weights import LoadedWeights
+from .origin import name_of
 from .schedule import Schedule
+from .shapes import NativeShapes, shaped_clip, shaped_denoiser
 from .text import NativeText
 
 PADDED_TOKENS = 256
@@ -120,6 +124,29 @@ class NativeFamily(Family):
     @property
     def dtype(self) -> torch.dtype:
         return self._first.dtype
+
+    # Without its weights, for the memory plan.
+
+    def shaped(self) -> NativeShapes:
+        """The same classes with fake tensors; the graph's models do not change."""
+        mode, twin = FakeTensorMode(allow_non_fake_inputs=True), copy.copy(self)
+        # Fake tensors made in inference mode could not be used with gradients.
+        with torch.inference_mode(False), mode:
+            twin._denoisers = [shaped_denoiser(each) for each in self._denoisers]
+            twin._text = NativeText(shaped_clip(self._text.clip), self._text.shortest)
+        vars(twin).pop("_a_prompt", None)
+        return NativeShapes.of(name_of(self._first.patcher), twin, mode)
+
+    def text_condition(self, rows: int) -> TextCondition:
+        """Encoded prompts of ordinary length; of the longest, for architectures that pad them and leave the padding out."""
+        return self._a_prompt.expand(rows)
+
+    @cached_property
+    def _a_prompt(self) -> TextCondition:
+        condition = self.encode(["a ghost"])
+        if not self._first.architecture.one_length:
+            return condition
+        return dataclasses.replace(condition, mask_BS=None, glyph_mask_BG=None)
 
     # Sizes and sampling.
 

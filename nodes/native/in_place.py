@@ -30,14 +30,14 @@ class CopyOnWrite(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._saved: dict[int, list[weakref.ref[_Saved]]] = {}
-        """By the address of their storage."""
+        """By their storage."""
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack)
 
     def _pack(self, tensor: Tensor) -> _Saved | Tensor:
         if isinstance(tensor, nn.Parameter) or type(tensor) is not Tensor:
             return tensor
         saved = _Saved(tensor.detach())
-        self._saved.setdefault(tensor.untyped_storage().data_ptr(), []).append(weakref.ref(saved))
+        self._saved.setdefault(_storage(tensor), []).append(weakref.ref(saved))
         return saved
 
     def _unpack(self, saved: _Saved | Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class CopyOnWrite(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _keep(self, target: Tensor) -> None:
-        for reference in self._saved.pop(target.untyped_storage().data_ptr(), ()):
+        for reference in self._saved.pop(_storage(target), ()):
             saved = reference()
             if saved is not None and saved.tensor._version == saved.version:
                 saved.tensor = saved.tensor.clone()
@@ -76,6 +76,11 @@ class CopyOnWrite(TorchFunctionMode):
         super().__exit__(*reason)
         self._hooks.__exit__(*reason)
         self._saved.clear()
+
+
+def _storage(tensor: Tensor) -> int:
+    # Not its address: tensors without values, of which the memory plan is made, have none.
+    return tensor.untyped_storage()._cdata
 
 
 def _needs_gradient(value: Any) -> bool:

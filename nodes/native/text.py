@@ -27,7 +27,7 @@ class NativeText:
 
     def __init__(self, clip: Any, shortest: int = 0) -> None:
         """Prompts of fewer than `shortest` tokens are padded to that. Raises LookupError if no text encoder is known."""
-        self.clip, self.words, self._shortest = clip, Words(clip), shortest
+        self.clip, self.words, self.shortest = clip, Words(clip), shortest
         encoder = network_of(clip)
         parts = {"text_encoder": encoder}, {"text_encoder": self.words}
         self.text = Text(*parts, recomputed, _refused(encoder), _note(clip), _reader(clip))
@@ -35,7 +35,7 @@ class NativeText:
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         """Encode prompts as CLIP Text Encode does, taking their letters literally."""
-        return _batch([self._encoded(prompt) for prompt in prompts], self._shortest)
+        return _batch([self._encoded(prompt) for prompt in prompts], self.shortest)
 
     def encode_with_gradients(self, prompts: Sequence[str]) -> TextCondition:
         """`encode`, with gradients to what is trained on the text encoder."""
@@ -43,7 +43,7 @@ class NativeText:
         encoder = self.clip.cond_stage_model
         freeze(encoder)
         with comfy_bridge.pausing(), training_mode(), frozen_linears(encoder), CopyOnWrite():
-            return _batch([self._encoded(prompt) for prompt in prompts], self._shortest)
+            return _batch([self._encoded(prompt) for prompt in prompts], self.shortest)
 
     def _encoded(self, prompt: str) -> Encoded:
         ((embeds, parts), *_) = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(literal(prompt)))

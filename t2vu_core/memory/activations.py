@@ -20,8 +20,8 @@ from t2vu_core.memory.placement import weights_kept
 from t2vu_core.memory.text_shapes import text_condition
 from t2vu_core.recipes import VelocityRecipe
 
-BLOCK_LISTS = ("blocks", "transformer_blocks", "single_transformer_blocks")
-"""Lists of equal blocks in a transformer. A UNet's differ from each other and are counted as they are."""
+BLOCK_LISTS = ("blocks", "transformer_blocks", "single_transformer_blocks", "double_blocks", "single_blocks")
+"""Lists of equal blocks in a transformer, of diffusers' and of ComfyUI's. A UNet's are not equal: all count."""
 FEW = 2
 
 

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -14,6 +15,7 @@ from t2vu_core.errors import UserError, first_line
 from t2vu_core.families import Family
 from t2vu_core.memory.placement import AS_LOADED, PLACED
 from t2vu_core.memory.plan import GB, MemoryPlan, Planner
+from t2vu_core.memory.shapes import ShapedModel, shaped_model
 from t2vu_core.memory.wording import advice, clip, encoding_advice, gigabytes, training_advice
 from t2vu_core.model_source import ModelSource
 from t2vu_core.recipes import VelocityRecipe
@@ -21,18 +23,31 @@ from t2vu_core.recipes import VelocityRecipe
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
+class ShapesItself(Protocol):
+    """A family that is no diffusers pipeline, and gives a copy of itself without weights."""
+
+    def shaped(self) -> ShapedModel:
+        """The same classes with fake tensors; nothing of the loaded model changes."""
+
+
 def plan_of(family: Family, recipe: VelocityRecipe) -> MemoryPlan | None:
-    """The plan of a training run on a loaded diffusers folder; None for other models, and if it cannot be planned."""
-    if family.folder is None or not hasattr(family, "pipeline"):
-        return None
+    """The plan of a training run on a loaded model; None if it has neither a folder nor shapes, or cannot be planned."""
     try:
-        placement = getattr(next(iter(family.denoisers.values())), PLACED, AS_LOADED)
-        planner = Planner.of(ModelSource(family.folder, family.files), recipe, family.dtype, placement)
-        planner.host_only = family.device.type == "cpu"
-        return planner.plan()
+        shaped = _shaped(family)
+        return None if shaped is None else Planner(shaped, recipe, family.device.type == "cpu").plan()
     except Exception as error:  # A plan is a service: whatever an architecture's code raises on shapes, the run goes on.
         log.info("The memory cannot be planned: %s", error)
         return None
+
+
+def _shaped(family: Family) -> ShapedModel | None:
+    if isinstance(family, ShapesItself):
+        return family.shaped()
+    if family.folder is None:
+        return None
+    placement = getattr(next(iter(family.denoisers.values())), PLACED, AS_LOADED)
+    return shaped_model(ModelSource(family.folder, family.files), family.dtype, placement)
 
 
 def memory_line(family: Family, recipe: VelocityRecipe) -> str | None:
@@ -46,9 +61,17 @@ def memory_line(family: Family, recipe: VelocityRecipe) -> str | None:
     parts = f"{gigabytes(plan.weights)} of weights, {gigabytes(plan.activations)} for a step of {plan.rows} points"
     line = f"Memory, planned: {gigabytes(plan.peak)} at {clip(plan.size)} ({parts}), {stored}."
     limit = memory_of(family.device)
-    if limit is not None and not plan.fits(limit):
-        line += f" That may not fit in {gigabytes(limit)}. {advice(plan)}"
-    return line
+    return line if limit is None else f"{line} {_against(plan, limit)}"
+
+
+def _against(plan: MemoryPlan, limit: int) -> str:
+    """Whether the plan fits in the device's memory."""
+    if not plan.fits(limit):
+        return f"That may not fit in {gigabytes(limit)}. {advice(plan)}"
+    if plan.needed <= limit:
+        return f"That fits in {gigabytes(limit)}."
+    moved = plan.offloaded(limit)
+    return f"That fits in {gigabytes(limit)} with {gigabytes(moved)} of the weights in host memory, where ComfyUI keeps them."
 
 
 def memory_of(device: torch.device) -> int | None:
@@ -64,12 +87,13 @@ def memory_of(device: torch.device) -> int | None:
 def out_of_memory_explained(family: Family, recipe: VelocityRecipe, *, encoding: bool = False) -> Iterator[None]:
     """Raise UserError, with what to lower from the plan, if the device's memory runs out in this block.
 
-    `encoding`: whether it encodes prompts, and does not train. Models without a plan raise the error as it is.
+    `encoding`: whether it encodes prompts, and does not train. Models without a plan, and
+    those of ComfyUI, raise the error as it is: the node says what to lower there.
     """
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
-        plan = plan_of(family, recipe)
+        plan = None if isinstance(family, ShapesItself) else plan_of(family, recipe)
         if plan is None:
             raise
         limit = memory_of(family.device)

@@ -5,30 +5,24 @@ GB are 10^9 bytes, as in the sizes of files; a card of "16 GB" is planned as 16 
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from t2vu_core.errors import UserError
 from t2vu_core.families import ClipSize, Family
-from t2vu_core.memory.activations import encode_bytes, pass_bytes_by_depth, rows_of, step_bytes_by_depth
+from t2vu_core.memory.activations import pass_bytes_by_depth, rows_of, step_bytes_by_depth
 from t2vu_core.memory.placement import AS_LOADED, Placement
-from t2vu_core.memory.shapes import ShapedModel, blocks, shaped_model, weight_bytes
+from t2vu_core.memory.shapes import ShapedModel, shaped_model
 from t2vu_core.memory.text_shapes import text_condition
 from t2vu_core.model_source import ModelSource
 from t2vu_core.pipelines import failures_blamed
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.velocity.encoded_prompts import ENCODE_BATCH
 from t2vu_core.training.velocity.own_schedule import trajectory_steps
 from t2vu_core.training.velocity.points import clip_size
 from t2vu_core.training.velocity.rollout import rows_a_pass
-
-log = logging.getLogger(__name__)
 
 GB = 10**9
 RESERVE = 0.05, 0.6e9
@@ -66,24 +60,43 @@ class MemoryPlan:
     host_only: bool = False
     """Whether the model computes on the CPU: then trajectories in memory take from the same memory."""
 
+    least_weights: int | None = None
+    """Bytes of the weights that must be on the device, where ComfyUI moves the others there layer by layer; None elsewhere."""
+
     @property
     def peak(self) -> int:
         """The largest sum of what is there at once."""
-        stored = self.trajectories if self.host_only and self.trajectories_on == "memory" else 0
-        resident = self.weights + self.prompts + stored
-        return max(
-            self.loading + self.encoding + self.prompts, resident + self.sampling, resident + self.erasers + self.activations
-        )
+        return self._peak(self.weights, self.loading)
 
     @property
     def needed(self) -> int:
         """The peak with the reserve."""
-        share, fixed = RESERVE
-        return round(self.peak * (1 + share) + fixed)
+        return _with_reserve(self.peak)
+
+    @property
+    def least(self) -> int:
+        """What suffices, with the reserve, if as many weights as possible are in host memory."""
+        if self.least_weights is None or self.host_only:
+            return self.needed
+        return _with_reserve(self._peak(self.least_weights, self.least_weights))
 
     def fits(self, limit: int) -> bool:
         """Whether it fits in that many bytes, with the reserve."""
-        return self.needed <= limit
+        return self.least <= limit
+
+    def offloaded(self, limit: int) -> int:
+        """Bytes of weights that must be in host memory for it to fit in that many."""
+        return min(max(0, self.needed - limit), self.needed - self.least)
+
+    def _peak(self, weights: int, loading: int) -> int:
+        stored = self.trajectories if self.host_only and self.trajectories_on == "memory" else 0
+        resident = weights + self.prompts + stored
+        return max(loading + self.encoding + self.prompts, resident + self.sampling, resident + self.erasers + self.activations)
+
+
+def _with_reserve(peak: int) -> int:
+    share, fixed = RESERVE
+    return round(peak * (1 + share) + fixed)
 
 
 @dataclass
@@ -180,17 +193,12 @@ class Planner:
         return math.prod(self.shaped.family.latent_shape(size))
 
     def _count(self, family: Family, size: ClipSize) -> MemoryPlan:
-        recipe, placement = self.recipe, self.shaped.placement
-        denoisers = list(family.denoisers.values())
-        moved = sum(weight_bytes(block) for each in denoisers for block in blocks(each)) if placement.offload == "blocks" else 0
-        weights = sum(weight_bytes(each) for each in denoisers) - moved
-        others = sum(weight_bytes(part) for part in self.shaped.parts().values()) - weights - moved
-        encoders = [part for name, part in self.shaped.parts().items() if name.startswith("text_encoder")]
+        recipe, shaped = self.recipe, self.shaped
         step = step_bytes_by_depth(family, recipe, size)
         return MemoryPlan(
-            self.shaped.name, size, rows_of(recipe), placement, weights,
-            loading=weights + (others if placement.offload == "none" else _largest_layer(encoders)),
-            encoding=self._encoding(family, encoders),
+            shaped.name, size, rows_of(recipe), shaped.placement, shaped.weights(),
+            loading=shaped.loading(host_only=self.host_only),
+            encoding=self._encoding(),
             erasers=MOMENTS * step.erasers,
             prompts=_prompt_bytes(family, recipe),
             activations=step.activations,
@@ -198,30 +206,14 @@ class Planner:
             trajectories=_trajectory_bytes(family, recipe, size),
             trajectories_on=recipe.trajectory_cache,
             host_only=self.host_only,
+            least_weights=shaped.least_weights(),
         )  # fmt: skip
 
-    def _encoding(self, family: Family, encoders: Sequence[nn.Module]) -> int:
+    def _encoding(self) -> int:
         counted = self.shaped.counted
         if "encoding" not in counted:
-            counted["encoding"] = max((_encode_bytes(family, encoder) for encoder in encoders), default=0)
+            counted["encoding"] = self.shaped.encoding()
         return counted["encoding"]
-
-
-def _largest_layer(encoders: Sequence[nn.Module]) -> int:
-    """What leaf-level offloading fetches at most: usually the table of embeddings."""
-    leaves = (module for encoder in encoders for module in encoder.modules() if not list(module.children()))
-    return max(map(weight_bytes, leaves), default=0)
-
-
-def _encode_bytes(family: Family, encoder: nn.Module) -> int:
-    """Of a full batch of prompts; 0 for an encoder whose code asks for values, so that it cannot be counted."""
-    tokens = text_condition(family, 1).embeds_BSD.shape[1]
-    longest = getattr(getattr(encoder, "config", None), "max_position_embeddings", tokens)
-    try:
-        return encode_bytes(encoder, ENCODE_BATCH, min(tokens, longest))
-    except Exception as error:  # A library's code may ask anything of its tensors.
-        log.info("Encoding with %s is not planned: %s", type(encoder).__name__, error)
-        return 0
 
 
 def _prompt_bytes(family: Family, recipe: VelocityRecipe) -> int:

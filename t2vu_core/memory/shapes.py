@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-from collections.abc import Collection, Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +20,20 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from t2vu_core.errors import UserError, reading
 from t2vu_core.families import Family, family_for
+from t2vu_core.memory.activations import encode_bytes
 from t2vu_core.memory.fake_streaming import FakeQuantisedLinear, stream
 from t2vu_core.memory.frozen_linears import pass_gradients
 from t2vu_core.memory.full_masks import FullMasks
 from t2vu_core.memory.placement import AS_LOADED, FP8, PLACED, Placement, cast_modules, takes_int8
 from t2vu_core.memory.stored_sizes import SCALE, StoredSize, stored_sizes
+from t2vu_core.memory.text_shapes import text_condition
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names
 from t2vu_core.model_source import ModelSource
 from t2vu_core.pipelines import failures_blamed
 from t2vu_core.quiet import quiet_libraries
+from t2vu_core.training.velocity.encoded_prompts import ENCODE_BATCH
+
+log = logging.getLogger(__name__)
 
 INT8 = StoredSize(8, SCALE)
 """What base_dtype=int8 stores: optimum-quanto's weights with a scale for each row."""
@@ -58,6 +64,35 @@ class ShapedModel:
     def parts(self) -> dict[str, nn.Module]:
         """The modules of the pipeline by component name."""
         return {name: part for name, part in self.family.pipeline.components.items() if isinstance(part, nn.Module)}
+
+    def encoders(self) -> list[nn.Module]:
+        """The text encoders."""
+        return [part for name, part in self.parts().items() if name.startswith("text_encoder")]
+
+    def weights(self) -> int:
+        """Bytes of the frozen weights that are on the device while it trains."""
+        denoisers = self.family.denoisers.values()
+        moved = sum(weight_bytes(block) for each in denoisers for block in blocks(each)) if self._moves_blocks else 0
+        return sum(map(weight_bytes, denoisers)) - moved
+
+    def loading(self, *, host_only: bool) -> int:
+        """Bytes of the weights that are on the device while prompts are encoded. `host_only`: the model is on the CPU."""
+        denoisers = list(self.family.denoisers.values())
+        others = (part for part in self.parts().values() if not any(part is each for each in denoisers))
+        none = self.placement.offload == "none"
+        return self.weights() + (sum(map(weight_bytes, others)) if none else largest_layer(self.encoders()))
+
+    def least_weights(self) -> int | None:
+        """Bytes of weights that must be on the device where the others come to it by themselves; None where none do."""
+        return None
+
+    def encoding(self) -> int:
+        """Bytes that are allocated while a full batch of prompts is encoded."""
+        return max((_encoding(self.family, encoder) for encoder in self.encoders()), default=0)
+
+    @property
+    def _moves_blocks(self) -> bool:
+        return self.placement.offload == "blocks"
 
 
 def check_source(source: str, config: str | None = None, low_noise: str | None = None) -> ModelSource:
@@ -131,6 +166,23 @@ def weight_bytes(module: nn.Module) -> int:
     """Bytes of its weights and buffers, shared ones once."""
     values = {id(value): value for value in (*module.parameters(), *module.buffers())}
     return round(sum(getattr(value, STORED, value.numel() * value.element_size()) for value in values.values()))
+
+
+def largest_layer(parts: Iterable[nn.Module]) -> int:
+    """What layer by layer offloading fetches at most: usually the table of embeddings."""
+    leaves = (module for part in parts for module in part.modules() if not list(module.children()))
+    return max(map(weight_bytes, leaves), default=0)
+
+
+def _encoding(family: Family, encoder: nn.Module) -> int:
+    """Of a full batch of prompts; 0 for an encoder whose code asks for values, so that it cannot be counted."""
+    tokens = text_condition(family, 1).embeds_BSD.shape[1]
+    longest = getattr(getattr(encoder, "config", None), "max_position_embeddings", tokens)
+    try:
+        return encode_bytes(encoder, ENCODE_BATCH, min(tokens, longest))
+    except Exception as error:  # A library's code may ask anything of its tensors.
+        log.info("Encoding with %s is not planned: %s", type(encoder).__name__, error)
+        return 0
 
 
 def _store(part: nn.Module, size: StoredSize, dtype: torch.dtype) -> None:

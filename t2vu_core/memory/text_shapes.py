@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -16,8 +16,18 @@ QWEN_TOKENS, GLYPH_TOKENS = 1000, 256
 """Text tokens of HunyuanVideo 1.5: of the prompt, and of quoted text."""
 
 
+@runtime_checkable
+class KnowsItsPrompts(Protocol):
+    """A family that is no diffusers pipeline, and says itself which shape encoded prompts have."""
+
+    def text_condition(self, rows: int) -> TextCondition:
+        """Encoded prompts of ordinary length."""
+
+
 def text_condition(family: Family, rows: int) -> TextCondition:
     """Encoded prompts of the shapes that `family.encode` gives; their values mean nothing."""
+    if isinstance(family, KnowsItsPrompts):
+        return family.text_condition(rows)
     denoiser = next(iter(family.denoisers.values()))
     if isinstance(family, LTX):
         return _masked(family.max_text_tokens, "caption_channels")(denoiser.config, rows, family.dtype)

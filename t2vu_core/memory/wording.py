@@ -37,11 +37,14 @@ def advice(plan: MemoryPlan) -> str:
 
 def encoding_advice(plan: MemoryPlan) -> str:
     """What makes room for the text encoder."""
-    return "Offload the text encoder (offload=encoder)." if plan.placement.offload == "none" else training_advice(plan)
+    stays = plan.placement.offload == "none" and plan.least_weights is None
+    return "Offload the text encoder (offload=encoder)." if stays else training_advice(plan)
 
 
 def training_advice(plan: MemoryPlan) -> str:
     """What makes room for a training step, the largest part first."""
+    if plan.least_weights is not None:
+        return "Switch low_memory on, or lower the width, height and number of frames of the model's clips."
     smaller = "lower num_frames, height and width, or concept_batch and preserve_batch, or set gradient_checkpointing=true"
     if plan.weights > plan.activations and not plan.placement.streams:
         return f"Store the denoiser in 8 bits (base_dtype=fp8) or offload its blocks (offload=blocks), or {smaller}."

@@ -18,9 +18,9 @@ from benchmarks.step_measures import COPIES, Job, Meter, _highest, _ours
 from t2vu_core.errors import UserError
 from t2vu_core.memory import activations
 from t2vu_core.memory.activations import encode_bytes, pass_bytes, step_bytes, step_bytes_by_depth
-from t2vu_core.memory.explain import memory_line
+from t2vu_core.memory.explain import _against, memory_line
 from t2vu_core.memory.placement import Placement
-from t2vu_core.memory.plan import GB, Planner
+from t2vu_core.memory.plan import GB, MemoryPlan, Planner
 from t2vu_core.memory.presets import memory_preset
 from t2vu_core.memory.shapes import shaped_model, weight_bytes
 from t2vu_core.memory.text_shapes import text_condition
@@ -263,6 +263,21 @@ def test_memory_that_runs_out_is_a_sentence_with_what_to_lower(monkeypatch: pyte
     monkeypatch.setattr(type(tiny.model.family), "encode", run_out)
     with pytest.raises(UserError, match="Offload the text encoder"):
         erase_velocity(tiny.model, "ghost", wanted)
+
+
+def test_a_plan_of_weights_that_move_by_themselves_says_how_many_stay_behind() -> None:
+    """As ComfyUI does it: only what a step allocates must fit, and the largest layer."""
+    size = TINY_MODELS["wan-2.1"].size
+    plan = MemoryPlan(
+        "model", size, 3, Placement(), weights=14 * GB, loading=7 * GB, encoding=GB, erasers=0, prompts=0,
+        activations=4 * GB, sampling=2 * GB, trajectories=GB, trajectories_on="disk", least_weights=GB // 10,
+    )  # fmt: skip
+    assert plan.peak == 18 * GB
+    assert _against(plan, 24 * GB) == "That fits in 24 GB."
+    assert _against(plan, 12 * GB) == "That fits in 12 GB with 7.5 GB of the weights in host memory, where ComfyUI keeps them."
+    assert "may not fit in 4.0 GB. Switch low_memory on" in _against(plan, 4 * GB)
+    assert not dataclasses.replace(plan, least_weights=None).fits(12 * GB)
+    assert not dataclasses.replace(plan, host_only=True).fits(12 * GB), "the host has nowhere to move weights to"
 
 
 @pytest.mark.parametrize("name", ["animatediff", "wan-2.1"])

@@ -15,9 +15,10 @@ from in_comfyui import folder
 # isort: split
 import comfy.sample
 import torch
+from planned_memory import planned_and_real
 from safetensors.torch import load_file, save_file
 from t2vu_pack.nodes.load_miniature_native import LoadMiniatureNative
-from t2vu_pack.nodes.native import same_weights, with_encoder
+from t2vu_pack.nodes.native import Sampled, model_from_comfyui, same_weights, with_encoder
 from t2vu_pack.nodes.native.miniature import MINIATURES, PRECISIONS
 
 from t2vu_core import Erasure, UserError
@@ -25,6 +26,7 @@ from t2vu_core import Erasure, UserError
 given, asked = load_file(folder / "given.safetensors"), json.loads((folder / "given.json").read_text(encoding="utf-8"))
 found: dict[str, torch.Tensor] = {}
 said: dict[str, Any] = {}
+PLANNED = "miniature-ltx"
 
 
 def encode(clip: Any, text: str) -> Any:
@@ -80,6 +82,15 @@ def one(name: str) -> None:
         keep(f"{name}.{precision}", predicted(name, rounded))
         kinds = {str(value.dtype) for value in rounded[0].model.diffusion_model.state_dict().values()}
         said[f"{name} {precision}"] = sorted(kinds)
+        if name == PLANNED:
+            planned(precision, rounded)
+
+
+def planned(precision: str, loaded: Any) -> None:
+    """The memory of a training step by the plan, and the real one."""
+    *parts, latent = loaded
+    made = model_from_comfyui([parts[0]], *parts[1:], Sampled(asked["steps"], asked["guidance"]), latent=latent)
+    said[f"planned {precision}"] = planned_and_real(made.family, gradient_checkpointing="fp8" in precision)
 
 
 for name in MINIATURES:

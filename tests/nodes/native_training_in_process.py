@@ -40,6 +40,8 @@ from native_models import (
     write,
 )
 from native_precision import asked_memory, in_half
+from planned_memory import planned_and_real
+from quantised import blocks
 from safetensors.torch import load_file, save_file
 from stand_ins import PlainPixels
 from t2vu_pack.nodes import comfy_bridge
@@ -292,11 +294,32 @@ def text_encoders() -> None:
     said["two encoders"] = plan_text(plan_encoder(subject, ConceptRequest.of("ghost"), recipe).describe())
 
 
+def planned() -> None:
+    """A fused and a masked architecture, and layers that only they themselves can unpack."""
+    models = {
+        "hunyuan_video": made("hunyuan_video"),
+        "hunyuan_video_15": made("hunyuan_video_15"),
+        "Q8_0": made("wan", blocks()),
+    }
+    said["planned"] = {name: planned_and_real(model.family, kind="lora") for name, model in models.items()}
+
+
 def parts() -> Iterator[Callable[[], None]]:
     for name in CLIPS:
         yield partial(gradients, name)
         yield partial(sampling, name)
-    yield from (precision, in_half, asked_memory, training, predictions, image_to_video, on_top, two_models, text_encoders)
+    yield from (
+        precision,
+        in_half,
+        asked_memory,
+        training,
+        predictions,
+        image_to_video,
+        on_top,
+        two_models,
+        text_encoders,
+        planned,
+    )
 
 
 for part in parts():

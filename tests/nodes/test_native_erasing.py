@@ -35,6 +35,9 @@ def shipped(precision: str = "fp32", **erase: Any) -> Graph:
 @pytest.mark.parametrize("precision", ["fp8_scaled", "fp32"])
 def test_the_shipped_graph_erases_on_the_loaded_model(comfy: ComfyServer, precision: str) -> None:
     result = queue(comfy.url, shipped(precision))
+    said = [event.payload.decode(errors="replace") for event in result.of("text")]
+    (planned,) = [place for place, line in enumerate(said) if "Memory, planned:" in line]
+    assert planned < min(place for place, line in enumerate(said) if "training 1/2" in line), "before the first step"
     before, after = pixels(comfy, result, "before"), pixels(comfy, result, "after")
     assert before.shape == after.shape == (9, 64, 64, 3)
     assert np.abs(before.astype(int) - after.astype(int)).max() > 8

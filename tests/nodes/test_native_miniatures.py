@@ -180,6 +180,12 @@ def test_the_model_is_recognised_as_that_of_the_folder(found: Found, name: str) 
     assert found.said[f"{name} weights"] == f"the same weights as {name}"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp8", "fp8_scaled"])
+def test_the_planned_memory_of_a_step_is_within_ten_percent(found: Found, precision: str) -> None:
+    for planned, real in found.said[f"planned {precision}"].values():
+        assert planned == pytest.approx(real, rel=0.1)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_each_precision_stores_what_it_says_and_rounds_a_little(found: Found, name: str) -> None:
     if f"{name} refused" in found.said:
