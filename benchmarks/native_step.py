@@ -8,7 +8,8 @@ rest for every pass, and PyTorch raises an error where more is allocated than su
 
 Each row is measured in a process of its own, by the meter of velocity_step: seconds, peak memory, what of the weights stays on
 the GPU, and the erasers' gradients. These must be finite; `difference` is how far they are, relative to their norm, from those
-of the first row of the shape: what precision and fetching change. COMFYUI_DIR chooses the ComfyUI.
+of the first row of the shape: what precision and fetching change. `--plan` prints the planned memory of rows without a card.
+COMFYUI_DIR chooses the ComfyUI.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from benchmarks.fp8_gradients import difference, gradient_of
 from benchmarks.fresh_processes import Failed, FreshProcesses
 from benchmarks.native_models import GIB, NAMES, PRECISIONS, denoiser_bytes, limit_card, native_model, start_comfyui
 from benchmarks.step_measures import MEASURED, WARM_UP, Job, keep, measure
+from t2vu_core.memory.explain import plan_of
+from t2vu_core.recipes import VelocityRecipe
 
 DIFFUSERS = "diffusers"
 DEFAULT_ROWS = (
@@ -76,6 +79,12 @@ def main(arguments: list[str] | None = None) -> int:
     if options.job:
         start_comfyui()
         print(json.dumps(measure_row(Row(**json.loads(sys.stdin.readline())))))
+        return 0
+    if options.plan:
+        start_comfyui()
+        for name in options.rows:
+            row = Row(name, options.rank, options.batch, options.steps, "", options.tiny)
+            print(f"{name}: {planned_bytes(row) / GIB:.2f} GiB planned")
         return 0
     if options.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -126,6 +135,15 @@ def measure_row(row: Row) -> Result:
         **measured, "precision": precision, "card_gib": card, "load_seconds": loaded, **denoiser_bytes(model),
         **_gradients(row, model.family),
     }  # fmt: skip
+
+
+def planned_bytes(row: Row) -> int:
+    """What the memory plan says of the step: weights, erasers with their moments, and what a step allocates."""
+    shape, precision, _ = row.parts
+    recipe = VelocityRecipe(rank=row.rank, concept_batch=row.batch, preserve_batch=row.batch, gradient_checkpointing=True)
+    plan = plan_of(native_model(shape, precision, tiny=row.tiny).family, recipe)
+    assert plan is not None
+    return plan.weights + plan.erasers + plan.activations
 
 
 def _gradients(row: Row, family: Any) -> Result:
@@ -197,6 +215,7 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FILE", help="write the result there, after every row")
     add("--save", action="store_true", help="write the result into benchmarks/results, after every row")
     add("--json", action="store_true", help="print everything as JSON")
+    add("--plan", action="store_true", help="print what the memory plan says of the rows; nothing is measured")
     add("--tiny", action="store_true", help=argparse.SUPPRESS)
     add("--job", action="store_true", help=argparse.SUPPRESS)
     return parser

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tools.template_plans import RESULTS, clips_of, notes
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 REAL = sorted(path.stem for path in (REPOSITORY / "example_workflows").glob("erase_from_*.json"))
 LOADED = ("unet_name", "vae_name", "ckpt_name", "clip_name", "clip_name1", "clip_name2")
@@ -37,6 +39,21 @@ def test_the_note_says_that_the_graph_was_not_run(name: str) -> None:
     (text,) = [node["widgets_values"][0] for node in graph(name)["nodes"] if node["type"] == "MarkdownNote"]
     assert "not run" in text
     assert "not measured here" in text
+
+
+def test_memory_and_time_in_the_notes_are_those_of_the_plans() -> None:
+    """`python -m tools.template_plans` writes both."""
+    plans = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert sorted(plans) == REAL
+    for path, text in notes(plans).items():
+        assert path.read_text(encoding="utf-8") == text, path.name
+    more = {name: {**plan, "trajectories": plan["trajectories"] + 10**9} for name, plan in plans.items()}
+    assert all(path.read_text(encoding="utf-8") != text for path, text in notes(more).items()), "another plan is another note"
+
+
+def test_time_is_counted_in_clips_that_are_sampled_with_and_without_guidance() -> None:
+    guided, distilled = clips_of("erase_from_wan_2_2_a14b"), clips_of("erase_from_hunyuan_video")
+    assert distilled == 2 * guided, "both have 20 steps; a pass of HunyuanVideo has one row"
 
 
 def test_each_denoiser_of_wan_2_2_is_trained_where_it_is_sampled() -> None:

@@ -1,0 +1,52 @@
+"""The benchmark of native erasing against the folder: which rows count, and what the table says of several seeds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks import native_against_folder as benchmark
+
+ROW: dict[str, Any] = {
+    "model": "miniature-ltx", "concept": "ghost", "preset": "quick", "meter": "quick", "steps": 0, "prompts": 0, "base": "one",
+    "version": "0.2.0",
+}  # fmt: skip
+
+
+def made(precision: str, seed: int, kept: float, **changes: Any) -> dict[str, Any]:
+    found = {"shown_before": 0.9, "still_shown": 0.0, "kept_before": 0.95, "kept": kept, "training_seconds": 50}
+    row = {**ROW, "kind": "lora", "precision": precision, "seed": seed}
+    return {**row, **found, "clips": 124, "seconds": 120, **changes}
+
+
+def cells(seeds: int = 2) -> list[dict[str, Any]]:
+    options = benchmark._parser().parse_args(["--seeds", str(seeds), "--kinds", "lora", "--precisions", "fp8"])
+    return list(benchmark.cells(options, ROW))
+
+
+def test_both_kinds_are_trained_with_three_seeds_in_every_precision() -> None:
+    options = benchmark._parser().parse_args([])
+    wanted = list(benchmark.cells(options, ROW))
+    assert len(wanted) == 3 * 2 * 5
+    assert wanted[0]["precision"] == benchmark.FOLDER
+
+
+@pytest.mark.parametrize("other", [{"base": "another"}, {"version": "0.1.0"}, {"steps": 2}])
+def test_a_row_of_other_weights_or_another_version_is_made_again(other: dict[str, Any]) -> None:
+    rows = [made("folder", 0, 0.9), made("fp8", 0, 0.9, **other), made("folder", 1, 0.9), made("fp8", 1, 0.9)]
+    assert [cell["seed"] for cell in benchmark.missing(cells(), rows)] == [0]
+    assert benchmark.estimate(cells(), rows) == "1 rows are missing: about 2 minutes."
+
+
+def test_the_table_compares_the_means_of_the_same_seeds() -> None:
+    rows = [made("folder", 0, 0.90), made("folder", 1, 0.92), made("fp8", 0, 0.89), made("fp8", 1, 0.90)]
+    board = {"rows": rows}
+    assert "| lora | ComfyUI, fp8 | 2 | 0.0% of 90.0% | 89.5% of 95.0% | +0.0 and -1.5 | 50 s |" in benchmark.table(board)
+    assert "within 2 points of the folder's in 1 of 1 rows" in benchmark.document(board)
+    far = {"rows": [*rows[:2], made("fp8", 0, 0.80), made("fp8", 1, 0.90)]}
+    assert "in 0 of 1 rows" in benchmark.document(far)
+
+
+def test_without_the_folders_seed_nothing_is_compared() -> None:
+    assert "| 1 | 0.0% of 90.0% | 90.0% of 95.0% |  | 50 s |" in benchmark.table({"rows": [made("fp8", 1, 0.9)]})
