@@ -99,6 +99,7 @@ TABLES = (
         "miniature-ltx against its folder", MEASURED, "native_against_folder-miniature-ltx.json", native_against_folder.document
     ),
     Table("the native graph", MEASURED, "native_graph-miniature.json", native_graph.document),
+    Table("the native graph on miniature-ltx", MEASURED, "native_graph-miniature-ltx.json", native_graph.document),
     Table("a run of few-shot unlearning", MEASURED, "encoder_step-no_gpu.json", encoder_step.table),
     Table("few-shot unlearning on a GPU", MEASURED, "encoder_step-nvidia_h200.json", encoder_step.table),
     Table("a native step on a GPU", MEASURED, "native_step-nvidia_h200.json", native_step.table),

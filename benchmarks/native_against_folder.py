@@ -169,9 +169,9 @@ def document(board: Mapping[str, Any]) -> str:
     near = sum(max(map(abs, off)) <= WITHIN + 1e-9 for off in native)
     seeds = min(len(rows) for rows in groups.values())
     return (
-        f"On {first['model']}, {first['concept']}, preset {first['preset']}, meter {first['meter']}; {first['clips']} clips for "
-        f"each of {seeds} training seed{'' if seeds == 1 else 's'}. Each eraser is measured on the model that it was trained "
-        f"on, after and before. Both shares are within 2 points of the folder's in {near} of {len(native)} rows."
+        f"On {first['model']}, {first['concept']}, preset {first['preset']}, meter {first['meter']}; {first['clips']} clips; "
+        f"{seeds} training seed{'' if seeds == 1 else 's'}. Each eraser is measured on the model that it was trained on, after "
+        f"and before. Both shares are within 2 points of the folder's in {near} of {len(native)} rows."
         f"\n\n{table(board)}"
     )
 

@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from t2vu_core import load_model
+from t2vu_core import __version__, load_model
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors import WorldDetector
 from t2vu_core.model import T2VModel
@@ -73,10 +73,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _cells(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A row counts if it was made with these settings on the same weights by the same version."""
+    asked = {name: getattr(options, name) for name in ("model", "preset", "pairs")}
+    same = {**asked, "base": load_model(options.model).base.hash, "version": __version__}
     for kind, precision in product(options.kinds, options.precisions):
-        yield {
-            "model": options.model, "preset": options.preset, "pairs": options.pairs, "kind": kind, "precision": precision,
-        }  # fmt: skip
+        yield {**same, "kind": kind, "precision": precision}
 
 
 def measured(server: ComfyServer, cell: Mapping[str, Any]) -> dict[str, Any]:
