@@ -18,15 +18,17 @@ import torch
 from planned_memory import planned_and_real
 from safetensors.torch import load_file, save_file
 from t2vu_pack.nodes.load_miniature_native import LoadMiniatureNative
-from t2vu_pack.nodes.native import Sampled, model_from_comfyui, same_weights, with_encoder
+from t2vu_pack.nodes.native import Part, Sampled, model_from_comfyui, same_weights, with_encoder, with_eraser
 from t2vu_pack.nodes.native.miniature import MINIATURES, PRECISIONS
 
 from t2vu_core import Erasure, UserError
+from t2vu_core.erasers import EraserSet
 
 given, asked = load_file(folder / "given.safetensors"), json.loads((folder / "given.json").read_text(encoding="utf-8"))
 found: dict[str, torch.Tensor] = {}
 said: dict[str, Any] = {}
-PLANNED = "miniature-ltx"
+TRAINED = "miniature-ltx"
+"""What is trained in ComfyUI."""
 
 
 def encode(clip: Any, text: str) -> Any:
@@ -82,15 +84,36 @@ def one(name: str) -> None:
         keep(f"{name}.{precision}", predicted(name, rounded))
         kinds = {str(value.dtype) for value in rounded[0].model.diffusion_model.state_dict().values()}
         said[f"{name} {precision}"] = sorted(kinds)
-        if name == PLANNED:
+        if name == TRAINED:
             planned(precision, rounded)
+            erased(precision, rounded)
+
+
+def family_of(model: Any, loaded: Any) -> Any:
+    _, clip, vae, latent = loaded
+    return model_from_comfyui([model], clip, vae, Sampled(asked["steps"], asked["guidance"]), latent=latent).family
 
 
 def planned(precision: str, loaded: Any) -> None:
     """The memory of a training step by the plan, and the real one."""
-    *parts, latent = loaded
-    made = model_from_comfyui([parts[0]], *parts[1:], Sampled(asked["steps"], asked["guidance"]), latent=latent)
-    said[f"planned {precision}"] = planned_and_real(made.family, gradient_checkpointing="fp8" in precision)
+    family = family_of(loaded[0], loaded)
+    said[f"planned {precision}"] = planned_and_real(family, gradient_checkpointing="fp8" in precision)
+
+
+@torch.no_grad()
+def erased(precision: str, loaded: Any) -> None:
+    """What an eraser changes in a prediction."""
+    plain = family_of(loaded[0], loaded)
+    erasers, generator = EraserSet.create(plain.eraser_sites(), rank=4, seed=0), torch.Generator().manual_seed(2)
+    for parameter in erasers.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    model = with_eraser(loaded[0], erasers.named_tensors(), plain.name, strength=1.0, part=Part())
+    noise, timestep, size = given[f"{TRAINED}.noise"], given[f"{TRAINED}.timestep"], plain.defaults.size
+    before, after = (
+        family.predict(noise, timestep, family.encode([asked["prompts"][TRAINED]]), size)
+        for family in (plain, family_of(model, loaded))
+    )
+    keep(f"change in {precision}", after - before)
 
 
 for name in MINIATURES:
