@@ -76,16 +76,14 @@ def notes(plans: Mapping[str, Mapping[str, int]]) -> dict[Path, str]:
 def paragraph(name: str, plan: Mapping[str, int]) -> tuple[str, str]:
     """Memory and time in English and in Chinese."""
     moved = min(max(0, plan["needed"] - CARD), plan["needed"] - plan["least"])
-    needed, weights, least, stored, host = (
-        gigabytes(count) for count in (plan["needed"], plan["weights"], plan["least"], plan["trajectories"], moved)
-    )
+    needed, least, host, stored = (gigabytes(count) for count in (plan["needed"], plan["least"], moved, plan["trajectories"]))
     clips = f"{clips_of(name):.0f}"
-    keeps = f"; on 16 GB, ComfyUI keeps {host} of them in host memory" if moved else ""
-    keeps_zh = f"；显存为 16 GB 时，ComfyUI 将其中 {host} 留在内存中" if moved else ""
+    keeps = f"; on 16 GB, ComfyUI keeps {host} of weights there" if moved else ""
+    keeps_zh = f"；显存为 16 GB 时，ComfyUI 将 {host} 权重留在内存中" if moved else ""
     return (
-        f"{BEGIN}, not measured here**: training takes {needed}, of it {weights} of weights{keeps}, and at least {least}. "
+        f"{BEGIN}, not measured here**: training takes {needed} on the GPU, or {least} with the weights in host memory{keeps}. "
         f"Trajectories take {stored} on disk. It computes about as much as {clips} clips of the training size.",
-        f"{CHINESE_BEGIN}，未在此测量**：训练需要 {needed}，其中权重 {weights}{keeps_zh}；至少需要 {least}。"
+        f"{CHINESE_BEGIN}，未在此测量**：训练需要 {needed} 显存，权重留在内存中时需要 {least}{keeps_zh}。"
         f"轨迹占用 {stored} 磁盘空间。计算量约等于采样 {clips} 段训练尺寸的视频。",
     )
 

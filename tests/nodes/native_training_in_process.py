@@ -295,12 +295,8 @@ def text_encoders() -> None:
 
 
 def planned() -> None:
-    """A fused and a masked architecture, and layers that only they themselves can unpack."""
-    models = {
-        "hunyuan_video": made("hunyuan_video"),
-        "hunyuan_video_15": made("hunyuan_video_15"),
-        "Q8_0": made("wan", blocks()),
-    }
+    """An architecture that takes prompts of one length, and layers that only they themselves can unpack."""
+    models = {"hunyuan_video_15": made("hunyuan_video_15"), "Q8_0": made("wan", blocks())}
     said["planned"] = {name: planned_and_real(model.family, kind="lora") for name, model in models.items()}
 
 

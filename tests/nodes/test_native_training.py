@@ -161,7 +161,7 @@ def test_the_model_is_bit_for_bit_what_it_was(trained: Trained) -> None:
     assert not trained.said["left on the sampling"]
 
 
-@pytest.mark.parametrize("name", ["hunyuan_video", "hunyuan_video_15", "Q8_0"])
+@pytest.mark.parametrize("name", ["hunyuan_video_15", "Q8_0"])
 def test_the_planned_memory_of_a_step_is_within_ten_percent(trained: Trained, name: str) -> None:
     for planned, real in trained.said["planned"][name].values():
         assert planned == pytest.approx(real, rel=0.1)
