@@ -110,10 +110,10 @@ class _Clip:
         self._released = released
         self.tokenizer = SimpleNamespace(clip="shapes", shapes=SimpleNamespace(inv_vocab={}))
         self.patcher = SimpleNamespace(patches={}, backup={}, object_patches={})
-        self.cond_stage_model: Any = nn.Module()
-        self.cond_stage_model.clip = "shapes"
-        self.cond_stage_model.shapes = nn.Module()
-        self.cond_stage_model.shapes.transformer = nn.Linear(1, 1)
+        shapes: Any = nn.Module()
+        shapes.clip, shapes.shapes = "shapes", nn.Module()
+        shapes.shapes.transformer = nn.Linear(1, 1)
+        self.cond_stage_model = shapes
 
     def tokenize(self, text: str) -> str:
         return text

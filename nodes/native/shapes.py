@@ -103,7 +103,7 @@ def shaped_clip(clip: Any) -> Any:
     return shaped
 
 
-class UnpackingLinear(comfy.ops.manual_cast.Linear):  # type: ignore[misc]
+class UnpackingLinear(comfy.ops.manual_cast.Linear):
     """A linear layer that allocates what a quantised one unpacks, in each pass."""
 
     def cast_bias_weight(self, like: Tensor) -> tuple[Tensor, Tensor | None]:
