@@ -1,8 +1,8 @@
 """Writes time and memory into the notes of the templates *Erase from ...*: `python -m tools.template_plans`.
 
 Plans the training run of each template on ComfyUI's own classes at the released size, from shapes alone, and writes the plans
-to benchmarks/results/template_plans.json, the notes, and their Chinese in locales/zh/templates.json. `--notes` writes the notes
-from that file without planning. Nothing here was measured.
+to tools/template_plans.json, the notes, and their Chinese in locales/zh/templates.json. `--notes` writes the notes from that file
+without planning. Nothing here was measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from t2vu_core.memory.wording import gigabytes
 from t2vu_core.recipes import LOW_MEMORY, VelocityRecipe
 from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
 
-RESULTS = REPOSITORY / "benchmarks" / "results" / "template_plans.json"
+RESULTS = Path(__file__).with_suffix(".json")
 TEMPLATES = REPOSITORY / "example_workflows"
 CHINESE = REPOSITORY / "locales" / "zh" / "templates.json"
 CARD = 16 * GB
