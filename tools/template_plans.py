@@ -1,8 +1,8 @@
 """Writes time and memory into the notes of the templates *Erase from ...*: `python -m tools.template_plans`.
 
 Plans the training run of each template on ComfyUI's own classes at the released size, from shapes alone, and writes the plans
-to tools/template_plans.json, the notes, and their Chinese in locales/zh/templates.json. `--notes` writes the notes from that file
-without planning. Nothing here was measured.
+to tools/template_plans.json, the notes, and their Chinese in locales/zh/templates.json. `--notes` writes the notes from that
+file without planning. Nothing here was measured.
 """
 
 from __future__ import annotations
