@@ -18,8 +18,9 @@ HEAD = (
     "other names", "two subjects", "in any frame", "in the mean frame", "neighbours kept", "PROBE at strength", "clip start",
     "regrowth", "natural", "debris", "judge 2 shown", "judges differ", "train s", "clip s", "train MiB",
 )  # fmt: skip
-SHORT = ("method", "still shown, all", "others kept", "attributes", "PROBE", "train s")
-"""The README's columns; the measured documents have all."""
+SHORT = ("method", "still shown, all", "others kept", "attributes", "natural", "PROBE", "train s")
+"""The README's columns, of those that were measured; the measured documents have all."""
+NO_FIGURE = "-"
 OURS = "velocity"
 LEVEL = 0.05
 """Of significance."""
@@ -110,15 +111,10 @@ def markdown(
     columns: Sequence[str] = HEAD,
 ) -> str:
     """The table; a mark shows which methods differ significantly from ours, or from the first one if ours is missing."""
-    entries = pooled(rows)
-    every = set().union(*(entry["concepts"] for entry in entries))
-    names = [entry["method"] for entry in entries]
+    names = list(dict.fromkeys(entry["method"] for entry in pooled(rows)))
     ours = ours_name if ours_name in names else next(iter(names), "")
-    marks = significant(rows, ours)
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    for entry in entries:
-        cells = dict(zip(HEAD, _cells(entry, methods, every, marks.get(entry["method"], set())), strict=True))
-        lines.append(f"| {' | '.join(cells[name] for name in columns)} |")
+    lines += [f"| {' | '.join(cells[name] for name in columns)} |" for cells in _table(rows, methods, ours)]
     if len(names) < 2:
         return "\n".join(lines)
     note = (
@@ -169,7 +165,9 @@ def summary(board: Mapping[str, Any]) -> str:
     """The README's table: fewer columns, one line about what was measured."""
     concepts = len({row["concept"] for row in board["rows"]})
     head = f"Model {board['model']}, {concepts} concepts; 95 % intervals over concepts, training runs and clips, in brackets."
-    return f"{head}\n\n{markdown(board['rows'], columns=SHORT)}"
+    table = _table(board["rows"], METHODS, OURS)
+    columns = [name for name in SHORT if any(cells[name] != NO_FIGURE for cells in table)]
+    return f"{head}\n\n{markdown(board['rows'], columns=columns)}"
 
 
 def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Method] = METHODS) -> Path:
@@ -205,6 +203,14 @@ def _whiskers(value: float, bounds: Sequence[float] | None) -> list[list[float]]
     return None if bounds is None else [[max(0.0, value - bounds[0])], [max(0.0, bounds[1] - value)]]
 
 
+def _table(rows: Sequence[dict[str, Any]], methods: Mapping[str, Method], ours: str) -> list[dict[str, str]]:
+    """The cells of all rows by column."""
+    entries, marks = pooled(rows), significant(rows, ours)
+    every = set().union(*(entry["concepts"] for entry in entries))
+    of = [_cells(entry, methods, every, marks.get(entry["method"], set())) for entry in entries]
+    return [dict(zip(HEAD, cells, strict=True)) for cells in of]
+
+
 def _cells(entry: Mapping[str, Any], methods: Mapping[str, Method], concepts: set[str], differing: set[str]) -> list[str]:
     """The cells of a row; a method that was not measured on all concepts of the board names its own."""
     title, shown = methods[entry["method"]].title, entry["shown"]
@@ -213,7 +219,7 @@ def _cells(entry: Mapping[str, Any], methods: Mapping[str, Method], concepts: se
     rates = {key: (entry[key], entry[f"{key}_interval"]) for key in PERCENT if key != "shown"}
     rates["shown"] = sum(shown) / len(shown), entry["shown_interval"]
     marked = [with_interval(*rates[key]) + (f" {MARK}" if key in differing else "") for key in PERCENT]
-    return [title, *marked, *("-" if entry[key] is None else f"{entry[key]:.1f}" for key in SECONDS)]
+    return [title, *marked, *(NO_FIGURE if entry[key] is None else f"{entry[key]:.1f}" for key in SECONDS)]
 
 
 def significant(rows: Sequence[dict[str, Any]], ours: str) -> dict[str, set[str]]:
