@@ -20,6 +20,7 @@ from tools.comfyui.page import (
     NODES_2,
     READY,
     change_setting,
+    close_dialogs,
     drop,
     fit,
     frontend_version,
@@ -108,6 +109,7 @@ def _graphs(camera: _Camera) -> None:
     page = camera.page
     for name in camera.options.templates:
         drop(page, (REPOSITORY / "example_workflows" / f"{name}.json").read_text(encoding="utf-8"))
+        close_dialogs(page)
         if camera.options.run:
             page.evaluate(SHORTEN)
             _run(page, page.locator("[data-testid=queue-button]").first)

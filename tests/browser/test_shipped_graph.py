@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tools.comfyui import ComfyServer
-from tools.comfyui.page import drop, fit, open_page
+from tools.comfyui.page import close_dialogs, drop, fit, open_page
 from tools.comfyui.server import REPOSITORY
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ def page(browser: Browser, comfy: ComfyServer) -> Page:
 
 def _drop(page: Page, name: str, folder: Path = REPOSITORY / "example_workflows") -> None:
     drop(page, (folder / f"{name}.json").read_text(encoding="utf-8"))
-    # ComfyUI offers the models that a graph names and that are not there.
-    page.wait_for_timeout(300)
-    for button in page.locator(".p-dialog-mask .p-dialog-close-button").all():
-        button.click()
+    close_dialogs(page)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -85,6 +82,10 @@ WIRES_BEHIND_NODES = """() => {
     return [...found];
 }"""
 
+NOTES_CUT_OFF = """() => app.graph._nodes.filter((n) => n.type === "MarkdownNote")
+    .map((n) => n.widgets[0].element.querySelector(".tiptap")).map((text) => text.scrollHeight - text.clientHeight)"""
+"""How many pixels of each note's text are out of sight."""
+
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_node_can_be_read_where_the_graph_fits_the_window(page: Page, name: str) -> None:
@@ -97,6 +98,7 @@ def test_every_node_can_be_read_where_the_graph_fits_the_window(page: Page, name
         assert fit(page) >= LEAST_ZOOM
     assert page.evaluate(COVERED) == []
     assert page.evaluate(WIRES_BEHIND_NODES) == []
+    assert not any(page.evaluate(NOTES_CUT_OFF))
     assert before is not None
     page.set_viewport_size(before)
 

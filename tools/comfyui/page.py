@@ -88,6 +88,13 @@ def drop(page: Page, graph: str) -> None:
     page.wait_for_function(f"() => app.graph._nodes.length === {wanted}")
 
 
+def close_dialogs(page: Page) -> None:
+    """Close what the frontend opens over a graph: it offers the models that the graph names and that are not there."""
+    page.wait_for_timeout(300)
+    for button in page.locator(".p-dialog-mask .p-dialog-close-button").all():
+        button.click()
+
+
 def change_setting(page: Page, name: str, value: object) -> None:
     """Change a setting of the frontend."""
     page.evaluate(SETTING, [name, value])
