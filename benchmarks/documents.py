@@ -72,7 +72,7 @@ def _spread(board: Board) -> str:
 
 
 TABLES = (
-    Table("scoreboard", README, "scoreboard-0.1.json", scoreboard_table.summary),
+    Table("scoreboard", README, "scoreboard.json", scoreboard_table.summary),
     Table("the whole scoreboard", MEASURED, "scoreboard.json", scoreboard_table.document),
     Table("the scoreboard of version 0.1", MEASURED, "scoreboard-0.1.json", scoreboard_table.document),
     Table("attacks at strength", MEASURED, "scoreboard.json", scoreboard_attacks.document),

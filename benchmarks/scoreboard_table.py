@@ -164,10 +164,12 @@ def _progress(board: Mapping[str, Any]) -> str:
 def summary(board: Mapping[str, Any]) -> str:
     """The README's table: fewer columns, one line about what was measured."""
     concepts = len({row["concept"] for row in board["rows"]})
-    head = f"Model {board['model']}, {concepts} concepts; 95 % intervals over concepts, training runs and clips, in brackets."
     table = _table(board["rows"], METHODS, OURS)
     columns = [name for name in SHORT if any(cells[name] != NO_FIGURE for cells in table)]
-    return f"{head}\n\n{markdown(board['rows'], columns=columns)}"
+    cells = markdown(board["rows"], columns=columns).partition("\n\n")[0]
+    differs = f"{MARK}: significantly different from {METHODS[OURS].title}"
+    head = f"Model {board['model']}, {concepts} concepts; 95 % intervals in brackets. {differs}."
+    return f"{head}\n\n{cells}"
 
 
 def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Method] = METHODS) -> Path:

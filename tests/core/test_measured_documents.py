@@ -33,7 +33,7 @@ def test_every_file_of_results_stands_in_a_document() -> None:
 
 
 def test_another_result_changes_its_table_and_nothing_else(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = root / "benchmarks" / "results" / "scoreboard-0.1.json"
+    path = root / "benchmarks" / "results" / "scoreboard.json"
     board = json.loads(path.read_text(encoding="utf-8"))
     board["rows"] = [row for row in board["rows"] if row["method"] in ("base", "velocity", "encoder")]
     board["training"]["cut_to_steps"] = 3
@@ -62,7 +62,7 @@ def test_the_figures_of_a_model_are_those_of_its_card() -> None:
 
 
 def test_what_was_not_measured_says_so(root: Path) -> None:
-    (root / "benchmarks" / "results" / "scoreboard-0.1.json").unlink()
+    (root / "benchmarks" / "results" / "scoreboard.json").unlink()
     assert documents.main(["--root", str(root)]) == 0
     text = (root / "README.md").read_text(encoding="utf-8")
     assert f"<!-- scoreboard: begin -->\n{documents.NOT_MEASURED}\n<!-- scoreboard: end -->" in text
