@@ -125,6 +125,21 @@ def keep(options: argparse.Namespace, result: Mapping[str, Any], benchmark: str)
             temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
+class Profiled:
+    """What torch's profiler sees of the CPU's allocator; `peak` is as in `t2vu_core.memory.allocations.Allocations`."""
+
+    peak = 0
+
+    def __enter__(self) -> Profiled:
+        self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+        self._profile.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._profile.stop()
+        self.peak = _highest(self._profile)
+
+
 def _highest(profiled: profile) -> int:
     """The most bytes that were allocated at once, above what was there at the start."""
     assert profiled.profiler is not None

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @runtime_checkable
 class ShapesItself(Protocol):
-    """A family that is no diffusers pipeline, and gives a copy of itself without weights."""
+    """A family other than a diffusers pipeline, which gives a copy of itself without weights."""
 
     def shaped(self) -> ShapedModel:
         """The same classes with fake tensors; nothing of the loaded model changes."""

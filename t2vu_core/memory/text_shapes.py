@@ -18,7 +18,7 @@ QWEN_TOKENS, GLYPH_TOKENS = 1000, 256
 
 @runtime_checkable
 class KnowsItsPrompts(Protocol):
-    """A family that is no diffusers pipeline, and says itself which shape encoded prompts have."""
+    """A family other than a diffusers pipeline, which says itself which shape encoded prompts have."""
 
     def text_condition(self, rows: int) -> TextCondition:
         """Encoded prompts of ordinary length."""

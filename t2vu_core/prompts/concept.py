@@ -203,7 +203,7 @@ def _neighbours(
 
 
 _OF_THINGS: tuple[str, ...] = ("stripes", "dots", "a ribbon", "a sticker")
-"""Neighbours of an attribute of something that is no person."""
+"""Neighbours of an attribute of something other than a person."""
 _GENERAL: dict[ConceptKind, tuple[str, ...]] = {
     "thing": ("dog", "car", "chair", "tree"),
     "character": ("a puppet", "a cartoon dog", "a knight", "a robot"),

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.step_measures import COPIES, Job, Meter, _highest, _ours
+from benchmarks.step_measures import COPIES, Job, Meter, Profiled, _ours
 from t2vu_core.errors import UserError
 from t2vu_core.memory import activations
 from t2vu_core.memory.activations import encode_bytes, pass_bytes, step_bytes, step_bytes_by_depth
@@ -37,21 +36,6 @@ from tests.core.tiny_training import points_of, small_clips
 
 PROFILED = ("animatediff", "cogvideox-5b", "hunyuan-video", "ltx-video", "mochi", "wan-2.1")
 WITHIN = 0.1
-
-
-class Profiled:
-    """Counts in the place of `Allocations`: what torch's profiler sees of the allocator."""
-
-    peak = 0
-
-    def __enter__(self) -> Profiled:
-        self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
-        self._profile.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._profile.stop()
-        self.peak = _highest(self._profile)
 
 
 def recipe(**changes: Any) -> VelocityRecipe:

@@ -4,27 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.profiler import ProfilerActivity, profile
-
-from benchmarks.step_measures import _highest
+from benchmarks.step_measures import Profiled
 from t2vu_core import VelocityRecipe
 from t2vu_core.memory import activations
 from t2vu_core.memory.activations import step_bytes
-
-
-class Profiled:
-    """Counts in the place of `Allocations`: what torch's profiler sees of the allocator."""
-
-    peak = 0
-
-    def __enter__(self) -> Profiled:
-        self._profile = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
-        self._profile.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._profile.stop()
-        self.peak = _highest(self._profile)
 
 
 def planned_and_real(family: Any, **changes: Any) -> dict[str, list[float]]:
