@@ -31,7 +31,7 @@ COMMANDS = {
     "export": "export",
     "import": "import_",
 }
-"""Command name -> module in `t2vu_core.commands` with HELP, add_arguments, run and show."""
+"""Command name -> module in `t2vu_core.commands` with HELP, add_arguments, run, show and perhaps exit_code."""
 SPINS = "10000"
 """How often a thread of OpenMP looks for work before it sleeps; the default is for cores that nothing else uses."""
 IN_RESULT = "t2vu_core.training.outcome"
@@ -79,7 +79,8 @@ def _run(options: argparse.Namespace) -> int:
         return 1
     if result is not None:
         print(json.dumps(result, indent=1) if options.json else escaped(command.show(result), keep="\n"))
-    return 0
+    code: int = command.exit_code(options, result) if hasattr(command, "exit_code") else 0
+    return code
 
 
 def _shown(message: str) -> str:

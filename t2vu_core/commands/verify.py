@@ -17,6 +17,8 @@ from t2vu_core.evaluation.settings import EVALUATION_VERSION
 from t2vu_core.evaluation.verify import SHARE, verify
 from t2vu_core.miniature.bundled import bundled_folder, check_built
 
+CONTRADICTED = 3
+"""The exit code of `--exit-code` for figures that do not hold; 1 is a fault of t2vu, 2 one of the input."""
 HELP = "repeat a share of the evaluation that an erasure file claims, and say whether its figures hold"
 
 
@@ -39,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the detector that judged: {', '.join(DETECTORS)} (default: %(default)s)",
     )
     parser.add_argument("--prompts", metavar="FILE", help="the prompt file that was measured with, if it was not a shipped set")
+    parser.add_argument(
+        "--exit-code", action="store_true", help=f"exit with {CONTRADICTED} if a figure does not hold (default: 0 either way)"
+    )
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -47,7 +52,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if erasure.scores is None:
         raise UserError(f"{options.file} has no scores, so there is nothing to verify; measure it with `t2vu evaluate`.")
     prompts = None if options.prompts is None else load_prompt_set(Path(options.prompts), erasure.scores.concept)
-    base = open_model(options, options.model or _bundled(erasure.scores.settings.model))
+    options.model = options.model or _bundled(erasure.scores.settings.model)
+    base = open_model(options)
     with evaluation_bar() as on_progress:
         verification = verify(
             base,
@@ -59,6 +65,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             on_progress=on_progress,
         )
     return {"file": options.file, **verification.to_json()}
+
+
+def exit_code(options: argparse.Namespace, result: dict[str, Any]) -> int:
+    """0, or 3 with `--exit-code` if a figure does not hold."""
+    return CONTRADICTED if options.exit_code and not result["holds"] else 0
 
 
 def _bundled(name: str) -> str:

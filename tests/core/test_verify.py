@@ -88,6 +88,16 @@ def test_a_share_of_the_clips_is_made_and_the_seed_chooses_it(t2vu: Callable, me
     assert "not a guarantee" in out
 
 
+def test_files_of_a_single_file_model_are_not_ignored(t2vu: Callable, measured: Path, folder: Path) -> None:
+    named = Erasure.load(measured)
+    assert named.scores is not None
+    settings = dataclasses.replace(named.scores.settings, model="miniature")
+    path = named.with_scores(dataclasses.replace(named.scores, settings=settings)).save(folder / "bundled")
+    code, _, err = t2vu("verify", path, "--config", folder)
+    assert code == 2
+    assert "belong to a model in a single file" in err
+
+
 def test_figures_that_were_made_up_do_not_hold(t2vu: Callable, measured: Path, prompts: Path) -> None:
     """The random model shows nothing, so a file that claims otherwise is contradicted."""
 
@@ -95,7 +105,8 @@ def test_figures_that_were_made_up_do_not_hold(t2vu: Callable, measured: Path, p
     code, out, _ = verify(t2vu, changed_file, prompts, "--share", 1, "--json")
     assert code == 0
     assert not json.loads(out)["holds"], "an interval in the file does not excuse it"
-    code, out, _ = verify(t2vu, changed_file, prompts, "--share", 1)
+    code, out, _ = verify(t2vu, changed_file, prompts, "--share", 1, "--exit-code")
+    assert code == 3
     assert "DO NOT HOLD" in out
 
 
