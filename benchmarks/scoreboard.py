@@ -103,6 +103,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     rows_of = _methods(options)
     out, model = Path(options.out), load_model(options.model)
     detector = judges_for(model, options.two_judges)
+    options.concepts = list(dict.fromkeys(_as_planned(detector, concept) for concept in options.concepts))
     for concept in options.concepts:
         if resolve(detector, concept) in development_concepts(world_of_model(model).prompt_sets):
             raise UserError(f"Settings were chosen on {concept!r}, so it is not measured here; name another concept.")
@@ -145,6 +146,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.save:
         save(board, RESULTS, saved_name(model.name))
     return board
+
+
+def _as_planned(detector: Detector, concept: str) -> str:
+    """The plan's words for a concept, so that "noir style" and "in noir style" have the same rows; others stay as they are."""
+    name = resolve(detector, concept)
+    return next((planned for planned in TEST_CONCEPTS if detector.resolve(planned) == name), concept)
 
 
 def _check_saved(saved: Path, board: Mapping[str, Any]) -> None:
@@ -237,6 +244,7 @@ def _head(model: T2VModel, settings: EvaluationSettings, options: argparse.Names
             "processor": platform.machine(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
+            "device": model.family.device.type,
             "torch": torch.__version__,
         },
     }
@@ -269,6 +277,8 @@ def _digest(
     meter = {**_meter(settings), "attack_clips": settings.attack_clips, "detector": detector.name}
     meter |= {"second_judge": is_installed(), "trained_on": trained_on(model)}
     asked = [prompts.name, prompts.sha256] if prompts else None
+    if model.family.device.type != "cpu":
+        meter |= {"device": model.family.device.type}
     if probe:
         strong = settings_for(cell, settings)
         meter |= {"attacks": attacks_on(cell), "probe": [strong.probe_steps, strong.probe_starts], "curve": CURVE}

@@ -255,8 +255,12 @@ def _shared(rows: Sequence[Mapping[str, Any]], name: str, ours: str) -> int:
 
 
 def _differing(rows: Sequence[dict[str, Any]], name: str, ours_name: str) -> set[str]:
-    """Which of the rates "shown" and "kept" differ significantly from ours, over the concepts that both were measured on."""
-    of = {each: [row for row in rows if row["method"] == each] for each in (name, ours_name)}
+    """Which of the rates "shown" and "kept" differ significantly from ours, over the concepts that both were measured on.
+
+    Of the first training run alone: further runs repeat its prompts and seeds, so their clips are not independent.
+    """
+    first = [row for row in rows if row.get("training_seed", 0) == 0]
+    of = {each: [row for row in first if row["method"] == each] for each in (name, ours_name)}
     shared = set.intersection(*({row.get("concept") for row in own} for own in of.values()))
     if name == ours_name or not shared:
         return set()

@@ -14,6 +14,7 @@ from benchmarks.methods import METHODS, _never_advancing, esd, methods, public_p
 from benchmarks.published import leco, receler
 from benchmarks.scoreboard_table import markdown, picture, pooled
 from t2vu_core.evaluation.clip_store import weights_hash
+from t2vu_core.model import load_model
 from tests.core.tiny_models import TINY_MODELS
 
 TINY = TINY_MODELS["cogvideox-2b"]
@@ -117,6 +118,12 @@ def test_a_board_is_made_in_parts_and_repeats_nothing(tmp_path: Path, capsys: py
     assert ("safree", "ghost") not in rows_in(tmp_path), "the time was up before it began"
     assert board(tmp_path, "--concepts", "ghost", "--methods", "base", "--steps", "1") == 0
     assert set(rows_in(tmp_path)) == {("base", "ghost")}, "rows of another meter do not mix"
+
+
+def test_another_spelling_of_a_concept_has_the_same_rows() -> None:
+    detector = scoreboard.judges_for(load_model("miniature"), False)
+    assert scoreboard._as_planned(detector, "noir style") == "in noir style"
+    assert scoreboard._as_planned(detector, "santa") == "santa", "not planned"
 
 
 def test_another_checkout_goes_on_from_the_saved_board(

@@ -63,6 +63,15 @@ def test_a_mark_needs_more_than_many_clips_of_few_concepts() -> None:
     assert "the first judge 1.0%" in judges([row("base", "ghost", [True])])
 
 
+def test_further_training_runs_on_the_same_clips_make_no_difference_significant() -> None:
+    one = [row("velocity", "ghost", [False] * 8), row("safree", "ghost", [True] * 3 + [False] * 5)]
+    assert significant(one, "velocity") == {"safree": set()}
+    repeated = [{**one[0], "training_seed": seed} for seed in range(6)] + [
+        {**one[1], "training_seed": seed} for seed in range(6)
+    ]
+    assert significant(repeated, "velocity") == {"safree": set()}
+
+
 def test_concepts_weigh_the_same_whatever_their_training_runs() -> None:
     rows = [{**row("velocity", "ghost", [True]), "probe": 0.0}] * 3 + [{**row("velocity", "cat", [True]), "probe": 1.0}]
     assert pooled(rows)[0]["probe"] == 0.5
