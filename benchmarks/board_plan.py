@@ -31,8 +31,10 @@ KEPT_TURNS = 6
 """Six concepts in turn have other prompts to keep: there are twelve for each kept concept, and a row uses about two."""
 NEVER_KNEW_CONCEPTS = ("ghost", "in noir style")
 """A subject and a style: models that never knew these are trained, one for each (`t2vu miniature build --without`)."""
-STRONG = (*BEST, "never_knew")
+STRONG = (*BEST, "velocity_thorough", "never_knew")
 STRONG_CONCEPTS = ("ghost", "octopus", "wizard", "in noir style")
+FEWER_CONCEPTS = {"never_knew": NEVER_KNEW_CONCEPTS, "velocity_thorough": STRONG_CONCEPTS}
+"""Concepts of the methods that are not measured on all."""
 STRONG_STEPS, STRONG_STARTS = 600, 3
 CHEAP_STEPS = 150
 """PROBE on all other rows: from one start."""
@@ -52,7 +54,7 @@ def planned_cells(methods: Iterable[str]) -> set[Cell]:
     return {
         (method, concept, seed)
         for method in methods
-        for concept in (NEVER_KNEW_CONCEPTS if method == "never_knew" else TEST_CONCEPTS)
+        for concept in FEWER_CONCEPTS.get(method, TEST_CONCEPTS)
         for seed in range(trainings(method))
     }
 

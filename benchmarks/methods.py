@@ -215,6 +215,7 @@ def methods(preset: str = "balanced", steps: int | None = None) -> dict[str, Met
         "refusal": _closed_form(CLOSED_FORMS["refusal"], preset, {**REFUSAL, **tuned("refusal")}),
         "encoder": _ours("few-shot encoder (ours)", encoder, FewShotRecipe, preset, fewer),
         "velocity": _ours("velocity (ours)", velocity, VelocityRecipe, preset, fewer),
+        THOROUGH: _ours("velocity, preset thorough (ours)", velocity, VelocityRecipe, "thorough", fewer),
         NEVER_KNEW: Method("never knew it (control)", never_knew({})),
     }
 
@@ -223,6 +224,8 @@ GUARD_TITLES = {"negative_prompt": "negative prompt", "safree": "SAFREE", "video
 CLOSED_FORMS = {"closed_form": "closed form (UCE, RECE)", "refusal": "closed form (refusal direction)"}
 REFUSAL = {"objective": "refusal"}
 NEVER_KNEW = "never_knew"
+THOROUGH = "velocity_thorough"
+"""Only measured where rows are attacked at strength: that is what it is for."""
 
 
 def method_with(name: str, settings: Mapping[str, Any]) -> Method:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from benchmarks import regrowth_controls
 from benchmarks.board_plan import (
     CLIPS,
+    FEWER_CONCEPTS,
     KEPT_TURNS,
     NEVER_KNEW_CONCEPTS,
     REGROWTH_STEPS,
@@ -339,7 +340,8 @@ def _cells(rows_of: Mapping[str, Method], options: argparse.Namespace) -> Iterat
         for concept in options.concepts:
             for name in options.methods:
                 known = name != NEVER_KNEW or concept in rows_of[name].settings
-                if known and seed < counts[name]:
+                planned = name == NEVER_KNEW or concept in FEWER_CONCEPTS.get(name, options.concepts)
+                if known and planned and seed < counts[name]:
                     yield name, concept, seed
 
 

@@ -3,6 +3,7 @@
 from comfy_api.v0_0_2 import io
 
 from t2vu_core import T2VModel, UserError, VelocityRecipe, erase_velocity
+from t2vu_core.families.base import Family
 from t2vu_core.memory.explain import memory_line
 from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.recipes import LOW_MEMORY
@@ -34,6 +35,7 @@ from .words import said
 
 NO_LANGUAGE_MODEL = "none"
 LOWER = "switch low_memory on, lower num_frames or the size of the model's clips, or load the model in fp8"
+AUTO = "auto"
 PRESETS_ETA, ZERO = "preset", "zero"
 
 
@@ -90,7 +92,7 @@ class VelocityErase(io.ComfyNode):
         steps: int = 0,
         augmentation: str = "templates",
         language_model: str = NO_LANGUAGE_MODEL,
-        kind: str = "bottleneck",
+        kind: str = AUTO,
         localization: float = 0.0,
         num_frames: int = 0,
         low_memory: bool = False,
@@ -103,7 +105,7 @@ class VelocityErase(io.ComfyNode):
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
         request = request_of(concept, synonyms, preserve_prompts, concept_prompts, writer, **details)
         recipe = VelocityRecipe.preset(
-            preset, seed=seed, kind=kind, num_frames=num_frames,
+            preset, seed=seed, num_frames=num_frames, **_kind(kind, model.family),
             **nonzero(steps=steps, learning_rate=learning_rate, localization_weight=localization),
             **_eta(eta, eta_zero), **_augmentation(augmentation), **(LOW_MEMORY if low_memory else {}),
         )  # fmt: skip
@@ -131,6 +133,16 @@ def _eta(eta: float, eta_zero: str) -> dict[str, float]:
     if eta_zero not in (PRESETS_ETA, ZERO):
         raise UserError(f"eta_zero must be {PRESETS_ETA} or {ZERO}, not {eta_zero!r}.")
     return {"eta": eta} if eta or eta_zero == ZERO else {}
+
+
+def _kind(choice: str, family: Family) -> dict[str, str]:
+    """The recipe's kind of eraser, or nothing where the preset's is used.
+
+    A model of ComfyUI whose architecture is not in the table has places for LoRA erasers only.
+    """
+    if choice != AUTO:
+        return {"kind": choice}
+    return {} if family.takes_bottlenecks else {"kind": "lora"}
 
 
 def _augmentation(choice: str) -> dict[str, str]:
@@ -175,11 +187,12 @@ def _method_inputs() -> list[io.Input]:
         advanced(
             io.Combo,
             "kind",
-            options=list(VelocityRecipe.choices("kind")),
-            default="bottleneck",
+            options=[AUTO, *VelocityRecipe.choices("kind")],
+            default=AUTO,
             optional=True,
-            tooltip="What is trained. bottleneck: the paper's form, a small network after the attention that changes video "
-            "tokens only. lora: low-rank changes of the attention's projections, which Export LoRA writes for other programs.",
+            tooltip="What is trained. auto: as the preset says, lora for thorough, else bottleneck. bottleneck: the paper's "
+            "form, a small network after the attention that changes video tokens only. lora: low-rank changes of the "
+            "attention's projections, which Export LoRA writes for other programs.",
         ),
         number_input(
             io.Float,

@@ -234,6 +234,7 @@ def test_the_preset_paper_is_the_published_recipe_and_for_velocity_erasing_only(
     assert (paper.rank, paper.learning_rate, paper.eta, paper.steps) == (128, 1e-4, 7.0, 500)
     assert (paper.reference, paper.mask_source, paper.localization_weight) == ("empty", "attention", 1.0)
     assert not paper.preserves
+    assert (paper.kind, VelocityRecipe.preset("thorough").kind) == ("bottleneck", "lora")
     erasure = erase_velocity(TINY.model, "ghost", VelocityRecipe.preset("paper", **{**FEW, "steps": 2, "eta": 7.0}))
     assert erasure.recipe["reference"] == "empty"
     with pytest.raises(UserError, match="no preset 'paper'; choose one of quick, balanced, thorough"):

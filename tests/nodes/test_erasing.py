@@ -71,10 +71,12 @@ def test_the_mask_can_be_looked_at_before_it_is_trusted(comfy: ComfyServer, trai
     assert shown.max() > 0
 
 
-def test_a_lora_cannot_be_kept_to_a_mask(comfy: ComfyServer) -> None:
+@pytest.mark.parametrize("changes", [{"kind": "lora"}, {"preset": "thorough"}, {"preset": "thorough", "kind": "auto"}])
+def test_a_lora_cannot_be_kept_to_a_mask(comfy: ComfyServer, changes: dict[str, str]) -> None:
+    """The preset thorough trains one, unless the graph says another kind."""
     graph: Graph = {
         "load": load(),
-        "erase": erase(kind="lora", localization=1.0),
+        "erase": erase(**changes, localization=1.0),
         "save": node("T2VUSaveErasure", erasure=["erase", 0], name="refused", overwrite=False),
     }
     assert "needs kind=bottleneck" in refusal(comfy, graph)
