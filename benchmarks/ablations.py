@@ -20,7 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.board_plan import Cell
+from benchmarks.board_plan import STRONG_STARTS, STRONG_STEPS, Cell
 from benchmarks.command_line import print_board
 from benchmarks.development import development_prompts
 from benchmarks.methods import Method, trained_on, velocity
@@ -101,6 +101,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     base = parse_options(options.method_option)
     if "seed" in base:
         raise UserError("Rows are trained with the seeds 0, 1, ...; set their number with --seeds.")
+    if options.strong and not options.probe:
+        raise UserError("--strong is about PROBE; add --probe.")
     chosen = [name for name in CHANGES if name in options.rows]
     unknown = sorted(set(options.rows) - set(CHANGES))
     if unknown:
@@ -159,7 +161,8 @@ def _method(name: str, preset: str, base: Mapping[str, Any]) -> Method:
 
 def _settings(options: argparse.Namespace) -> EvaluationSettings:
     fewer = {} if options.clips is None else {"per_register": options.clips, "kept": options.clips}
-    return EvaluationSettings.of(options.evaluation, **fewer)
+    strong = {"probe_steps": STRONG_STEPS, "probe_starts": STRONG_STARTS} if options.strong else {}
+    return EvaluationSettings.of(options.evaluation, **fewer, **strong)
 
 
 def _digest(recipe: VelocityRecipe, cell: Cell, model: T2VModel, judge: Mapping[str, Any]) -> str:
@@ -202,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         "--clips", type=int, metavar="N", help="clips per register and of other concepts; default: from the preset"
     )
     parser.add_argument("--probe", action="store_true", help="also try to bring the concept back")
+    parser.add_argument("--strong", action="store_true", help="with --probe: as many steps and starts as the board's longest")
     parser.add_argument("--minutes", type=float, default=math.inf, help="start no new row after this time")
     parser.add_argument("--out", default="ablations", help="folder for rows, clips, ablations.json and ablations.md")
     parser.add_argument("--save", action="store_true", help="also write the results into benchmarks/results")

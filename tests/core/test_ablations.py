@@ -52,3 +52,8 @@ def test_an_unknown_row_is_refused_before_anything_is_trained(tmp_path: Path, ca
     assert run(tmp_path, "everything") == 2
     assert "no row 'everything'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_stronger_attack_needs_an_attack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", str(tmp_path), "--strong"]) == 2
+    assert "add --probe" in capsys.readouterr().err
