@@ -56,9 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def asked_of(options: argparse.Namespace) -> Row:
-    """What all rows of a call share: its settings, the hash of the weights and the version of this package."""
+    """What all rows of a call share: its settings and the preset's, the hash of the weights and this package's version."""
     same = {name: getattr(options, name) for name in ("model", "concept", "preset", "meter", "steps", "prompts")}
-    return {**same, "base": load_model(options.model).base.hash, "version": __version__}
+    recipe = dict(PRESETS[options.preset].velocity)
+    return {**same, "recipe": recipe, "base": load_model(options.model).base.hash, "version": __version__}
 
 
 def cells(options: argparse.Namespace, asked: Row) -> Iterator[Row]:
@@ -168,8 +169,10 @@ def document(board: Mapping[str, Any]) -> str:
     native = [off for (_, place), rows in groups.items() if place != FOLDER and (off := _off(board["rows"], rows)) is not None]
     near = sum(max(map(abs, off)) <= WITHIN + 1e-9 for off in native)
     seeds = min(len(rows) for rows in groups.values())
+    changed = ", ".join(f"{name} {value}" for name, value in first.get("recipe", {}).items())
     return (
-        f"On {first['model']}, {first['concept']}, preset {first['preset']}, meter {first['meter']}; {first['clips']} clips; "
+        f"On {first['model']}, {first['concept']}, preset {first['preset']}{changed and f' ({changed})'}, "
+        f"meter {first['meter']}; {first['clips']} clips; "
         f"{seeds} training seed{'' if seeds == 1 else 's'}. Each eraser is measured on the model that it was trained on, after "
         f"and before. Both shares are within 2 points of the folder's in {near} of {len(native)} rows."
         f"\n\n{table(board)}"

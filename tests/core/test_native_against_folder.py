@@ -10,7 +10,7 @@ from benchmarks import native_against_folder as benchmark
 
 ROW: dict[str, Any] = {
     "model": "miniature-ltx", "concept": "ghost", "preset": "quick", "meter": "quick", "steps": 0, "prompts": 0, "base": "one",
-    "version": "0.2.0",
+    "version": "0.2.0", "recipe": {"eta": 1.0},
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def test_both_kinds_are_trained_with_three_seeds_in_every_precision() -> None:
     assert wanted[0]["precision"] == benchmark.FOLDER
 
 
-@pytest.mark.parametrize("other", [{"base": "another"}, {"version": "0.1.0"}, {"steps": 2}])
+@pytest.mark.parametrize("other", [{"base": "another"}, {"version": "0.1.0"}, {"steps": 2}, {"recipe": {"eta": 7.0}}])
 def test_a_row_of_other_weights_or_another_version_is_made_again(other: dict[str, Any]) -> None:
     rows = [made("folder", 0, 0.9), made("fp8", 0, 0.9, **other), made("folder", 1, 0.9), made("fp8", 1, 0.9)]
     assert [cell["seed"] for cell in benchmark.missing(cells(), rows)] == [0]
@@ -44,6 +44,7 @@ def test_the_table_compares_the_means_of_the_same_seeds() -> None:
     board = {"rows": rows}
     assert "| lora | ComfyUI, fp8 | 2 | 0.0% of 90.0% | 89.5% of 95.0% | +0.0 and -1.5 | 50 s |" in benchmark.table(board)
     assert "within 2 points of the folder's in 1 of 1 rows" in benchmark.document(board)
+    assert "preset quick (eta 1.0), meter quick" in benchmark.document(board)
     far = {"rows": [*rows[:2], made("fp8", 0, 0.80), made("fp8", 1, 0.90)]}
     assert "in 0 of 1 rows" in benchmark.document(far)
 
