@@ -34,7 +34,7 @@ class PresetSettings:
 
 PRESETS: Mapping[Preset, PresetSettings] = {
     "quick": PresetSettings(
-        velocity={"steps": 200, "eta": 1.0, "concept_trajectories": 24, "preserve_trajectories": 24},
+        velocity={"steps": 200, "eta": 1.0, "concept_trajectories": 24},
         few_shot={"steps": 60, "shots": 4},
     ),
     "balanced": PresetSettings(velocity={}, few_shot={}),

@@ -54,7 +54,7 @@ def test_strength_zero_is_the_model_as_it_was(comfy: ComfyServer, eraser_name: s
 
 def test_training_shows_its_stages_and_a_loss_curve(comfy: ComfyServer, trained: Trained) -> None:
     said = [event.payload.decode(errors="ignore") for event in trained.result.of("text")]
-    assert any(re.search(r"trajectories \d+/48, \d+\.\d MB in memory", line) for line in said), "their size is not told"
+    assert any(re.search(r"trajectories \d+/88, \d+\.\d MB in memory", line) for line in said), "their size is not told"
     assert any("training 2/2, loss" in line for line in said)
     assert any("Memory, planned:" in line for line in said), "the memory plan is not told before the first pass"
     assert Image.open(comfy.file(trained.result.files("loss")[0])).width > 300
