@@ -80,6 +80,7 @@ TABLES = (
     Table("settings of guards and baselines", MEASURED, "tuning.json", tuning.document),
     Table("a person's answers", MEASURED, "blind.json", blind.document),
     Table("goals of velocity erasing", MEASURED, "scoreboard.json", partial(_goals, "velocity")),
+    Table("goals of velocity erasing, thorough", MEASURED, "scoreboard.json", partial(_goals, "velocity_thorough")),
     Table("ablations", MEASURED, "ablations.json", ablations.document),
     Table("ablations of version 0.1", MEASURED, "ablations-0.1.json", ablations.document),
     Table("a step of velocity erasing", MEASURED, "velocity_step-cpu.json", velocity_step.table),
