@@ -78,9 +78,9 @@ def planned(name: str) -> MemoryPlan:
     )
     models = [_model(released) for _ in range(released.count)]
     model = native.model_from_comfyui(models, _Clip(released), vae, sampled, pixels=pixels)
-    recipe = VelocityRecipe.preset(
-        erase["preset"], kind=erase["kind"], num_frames=erase["num_frames"], **(LOW_MEMORY if erase["low_memory"] else {})
-    )
+    kind = {} if erase["kind"] == "auto" else {"kind": erase["kind"]}
+    memory = LOW_MEMORY if erase["low_memory"] else {}
+    recipe = VelocityRecipe.preset(erase["preset"], num_frames=erase["num_frames"], **kind, **memory)
     return Planner(model.family.shaped(), recipe).plan()
 
 
