@@ -69,12 +69,16 @@ _TABLES: dict[str, tuple[str, Callable[[str, str], _Place]]] = {
     "mochi": (r"transformer_blocks\.(\d+)\.attn1\.(to_[qkv]|to_out\.0)", _mochi),
     "wan": (r"blocks\.(\d+)\.attn2\.(to_[qkv]|to_out\.0)", _wan),
 }
+OWN_NAMES = "comfyui:"
+"""Before ComfyUI's class in the family's name, for models of which only ComfyUI's names of the layers are known."""
 FIRST_VERSION = {"cogvideox": "0.21"}
 """The first version of ComfyUI with the architecture, unless all supported versions have it."""
 
 
 def to_comfyui(family: str, pairs: Mapping[str, Pair]) -> dict[str, Pair]:
     """Rename LoRA pairs from diffusers modules to `diffusion_model.<ComfyUI module>`. Raises UserError for unknown names."""
+    if family.startswith(OWN_NAMES):
+        return {f"diffusion_model.{module}": pair for module, pair in pairs.items()}
     if family not in _TABLES:
         raise UserError(f"ComfyUI's names are not known for {family}; they are for {', '.join(sorted(_TABLES))}.")
     pattern, place_of = _TABLES[family]

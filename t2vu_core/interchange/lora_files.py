@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from t2vu_core.erasure import SUFFIX, Erasure, atomic_path, safetensors_path
 from t2vu_core.errors import UserError
-from t2vu_core.interchange.comfyui_names import Pair, to_comfyui
+from t2vu_core.interchange.comfyui_names import OWN_NAMES, Pair, to_comfyui
 from t2vu_core.interchange.denoisers import STRETCHES, by_denoiser
 
 Layout = Literal["comfyui", "diffusers"]
@@ -74,6 +74,11 @@ def _to_diffusers(family: str, pairs: Mapping[str, Pair]) -> dict[str, Pair]:
     if family == "text_to_video_sd":
         raise UserError(
             "diffusers loads no LoRA into the UNet of ModelScope and ZeroScope; apply this erasure with t2vu instead."
+        )
+    if family.startswith(OWN_NAMES):
+        raise UserError(
+            f"diffusers' names of the layers are not known for {family.removeprefix(OWN_NAMES)}; export it with the layout "
+            "comfyui."
         )
     denoiser = "unet" if family == "animatediff" else "transformer"
     return {f"{denoiser}.{site}": pair for site, pair in pairs.items()}

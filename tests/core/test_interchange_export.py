@@ -17,7 +17,7 @@ from diffusers.loaders import single_file_utils as originals
 from safetensors.torch import load_file
 from torch import Tensor
 
-from t2vu_core.erasure import Erasure, read_description
+from t2vu_core.erasure import Base, Erasure, read_description
 from t2vu_core.errors import UserError
 from t2vu_core.interchange import export_lora
 from tests.core.tiny_models import TINY_MODELS, TinyModel
@@ -49,6 +49,17 @@ def test_the_stock_pipeline_with_the_export_makes_our_clips(tiny: TinyModel, tmp
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
     without = tiny.sample_ours(tiny.model, PROMPTS, [2], 1.0)
     assert (ours - without).abs().max() > 1e-2, "the LoRA does too little to compare"
+
+
+def test_layers_that_were_found_by_name_keep_comfyuis_names(tmp_path: Path) -> None:
+    """An architecture of ComfyUI's that is not in the table: its eraser is exported for Load LoRA, and for nothing else."""
+    site, base = "blocks.0.cross_attn.k_proj", Base("a model", "comfyui:MiniTrainDIT", "0" * 64)
+    tensors = {f"{site}.lora_A.weight": torch.ones(2, 8), f"{site}.lora_B.weight": torch.ones(8, 2)}
+    erasure = Erasure("eraser", ("ghost",), base, tensors, "made for tests")
+    (file,) = export_lora(erasure, tmp_path / "ghost", layout="comfyui")
+    assert set(load_file(file)) == {f"diffusion_model.{name}" for name in tensors}
+    with pytest.raises(UserError, match="not known for MiniTrainDIT; export it with the layout"):
+        export_lora(erasure, tmp_path / "other", layout="diffusers")
 
 
 def test_a_model_with_two_denoisers_gives_a_file_for_each(tmp_path: Path) -> None:
