@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from torch import Tensor, nn
 
 from t2vu_core.families.eraser_site import EraserSite, edit_whole
+from t2vu_core.interchange.comfyui_names import OWN_NAMES
 
 from .edits import Edit, edit_columns, edit_video_tokens
 
@@ -51,6 +52,8 @@ class Architecture:
     """Whether the site is the input of `module`."""
     one_length: bool = False
     """Whether all prompts of a batch must have the same number of tokens: it takes one text mask, or one length, for all."""
+    keeps_padding: bool = False
+    """Whether a pass gets all tokens that the CLIP gives, with its mask if there is one, as nothing else is known of it."""
     needs_mask: bool = False
     """Whether a pass needs a text mask even where every token counts."""
     norms: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
@@ -145,6 +148,13 @@ NORM_TENSORS = ("norm_q.weight", "norm_k.weight")
 _LTX, _COG = "transformer_blocks.{}.attn2", "blocks.{}"
 _HUNYUAN_15 = "double_blocks.{}.img_attn"
 
+_LTX_VIDEO = Architecture(
+    family="ltx", blocks="transformer_blocks", site="transformer_blocks.{}.attn2", module=_LTX, width="to_out.0",
+    projections=_apart({name: f"{_LTX}.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0")}),
+    norms={"norm_q.weight": [f"{_LTX}.q_norm.weight"], "norm_k.weight": [f"{_LTX}.k_norm.weight"]},
+    tensors=(*NORM_TENSORS, *QKV_TENSORS, *OUT_TENSORS),
+)  # fmt: skip
+
 ARCHITECTURES: dict[str, Architecture] = {
     "WanModel": Architecture(
         family="wan", blocks="blocks", site="blocks.{}.attn2", module="blocks.{}.cross_attn", width="o",
@@ -155,12 +165,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         norms={name: [f"blocks.{{}}.cross_attn.{name}"] for name in NORM_TENSORS},
         tensors=(*QKV_TENSORS, *OUT_TENSORS, *NORM_TENSORS),
     ),
-    "LTXVModel": Architecture(
-        family="ltx", blocks="transformer_blocks", site="transformer_blocks.{}.attn2", module=_LTX, width="to_out.0",
-        projections=_apart({name: f"{_LTX}.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0")}),
-        norms={"norm_q.weight": [f"{_LTX}.q_norm.weight"], "norm_k.weight": [f"{_LTX}.k_norm.weight"]},
-        tensors=(*NORM_TENSORS, *QKV_TENSORS, *OUT_TENSORS),
-    ),
+    "LTXVModel": _LTX_VIDEO,
+    # LTX-2, its pictures without its sound. It fills up prompts by itself, whatever their length.
+    "LTXAVModel": dataclasses.replace(_LTX_VIDEO, family=f"{OWN_NAMES}LTXAVModel", one_length=True),
     "HunyuanVideo": Architecture(
         family="hunyuan_video", blocks="single_blocks", site="single_transformer_blocks.{}.attn",
         module="single_blocks.{}.linear2", width="", text="by version", on_input=True, one_length=True,

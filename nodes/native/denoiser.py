@@ -22,6 +22,7 @@ from .in_place import CopyOnWrite, recomputed
 from .loaded_weights import LoadedWeights
 from .precision import casting_layers, computing_in, training_dtype
 from .schedule import input_scale
+from .text import own_mask
 
 TRAINING_MEMORY = 6.0
 """The memory of a training step, as a multiple of ComfyUI's estimate for sampling: it decides what is offloaded.
@@ -89,6 +90,10 @@ class NativeDenoiser:
         self.load(latents.shape, training=torch.is_grad_enabled())
         if self.architecture.one_length and (condition.mask_BS is not None or condition.glyph_mask_BG is not None):
             return self._by_length(latents, sigmas_B, condition)
+        return self._together(latents, sigmas_B, condition)
+
+    def _together(self, latents: Tensor, sigmas_B: Tensor, condition: TextCondition) -> Tensor:
+        """All rows in one pass."""
         sigmas = sigmas_B.to(self.device, torch.float32)
         scale = input_scale(self.sampling, sigmas).view(-1, *[1] * (latents.dim() - 1))
         return self._apply(latents.to(self.device, torch.float32) / scale, sigmas, condition)
@@ -161,7 +166,11 @@ class NativeDenoiser:
         # Every CLIP says whether it has pooled embeddings, and some architectures ask for them without using them.
         given = {"pooled_output": None, **self.others, **{name: part for name, part in parts.items() if part is not None}}
         rows = comfy.sampler_helpers.convert_cond([[condition.embeds_BSD, given]])
-        (row,) = comfy.samplers.process_conds(self.patcher.model, x, {"positive": rows}, self.device)["positive"]
+        # Models of pictures and sound take the shapes of both, and one shape if there are pictures only.
+        made = comfy.samplers.process_conds(
+            self.patcher.model, x, {"positive": rows}, self.device, latent_shapes=[x.shape]
+        )  # fmt: skip
+        (row,) = made["positive"]
         return {name: part.process_cond(batch_size=len(x), area=None).cond for name, part in row["model_conds"].items()}
 
     def _by_length(self, latents: Tensor, sigmas_B: Tensor, condition: TextCondition) -> Tensor:
@@ -171,8 +180,8 @@ class NativeDenoiser:
         out = torch.empty(latents.shape, dtype=torch.float32, device=self.device)
         for form in lengths_B2.unique(dim=0):
             rows = (lengths_B2 == form).all(1).nonzero().flatten()
-            text = _cut(condition[rows.to(condition.embeds_BSD.device)], *form.tolist())
-            part = self.predict(latents[rows.to(latents.device)], sigmas_B[rows.to(sigmas_B.device)], text)
+            text = _cut(condition[rows.to(condition.embeds_BSD.device)], *form.tolist(), self.architecture.keeps_padding)
+            part = self._together(latents[rows.to(latents.device)], sigmas_B[rows.to(sigmas_B.device)], text)
             out = out.index_put((rows.to(self.device),), part)
         return out
 
@@ -184,11 +193,12 @@ def _lengths(tokens: Tensor | None, mask: Tensor | None, count: int = 0) -> Tens
     return torch.zeros(count, dtype=torch.long) if tokens is None else torch.full((len(tokens),), tokens.shape[1])
 
 
-def _cut(condition: TextCondition, length: int, glyphs: int) -> TextCondition:
-    """The tokens and glyphs that count, without masks."""
+def _cut(condition: TextCondition, length: int, glyphs: int, keep_padding: bool) -> TextCondition:
+    """The tokens and glyphs that count, without masks; with `keep_padding`, all that the CLIP has given, with its mask."""
     quoted = None if condition.glyphs_BGD is None or not glyphs else condition.glyphs_BGD[:, :glyphs]
     embeds = condition.embeds_BSD[:, :length]
-    return dataclasses.replace(condition, embeds_BSD=embeds, mask_BS=None, glyphs_BGD=quoted, glyph_mask_BG=None)
+    mask = own_mask(condition.mask_BS[:, :length]) if keep_padding and condition.mask_BS is not None else None
+    return dataclasses.replace(condition, embeds_BSD=embeds, mask_BS=mask, glyphs_BGD=quoted, glyph_mask_BG=None)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from t2vu_core.families.eraser_site import is_linear
 
 from .precision import casts
+from .unfused import unfused
 
 
 def freeze(model: nn.Module) -> None:
@@ -127,7 +128,8 @@ def training_mode() -> Iterator[None]:
     try:
         if before is not None:
             management.in_training = True
-        yield
+        with unfused():
+            yield
     finally:
         if before is not None:
             management.in_training = before

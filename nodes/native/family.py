@@ -7,6 +7,7 @@ sigmas. Everything but the places of erasers is asked of ComfyUI.
 import contextlib
 import copy
 import dataclasses
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,7 +37,7 @@ from .loaded_weights import LoadedWeights
 from .origin import name_of
 from .schedule import Schedule
 from .shapes import NativeShapes, shaped_clip, shaped_denoiser
-from .text import NativeText
+from .text import NativeText, Rows
 
 PADDED_TOKENS = 256
 """Shortest length of encoded prompts for architectures that take prompts of one length: all rows of a run fit together."""
@@ -68,12 +69,15 @@ class NativeFamily(Family):
     def __init__(self, models: Sequence[Any], clip: Any, vae: Any, settings: NativeSettings) -> None:
         """Raises UserError for an architecture or a text encoder that is not known."""
         self._settings, self._vae = settings, vae
-        self._denoisers = [NativeDenoiser(model, settings.others) for model in models]
+        self._said_by_clip: dict[str, Any] = {}
+        others = ChainMap(dict(settings.others), self._said_by_clip)
+        self._denoisers = [NativeDenoiser(model, others) for model in models]
         architecture = self._first.architecture
         self.name = architecture.family  # type: ignore[misc]
         self.folder, self.any_rank = settings.folder, bool
         try:
-            self._text = NativeText(clip, PADDED_TOKENS if architecture.one_length else 0)
+            rows = Rows(PADDED_TOKENS if architecture.one_length else 0, architecture.keeps_padding)
+            self._text = NativeText(clip, rows, self._said_by_clip)
         except LookupError as error:
             raise UserError(f"This CLIP cannot be used: {error}.") from error
 
@@ -133,7 +137,7 @@ class NativeFamily(Family):
         # Fake tensors made in inference mode could not be used with gradients.
         with torch.inference_mode(False), mode:
             twin._denoisers = [shaped_denoiser(each) for each in self._denoisers]
-            twin._text = NativeText(shaped_clip(self._text.clip), self._text.shortest)
+            twin._text = NativeText(shaped_clip(self._text.clip), self._text.rows, self._said_by_clip)
         vars(twin).pop("_a_prompt", None)
         return NativeShapes.of(name_of(self._first.patcher), twin, mode)
 
@@ -274,7 +278,6 @@ class NativeFamily(Family):
 
     @property
     def found(self) -> str:
-        """Where LoRA erasers sit, in a sentence, if the architecture is not in the table; else empty."""
         architecture = self._first.architecture
         return architecture.describe() if isinstance(architecture, FoundArchitecture) else ""
 

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from t2vu_core import UserError
 from t2vu_core.families.eraser_site import EraserSite, edit_whole
+from t2vu_core.interchange.comfyui_names import OWN_NAMES
 
 from .architectures import Architecture, architecture_of
 
-FAMILY = "comfyui:"
-"""Before the class name, in the family's name: a diffusers model never has it."""
 _CROSS = re.compile(r"^(attn2|(.*_)?cross_?att(n|ention).*|encoder_attn|attn_cross)$")
 _JOINT = re.compile(r"^((.*_)?att(n|ention)\d?|.*_attn)$")
 _OTHER_STREAMS = re.compile(r"audio|txt|text|context|cap_|refiner|byt5|vision|clip|img_emb|single_blocks_control")
@@ -51,8 +50,8 @@ class FoundArchitecture(Architecture):
         """What was found, in a sentence."""
         named = sorted({re.sub(r"\.\d+\.", ".N.", name, count=1) for name in self.found})
         return (
-            f"{self.family.removeprefix(FAMILY)} is not in the table of architectures; LoRA erasers sit on {len(self.found)} "
-            f"layers that were found by name: {', '.join(named[:8])}{' and more' if len(named) > 8 else ''}"
+            f"{self.family.removeprefix(OWN_NAMES)} is not in the table of architectures; LoRA erasers sit on "
+            f"{len(self.found)} layers that were found by name: {', '.join(named[:8])}{' and more' if len(named) > 8 else ''}"
         )
 
 
@@ -67,8 +66,8 @@ def found_architecture(denoiser: nn.Module) -> FoundArchitecture | None:
         names = tuple(name for attention in _attentions(denoiser, kind) for name in _projections(denoiser, attention))
         if any(_READS.search(name.rpartition(".")[2] or name) for name in names):
             return FoundArchitecture(
-                family=f"{FAMILY}{type(denoiser).__name__}", blocks="", site="{}", module="{}", width="", projections={},
-                tensors=("weight",), found=names,
+                family=f"{OWN_NAMES}{type(denoiser).__name__}", blocks="", site="{}", module="{}", width="", projections={},
+                tensors=("weight",), found=names, one_length=True, keeps_padding=True,
             )  # fmt: skip
     return None
 
@@ -88,8 +87,8 @@ def reached(architecture: Architecture, sites: Sequence[EraserSite]) -> Iterator
             handle.remove()
     if not seen:
         raise UserError(
-            f"None of the {len(sites)} layers that were found by name in this {architecture.family.removeprefix(FAMILY)} takes "
-            "part in a pass, so the eraser has no effect on it."
+            f"None of the {len(sites)} layers that were found by name in this {architecture.family.removeprefix(OWN_NAMES)} "
+            "takes part in a pass, so the eraser has no effect on it."
         )
 
 

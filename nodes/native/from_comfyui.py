@@ -91,9 +91,12 @@ def _size(
             raise UserError("The size of the clips is not known: connect an empty latent, or set width, height and num_frames.")
         own = (0, 0, 0)
     else:
-        if latent["samples"].dim() != 5:
+        samples = latent["samples"]
+        # Latents of pictures and sound: erasers are trained on the pictures.
+        pictures = samples.unbind()[0] if samples.is_nested else samples
+        if pictures.dim() != 5:
             raise UserError("The latent is not one of a video: connect an empty latent video, as your KSampler gets it.")
-        frames, rows, columns = latent["samples"].shape[2:]
+        frames, rows, columns = pictures.shape[2:]
         own = ((frames - 1) * time + 1, rows * ratio, columns * ratio)
     size = ClipSize(*(given or from_latent for given, from_latent in zip(pixels, own, strict=True)))
     channels = model.model.latent_format.latent_channels

@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 NO_CHANGE = ("__index__", "__invert__", "__int__", "__init__", "__iter__")
 """Methods of tensors whose names begin as those that change a tensor in place do."""
@@ -144,7 +145,8 @@ def _recomputing(own: Callable[..., Any]) -> Callable[..., Any]:
     def forward(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return own(*args, **kwargs)
-        values = [*args, *kwargs.values()]
+        # LTX-2's blocks take pictures and sound as a pair.
+        values, form = tree_flatten([*args, *kwargs.values()], is_leaf=lambda value: not isinstance(value, list | tuple))
         places = [place for place, value in enumerate(values) if isinstance(value, Tensor) and value.is_floating_point()]
         given = [values[place] for place in places]
         for place in places:
@@ -154,6 +156,7 @@ def _recomputing(own: Callable[..., Any]) -> Callable[..., Any]:
             whole = list(values)
             for place, tensor in zip(places, tensors, strict=True):
                 whole[place] = tensor
+            whole = tree_unflatten(whole, form)
             return own(*whole[: len(args)], **dict(zip(kwargs, whole[len(args) :], strict=True)))
 
         # The inputs of the first block need no gradient, but its erasers do: through the anchor, autograd gets there.

@@ -1,6 +1,7 @@
 """Prompts through ComfyUI's CLIP, as rows of one batch."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,16 +19,35 @@ from .in_place import CopyOnWrite, recomputed
 from .loaded_weights import LoadedWeights
 from .words import Words, encoder_name, literal, network_of
 
+MASKED, COUNTS = 2, 3
+"""In a mask of `Rows.keep_padding`. Prompts without a mask have ones there, and padding of the batch zeros."""
 Encoded = tuple[Tensor, dict[str, Any]]
 """What a CLIP gives for one prompt: embeddings (1, S, D), and the other parts of its CONDITIONING."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How prompts of different length become rows of a batch."""
+
+    shortest: int = 0
+    """Shorter ones are padded to this number of tokens."""
+    keep_padding: bool = False
+    """Whether the mask tells tokens that the CLIP leaves out (MASKED), and those that it counts (COUNTS), from the batch's."""
+
+
+AS_GIVEN = Rows()
 
 
 class NativeText:
     """A CLIP as the methods need it."""
 
-    def __init__(self, clip: Any, shortest: int = 0) -> None:
-        """Prompts of fewer than `shortest` tokens are padded to that. Raises LookupError if no text encoder is known."""
-        self.clip, self.words, self.shortest = clip, Words(clip), shortest
+    def __init__(self, clip: Any, rows: Rows = AS_GIVEN, settings: dict[str, Any] | None = None) -> None:
+        """Raises LookupError if no text encoder is known.
+
+        `settings` gets what the CLIP says about every prompt, such as how LTX-2 reads its embeddings.
+        """
+        self.clip, self.words, self.rows = clip, Words(clip), rows
+        self._settings = {} if settings is None else settings
         encoder = network_of(clip)
         parts = {"text_encoder": encoder}, {"text_encoder": self.words}
         self.text = Text(*parts, recomputed, _refused(encoder), _note(clip), _reader(clip))
@@ -35,7 +55,7 @@ class NativeText:
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextCondition:
         """Encode prompts as CLIP Text Encode does, taking their letters literally."""
-        return _batch([self._encoded(prompt) for prompt in prompts], self.shortest)
+        return _batch([self._encoded(prompt) for prompt in prompts], self.rows)
 
     def encode_with_gradients(self, prompts: Sequence[str]) -> TextCondition:
         """`encode`, with gradients to what is trained on the text encoder."""
@@ -43,10 +63,11 @@ class NativeText:
         encoder = self.clip.cond_stage_model
         freeze(encoder)
         with comfy_bridge.pausing(), training_mode(), frozen_linears(encoder), CopyOnWrite():
-            return _batch([self._encoded(prompt) for prompt in prompts], self.shortest)
+            return _batch([self._encoded(prompt) for prompt in prompts], self.rows)
 
     def _encoded(self, prompt: str) -> Encoded:
         ((embeds, parts), *_) = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(literal(prompt)))
+        self._settings.update((name, value) for name, value in parts.items() if isinstance(value, bool | int | float | str))
         return embeds, parts
 
 
@@ -84,15 +105,22 @@ def _note(clip: Any) -> str:
     )
 
 
-def _batch(rows: Sequence[Encoded], shortest: int) -> TextCondition:
+def _batch(encoded: Sequence[Encoded], rows: Rows) -> TextCondition:
     """Shorter prompts are padded and masked."""
-    longest = max(shortest, *(embeds.shape[1] for embeds, _ in rows))
-    whole = TextCondition.cat([_row(embeds, parts) for embeds, parts in rows])
+    longest = max(rows.shortest, *(embeds.shape[1] for embeds, _ in encoded))
+    whole = TextCondition.cat([_row(embeds, parts, rows) for embeds, parts in encoded])
     return whole if whole.embeds_BSD.shape[1] == longest else whole.padded(longest)
 
 
-def _row(embeds: Tensor, parts: Mapping[str, Any]) -> TextCondition:
+def _row(embeds: Tensor, parts: Mapping[str, Any], rows: Rows) -> TextCondition:
     """One prompt. Integer masks: LTX takes others for biases."""
     mask, pooled, glyphs = (parts.get(name) for name in ("attention_mask", "pooled_output", "conditioning_byt5small"))
     own = (None if part is None else part.clone() for part in (pooled, glyphs))
-    return TextCondition(embeds.clone(), None if mask is None else mask.long(), *own)
+    if mask is not None:
+        mask = mask.long() + MASKED if rows.keep_padding else mask.long()
+    return TextCondition(embeds.clone(), mask, *own)
+
+
+def own_mask(mask_BS: Tensor | None) -> Tensor | None:
+    """The mask that the CLIP has given, of a mask of `Rows.keep_padding` without padding of the batch; None if it gave none."""
+    return None if mask_BS is None or int(mask_BS.max()) < MASKED else (mask_BS == COUNTS).long()

@@ -107,6 +107,11 @@ class Family(abc.ABC):
         return {}
 
     @property
+    def found(self) -> str:
+        """Where LoRA erasers sit, in a sentence, if that was found by name; empty for an architecture that is known."""
+        return ""
+
+    @property
     def denoisers(self) -> dict[str, Any]:
         """The trained denoisers by component name; most architectures have one."""
         return {"transformer": self.pipeline.transformer}

@@ -63,7 +63,7 @@ def within(embeds_BSD: Tensor, frozen_BSD: Tensor, moved_B: Tensor, radius: floa
 
 def distance(embeds_BSD: Tensor, frozen_BSD: Tensor, mask_BS: Tensor | None = None) -> Tensor:
     """How far embeddings have moved, relative to the norm of the frozen ones: (B,), 0 if unchanged."""
-    weight = 1.0 if mask_BS is None else mask_BS.to(embeds_BSD.dtype)[..., None]
+    weight = 1.0 if mask_BS is None else mask_BS.bool().to(embeds_BSD.dtype)[..., None]
     moved = ((embeds_BSD - frozen_BSD) * weight).float().flatten(1).pow(2).sum(1)
     size = (frozen_BSD * weight).float().flatten(1).pow(2).sum(1)
     # The square root has no gradient at zero, where every training run starts.

@@ -27,6 +27,7 @@ def plan_text(described: Mapping[str, Any]) -> str:
     near = len(described.get("near", ()))
     about = f", {near} of them about neighbours" if near else ""
     lines += ["", f"preserved    {len(described['preserve'])} prompts{about}"]
+    lines += [f"erasers      {described['sites']}"] if described.get("sites") else []
     return "\n".join([*lines, *(f"warning      {text}" for text in described.get("warnings", ()))])
 
 

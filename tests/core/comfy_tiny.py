@@ -44,6 +44,26 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         "use_learned_positional_embeddings": False, "use_rotary_positional_embeddings": True,
     }),
 }  # fmt: skip
+"""By the name of the family with the same weights."""
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cosmos_predict2": ("CosmosT2IPredict2", {
+        "image_model": "cosmos_predict2", "in_channels": 16, "out_channels": 16, "patch_spatial": 2, "patch_temporal": 1,
+        "model_channels": 64, "num_blocks": 2, "num_heads": 1, "crossattn_emb_channels": 32, "use_adaln_lora": True,
+        "adaln_lora_dim": 8, "pos_emb_cls": "rope3d", "pos_emb_learnable": True, "max_img_h": 240, "max_img_w": 240,
+        "max_frames": 128, "rope_enable_fps_modulation": False,
+    }),
+    "kandinsky5": ("Kandinsky5", {
+        "image_model": "kandinsky5", "in_text_dim": 32, "time_dim": 16, "model_dim": 64, "ff_dim": 64, "num_text_blocks": 1,
+        "num_visual_blocks": 2,
+    }),
+    "ltx_2": ("LTXAV", {
+        "image_model": "ltxav", "num_layers": 2, "num_attention_heads": 2, "attention_head_dim": 16,
+        "cross_attention_dim": 32, "audio_num_attention_heads": 2, "audio_attention_head_dim": 16,
+        "audio_cross_attention_dim": 32, "caption_channels": 32, "caption_proj_before_connector": True,
+        "connector_attention_head_dim": 16, "connector_num_attention_heads": 2, "connector_num_layers": 1,
+    }),
+}  # fmt: skip
+"""Models that no family has."""
 
 
 def _switched_off(settings: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +75,7 @@ def _switched_off(settings: dict[str, Any]) -> dict[str, Any]:
 
 def build(family: str, **changed: Any) -> Any:
     """The model with other settings where `changed` says so; None if this ComfyUI has no such class."""
-    class_name, settings = MODELS[family]
+    class_name, settings = (MODELS | OTHERS)[family]
     kind = getattr(comfy.supported_models, class_name, None)
     if kind is None:
         return None

@@ -10,9 +10,10 @@ from in_comfyui import folder
 
 # isort: split
 import comfy.sd
+import comfy.supported_models
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy_tiny import build
+from comfy_tiny import OTHERS, build
 from safetensors.torch import load_file, save_file
 from stand_ins import LetterClip, PlainPixels
 from t2vu_pack.nodes.native import Sampled, model_from_comfyui
@@ -26,17 +27,28 @@ given, found, said = load_file(folder / "given.safetensors"), {}, {}
 STEPS, GUIDANCE = 4, 3.0
 PROMPTS = ("a ghost", "a cat at night")
 KINDS = ("bottleneck", "lora")
-RATIOS = {"wan": (8, 4), "ltx": (32, 8), "hunyuan_video": (8, 4), "mochi": (8, 6), "hunyuan_video_15": (16, 4)}
+RATIOS = {
+    "wan": (8, 4), "ltx": (32, 8), "hunyuan_video": (8, 4), "mochi": (8, 6), "hunyuan_video_15": (16, 4),
+    "cosmos_predict2": (8, 4), "kandinsky5": (8, 4), "ltx_2": (32, 8),
+}  # fmt: skip
 CLIPS: dict[str, dict[str, Any]] = {
     "wan": {"width": 4096}, "ltx": {"width": 64, "lengths": 11},
     "hunyuan_video": {"width": 64, "lengths": 11, "pooled": True},
     "mochi": {"width": 32, "lengths": 11, "padded": 20},
     "hunyuan_video_15": {"width": 16, "lengths": 11, "padded": None, "glyphs": True},
+    "cosmos_predict2": {"width": 32, "lengths": 11, "padded": 20}, "kandinsky5": {"width": 32, "lengths": 11, "pooled": True},
+    "ltx_2": {"width": 64, "lengths": 11, "padded": None, "settings": {"unprocessed_ltxav_embeds": True}},
 }  # fmt: skip
 BUILT: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "mochi": ((12, 2, 4, 6), {}), "hunyuan_video_15": ((32, 2, 4, 6), {"in_channels": 65, "out_channels": 32}),
+    "cosmos_predict2": ((16, 2, 4, 6), {}), "kandinsky5": ((16, 2, 4, 6), {}), "ltx_2": ((128, 2, 3, 4), {}),
 }  # fmt: skip
 """Models that are not in FOLDER: shape of their latents, and settings that fit ComfyUI's latent format of the family."""
+
+
+def there(family: str) -> bool:
+    """Whether this version of ComfyUI has the family."""
+    return family not in OTHERS or hasattr(comfy.supported_models, OTHERS[family][0])
 
 
 def load(family: str, **options: Any) -> Any:

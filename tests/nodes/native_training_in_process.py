@@ -7,6 +7,7 @@ it found to FOLDER/found.safetensors and found.json, and the trained erasers to 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ import comfy.clip_vision
 import comfy.ldm.wan.model
 import comfy.lora
 import comfy.model_management
+import comfy.nested_tensor
 import comfy.ops
 import comfy.sample
 import torch
@@ -37,6 +39,7 @@ from native_models import (
     made,
     said,
     shape_of,
+    there,
     write,
 )
 from native_precision import asked_memory, in_half
@@ -58,6 +61,8 @@ from t2vu_core import (
 )
 from t2vu_core.erasers import EraserSet
 from t2vu_core.families.text_condition import TextCondition
+from t2vu_core.interchange.comfyui_names import to_comfyui
+from t2vu_core.interchange.lora_files import lora_pairs
 from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.sampling import denoise, guided
@@ -300,8 +305,32 @@ def planned() -> None:
     said["planned"] = {name: planned_and_real(model.family, kind="lora") for name, model in models.items()}
 
 
+def by_name() -> None:
+    """Training where erasers sit on layers that were found by name: the plan says so, and other kinds are refused."""
+    subject, size = made("cosmos_predict2"), {"trajectory_steps": 2, "concept_trajectories": 1, "preserve_trajectories": 1}
+    erasure = erase_velocity(subject, "ghost", VelocityRecipe.preset("quick", steps=1, kind="lora", rank=2, **size))
+    said["plan by name"], said["by name"] = plan_text(erasure.prompts), erasure.base.family
+    keys = comfy.lora.model_lora_keys_unet(load("cosmos_predict2").model, {})
+    pairs = to_comfyui(erasure.base.family, lora_pairs(erasure))
+    said["for Load LoRA"] = bool(pairs) and all(name in keys for name in pairs)
+    try:
+        erase_velocity(subject, "ghost", VelocityRecipe.preset("quick", steps=1, **size))
+    except UserError as error:
+        said["bottleneck by name"] = str(error)
+
+
+def pictures_and_sound() -> None:
+    """A LATENT of both, as LTX-2's graphs have it: clips are as large as the pictures say."""
+    if not there("ltx_2"):
+        return
+    both = comfy.nested_tensor.NestedTensor([torch.zeros(1, 128, 2, 3, 4), torch.zeros(1, 8, 5, 16)])
+    parts = clip_for("ltx_2"), PlainPixels(32, 8)
+    family = model_from_comfyui([load("ltx_2")], *parts, Sampled(STEPS, GUIDANCE), latent={"samples": both}).family
+    said["pictures"] = dataclasses.astuple(family.defaults.size)
+
+
 def parts() -> Iterator[Callable[[], None]]:
-    for name in CLIPS:
+    for name in filter(there, CLIPS):
         yield partial(gradients, name)
         yield partial(sampling, name)
     yield from (
@@ -314,6 +343,8 @@ def parts() -> Iterator[Callable[[], None]]:
         on_top,
         two_models,
         text_encoders,
+        by_name,
+        pictures_and_sound,
         planned,
     )
 

@@ -5,7 +5,8 @@ ComfyUI's own text encoders and video VAEs have one size each, of billions of pa
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,13 +16,15 @@ class LetterClip:
     """A letter is a token, and each text has embeddings of its own."""
 
     def __init__(
-        self, width: int, *, lengths: int = 1, padded: int | None = 0, pooled: bool = False, glyphs: bool = False
-    ) -> None:
+        self, width: int, *, lengths: int = 1, padded: int | None = 0, pooled: bool = False, glyphs: bool = False,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         """With several `lengths`, prompts differ in length, and have a mask unless `padded` is None.
 
-        They are `padded` to a number of tokens.
+        They are `padded` to a number of tokens. `settings` are the same for every prompt.
         """
         self._width, self._lengths, self._padded, self._pooled, self._glyphs = width, lengths, padded, pooled, glyphs
+        self._settings = settings
         letters = SimpleNamespace(
             inv_vocab={code: chr(code) for code in range(32, 127)}, tokenize_with_weights=self._tokens,
             tokenizer=SimpleNamespace(unk_token_id=-1), start_token=0, end_token=0, pad_token=0,
@@ -40,7 +43,8 @@ class LetterClip:
         generator = torch.Generator().manual_seed(sum(place * ord(letter) for place, letter in enumerate(text, 1)))
         length = 16 - len(text) % self._lengths
         whole = max(length, self._padded or 0)
-        parts: dict[str, Any] = {"pooled_output": torch.randn(1, 768, generator=generator) if self._pooled else None}
+        pooled = torch.randn(1, 768, generator=generator) if self._pooled else None
+        parts: dict[str, Any] = {"pooled_output": pooled, **self._settings}
         if self._lengths > 1 and self._padded is not None:
             parts["attention_mask"] = (torch.arange(whole) < length).long()[None]
         if self._glyphs:

@@ -20,7 +20,9 @@ from tests.nodes.test_native_sampling import KINDS, difference, write_inputs
 from tests.nodes.twins import TWINS, Twin
 from tools.comfyui.server import REPOSITORY
 
-FAMILIES = (*TWINS, "mochi", "hunyuan_video_15")
+BY_NAME = ("cosmos_predict2", "kandinsky5")
+"""Architectures without a row in the table, which take LoRA erasers only."""
+FAMILIES = (*TWINS, "mochi", "hunyuan_video_15", "ltx_2", *BY_NAME)
 RESULTS = REPOSITORY / "benchmarks" / "results"
 WAYS = ("plain", "recomputed")
 PRECISIONS = {"fp8": "float8_e4m3fn", "fp8_scaled": "float8_e4m3fn", "bf16": "bfloat16", "packed": "int8"}
@@ -35,6 +37,11 @@ class Trained:
     twins: Mapping[str, Twin]
     predicted: Mapping[str, Tensor]
     said: Mapping[str, Any]
+
+    def of(self, family: str, what: str) -> Any:
+        if f"{family} rows" not in self.said:
+            pytest.skip(f"this ComfyUI has no native {family}")
+        return self.said[f"{family} {what}"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +59,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", WAYS)
 def test_gradients_are_those_of_finite_differences(trained: Trained, family: str, kind: str, way: str) -> None:
-    expected = trained.said[f"{family} {kind} difference"]
+    if family in BY_NAME and kind == "bottleneck":
+        pytest.skip("bottlenecks have no places in it")
+    expected = trained.of(family, f"{kind} difference")
     assert trained.said[f"{family} {kind} {way}"] == pytest.approx(expected, rel=0.03)
     assert expected
 
@@ -104,12 +113,13 @@ def test_no_weight_is_kept_for_the_backward_pass(trained: Trained, how: str) -> 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_clips_are_sampled_as_ksampler_does(trained: Trained, family: str) -> None:
-    assert trained.said[f"{family} off KSampler"] < 1e-5
+    # Cosmos' noise is of another size than 1 at the start, by 1 %.
+    assert trained.of(family, "off KSampler") < (0.02 if family == "cosmos_predict2" else 1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_prompts_of_other_lengths_in_a_batch_do_not_change_a_row(trained: Trained, family: str) -> None:
-    assert trained.said[f"{family} rows"] < 1e-5
+    assert trained.of(family, "rows") < 1e-5
 
 
 @pytest.mark.parametrize("family", TWINS)
@@ -217,3 +227,17 @@ def test_the_plan_says_which_text_encoders_stay_as_they_are(trained: Trained) ->
         "warning      Of this CLIP, only letters is trained. The others (clip_l) stay as they are"
         in trained.said["two encoders"]
     )
+
+
+def test_the_plan_says_which_layers_were_found_by_name(trained: Trained) -> None:
+    assert trained.said["by name"] == "comfyui:MiniTrainDIT"
+    assert (
+        "erasers      MiniTrainDIT is not in the table of architectures; LoRA erasers sit on 8 " in trained.said["plan by name"]
+    )
+    assert trained.said["for Load LoRA"]
+    assert trained.said["bottleneck by name"].endswith("Set kind to lora: this model has no places for bottlenecks.")
+
+
+def test_clips_are_as_large_as_the_pictures_of_a_latent_with_sound(trained: Trained) -> None:
+    trained.of("ltx_2", "rows")
+    assert trained.said["pictures"] == [9, 96, 128]

@@ -113,6 +113,7 @@ def erase_velocity(
         warning=" ".join(filter(None, (warn_outcome(request.title, push, diverged), unused, few_steps))) or None,
     )  # fmt: skip
     written = {**plan.describe(), "language_model": request.language_model and request.language_model.name}
+    written |= {"sites": model.family.found} if model.family.found else {}
     return Erasure(
         "eraser", request.concepts, model.base, erasers.named_tensors(), METHOD, recipe.describe(), written, record
     )  # fmt: skip
