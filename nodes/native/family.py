@@ -117,7 +117,7 @@ class NativeFamily(Family):
             "boundary": settings.boundary if len(self._denoisers) > 1 else None,
             "others": digest(settings.others),
             "patches": [digest(denoiser.changes()) for denoiser in self._denoisers],
-            "patches_of_text": digest(self._text.clip.patcher.patches),
+            "text": self._text.describe(),
             **({"encoders": digest(encoders)} if encoders else {}),
         }
 

@@ -104,7 +104,7 @@ class NativeImageModel:
     def describe(self) -> dict[str, Any]:
         """What else than the encoder's weights defines a training run through it."""
         sigmas = self.make_scheduler(self.num_inference_steps).sigmas.tolist()
-        changes = [self._denoiser.changes(), self._text.clip.patcher.patches, on_layers_of(self._text.clip)]
+        changes = [self._denoiser.changes(), self._text.describe(), on_layers_of(self._text.clip)]
         return {
             "size": list(self.size),
             "guidance_scale": self.guidance_scale,

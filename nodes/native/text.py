@@ -15,6 +15,7 @@ from t2vu_core.text_encoders import kind_of
 
 from .. import comfy_bridge
 from .differentiable import freeze, frozen_linears, training_mode
+from .digest import digest
 from .in_place import CopyOnWrite, recomputed
 from .loaded_weights import LoadedWeights
 from .words import Words, encoder_name, literal, network_of
@@ -51,6 +52,12 @@ class NativeText:
         encoder = network_of(clip)
         parts = {"text_encoder": encoder}, {"text_encoder": self.words}
         self.text = Text(*parts, recomputed, _refused(encoder), _note(clip), _reader(clip))
+
+    def describe(self) -> dict[str, Any]:
+        """What decides embeddings besides the weights: LoRAs, and what nodes such as CLIP Set Last Layer set."""
+        options = {"layer": getattr(self.clip, "layer_idx", None), "tokenizer": getattr(self.clip, "tokenizer_options", None)}
+        given = {name: value for name, value in options.items() if value}
+        return {"patches": digest(self.clip.patcher.patches), **({"options": digest(given)} if given else {})}
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextCondition:

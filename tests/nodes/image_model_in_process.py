@@ -102,6 +102,11 @@ def main() -> None:
     said["wide"], said["words"] = list(wide.args[0].size), wide.ui["text"][0]
     said["usual"] = list(ImageModelFromComfyUI.execute(model, clip, vae, 25, 4.0).args[0].size)
     keep("encoded", image.encode(asked["prompts"]).embeds_BSD)
+    skipping = clip.clone()
+    skipping.clip_layer(-2)
+    (other,) = ImageModelFromComfyUI.execute(model, skipping, vae, 25, 4.0, latent).args
+    said["skips a layer"] = not torch.equal(other.encode(asked["prompts"]).embeds_BSD, found["encoded"])
+    said["another training"] = other.describe() != image.describe()
     keep("gradient", gradient(image))
     recipe = FewShotRecipe.preset("quick", **asked["recipe"])
     pictures = {name: given[name] for name in ("images",) if name in given}

@@ -111,6 +111,12 @@ def test_the_size_of_the_shots_is_the_latent_s_unless_it_is_set(found: Found) ->
     assert said["words"].endswith("shots of 64 x 32")
 
 
+def test_a_clip_that_skips_a_layer_is_another_training(found: Found) -> None:
+    """CLIP Set Last Layer leaves the weights as they are."""
+    assert found.said["skips a layer"]
+    assert found.said["another training"]
+
+
 def test_shots_are_generated_or_given(found: Found) -> None:
     assert (found.said["shots"], found.said["given"]) == ("generated", "given")
 
