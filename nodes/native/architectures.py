@@ -21,6 +21,8 @@ class Projection:
     module: str
     part: int | None = None
     """In a fused module, the projection's index. Every fused projection is as wide as the module's input."""
+    parts: int = 0
+    """The number of a fused module's parts where its input is not as wide as they are."""
 
     def place(self, denoiser: nn.Module, block: int) -> tuple[nn.Module, int, Edit]:
         """Module, width and edit of the projection in one block."""
@@ -60,6 +62,10 @@ class Architecture:
     """The other weights of a site: diffusers' name to ComfyUI's, of which there are several where versions differ."""
     tensors: Sequence[str] = ()
     """The weights of a site in diffusers' order, for the base's hash; empty if they are not known there."""
+    of_text: Mapping[str, Projection] = dataclasses.field(default_factory=dict)
+    """The text's projections among these weights, by diffusers' names: erasers depend on them and do not sit there."""
+    not_in_last: Sequence[str] = ()
+    """Those of these weights that the last block lacks."""
 
     def sites(self, denoiser: nn.Module, video_tokens: Callable[[], int] = lambda: 0) -> dict[str, EraserSite]:
         """The sites of erasers of both kinds, by name; `video_tokens()` is the number of video tokens in the current pass.
@@ -79,8 +85,11 @@ class Architecture:
             own = (name for name in sorted(weights) if id(denoiser.get_submodule(name.rpartition(".")[0])) in modules)
             yield from ((name, weights[name]) for name in own)
             return
+        *_, last = self._blocks(denoiser)
         for block in self._blocks(denoiser):
             for name in self.tensors:
+                if block == last and name in self.not_in_last:
+                    continue
                 yield f"{self.site.format(block)}.{name}", self._weight(denoiser, weights, name, block)
 
     def video_tokens(self, denoiser: Any, latents: Sequence[Tensor]) -> int:
@@ -111,11 +120,11 @@ class Architecture:
             names = [own.format(block) for own in self.norms[name]]
             return weights[next((own for own in names if own in weights), names[0])]
         projection, _, kind = name.rpartition(".")
-        place = self.projections[projection]
+        place = self.projections.get(projection) or self.of_text[projection]
         whole = weights[f"{place.module.format(block)}.{kind}"]
         if place.part is None:
             return whole
-        _, width, _ = place.place(denoiser, block)
+        width = len(whole) // place.parts if place.parts else place.place(denoiser, block)[1]
         return whole[place.part * width : (place.part + 1) * width]
 
 
@@ -142,9 +151,23 @@ def _fused(module: str) -> dict[str, Projection]:
     return {name: Projection(module, part) for part, name in enumerate(("to_q", "to_k", "to_v"))}
 
 
+def _fused_text(module: str, out: str) -> dict[str, Projection]:
+    names = enumerate(("add_q_proj", "add_k_proj", "add_v_proj"))
+    return {**{name: Projection(module, part, parts=3) for part, name in names}, "to_add_out": Projection(out)}
+
+
+def _weights(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name.endswith(".weight")]
+
+
 QKV_TENSORS = ("to_q.weight", "to_q.bias", "to_k.weight", "to_k.bias", "to_v.weight", "to_v.bias")
 OUT_TENSORS = ("to_out.0.weight", "to_out.0.bias")
 NORM_TENSORS = ("norm_q.weight", "norm_k.weight")
+ADDED_NORM_TENSORS = ("norm_added_q.weight", "norm_added_k.weight")
+ADDED_TENSORS = tuple(f"add_{letter}_proj.{kind}" for letter in "kvq" for kind in ("weight", "bias"))
+ADDED_OUT_TENSORS = ("to_add_out.weight", "to_add_out.bias")
+SCALE_NAMES = ("scale", "weight")
+"""Of HunyuanVideo's norms, in older and in newer versions."""
 _LTX, _COG = "transformer_blocks.{}.attn2", "blocks.{}"
 _HUNYUAN_15 = "double_blocks.{}.img_attn"
 
@@ -173,7 +196,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         module="single_blocks.{}.linear2", width="", text="by version", on_input=True, one_length=True,
         projections=_fused("single_blocks.{}.linear1"),
         norms={
-            f"norm_{short}.weight": [f"single_blocks.{{}}.norm.{long}_norm.{name}" for name in ("scale", "weight")]
+            f"norm_{short}.weight": [f"single_blocks.{{}}.norm.{long}_norm.{name}" for name in SCALE_NAMES]
             for short, long in (("q", "query"), ("k", "key"))
         },
         tensors=(*NORM_TENSORS, *QKV_TENSORS),
@@ -182,11 +205,28 @@ ARCHITECTURES: dict[str, Architecture] = {
         family="hunyuan_video_15", blocks="double_blocks", site="transformer_blocks.{}.attn",
         module=f"{_HUNYUAN_15}.proj", width="", one_length=True,
         projections={**_fused(f"{_HUNYUAN_15}.qkv"), "to_out.0": Projection(f"{_HUNYUAN_15}.proj")},
+        norms={
+            f"norm_{ours}{short}.weight": [f"double_blocks.{{}}.{theirs}_attn.norm.{long}_norm.{name}" for name in SCALE_NAMES]
+            for ours, theirs in (("", "img"), ("added_", "txt")) for short, long in (("q", "query"), ("k", "key"))
+        },
+        tensors=(
+            *NORM_TENSORS, *QKV_TENSORS, *ADDED_TENSORS, *OUT_TENSORS, *ADDED_OUT_TENSORS, *ADDED_NORM_TENSORS,
+        ),
+        of_text=_fused_text("double_blocks.{}.txt_attn.qkv", "double_blocks.{}.txt_attn.proj"),
     ),
     "AsymmDiTJoint": Architecture(
         family="mochi", blocks="blocks", site="transformer_blocks.{}.attn1", module="blocks.{}.attn.proj_x", width="",
         one_length=True, needs_mask=True,
         projections={**_fused("blocks.{}.attn.qkv_x"), "to_out.0": Projection("blocks.{}.attn.proj_x")},
+        norms={
+            f"norm_{ours}{letter}.weight": [f"blocks.{{}}.attn.{letter}_norm_{theirs}.weight"]
+            for ours, theirs in (("", "x"), ("added_", "y")) for letter in "qk"
+        },
+        tensors=(
+            *NORM_TENSORS, *ADDED_NORM_TENSORS, *_weights(QKV_TENSORS), *_weights(ADDED_TENSORS), *OUT_TENSORS,
+            *ADDED_OUT_TENSORS,
+        ),
+        of_text=_fused_text("blocks.{}.attn.qkv_y", "blocks.{}.attn.proj_y"), not_in_last=ADDED_OUT_TENSORS,
     ),
     "CogVideoXTransformer3DModel": Architecture(
         family="cogvideox", blocks="blocks", site="transformer_blocks.{}.attn1", module=f"{_COG}.attn_out", width="",

@@ -8,6 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_tiny import MODELS, build
 from native_models import folder, load, said
 from quantised import blocks, scaled_fp8
+from safetensors.torch import load_file
 from t2vu_pack.nodes.native import Part, merged_into, same_weights
 from t2vu_pack.nodes.native.apply import EraserOnPass
 from t2vu_pack.nodes.native.architectures import architecture_of
@@ -104,17 +105,23 @@ def every_architecture() -> None:
             said[f"{family} off"].append(float((change - wanted).norm() / wanted.norm()))
 
 
+@torch.no_grad()
 def known_again() -> None:
-    """Of a model that is not in diffusers' names: the eraser that was trained on it, on others, and on its folder."""
+    """The eraser that was trained on a model, on another, and on the diffusers folder with the same weights."""
     for family in ("mochi", "hunyuan_video_15"):
         own, other = (ModelPatcher(build(family), torch.device("cpu"), torch.device("cpu")) for _ in range(2))
         for parameter in other.model.parameters():
             parameter.data = torch.randn(parameter.shape)
-        with_folder_names = Erasure.load(folder / f"any_{family}_lora.safetensors").base
+        of_folder = Erasure.load(folder / f"any_{family}_lora.safetensors").base
+        denoiser, given_weights = own.model.diffusion_model, load_file(folder / f"any_{family}_weights.safetensors")
+        for name, part in architecture_of(denoiser).named_base_tensors(denoiser, dict(denoiser.named_parameters())):
+            part.copy_(given_weights.pop(name))
+        assert not given_weights
         trained = weights_of(own)
         assert trained is not None
+        said[f"{family} folder's hash"] = trained.sketch.hash
         base = Base("trained here", family, trained.sketch.hash, trained.sketch)
-        for name, model, of in (("own", own, base), ("other", other, base), ("folder", own, with_folder_names)):
+        for name, model, of in (("own", own, base), ("other", other, base), ("folder", own, of_folder)):
             erasure = Erasure("eraser", ("ghost",), of, {}, "random")
             try:
                 said[f"{family} {name}"] = same_weights(model, erasure, confirmed=False)
