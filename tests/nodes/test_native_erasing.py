@@ -63,6 +63,31 @@ def test_our_nodes_sample_what_ksampler_samples_in_kind(comfy: ComfyServer) -> N
     assert np.abs(before.astype(int) - after.astype(int)).max() > 8
 
 
+def test_a_saved_eraser_works_in_other_graphs_natively_and_on_the_folder(comfy: ComfyServer) -> None:
+    """The training is the one that ComfyUI keeps from the first test; the other graphs only read the file."""
+    saving = {name: entry for name, entry in shipped().items() if name in ("1", "2", "3", "4")}
+    saving["4"]["inputs"]["name"] = "native_elsewhere"
+    saved = queue(comfy.url, saving)
+    assert saved.succeeded, saved.error
+    file = node("T2VULoadErasure", file="native_elsewhere.safetensors")
+    native = {name: entry for name, entry in shipped("fp8").items() if name not in ("2", "3", "4", "12", "13", "14", "15")}
+    native["file"], native["5"]["inputs"]["eraser"] = file, ["file", 0]
+    folder = {
+        "file": file,
+        "load": node("T2VULoadModel", model="miniature-ltx", dtype="float32"),
+        "apply": node("T2VUApplyEraser", model=["load", 0], eraser=["file", 0], strength=1.0),
+        "plain": node("T2VUSampleVideo", model=["load", 0], prompt="a ghost moving left", seed=5, steps=2),
+        "erased": node("T2VUSampleVideo", model=["apply", 0], prompt="a ghost moving left", seed=5, steps=2),
+        "before": frames_of("plain"),
+        "after": frames_of("erased"),
+    }
+    for graph in (native, folder):
+        result = queue(comfy.url, graph)
+        before, after = pixels(comfy, result, "before"), pixels(comfy, result, "after")
+        assert np.abs(before.astype(int) - after.astype(int)).max() > 8
+    (comfy.base / "output" / "erasures" / "native_elsewhere.safetensors").unlink()
+
+
 def _clip_in(precision: str, fps: float = 8.0) -> Graph:
     """A clip of the MODEL in that precision, by this pack's own loop."""
     graph = {name: entry for name, entry in shipped(precision).items() if name in ("1", "2")}
