@@ -9,6 +9,7 @@ import torch
 
 from t2vu_core import UserError
 from t2vu_core.errors import panics_refused
+from t2vu_core.memory.exhausted import is_exhausted
 
 Parameters = ParamSpec("Parameters")
 Output = TypeVar("Output")
@@ -27,7 +28,9 @@ def enough_memory(what: str, lower: str) -> Iterator[None]:
     """In this block, too little memory becomes a UserError that says what to lower; ComfyUI's models make room."""
     try:
         yield
-    except torch.cuda.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_exhausted(error):
+            raise
         comfy.model_management.unload_all_models()
         comfy.model_management.soft_empty_cache()
         raise UserError(f"The memory ran out while {what}: {lower}.") from error

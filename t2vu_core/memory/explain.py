@@ -13,6 +13,7 @@ import torch
 
 from t2vu_core.errors import UserError, first_line
 from t2vu_core.families import Family
+from t2vu_core.memory.exhausted import is_exhausted
 from t2vu_core.memory.placement import AS_LOADED, PLACED
 from t2vu_core.memory.plan import GB, MemoryPlan, Planner
 from t2vu_core.memory.shapes import ShapedModel, shaped_model
@@ -92,7 +93,9 @@ def out_of_memory_explained(family: Family, recipe: VelocityRecipe, *, encoding:
     """
     try:
         yield
-    except torch.cuda.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_exhausted(error):
+            raise
         plan = None if isinstance(family, ShapesItself) else plan_of(family, recipe)
         if plan is None:
             raise

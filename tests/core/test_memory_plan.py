@@ -17,6 +17,7 @@ from benchmarks.step_measures import COPIES, Job, Meter, Profiled, _ours
 from t2vu_core.errors import UserError
 from t2vu_core.memory import activations
 from t2vu_core.memory.activations import encode_bytes, pass_bytes, step_bytes, step_bytes_by_depth
+from t2vu_core.memory.exhausted import is_exhausted
 from t2vu_core.memory.explain import _against, memory_line
 from t2vu_core.memory.placement import Placement
 from t2vu_core.memory.plan import GB, MemoryPlan, Planner
@@ -231,6 +232,15 @@ def test_erasing_within_a_memory_says_what_was_chosen(t2vu: Callable, tmp_path: 
     code, _, error = t2vu(*asked, "--offload", "blocks")
     assert code == 2
     assert "--memory chooses" in error
+
+
+def test_what_cuda_reports_outside_pytorchs_allocator_is_memory_that_runs_out() -> None:
+    kind = getattr(torch, "AcceleratorError", None)
+    if kind is None:
+        pytest.skip("this torch has no AcceleratorError")
+    assert is_exhausted(kind("CUDA error: out of memory"))
+    assert not is_exhausted(kind("CUDA error: an illegal memory access was encountered"))
+    assert not is_exhausted(RuntimeError("out of memory"))
 
 
 def test_memory_that_runs_out_is_a_sentence_with_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
