@@ -17,7 +17,7 @@ from t2vu_core.erasers import EraserSet
 from t2vu_core.families.eraser_site import EraserSite
 
 from .. import comfy_bridge
-from .architectures import Architecture
+from .architectures import Architecture, spoken
 from .found_sites import any_architecture, reached
 
 KEY = "t2vu_erasers"
@@ -59,9 +59,9 @@ class EraserOnPass:
 
     def sites(self, denoiser: nn.Module, architecture: Architecture, video_tokens: int = 0) -> list[EraserSite]:
         """Where the eraser sits. Raises UserError if it does not fit this denoiser."""
-        wrong = f"This MODEL is not the {self._family} model that the eraser is for"
+        wrong = f"This MODEL is not the {spoken(self._family)} model that the eraser is for"
         if architecture.family != self._family:
-            raise UserError(f"{wrong}: it is a {architecture.family} model.")
+            raise UserError(f"{wrong}: it is a {spoken(architecture.family)} model.")
         try:
             return self._on(torch.device("cpu")).fit(architecture.sites(denoiser, lambda: video_tokens))
         except AttributeError as error:

@@ -241,6 +241,11 @@ ARCHITECTURES: dict[str, Architecture] = {
 """By the name of ComfyUI's class. HunyuanVideo 1.0 and 1.5 share one class: 1.5 has no single blocks."""
 
 
+def spoken(family: str) -> str:
+    """A family's name in a sentence: of one that diffusers has not, the name of ComfyUI's class."""
+    return family.removeprefix(OWN_NAMES)
+
+
 def architecture_of(denoiser: nn.Module) -> Architecture | None:
     """The architecture of a denoiser's class or of the nearest class that it is derived from; None for an unknown one."""
     for kind in type(denoiser).__mro__:

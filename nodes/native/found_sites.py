@@ -12,7 +12,7 @@ from t2vu_core import UserError
 from t2vu_core.families.eraser_site import EraserSite, edit_whole
 from t2vu_core.interchange.comfyui_names import OWN_NAMES
 
-from .architectures import Architecture, architecture_of
+from .architectures import Architecture, architecture_of, spoken
 
 _CROSS = re.compile(r"^(attn2|(.*_)?cross_?att(n|ention).*|encoder_attn|attn_cross)$")
 _JOINT = re.compile(r"^((.*_)?att(n|ention)\d?|.*_attn)$")
@@ -50,7 +50,7 @@ class FoundArchitecture(Architecture):
         """What was found, in a sentence."""
         named = sorted({re.sub(r"\.\d+\.", ".N.", name, count=1) for name in self.found})
         return (
-            f"{self.family.removeprefix(OWN_NAMES)} is not in the table of architectures; LoRA erasers sit on "
+            f"{spoken(self.family)} is not in the table of architectures; LoRA erasers sit on "
             f"{len(self.found)} layers that were found by name: {', '.join(named[:8])}{' and more' if len(named) > 8 else ''}"
         )
 
@@ -87,7 +87,7 @@ def reached(architecture: Architecture, sites: Sequence[EraserSite]) -> Iterator
             handle.remove()
     if not seen:
         raise UserError(
-            f"None of the {len(sites)} layers that were found by name in this {architecture.family.removeprefix(OWN_NAMES)} "
+            f"None of the {len(sites)} layers that were found by name in this {spoken(architecture.family)} "
             "takes part in a pass, so the eraser has no effect on it."
         )
 

@@ -12,6 +12,7 @@ import torch
 from t2vu_core import T2VModel, UserError
 from t2vu_core.families.clip_size import ClipSize, SamplingDefaults
 
+from .architectures import spoken
 from .family import NativeFamily, NativeSettings, compression
 from .origin import folder_of, name_of
 
@@ -59,6 +60,10 @@ def model_from_comfyui(
 
     Raises UserError if there is no size, or if a part cannot be used.
     """
+    if any(model.model.latent_format.latent_dimensions != 3 for model in models):
+        raise UserError(
+            "This MODEL makes images. Its text encoder, which AnimateDiff shares, unlearns through Image Model from ComfyUI."
+        )
     models = [_shifted(model, sampled.shift) if sampled.shift else model for model in models]
     size, shape = _size(models[0], vae, latent, pixels)
     settings = NativeSettings(
@@ -76,7 +81,7 @@ def words_of(model: T2VModel) -> str:
     assert isinstance(family, NativeFamily)
     clips = f"{size.num_frames} frames of {size.width} x {size.height}"
     found = family.found
-    return f"{model.name}: {family.name}, computes in {str(family.dtype).removeprefix('torch.')}, {clips}" + (
+    return f"{model.name}: {spoken(family.name)}, computes in {str(family.dtype).removeprefix('torch.')}, {clips}" + (
         f".\n{found}" if found else ""
     )
 

@@ -16,7 +16,7 @@ from t2vu_core.interchange.denoisers import ONLY_DENOISER, SECOND_DENOISER, STRE
 from t2vu_core.weight_sketch import Comparison, Sketch, compare, sketch
 
 from .apply import denoiser_of
-from .architectures import Architecture
+from .architectures import Architecture, spoken
 from .found_sites import any_architecture, found_note
 from .loaded_weights import LoadedWeights
 
@@ -56,7 +56,7 @@ def same_weights(model: Any, erasure: Erasure, *, confirmed: bool, denoiser: str
     found = _compared(erasure, own, denoiser)
     if found is not None and found.verdict == "rounded":
         return f"{found}; compared with {base.name}"
-    trained = f"This eraser was trained on {base.name} ({base.family}), and this MODEL"
+    trained = f"This eraser was trained on {base.name} ({spoken(base.family)}), and this MODEL"
     if found is not None and found.verdict == "another":
         raise UserError(
             f"{trained} is another model: their weights differ by {found.off:.0%}. An eraser serves the model that it was "

@@ -11,6 +11,7 @@ from t2vu_core.interchange.lora_files import lora_pairs
 from t2vu_core.interchange.merge_error import MergedInto, MergeError, merge_error
 
 from .apply import denoiser_of
+from .architectures import spoken
 from .loaded_weights import LoadedWeights
 
 
@@ -35,6 +36,6 @@ def merged_into(model: Any, erasure: Erasure) -> MergeError:
         found = merge_error(pairs, weight_of, simulated=False)
     except (KeyError, RuntimeError, NotImplementedError) as error:
         raise UserError(
-            f"The connected MODEL is not the {erasure.base.family} model that the eraser is for ({error})."
+            f"The connected MODEL is not the {spoken(erasure.base.family)} model that the eraser is for ({error})."
         ) from error
     return found if scales != {None} else MergeError(found.change, found.error, simulated=True)

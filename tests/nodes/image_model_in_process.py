@@ -17,6 +17,7 @@ import comfy.sample
 import torch
 from safetensors.torch import load_file, save_file
 from t2vu_pack.nodes.apply_encoder import ApplyUnlearnedEncoderClip
+from t2vu_pack.nodes.from_comfyui import FromComfyUI
 from t2vu_pack.nodes.image_model_from_comfyui import ImageModelFromComfyUI
 from t2vu_pack.nodes.load_miniature_native import LoadMiniatureNative
 from t2vu_pack.nodes.native import Part, with_eraser
@@ -126,6 +127,7 @@ def main() -> None:
     parts = [*model.model.modules(), *clip.cond_stage_model.modules()]
     said["hooks"] = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in parts)
     said["odd size"] = refused(lambda: ImageModelFromComfyUI.execute(model, clip, vae, 25, 4.0, None, 30, 30))
+    said["clips"] = refused(lambda: FromComfyUI.execute(model, clip, vae, 4, 3.0, width=32, height=32, num_frames=5))
     said["nothing"] = refused(lambda: unlearn_encoder(None, "ghost"))
     found_by_name(model, clip, vae)
 

@@ -124,6 +124,7 @@ def test_shots_are_generated_or_given(found: Found) -> None:
 def test_what_cannot_be_used_is_refused(found: Found) -> None:
     assert "multiples of 4" in found.said["odd size"]
     assert "Give a model, or an image model" in found.said["nothing"]
+    assert "This MODEL makes images" in found.said["clips"]
 
 
 def test_an_architecture_without_a_row_takes_lora_erasers_where_they_are_found_by_name(found: Found) -> None:
@@ -134,7 +135,7 @@ def test_an_architecture_without_a_row_takes_lora_erasers_where_they_are_found_b
     assert said["off"]
     assert said["without"]
     assert "no cross- or joint attention was found by name" in said["no attention"]
-    assert "it is a comfyui:UNetModel model" in said["other family"]
+    assert "it is a UNetModel model" in said["other family"]
 
 
 def test_the_shipped_graph_unlearns_and_draws_in_a_stock_comfyui(comfy: ComfyServer) -> None:
