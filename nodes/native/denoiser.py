@@ -177,10 +177,10 @@ class NativeDenoiser:
         """Prompts of each length, and of each length of quoted text, in a pass of their own."""
         lengths_B2 = torch.stack([_lengths(condition.embeds_BSD, condition.mask_BS),
                                   _lengths(condition.glyphs_BGD, condition.glyph_mask_BG, len(condition))], dim=1)  # fmt: skip
-        out = torch.empty(latents.shape, dtype=torch.float32, device=self.device)
+        out, keep = torch.empty(latents.shape, dtype=torch.float32, device=self.device), self.architecture.keeps_padding
         for form in lengths_B2.unique(dim=0):
             rows = (lengths_B2 == form).all(1).nonzero().flatten()
-            text = _cut(condition[rows.to(condition.embeds_BSD.device)], *form.tolist(), self.architecture.keeps_padding)
+            text = _cut(condition[rows.to(condition.embeds_BSD.device)], *form.tolist(), keep_padding=keep)
             part = self._together(latents[rows.to(latents.device)], sigmas_B[rows.to(sigmas_B.device)], text)
             out = out.index_put((rows.to(self.device),), part)
         return out
@@ -193,7 +193,7 @@ def _lengths(tokens: Tensor | None, mask: Tensor | None, count: int = 0) -> Tens
     return torch.zeros(count, dtype=torch.long) if tokens is None else torch.full((len(tokens),), tokens.shape[1])
 
 
-def _cut(condition: TextCondition, length: int, glyphs: int, keep_padding: bool) -> TextCondition:
+def _cut(condition: TextCondition, length: int, glyphs: int, *, keep_padding: bool) -> TextCondition:
     """The tokens and glyphs that count, without masks; with `keep_padding`, all that the CLIP has given, with its mask."""
     quoted = None if condition.glyphs_BGD is None or not glyphs else condition.glyphs_BGD[:, :glyphs]
     embeds = condition.embeds_BSD[:, :length]
