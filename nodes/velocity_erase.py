@@ -142,7 +142,7 @@ def _kind(choice: str, family: Family) -> dict[str, str]:
     """
     if choice != AUTO:
         return {"kind": choice}
-    return {} if family.takes_bottlenecks else {"kind": "lora"}
+    return {"kind": "lora"} if family.found else {}
 
 
 def _augmentation(choice: str) -> dict[str, str]:

@@ -281,10 +281,6 @@ class NativeFamily(Family):
         architecture = self._first.architecture
         return architecture.describe() if isinstance(architecture, FoundArchitecture) else ""
 
-    @property
-    def takes_bottlenecks(self) -> bool:
-        return not self.found
-
     def eraser_sites(self) -> list[EraserSite]:
         """Raises UserError if the architecture is not in the table: bottlenecks have no places in it."""
         if self.found:

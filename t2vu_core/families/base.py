@@ -254,11 +254,6 @@ class Family(abc.ABC):
         """Which rows of a batch pass through a site, (B,) bool: all of them if there is one denoiser for all timesteps."""
         return torch.ones_like(timesteps_B, dtype=torch.bool)
 
-    @property
-    def takes_bottlenecks(self) -> bool:
-        """Whether there are places for bottlenecks; otherwise only LoRA erasers can be trained."""
-        return True
-
     def lora_sites(self) -> list[EraserSite]:
         """The sites of LoRA erasers: the projections of the same attentions that video tokens pass through."""
         return [
