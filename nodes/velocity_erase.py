@@ -28,6 +28,7 @@ from .declare import (
     steps_input,
     synonyms_input,
 )
+from .memory_choice import ANY, fitted, memory_input
 from .neutral_look import check_input, check_output, look_at_neutral
 from .pictures import loss_picture
 from .training_view import TrainingView
@@ -58,6 +59,7 @@ class VelocityErase(io.ComfyNode):
                 *_target_inputs(),
                 *concept_detail_inputs(),
                 check_input(),
+                memory_input(),
             ],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser and Save Erasure."),
@@ -100,6 +102,7 @@ class VelocityErase(io.ComfyNode):
         learning_rate: float = 0.0,
         eta_zero: str = PRESETS_ETA,
         neutral_check: str = "auto",
+        memory: str = ANY,
         **details: str,
     ) -> io.NodeOutput:
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
@@ -111,8 +114,10 @@ class VelocityErase(io.ComfyNode):
         )  # fmt: skip
         view = TrainingView(cls.hidden.unique_id, keep="mask")
         comfy_bridge.make_room()
-        if memory := memory_line(model.family, recipe):
-            view.progress.say(memory)
+        recipe, chosen = fitted(memory, model.family, recipe, nonzero(num_frames=num_frames), low_memory=low_memory)
+        planned = "\n".join(filter(None, (chosen, memory_line(model.family, recipe))))
+        if planned:
+            view.progress.say(planned)
         with comfy_bridge.enough_memory("an eraser was trained", LOWER):
             look = look_at_neutral(model, request, recipe, neutral_check, view)
             eraser = erase_velocity(
@@ -122,7 +127,9 @@ class VelocityErase(io.ComfyNode):
         words = view.close(eraser)
         assert view.kept is not None
         pictures = loss_picture(eraser.training["losses"]), view.kept[0].movedim(1, -1)
-        plan = "\n\n".join(filter(None, (plan_text(eraser.prompts), schedule_line(model.family, recipe), look.message, memory)))
+        plan = "\n\n".join(
+            filter(None, (plan_text(eraser.prompts), schedule_line(model.family, recipe), look.message, planned))
+        )
         return io.NodeOutput(
             eraser, *pictures, plan, look.picture, ui=said("\n".join(filter(None, (words, look.message)))) | look.shown(cls)
         )

@@ -35,14 +35,15 @@ class ShapesItself(Protocol):
 def plan_of(family: Family, recipe: VelocityRecipe) -> MemoryPlan | None:
     """The plan of a training run on a loaded model; None if it has neither a folder nor shapes, or cannot be planned."""
     try:
-        shaped = _shaped(family)
+        shaped = shapes_of(family)
         return None if shaped is None else Planner(shaped, recipe, family.device.type == "cpu").plan()
     except Exception as error:  # A plan is a service: whatever an architecture's code raises on shapes, the run goes on.
         log.info("The memory cannot be planned: %s", error)
         return None
 
 
-def _shaped(family: Family) -> ShapedModel | None:
+def shapes_of(family: Family) -> ShapedModel | None:
+    """A loaded model without its weights; None if it has neither a folder nor shapes."""
     if isinstance(family, ShapesItself):
         return family.shaped()
     if family.folder is None:

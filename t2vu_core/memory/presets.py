@@ -17,8 +17,9 @@ from t2vu_core.errors import UserError
 from t2vu_core.families import ClipSize
 from t2vu_core.memory.placement import Placement
 from t2vu_core.memory.plan import GB, MemoryPlan, Planner
+from t2vu_core.memory.shapes import ShapedModel
 from t2vu_core.memory.stored_sizes import is_quantised_folder
-from t2vu_core.memory.wording import gigabytes
+from t2vu_core.memory.wording import clip, gigabytes
 from t2vu_core.model_source import ModelSource
 from t2vu_core.recipes import VelocityRecipe
 
@@ -46,12 +47,12 @@ class MemoryPreset:
 
     def describe(self) -> str:
         """One line: the clip, the batch, what is offloaded, and the planned peak."""
-        size, points = self.plan.size, f"{self.settings['concept_batch']} + {self.settings['preserve_batch']} points a step"
-        placed = self.placement.describe() or "all on the device"
-        return (
-            f"{self.limit / GB:g} GB: {size.num_frames} frames of {size.height} x {size.width}, {points}, {placed}; "
-            f"planned {gigabytes(self.plan.needed)}, not measured"
-        )
+        points = f"{self.settings['concept_batch']} + {self.settings['preserve_batch']} points a step"
+        moved = 0 if self.plan.least_weights is None else self.plan.offloaded(self.limit)
+        by_comfyui = f"{gigabytes(moved)} of the weights in host memory, where ComfyUI keeps them" if moved else ""
+        placed = by_comfyui or self.placement.describe() or "all on the device"
+        planned = gigabytes(self.plan.needed - moved)
+        return f"{self.limit / GB:g} GB: {clip(self.plan.size)}, {points}, {placed}; planned {planned}, not measured"
 
 
 def memory_preset(
@@ -61,24 +62,44 @@ def memory_preset(
 
     Raises UserError if nothing fits.
     """
-    fixed = fixed or {}
-    smallest: MemoryPlan | None = None
-    counted: dict[str, int] = {}
+    fixed, counted = fixed or {}, dict[str, int]()
     source = source if isinstance(source, ModelSource) else ModelSource(source)
-    placements = _placements(source)
-    for placement in placements:
+    *others, last = _placements(source)
+    for placement in (*others, last):
         planner = Planner.of(source, _with(recipe, fixed, BATCHES[-1]), dtype, placement)
         planner.shaped.counted.update(counted)
-        for least in _sizes(planner, fixed, last=placement == placements[-1]):
-            smallest = planner.plan(least)
-            if smallest.fits(limit):
-                return _widened(planner, least, limit, fixed)
+        found, smallest = _fitting(planner, limit, fixed, last=placement == last)
+        if found is not None:
+            return found
         counted |= planner.shaped.counted
-    assert smallest is not None
     raise UserError(
         f"{source.name} does not fit in {limit / GB:g} GB: offloaded as far as it can be, one frame still needs "
         f"{gigabytes(smallest.needed)}. Use a smaller model, or a device with more memory."
     )
+
+
+def preset_for(shaped: ShapedModel, limit: int, recipe: VelocityRecipe, fixed: Mapping[str, Any] | None = None) -> MemoryPreset:
+    """`memory_preset` for a model that is loaded already, so that its weights stay as and where they are."""
+    fixed = fixed or {}
+    found, smallest = _fitting(Planner(shaped, _with(recipe, fixed, BATCHES[-1])), limit, fixed, last=True)
+    if found is not None:
+        return found
+    lighter = (
+        "Load the model offloaded or in fp8, use a smaller one" if smallest.least_weights is None else "Use a smaller model"
+    )
+    needs = f"{clip(smallest.size)} need {gigabytes(smallest.least)}"
+    raise UserError(
+        f"{shaped.name} does not fit in {limit / GB:g} GB as it is loaded: {needs}. {lighter}, or a device with more memory."
+    )
+
+
+def _fitting(planner: Planner, limit: int, fixed: Mapping[str, Any], *, last: bool) -> tuple[MemoryPreset | None, MemoryPlan]:
+    """The settings with which a placement fits, None if none do, and the plan of the last ones that were tried."""
+    for least in _sizes(planner, fixed, last=last):
+        smallest = planner.plan(least)
+        if smallest.fits(limit):
+            return _widened(planner, least, limit, fixed), smallest
+    return None, smallest
 
 
 def _placements(source: ModelSource) -> Sequence[Placement]:

@@ -18,10 +18,10 @@ from t2vu_core.errors import UserError
 from t2vu_core.memory import activations
 from t2vu_core.memory.activations import encode_bytes, pass_bytes, step_bytes, step_bytes_by_depth
 from t2vu_core.memory.exhausted import is_exhausted
-from t2vu_core.memory.explain import _against, memory_line
+from t2vu_core.memory.explain import _against, memory_line, shapes_of
 from t2vu_core.memory.placement import Placement
 from t2vu_core.memory.plan import GB, MemoryPlan, Planner
-from t2vu_core.memory.presets import memory_preset
+from t2vu_core.memory.presets import memory_preset, preset_for
 from t2vu_core.memory.shapes import shaped_model, weight_bytes
 from t2vu_core.memory.text_shapes import text_condition
 from t2vu_core.model import load_model
@@ -218,6 +218,18 @@ def test_presets_take_what_fits_and_say_that_nothing_was_measured() -> None:
     assert narrow.placement != Placement(), "encoding needs the most here, so the text encoder is offloaded first"
     with pytest.raises(UserError, match="does not fit in 0.5 GB"):
         memory_preset(tiny.folder, GB // 2, own, torch.bfloat16, {"height": 64, "width": 96})
+
+
+def test_a_loaded_model_gets_settings_that_fit_where_it_is() -> None:
+    family, own = TINY_MODELS["wan-2.1"].model.family, recipe(num_frames=5, height=64, width=96)
+    shaped = shapes_of(family)
+    assert shaped is not None
+    roomy = preset_for(shaped, 16 * GB, own, {"num_frames": 5})
+    assert roomy.settings["concept_batch"] == 4
+    assert roomy.settings["num_frames"] == 5
+    assert roomy.placement == shaped.placement
+    with pytest.raises(UserError, match="does not fit in 0.5 GB as it is loaded.*Load the model offloaded"):
+        preset_for(shaped, GB // 2, own)
 
 
 def test_erasing_within_a_memory_says_what_was_chosen(t2vu: Callable, tmp_path: Path) -> None:

@@ -82,6 +82,14 @@ def test_a_lora_cannot_be_kept_to_a_mask(comfy: ComfyServer, changes: dict[str, 
     assert "needs kind=bottleneck" in refusal(comfy, graph)
 
 
+def test_a_card_is_named_and_the_plan_says_what_was_chosen_for_it(comfy: ComfyServer) -> None:
+    graph: Graph = {"load": load(), "erase": erase(memory="8 GB"), "plan": node("PreviewAny", source=["erase", 3])}
+    result = queue(comfy.url, graph)
+    assert result.succeeded, result.error
+    assert "Chosen for 8 GB: 1 frame of 32 x 32, 4 + 8 points a step" in result.outputs["plan"]["text"][0]
+    assert "switch low_memory off" in refusal(comfy, graph | {"erase": erase(memory="8 GB", low_memory=True)})
+
+
 def test_a_saved_eraser_erases_as_the_trained_one_did(comfy: ComfyServer, trained: Trained) -> None:
     loaded = queue(comfy.url, _before_and_after(trained.name, strength=3.0))
     assert np.array_equal(pixels(comfy, loaded, "frames after"), pixels(comfy, trained.result))
@@ -232,7 +240,7 @@ def test_eta_can_be_zero_and_the_other_numbers_the_presets(comfy: ComfyServer) -
 def test_a_saved_workflow_without_eta_zero_gets_the_presets(comfy: ComfyServer) -> None:
     """The frontend fills in the default for a widget that a workflow does not have."""
     declared = comfy.get("/object_info/T2VUVelocityErase")["T2VUVelocityErase"]["input"]["optional"]
-    later = ["concept_kind", "instead", "attribute_of", "neighbours", "neutral_check"]
+    later = ["concept_kind", "instead", "attribute_of", "neighbours", "neutral_check", "memory"]
     assert [name for name in declared if name not in later][-1] == "eta_zero"
     assert list(declared).index("eta_zero") < list(declared).index(later[0]), "values of saved workflows go by position"
     assert declared["eta_zero"][1]["default"] == "preset"

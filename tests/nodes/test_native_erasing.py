@@ -18,7 +18,7 @@ from tools.comfyui.client import Control, Event, Graph
 from tools.comfyui.server import REPOSITORY
 
 WORKFLOW: Graph = json.loads((REPOSITORY / "workflows" / "api" / "erase_native.json").read_text(encoding="utf-8"))
-SHORT = {"steps": 2, "eta": 5.0, "learning_rate": 0.01}
+SHORT = {"steps": 2, "eta": 5.0, "learning_rate": 0.01, "memory": "8 GB"}
 """Enough to change the pictures."""
 
 
@@ -41,6 +41,7 @@ def test_the_shipped_graph_trains_and_changes_what_ksampler_samples(comfy: Comfy
     planned = [place for place, line in enumerate(said) if "Memory, planned:" in line]
     passes = [place for place, line in enumerate(said) if re.search(r"(trajectories|training) \d+/\d", line)]
     assert planned, "there is no memory plan"
+    assert "Chosen for 8 GB: 9 frames of 64 x 64, 4 + 8 points a step" in said[planned[0]]
     assert planned[0] < passes[0]
     before, after = pixels(comfy, result, "before"), pixels(comfy, result, "after")
     assert before.shape == after.shape == (9, 64, 64, 3)
