@@ -60,7 +60,8 @@ def pooled(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         shown = outcomes["shown"]
         over_clips = wilson_interval(sum(shown), len(shown)) if shown else None
         entry["shown_interval"] = _wider(over_clips, _over_concepts(_with_shown(own), "shown_share"))
-        entries.append({**entry, "concepts": {row.get("concept") for row in own}})
+        there = {key: len({row.get("concept") for row in own if row.get(key) is not None}) for key in NUMBERS}
+        entries.append({**entry, "concepts": {row.get("concept") for row in own}, "with_figure": there})
     return entries
 
 
@@ -220,8 +221,14 @@ def _cells(entry: Mapping[str, Any], methods: Mapping[str, Method], concepts: se
         title += f", {', '.join(sorted(entry['concepts']))} only"
     rates = {key: (entry[key], entry[f"{key}_interval"]) for key in PERCENT if key != "shown"}
     rates["shown"] = sum(shown) / len(shown), entry["shown_interval"]
-    marked = [with_interval(*rates[key]) + (f" {MARK}" if key in differing else "") for key in PERCENT]
+    marked = [with_interval(*rates[key]) + _part(entry, key) + (f" {MARK}" if key in differing else "") for key in PERCENT]
     return [title, *marked, *(NO_FIGURE if entry[key] is None else f"{entry[key]:.1f}" for key in SECONDS)]
+
+
+def _part(entry: Mapping[str, Any], key: str) -> str:
+    """On how many of its concepts a method has this figure, where not on all of them."""
+    there, all_of_them = entry["with_figure"].get(key, 0), len(entry["concepts"])
+    return f", {there} of {all_of_them} concepts" if 0 < there < all_of_them else ""
 
 
 def significant(rows: Sequence[dict[str, Any]], ours: str) -> dict[str, set[str]]:

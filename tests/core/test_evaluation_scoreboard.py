@@ -65,6 +65,11 @@ def test_methods_are_compared_over_the_concepts_that_both_were_measured_against(
     assert "significant" not in markdown([row("velocity", [False] * 20)]), "there is nothing to compare with"
 
 
+def test_a_figure_of_some_concepts_says_of_how_many() -> None:
+    rows = [row("base", [True] * 20), row("velocity", [False] * 20, probe=0.5), row("velocity", [False] * 20, concept="cat")]
+    assert "| 50 %, 1 of 2 concepts |" in markdown(rows)
+
+
 def test_the_public_ports_latents_never_advance() -> None:
     family, size = TINY.model.family, TINY.size
     points = list(itertools.islice(_never_advancing(family, size, 60, seed=0), 60))
