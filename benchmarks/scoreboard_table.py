@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ HEAD = (
 )  # fmt: skip
 SHORT = ("method", "still shown, all", "others kept", "attributes", "natural", "PROBE", "train s")
 """The README's columns, of those that were measured; the measured documents have all."""
+INTERVAL = re.compile(r"\((\d+) to (\d+) %\)")
+"""As the measured documents write it; the README's table has "(94-100)"."""
 NO_FIGURE = "-"
 OURS = "velocity"
 LEVEL = 0.05
@@ -167,7 +170,7 @@ def summary(board: Mapping[str, Any]) -> str:
     concepts = len({row["concept"] for row in board["rows"]})
     table = _table(board["rows"], METHODS, OURS)
     columns = [name for name in SHORT if any(cells[name] != NO_FIGURE for cells in table)]
-    cells = markdown(board["rows"], columns=columns).partition("\n\n")[0]
+    cells = INTERVAL.sub(r"(\1-\2)", markdown(board["rows"], columns=columns).partition("\n\n")[0])
     differs = f"{MARK}: significantly different from {METHODS[OURS].title}"
     head = f"Model {board['model']}, {concepts} concepts; 95 % intervals in brackets. {differs}."
     return f"{head}\n\n{cells}"
