@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,9 +16,10 @@ from PIL import Image
 
 from t2vu_core.miniature.detector import MiniatureDetector, detector_path, load_detector
 from t2vu_core.miniature.worlds import WORLD_32
-from tools.comfyui import ComfyServer, NoServer, Result, queue
+from tools.comfyui import ComfyServer, Result, queue
 from tools.comfyui.client import Graph
 from tools.comfyui.server import REPOSITORY
+from tools.other_packs import in_pack
 from tools.say import complain, say
 
 FRAMES, WINDOW, OVERLAP = 16, 8, 2
@@ -33,18 +32,7 @@ PROMPTS = {"ghost": "a ghost under a starry night", "cat": "a cat on a green mea
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.animatediff_evolved", description=__doc__.split("\n")[0])
-    parser.add_argument("--pack", type=Path, required=True, help="folder of ComfyUI-AnimateDiff-Evolved")
-    options = parser.parse_args(arguments)
-    try:
-        with tempfile.TemporaryDirectory() as base:
-            server = ComfyServer(Path(base))
-            server.prepare()
-            (Path(base) / "custom_nodes" / "AnimateDiff-Evolved").symlink_to(options.pack.resolve(), target_is_directory=True)
-            with server:
-                return _try(server)
-    except NoServer as error:
-        complain(str(error))
-        return 1
+    return in_pack(parser, "AnimateDiff-Evolved", _try, arguments)
 
 
 def _try(server: ComfyServer) -> int:

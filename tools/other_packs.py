@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,22 @@ FORMATS = ("video/h264-mp4", "image/gif", "image/webp")
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.other_packs", description=__doc__.split("\n")[0])
-    parser.add_argument("--pack", type=Path, required=True, help="folder of ComfyUI-VideoHelperSuite")
+    return in_pack(parser, "VideoHelperSuite", _try_all, arguments)
+
+
+def in_pack(
+    parser: argparse.ArgumentParser, name: str, attempt: Callable[[ComfyServer], int], arguments: list[str] | None
+) -> int:
+    """Run `attempt` in a ComfyUI with the pack of `--pack` installed; 1 if the server does not start."""
+    parser.add_argument("--pack", type=Path, required=True, help=f"folder of ComfyUI-{name}")
     options = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory() as base:
             server = ComfyServer(Path(base))
             server.prepare()
-            (Path(base) / "custom_nodes" / "VideoHelperSuite").symlink_to(options.pack.resolve(), target_is_directory=True)
+            (Path(base) / "custom_nodes" / name).symlink_to(options.pack.resolve(), target_is_directory=True)
             with server:
-                return _try_all(server)
+                return attempt(server)
     except NoServer as error:
         complain(str(error))
         return 1

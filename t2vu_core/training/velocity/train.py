@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -112,11 +113,16 @@ def erase_velocity(
         partial=len(state.losses) < recipe.steps, pushed=push and round(push.share, 4), diverged=diverged,
         warning=" ".join(filter(None, (warn_outcome(request.title, push, diverged), unused, few_steps))) or None,
     )  # fmt: skip
-    written = {**plan.describe(), "language_model": request.language_model and request.language_model.name}
-    written |= {"sites": model.family.found} if model.family.found else {}
     return Erasure(
-        "eraser", request.concepts, model.base, erasers.named_tensors(), METHOD, recipe.describe(), written, record
+        "eraser", request.concepts, model.base, erasers.named_tensors(), METHOD, recipe.describe(),
+        _written(plan, request, model.family), record,
     )  # fmt: skip
+
+
+def _written(plan: PromptPlan, request: ConceptRequest, family: Family) -> dict[str, Any]:
+    """What the file keeps of the prompts, and where the erasers sit if that was found by name."""
+    sites = {"sites": family.found} if family.found else {}
+    return {**plan.describe(), "language_model": request.language_model and request.language_model.name, **sites}
 
 
 def _points(run: VelocityRun, prompts: EncodedPrompts, log_folder: Path | None, *, show_mask: bool) -> TrainingPoints:
