@@ -53,9 +53,10 @@ CHANGES: dict[str, Change] = {
     "preset_thorough": Change("preset thorough", PRESETS["thorough"].velocity),
     "no_augmentation": Change("without augmentation", {"augmentation": "none"}),
     "grammar": Change("augmentation by grammar", {"augmentation": "grammar"}),
-    "localized": Change("with localisation", {"localization_weight": 1.0}),
+    "localized": Change("with localisation", {"kind": "bottleneck", "localization_weight": 1.0}),
     "localized_attention": Change(
-        "with localisation, mask as in the paper", {"localization_weight": 1.0, "mask_source": "attention"}
+        "with localisation, mask as in the paper",
+        {"kind": "bottleneck", "localization_weight": 1.0, "mask_source": "attention"},
     ),
     "no_preservation": Change("without preservation", {"preserve_weight": 0.0}),
     **{f"eta_{eta}": Change(f"eta {eta}", {"eta": float(eta)}) for eta in (0, 0.3, 1, 2, 3, 5, 7, 10)},
@@ -71,7 +72,7 @@ CHANGES: dict[str, Change] = {
     },
     "published_way": Change("as published, eta 3", {"neutral_share": 0.0, "mixed_share": 0.0, "eta": 3.0}),
     **{f"rank_{rank}": Change(f"erasers of rank {rank}", {"rank": rank}) for rank in (4, 16, 32, 128)},
-    "lora": Change("LoRA", {"kind": "lora"}),
+    "bottleneck": Change("bottleneck", {"kind": "bottleneck"}),
     "guided": Change("objective after guidance", {"guided_objective": True}),
     "on_policy": Change("on-policy, trajectories refreshed every 60 steps", {"refresh_every": 60}),
     "adversarial": Change("4 steps of adversarial soft tokens", {"adversarial_steps": 4}),

@@ -108,7 +108,7 @@ class VelocityErase(io.ComfyNode):
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
         request = request_of(concept, synonyms, preserve_prompts, concept_prompts, writer, **details)
         recipe = VelocityRecipe.preset(
-            preset, seed=seed, num_frames=num_frames, **_kind(kind, model.family),
+            preset, seed=seed, num_frames=num_frames, **_kind(kind, model.family, localization),
             **nonzero(steps=steps, learning_rate=learning_rate, localization_weight=localization),
             **_eta(eta, eta_zero), **_augmentation(augmentation), **(LOW_MEMORY if low_memory else {}),
         )  # fmt: skip
@@ -142,14 +142,16 @@ def _eta(eta: float, eta_zero: str) -> dict[str, float]:
     return {"eta": eta} if eta or eta_zero == ZERO else {}
 
 
-def _kind(choice: str, family: Family) -> dict[str, str]:
+def _kind(choice: str, family: Family, localization: float) -> dict[str, str]:
     """The recipe's kind of eraser, or nothing where the preset's is used.
 
-    A model of ComfyUI whose architecture is not in the table has places for LoRA erasers only.
+    Only a bottleneck can be localised; a model of ComfyUI whose architecture is not in the table has places for LoRAs only.
     """
     if choice != AUTO:
         return {"kind": choice}
-    return {"kind": "lora"} if family.found else {}
+    if family.found:
+        return {"kind": "lora"}
+    return {"kind": "bottleneck"} if localization else {}
 
 
 def _augmentation(choice: str) -> dict[str, str]:
@@ -197,9 +199,9 @@ def _method_inputs() -> list[io.Input]:
             options=[AUTO, *VelocityRecipe.choices("kind")],
             default=AUTO,
             optional=True,
-            tooltip="What is trained. auto: as the preset says, lora for thorough, else bottleneck. bottleneck: the paper's "
-            "form, a small network after the attention that changes video tokens only. lora: low-rank changes of the "
-            "attention's projections, which Export LoRA writes for other programs.",
+            tooltip="What is trained. auto: lora, or bottleneck for the preset paper and with localization. lora: low-rank "
+            "changes of the attention's projections, which Export LoRA writes for other programs. bottleneck: the paper's "
+            "form, a small network after the attention that changes video tokens only.",
         ),
         number_input(
             io.Float,

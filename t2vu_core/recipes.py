@@ -39,13 +39,13 @@ PRESETS: Mapping[Preset, PresetSettings] = {
     ),
     "balanced": PresetSettings(velocity={}, few_shot={}),
     "thorough": PresetSettings(
-        # Learned tokens (PROBE) bring a style back past bottlenecks, which change video tokens only, and not past a LoRA.
-        velocity={"kind": "lora", "steps": 500, "concept_trajectories": 96, "preserve_trajectories": 96},
+        velocity={"steps": 500, "concept_trajectories": 96, "preserve_trajectories": 96},
         few_shot={"steps": 400, "shots": 16, "prompts": 128},
     ),
     # T2VUnlearning (arXiv 2505.17550) as its authors describe it: one point per step, no other loss than theirs.
     "paper": PresetSettings(
         velocity={
+            "kind": "bottleneck",
             "rank": 128,
             "learning_rate": 1e-4,
             "eta": 7.0,
@@ -120,8 +120,9 @@ class VelocityRecipe(_Recipe):
 
     preset_key = "velocity"
 
-    kind: EraserType = _option("bottleneck", "what is trained: the paper's bottleneck, or a LoRA that other programs can load")
-    rank: int = _option(32, "width of the bottleneck, or rank of the LoRA", 1, 4096)
+    # Learned tokens (PROBE) bring a concept back past bottlenecks, which change video tokens only, and hardly past a LoRA.
+    kind: EraserType = _option("lora", "what is trained: a LoRA, which other programs can load, or the paper's bottleneck")
+    rank: int = _option(32, "rank of the LoRA, or width of the bottleneck", 1, 4096)
     steps: int = _option(400, "training steps", 1, 100_000)
     learning_rate: float = _option(2e-3, "peak learning rate of Adam", 1e-7, 1.0)
     width_scaling: bool = _option(
