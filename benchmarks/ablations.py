@@ -72,6 +72,7 @@ CHANGES: dict[str, Change] = {
     },
     "published_way": Change("as published, eta 3", {"neutral_share": 0.0, "mixed_share": 0.0, "eta": 3.0}),
     **{f"rank_{rank}": Change(f"erasers of rank {rank}", {"rank": rank}) for rank in (4, 16, 32, 128)},
+    "lora": Change("LoRA", {"kind": "lora"}),
     "bottleneck": Change("bottleneck", {"kind": "bottleneck"}),
     "guided": Change("objective after guidance", {"guided_objective": True}),
     "on_policy": Change("on-policy, trajectories refreshed every 60 steps", {"refresh_every": 60}),

@@ -30,6 +30,7 @@ from benchmarks import (
     scoreboard_table,
     tuning,
     velocity_step,
+    width,
 )
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
@@ -83,6 +84,7 @@ TABLES = (
     Table("goals of velocity erasing, thorough", MEASURED, "scoreboard.json", partial(_goals, "velocity_thorough")),
     Table("ablations", MEASURED, "ablations.json", ablations.document),
     Table("ablations of version 0.1", MEASURED, "ablations-0.1.json", ablations.document),
+    Table("the first steps by width", MEASURED, "width.json", width.document),
     Table("a step of velocity erasing", MEASURED, "velocity_step-cpu.json", velocity_step.table),
     Table("a step on a GPU", MEASURED, "velocity_step-nvidia_h200.json", velocity_step.table),
     Table("goals of the few-shot encoder", MEASURED, "scoreboard.json", partial(_goals, "encoder")),

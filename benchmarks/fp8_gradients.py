@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.step_measures import CONCEPT, KEPT, Job
 from benchmarks.step_shapes import shaped_model, store_in_fp8
-from t2vu_core.erasers import BottleneckEraser, EraserSet
+from t2vu_core.erasers import BottleneckEraser, EraserSet, LoraEraser
 from t2vu_core.families import Family
 from t2vu_core.model import noise
 
@@ -47,12 +47,13 @@ def difference(found: Tensor, wanted: Tensor) -> float:
 
 def gradient_of(family: Family, job: Job) -> Tensor:
     """Of the erasers of a step with a point with the concept and one without it, all in one vector."""
-    sites, size = family.eraser_sites(), family.defaults.size
+    sites, size = family.sites_of_kind(job.kind), family.defaults.size
     erasers = EraserSet.create(sites, rank=job.rank, seed=0)
     generator = torch.Generator().manual_seed(0)
     for _, eraser in erasers.items():
-        assert isinstance(eraser, BottleneckEraser)
-        eraser.up.weight.data.normal_(0, SCALE, generator=generator)
+        assert isinstance(eraser, BottleneckEraser | LoraEraser)
+        last = eraser.up if isinstance(eraser, BottleneckEraser) else eraser.lora_B
+        last.weight.data.normal_(0, SCALE, generator=generator)
     erasers.to(family.device)
     latents, condition = noise(family, size, range(2)), family.encode([CONCEPT, KEPT])
     timesteps = family.make_scheduler(4, size).timesteps[1].expand(2).to(family.device)

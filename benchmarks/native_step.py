@@ -32,9 +32,9 @@ from safetensors.torch import load_file, save_file
 from benchmarks.fp8_gradients import difference, gradient_of
 from benchmarks.fresh_processes import Failed, FreshProcesses
 from benchmarks.native_models import GIB, NAMES, PRECISIONS, denoiser_bytes, limit_card, native_model, start_comfyui
-from benchmarks.step_measures import MEASURED, WARM_UP, Job, keep, measure
+from benchmarks.step_measures import BEFORE_KINDS, MEASURED, WARM_UP, Job, keep, measure
 from t2vu_core.memory.explain import plan_of
-from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.recipes import EraserType, VelocityRecipe
 
 DIFFUSERS = "diffusers"
 DEFAULT_ROWS = (
@@ -55,6 +55,7 @@ class Row:
     gradients: str
     """The file with the gradients of the first row of this shape; that row writes it."""
     tiny: bool = False
+    kind: EraserType = VelocityRecipe.kind
 
     @property
     def parts(self) -> tuple[str, str, float | None]:
@@ -69,7 +70,7 @@ class Row:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return Job(
             "ours_with_preservation", f"shape:{shape}", device, self.batch, self.rank, self.steps, "bf16", checkpointing=True,
-            fp8=precision != "bf16", tiny=self.tiny,
+            fp8=precision != "bf16", tiny=self.tiny, kind=self.kind,
         )  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.plan:
         start_comfyui()
         for name in options.rows:
-            row = Row(name, options.rank, options.batch, options.steps, "", options.tiny)
+            row = Row(name, options.rank, options.batch, options.steps, "", options.tiny, options.kind)
             print(f"{name}: {planned_bytes(row) / GIB:.2f} GiB planned")
         return 0
     if options.device == "cpu":
@@ -98,7 +99,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, measure_one: Callable[[Row], Result], spent: Callable[[], bool]) -> Result:
     """Everything that the JSON holds; it is written after every row."""
-    result: Result = {"device": None, "rank": options.rank, "batch": options.batch, "rows": {}, "failed": {}, "left_out": []}
+    asked = {"kind": options.kind, "rank": options.rank, "batch": options.batch}
+    result: Result = {"device": None, **asked, "rows": {}, "failed": {}, "left_out": []}
     with tempfile.TemporaryDirectory() as folder:
         for name in options.rows:
             if spent():
@@ -107,7 +109,8 @@ def run(options: argparse.Namespace, measure_one: Callable[[Row], Result], spent
             shape = name.removeprefix(f"{DIFFUSERS}:").partition(":")[0]
             gradients = str(Path(folder) / f"{shape}.safetensors")
             try:
-                row = measure_one(Row(name, options.rank, options.batch, options.steps, gradients, options.tiny))
+                own = Row(name, options.rank, options.batch, options.steps, gradients, options.tiny, options.kind)
+                row = measure_one(own)
                 result["rows"][name], result["device"] = row, row["device"]
             except Failed as failure:
                 result["failed"][name] = str(failure)
@@ -140,7 +143,9 @@ def measure_row(row: Row) -> Result:
 def planned_bytes(row: Row) -> int:
     """What the memory plan says of the step: weights, erasers with their moments, and what a step allocates."""
     shape, precision, _ = row.parts
-    recipe = VelocityRecipe(rank=row.rank, concept_batch=row.batch, preserve_batch=row.batch, gradient_checkpointing=True)
+    recipe = VelocityRecipe(
+        kind=row.kind, rank=row.rank, concept_batch=row.batch, preserve_batch=row.batch, gradient_checkpointing=True
+    )
     plan = plan_of(native_model(shape, precision, tiny=row.tiny).family, recipe)
     assert plan is not None
     return plan.weights + plan.erasers + plan.activations
@@ -163,7 +168,8 @@ def table(result: Result) -> str:
         clips = {" x ".join(map(str, row["clip"])) for row in result["rows"].values()}
         lines = [
             f"A step with preservation on ComfyUI's own models, random weights, {', '.join(sorted(clips))}, batch "
-            f"{result['batch']}, rank {result['rank']}, gradient checkpointing, {result['device']}:",
+            f"{result['batch']}, {result.get('kind', BEFORE_KINDS)} of rank {result['rank']}, gradient checkpointing, "
+            f"{result['device']}:",
             "",
             "| model | computes in | card GiB | seconds a step | peak GiB | weights GiB | of them on the GPU | gradients |",
             "|---|---|---|---|---|---|---|---|",
@@ -206,7 +212,8 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="native_step", description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--rows", nargs="+", type=_row_name, default=list(DEFAULT_ROWS), metavar="ROW", help="what is measured, in this order")
-    add("--rank", type=int, default=128, help="width of the erasers")
+    add("--kind", choices=VelocityRecipe.choices("kind"), default=VelocityRecipe.kind, help="of the erasers")
+    add("--rank", type=int, default=VelocityRecipe.rank, help="of the erasers")
     add("--batch", type=int, default=1, help="clips with the concept in a step")
     add("--steps", type=_steps, default=5, help=f"steps; the first {WARM_UP} and the last {MEASURED} are not timed")
     add("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")

@@ -24,6 +24,7 @@ from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.plan import plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.recipes import EraserType
 from t2vu_core.training.velocity.encoded_prompts import named_at
 from t2vu_core.training.velocity.localizing import OutsideMask
 from t2vu_core.training.velocity.rollout import Route, TrajectoryPrompts, sample_trajectories
@@ -54,7 +55,7 @@ class Baseline:
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def start(cls, model: T2VModel, concept: str, seed: int, *, kind: str, rank: int, mask: bool) -> Baseline:
+    def start(cls, model: T2VModel, concept: str, seed: int, *, kind: EraserType, rank: int, mask: bool) -> Baseline:
         """Sample the points. `kind` is lora or bottleneck; with `mask`, where the attention finds the concept is kept."""
         started, family = time.monotonic(), model.family
         size = family.defaults.size
@@ -66,7 +67,7 @@ class Baseline:
             condition, family.encode([""]), seeds, family.encode(neutral) if mask else None, positions if mask else None
         )
         points = sample_trajectories(family, asked, Route(size, 10, 3.0, mask_source="attention"))
-        sites = family.lora_sites() if kind == "lora" else family.eraser_sites()
+        sites = family.sites_of_kind(kind)
         erasers = EraserSet.create(sites, rank=rank, seed=seed).to(family.device)
         generator = torch.Generator().manual_seed(seed)
         return cls(family, size, condition, positions, points, sites, erasers, generator, started)

@@ -24,7 +24,7 @@ from t2vu_core.erasure import atomic_path
 from t2vu_core.families import Family
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.objectives.velocity import negative_guidance_target
-from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.recipes import EraserType, VelocityRecipe
 from t2vu_core.sampling import noise
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.velocity.train import erase_velocity
@@ -38,6 +38,8 @@ WARM_UP, MEASURED = 2, 1
 COUNTED = 2
 """The step, one of the first, in which the arithmetic is counted. Its memory tells nothing: the counter's hooks keep what
 gradient checkpointing computes again, almost as much as without checkpointing."""
+BEFORE_KINDS = "bottleneck"
+"""What was measured where the results do not say the kind."""
 COPIES = 4
 """Of the erasers' size: weights, gradients, and Adam's two moments."""
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
@@ -61,6 +63,8 @@ class Job:
     """Whether the frozen denoiser is stored in 8 bits."""
     tiny: bool = False
     """Whether a shape is made tiny, to try things out."""
+    kind: EraserType = VelocityRecipe.kind
+    """Of our erasers; the port's are bottlenecks."""
 
     @property
     def rows(self) -> int:
@@ -198,7 +202,7 @@ def _ours(job: Job, model: T2VModel, meter: Meter) -> dict[str, int]:
     """The training that users run, as short as it can be."""
     keeps = job.recipe == "ours_with_preservation"
     recipe = VelocityRecipe(
-        rank=job.rank, steps=job.steps, concept_batch=job.batch, preserve_batch=job.batch if keeps else 0,
+        kind=job.kind, rank=job.rank, steps=job.steps, concept_batch=job.batch, preserve_batch=job.batch if keeps else 0,
         concept_trajectories=1, preserve_trajectories=1 if keeps else 0, trajectory_steps=2, localization_weight=0.0,
         gradient_checkpointing=job.checkpointing,
     )  # fmt: skip

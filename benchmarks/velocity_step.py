@@ -29,12 +29,12 @@ import torch
 
 from benchmarks.fp8_gradients import measure_gradients
 from benchmarks.fresh_processes import Failed, FreshProcesses
-from benchmarks.step_measures import MEASURED, PORT, RECIPES, WARM_UP, Job, keep, measure
+from benchmarks.step_measures import BEFORE_KINDS, MEASURED, PORT, RECIPES, WARM_UP, Job, keep, measure
 from benchmarks.step_shapes import SHAPES
 from t2vu_core.families.text_attention import mask_bytes
+from t2vu_core.recipes import VelocityRecipe
 
 GIB = 2**30
-PAPERS_RANK = 128
 FP8 = ":fp8"
 STORED = [*SHAPES, *(f"{name}{FP8}" for name in SHAPES)]
 GRADIENTS = "gradients"
@@ -68,7 +68,8 @@ def run(
 ) -> Result:
     """Everything that the JSON holds; `keep` gets it after every measurement, none starts once the time is `spent`."""
     result: Result = {
-        "device": None, "threads": None, "model": options.model, "clip": None, "batch": options.batch, "rank": options.rank,
+        "device": None, "threads": None, "model": options.model, "clip": None, "batch": options.batch, "kind": options.kind,
+        "rank": options.rank,
         "rows": {}, "mask_bytes_2b_49f": mask_bytes_2b_49f(), "shapes": {}, GRADIENTS: {}, "failed": {}, "left_out": [],
     }  # fmt: skip
     for group, name, job in jobs(options):
@@ -105,13 +106,14 @@ def jobs(options: argparse.Namespace) -> Iterator[tuple[str, str, Job]]:
         yield GRADIENTS, name, _shape(GRADIENTS, name, options)
     common = (options.model, options.device, options.batch, options.rank, options.steps, options.dtype)
     for recipe in options.rows:
-        yield "rows", recipe, Job(recipe, *common, tiny=options.tiny)
+        yield "rows", recipe, Job(recipe, *common, tiny=options.tiny, kind=options.kind)
 
 
 def _shape(recipe: str, name: str, options: argparse.Namespace) -> Job:
     shape, fp8 = f"shape:{name.removesuffix(FP8)}", name.endswith(FP8)
     return Job(
-        recipe, shape, options.device, 1, PAPERS_RANK, options.steps, "bf16", checkpointing=True, fp8=fp8, tiny=options.tiny
+        recipe, shape, options.device, 1, options.rank, options.steps, "bf16", checkpointing=True, fp8=fp8, tiny=options.tiny,
+        kind=options.kind,
     )  # fmt: skip
 
 
@@ -141,7 +143,7 @@ def _rows(result: Result) -> list[str]:
         return []
     frames, height, width = result["clip"]
     lines = [
-        f"{_model(result['model'])}, {frames} x {height} x {width}, batch {result['batch']}, rank {result['rank']}, "
+        f"{_model(result['model'])}, {frames} x {height} x {width}, batch {result['batch']}, {_erasers(result)}, "
         f"{result['device']}, {result['threads']} threads",
         "",
         "| step | seconds | of the port's | peak GiB | of the port's |",
@@ -159,6 +161,10 @@ def _rows(result: Result) -> list[str]:
     return lines
 
 
+def _erasers(result: Result) -> str:
+    return f"{result.get('kind', BEFORE_KINDS)} of rank {result['rank']}"
+
+
 def _model(name: str) -> str:
     return f"{name.removeprefix('shape:')} with random weights" if name.startswith("shape:") else name
 
@@ -168,7 +174,7 @@ def _shapes(result: Result) -> list[str]:
     if not result["shapes"]:
         return []
     lines = [
-        f"Our step with preservation at released sizes, random weights, batch 1, rank {PAPERS_RANK}, gradient checkpointing, "
+        f"Our step with preservation at released sizes, random weights, batch 1, {_erasers(result)}, gradient checkpointing, "
         f"computed in bf16, {result['device']}:",
         "",
         "| model | clip | frozen base in | seconds a step | peak GiB | weights GiB | of the peak FLOPs |",
@@ -204,7 +210,8 @@ def parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", default="miniature", help="a bundled name, a diffusers folder or shape:S")
     add("--batch", type=int, default=4, help="clips with the concept in a step")
-    add("--rank", type=int, default=32, help="width of the erasers, the same for both")
+    add("--kind", choices=VelocityRecipe.choices("kind"), default=VelocityRecipe.kind, help="of our erasers")
+    add("--rank", type=int, default=VelocityRecipe.rank, help="of the erasers, the same for both")
     add("--steps", type=_steps, default=12, help=f"steps; the first {WARM_UP} and the last {MEASURED} are not timed")
     add("--dtype", choices=("fp32", "bf16"), help="weights; fp32 on a CPU, bf16 on a GPU")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -1,8 +1,8 @@
 """How far the first steps of velocity erasing move what the attention gives, by width: `python -m benchmarks.width`.
 
-Denoisers of the real width with random weights and two layers, on a tiny clip: the share |eraser| / |attention output| after a
-few steps of the usual recipe, with the learning rate as it is and scaled by width. Settings were chosen at width 192, so the
-other rows should look like its row.
+Denoisers of the real width with random weights and two layers, on a tiny clip: by what share the erasers change what the
+attentions give, after a few steps of the usual recipe, with the learning rate as it is and scaled by width. Settings were
+chosen at width 192, so the other rows should look like its row.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers as d
 import torch
@@ -36,7 +37,7 @@ SHOWN = (2, 5, 10, 20, 50)
 
 @dataclass(frozen=True)
 class Shape:
-    """A denoiser, the attentions with an eraser, and a pass from latents, timestep and text (B, S, D) to a prediction."""
+    """A denoiser, the attentions with erasers, and a pass from latents, timestep and text (B, S, D) to a prediction."""
 
     build: Callable[[int], nn.Module]
     """For a number of heads."""
@@ -94,53 +95,64 @@ SHAPES = {
 
 
 def shares(shape: Shape, recipe: VelocityRecipe, *, steps: int) -> tuple[int, list[float]]:
-    """The width, and |eraser output| / |attention output| in each step before its update, the mean over the attentions."""
+    """The width, and how far the erasers move what the attentions give, in each step before its update.
+
+    A share is |with - without| / |without| of an attention's output for the concept's prompt, the mean over the attentions.
+    """
     torch.manual_seed(0)
     model = shape.build(shape.heads).eval().requires_grad_(False)
     modules = shape.attentions(model)
-    width = _width(modules[0])
-    sites = [EraserSite(f"{index}.attn", module, width, shape.edit) for index, module in enumerate(modules)]
+    outputs = [EraserSite(f"{index}.attn", module, _width(module), shape.edit) for index, module in enumerate(modules)]
+    sites = outputs if recipe.kind == "bottleneck" else [site for output in outputs for site in _projections(output)]
     erasers = EraserSet.create(sites, rank=recipe.rank, seed=0)
-    given, added, found = dict[str, float](), dict[str, float](), list[float]()
+    given, found = dict[str, Tensor](), list[float]()
 
     def loss_at(step: int) -> Tensor:
         draw = step_generator(0, step)
         latents, timestep = torch.randn(2, *shape.latents, generator=draw), torch.tensor([700, 300])
         text = torch.randn(2, TEXT_TOKENS, shape.text_width, generator=torch.Generator().manual_seed(1))
         with torch.no_grad(), erasers.switched_off():
-            frozen = shape.predict(model, latents, timestep, text), shape.predict(model, latents, timestep, text.flip(0))
-        return unlearning_loss(shape.predict(model, latents, timestep, text), negative_guidance_target(*frozen, recipe.eta))
+            neutral, concept = (
+                shape.predict(model, latents, timestep, text.flip(0)),
+                shape.predict(model, latents, timestep, text),
+            )
+        without = dict(given)
+        prediction = shape.predict(model, latents, timestep, text)
+        found.append(sum(_moved(given[name], without[name]) for name in given) / len(given))
+        return unlearning_loss(prediction, negative_guidance_target(concept, neutral, recipe.eta))
 
     def on_step(done: int, _: float) -> None:
-        found.append(sum(added[name] / given[name] for name in given) / len(given))
         if done == steps:
             raise StopEarly
 
     factors = erasers.step_factors() if recipe.width_scaling else {}
-    record = partial_norm(added)
-    with watched(sites, given), torch.enable_grad(), erasers.attached(sites, record=record):
-        schedule = Schedule(recipe.steps, recipe.learning_rate)
+    schedule = Schedule(recipe.steps, recipe.learning_rate)
+    # Hooks run in the order of registration: the outputs are looked at after the erasers changed them.
+    with torch.enable_grad(), erasers.attached(sites), watched(outputs, given):
         train(dict(erasers.named_parameters()), loss_at, schedule, on_step=on_step, factors=factors)
-    return width, found
+    return _width(modules[0]), found
 
 
-def partial_norm(norms: dict[str, float]) -> Callable[[str, Tensor], None]:
-    """Keeps the norm of every eraser's last output."""
+def _projections(output: EraserSite) -> Iterator[EraserSite]:
+    """Places for a LoRA on an attention's projections."""
+    for name in ("to_q", "to_k", "to_v", "to_out.0"):
+        with contextlib.suppress(AttributeError):
+            layer = cast(nn.Linear, output.module.get_submodule(name))
+            yield EraserSite(f"{output.name}.{name}", layer, layer.out_features, edit_whole, "lora")
 
-    def record(name: str, removed: Tensor) -> None:
-        norms[name] = float(removed.detach().norm())
 
-    return record
+def _moved(now: Tensor, before: Tensor) -> float:
+    return float((now - before).norm() / before.norm())
 
 
 @contextlib.contextmanager
-def watched(sites: list[EraserSite], norms: dict[str, float]) -> Iterator[None]:
-    """Inside this context `norms` has the norm of every attention's last output, before the erasers change it."""
+def watched(sites: list[EraserSite], given: dict[str, Tensor]) -> Iterator[None]:
+    """Inside this context `given` has every attention's last output."""
 
     def hook(site: EraserSite) -> Callable[..., None]:
         def look(module: nn.Module, args: object, output: Any) -> None:
             def keep(hidden: Tensor) -> Tensor:
-                norms[site.name] = float(hidden.detach().norm())
+                given[site.name] = hidden.detach()
                 return hidden
 
             site.edit(output, keep)
@@ -165,13 +177,23 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
     shown = [step for step in SHOWN if all(len(row["shares"]) >= step for row in rows)]
     lines = [
-        f"| denoiser | width | learning rate | {' | '.join(f'step {step}' for step in shown)} |",
-        f"|{'---|' * (3 + len(shown))}",
+        f"| erasers | denoiser | width | learning rate | {' | '.join(f'step {step}' for step in shown)} |",
+        f"|{'---|' * (4 + len(shown))}",
     ]
     for row in rows:
         cells = " | ".join(f"{row['shares'][step - 1]:.1%}" for step in shown)
-        lines.append(f"| {row['name']} | {row['width']} | {'by width' if row['scaled'] else 'as it is'} | {cells} |")
+        lines.append(
+            f"| {row['kind']} | {row['name']} | {row['width']} | {'by width' if row['scaled'] else 'as it is'} | {cells} |"
+        )
     return "\n".join(lines)
+
+
+def document(board: Mapping[str, Any]) -> str:
+    """The table with what it shows."""
+    return (
+        "By what share an attention's output for the concept's prompt is changed before each step: random weights of the real "
+        f"width, two layers.\n\n{table(board['rows'])}"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -180,18 +202,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--shapes", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="S", help=f"of {', '.join(SHAPES)}"
     )
+    kinds = VelocityRecipe.choices("kind")
+    parser.add_argument("--kinds", nargs="+", choices=kinds, default=list(kinds), metavar="K", help=f"of {', '.join(kinds)}")
     parser.add_argument("--steps", type=int, default=50, help="training steps (default: %(default)s)")
     parser.add_argument("--save", action="store_true", help="also write benchmarks/results/width.json")
     options = parser.parse_args(arguments)
     rows = []
-    for name in options.shapes:
-        for scaled in (False, True):
-            width, found = shares(SHAPES[name], VelocityRecipe(width_scaling=scaled), steps=options.steps)
-            rows.append({"name": name, "width": width, "scaled": scaled, "shares": [round(share, 4) for share in found]})
-            print(table(rows[-1:]).splitlines()[-1], file=sys.stderr)
+    for kind, name, scaled in product(options.kinds, options.shapes, (False, True)):
+        width, found = shares(SHAPES[name], VelocityRecipe(kind=kind, width_scaling=scaled), steps=options.steps)
+        shown = [round(share, 4) for share in found]
+        rows.append({"kind": kind, "name": name, "width": width, "scaled": scaled, "shares": shown})
+        print(table(rows[-1:]).splitlines()[-1], file=sys.stderr)
     if options.save:
         with atomic_path(RESULTS / "width.json") as temporary:
-            temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
     print(table(rows))
     return 0
 

@@ -263,6 +263,10 @@ class Family(abc.ABC):
             if name in LORA_PROJECTIONS and is_linear(linear)
         ]
 
+    def sites_of_kind(self, kind: Literal["bottleneck", "lora"]) -> list[EraserSite]:
+        """The sites of erasers of that kind."""
+        return self.eraser_sites() if kind == "bottleneck" else self.lora_sites()
+
     def sites(self) -> dict[str, EraserSite]:
         """All sites of erasers of both kinds, by name."""
         return {site.name: site for site in [*self.eraser_sites(), *self.lora_sites()]}

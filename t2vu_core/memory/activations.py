@@ -43,7 +43,7 @@ def rows_of(recipe: VelocityRecipe) -> int:
 
 def step_bytes(family: Family, recipe: VelocityRecipe, size: ClipSize) -> StepBytes:
     """A training step: one pass of all rows, the loss, and the backward pass."""
-    sites = family.eraser_sites() if recipe.kind == "bottleneck" else family.lora_sites()
+    sites = family.sites_of_kind(recipe.kind)
     erasers = EraserSet.create(sites, rank=recipe.rank, seed=0)
     removed: list[Tensor] = []
 

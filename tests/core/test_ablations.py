@@ -26,7 +26,9 @@ def test_every_row_is_a_recipe_that_changes_something() -> None:
     assert len({change.title for change in CHANGES.values()}) == len(CHANGES)
     default = [name for name in CHANGES if recipes[name] == recipes[REFERENCE] and name != REFERENCE]
     own = VelocityRecipe()
-    assert set(default) == {f"eta_{own.eta:g}", f"rank_{own.rank}", f"mixed_share_{100 * own.mixed_share:g}"} & set(CHANGES)
+    assert set(default) == {own.kind, f"eta_{own.eta:g}", f"rank_{own.rank}", f"mixed_share_{100 * own.mixed_share:g}"} & set(
+        CHANGES
+    )
 
 
 @pytest.mark.slow

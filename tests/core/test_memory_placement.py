@@ -15,7 +15,7 @@ from t2vu_core.families import Family
 from t2vu_core.memory.placement import FP8, Placement, weights_kept
 from t2vu_core.memory.text_shapes import text_condition
 from t2vu_core.model import load_model
-from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.recipes import EraserType, VelocityRecipe
 from t2vu_core.training.velocity.train import erase_velocity
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 
@@ -24,9 +24,9 @@ FEW = {"concept_trajectories": 2, "preserve_trajectories": 2, "trajectory_steps"
        "gradient_checkpointing": True}  # fmt: skip
 
 
-def gradients(tiny: TinyModel, family: Family, *, checkpointing: bool, kind: str = "bottleneck") -> dict[str, Tensor]:
+def gradients(tiny: TinyModel, family: Family, *, checkpointing: bool, kind: EraserType = "bottleneck") -> dict[str, Tensor]:
     """The gradients of random erasers at one random point."""
-    sites = family.eraser_sites() if kind == "bottleneck" else family.lora_sites()
+    sites = family.sites_of_kind(kind)
     erasers = EraserSet.create(sites, rank=4, seed=0)
     generator = torch.Generator().manual_seed(1)
     for parameter in erasers.parameters():

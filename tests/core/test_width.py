@@ -9,7 +9,7 @@ from torch import nn
 from benchmarks.width import SHAPES, main, shares
 from t2vu_core.erasers import EraserSet
 from t2vu_core.families.eraser_site import EraserSite, edit_whole
-from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.recipes import EraserType, VelocityRecipe
 from t2vu_core.training.loop import train
 from t2vu_core.training.schedule import Schedule
 
@@ -54,8 +54,9 @@ def test_only_what_reads_the_width_is_scaled_and_narrow_sites_are_not() -> None:
     }  # fmt: skip
 
 
-def test_the_benchmark_measures_what_is_added_to_the_attention() -> None:
-    width, found = shares(SHAPES["width 192"], VelocityRecipe(rank=4), steps=3)
+@pytest.mark.parametrize("kind", VelocityRecipe.choices("kind"))
+def test_the_benchmark_measures_how_far_the_attention_moves(kind: EraserType) -> None:
+    width, found = shares(SHAPES["width 192"], VelocityRecipe(kind=kind, rank=4), steps=3)
     assert width == 192
     assert len(found) == 3
     assert found[0] == 0, "a new eraser adds nothing"
@@ -63,7 +64,7 @@ def test_the_benchmark_measures_what_is_added_to_the_attention() -> None:
 
 
 def test_the_benchmark_prints_a_row_for_both_learning_rates(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--shapes", "width 192", "--steps", "1"]) == 0
+    assert main(["--shapes", "width 192", "--kinds", "lora", "--steps", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "| width 192 | 192 | as it is |" in printed
-    assert "| width 192 | 192 | by width |" in printed
+    assert "| lora | width 192 | 192 | as it is |" in printed
+    assert "| lora | width 192 | 192 | by width |" in printed

@@ -85,7 +85,7 @@ def made(family: str, model: Any = None, *, shape: Sequence[int] | None = None, 
 
 def erasers_for(family: Any, kind: str) -> tuple[EraserSet, list[Any]]:
     """Random ones, on their sites."""
-    sites = family.eraser_sites() if kind == "bottleneck" else family.lora_sites()
+    sites = family.sites_of_kind(kind)
     erasers = EraserSet.create(sites, rank=4, seed=0)
     generator = torch.Generator().manual_seed(2)
     for parameter in erasers.parameters():

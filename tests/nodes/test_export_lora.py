@@ -35,18 +35,18 @@ def _exported(comfy: ComfyServer, eraser: str, **changes: Any) -> list[str]:
 
 
 @pytest.fixture
-def lora_name(comfy: ComfyServer, eraser_name: str) -> Iterator[str]:
-    """An eraser of the LoRA kind on the miniature's projections, as Load Erasure offers it."""
+def bottleneck_name(comfy: ComfyServer, eraser_name: str) -> Iterator[str]:
+    """An eraser of the bottleneck kind behind the miniature's attentions, as Load Erasure offers it."""
     folder = comfy.base / "output" / "erasures"
-    bottleneck = Erasure.load(folder / eraser_name)
-    widths = {key.rsplit(".", 2)[0]: value.shape[1] for key, value in bottleneck.tensors.items() if key.endswith("down.weight")}
-    generator = torch.Generator().manual_seed(0)
+    lora = Erasure.load(folder / eraser_name)
+    last = ".to_out.0.lora_B.weight"
     tensors = {}
-    for site, width in widths.items():
-        for projection in ("to_q", "to_k", "to_v", "to_out.0"):
-            tensors[f"{site}.{projection}.lora_A.weight"] = torch.randn(RANK, width, generator=generator)
-            tensors[f"{site}.{projection}.lora_B.weight"] = torch.randn(width, RANK, generator=generator)
-    file = dataclasses.replace(bottleneck, tensors=tensors).save(folder / "of_lora_kind")
+    for name, weight in lora.tensors.items():
+        if name.endswith(last):
+            site = name.removesuffix(last)
+            for layer, out, width in (("down", RANK, len(weight)), ("up", len(weight), RANK)):
+                tensors |= {f"{site}.{layer}.weight": torch.ones(out, width), f"{site}.{layer}.bias": torch.zeros(out)}
+    file = dataclasses.replace(lora, tensors=tensors).save(folder / "of_bottleneck_kind")
     yield file.name
     file.unlink()
 
@@ -58,32 +58,32 @@ def no_loras_stay(comfy: ComfyServer) -> Iterator[None]:
         file.unlink()
 
 
-def test_load_lora_offers_what_was_exported(comfy: ComfyServer, lora_name: str) -> None:
-    assert _exported(comfy, lora_name, name="styles/mine") == ["styles/mine.safetensors"]
+def test_load_lora_offers_what_was_exported(comfy: ComfyServer, eraser_name: str) -> None:
+    assert _exported(comfy, eraser_name, name="styles/mine") == ["styles/mine.safetensors"]
     offered = comfy.get("/object_info/LoraLoaderModelOnly")["LoraLoaderModelOnly"]["input"]["required"]["lora_name"][0]
     assert "styles/mine.safetensors" in offered
     tensors = load_file(comfy.base / "models" / "loras" / "styles" / "mine.safetensors")
     assert "diffusion_model.blocks.0.attn_out.lora_B.weight" in tensors
-    original = Erasure.load(comfy.base / "output" / "erasures" / lora_name).tensors
+    original = Erasure.load(comfy.base / "output" / "erasures" / eraser_name).tensors
     name = "transformer_blocks.0.attn1.to_out.0.lora_B.weight"
     assert torch.equal(tensors["diffusion_model.blocks.0.attn_out.lora_B.weight"], original[name])
 
 
-def test_diffusers_gets_its_own_names_in_the_output_folder(comfy: ComfyServer, lora_name: str) -> None:
-    (name,) = _exported(comfy, lora_name, layout="diffusers", folder="output/loras")
+def test_diffusers_gets_its_own_names_in_the_output_folder(comfy: ComfyServer, eraser_name: str) -> None:
+    (name,) = _exported(comfy, eraser_name, layout="diffusers", folder="output/loras")
     assert name == "ghost.safetensors"
     assert "transformer.transformer_blocks.0.attn1.to_q.lora_A.weight" in load_file(comfy.base / "output" / "loras" / name)
 
 
-def test_a_name_that_is_taken_gets_a_number_unless_it_may_be_replaced(comfy: ComfyServer, lora_name: str) -> None:
-    assert _exported(comfy, lora_name, name="taken") == ["taken.safetensors"]
+def test_a_name_that_is_taken_gets_a_number_unless_it_may_be_replaced(comfy: ComfyServer, eraser_name: str) -> None:
+    assert _exported(comfy, eraser_name, name="taken") == ["taken.safetensors"]
     # The extension stands for a changed graph: ComfyUI runs no node twice with the same inputs.
-    assert _exported(comfy, lora_name, name="taken.safetensors") == ["taken_2.safetensors"]
-    assert _exported(comfy, lora_name, name="taken", overwrite=True) == ["taken.safetensors"]
+    assert _exported(comfy, eraser_name, name="taken.safetensors") == ["taken_2.safetensors"]
+    assert _exported(comfy, eraser_name, name="taken", overwrite=True) == ["taken.safetensors"]
 
 
-def test_a_bottleneck_is_refused_and_nothing_is_written(comfy: ComfyServer, eraser_name: str) -> None:
-    said = refusal(comfy, _exporting(eraser_name, name="bottleneck"))
+def test_a_bottleneck_is_refused_and_nothing_is_written(comfy: ComfyServer, bottleneck_name: str) -> None:
+    said = refusal(comfy, _exporting(bottleneck_name, name="bottleneck"))
     assert "bottleneck" in said
     assert "Train one of the LoRA kind" in said
     assert not list((comfy.base / "models").rglob("*bottleneck*"))
@@ -91,12 +91,12 @@ def test_a_bottleneck_is_refused_and_nothing_is_written(comfy: ComfyServer, eras
 
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/../../../evil", "..", ".hidden", "folder/", "\0"])
 @pytest.mark.parametrize("folder", ["models/loras", "output/loras"])
-def test_a_lora_is_never_written_outside_its_folder(comfy: ComfyServer, lora_name: str, folder: str, name: str) -> None:
-    assert "give a name such as" in refusal(comfy, _exporting(lora_name, folder=folder, name=name))
+def test_a_lora_is_never_written_outside_its_folder(comfy: ComfyServer, eraser_name: str, folder: str, name: str) -> None:
+    assert "give a name such as" in refusal(comfy, _exporting(eraser_name, folder=folder, name=name))
     assert not list(comfy.base.parent.rglob("evil*.safetensors"))
     assert not Path("/tmp/evil.safetensors").exists()
 
 
 @pytest.mark.parametrize("changes", [{"folder": "/etc"}, {"layout": "other"}])
-def test_a_choice_that_was_not_offered_is_refused(comfy: ComfyServer, lora_name: str, changes: dict[str, str]) -> None:
-    assert next(iter(changes.values())) in refusal(comfy, _exporting(lora_name, **changes))
+def test_a_choice_that_was_not_offered_is_refused(comfy: ComfyServer, eraser_name: str, changes: dict[str, str]) -> None:
+    assert next(iter(changes.values())) in refusal(comfy, _exporting(eraser_name, **changes))

@@ -134,7 +134,7 @@ class Twin:
 
     def eraser(self, kind: str, seed: int = 3) -> dict[str, Tensor]:
         """A random eraser with an effect that cannot be overlooked."""
-        sites = self.family.eraser_sites() if kind == "bottleneck" else self.family.lora_sites()
+        sites = self.family.sites_of_kind(kind)
         generator = torch.Generator().manual_seed(seed)
         shapes = EraserSet.create(sites, rank=4, seed=0).named_tensors()
         return {name: torch.randn(value.shape, generator=generator) * 0.15 for name, value in shapes.items()}

@@ -15,7 +15,6 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.families.base import Family
-from t2vu_core.families.eraser_site import EraserSite
 from t2vu_core.families.spelling import check_visible
 from t2vu_core.memory.explain import out_of_memory_explained
 from t2vu_core.memory.placement import check_trainable, weights_kept
@@ -105,7 +104,7 @@ def erase_velocity(
             points = _points(run, prompts, log_folder, show_mask=show_mask or log_folder is not None)
             sampled = time.monotonic() - start
             erasers, diverged = _train(run, points)
-            push = measure_push(run, points, erasers, _sites(family, recipe))
+            push = measure_push(run, points, erasers, family.sites_of_kind(recipe.kind))
             if len(state.losses) == recipe.steps:
                 run.finish()
     record = training_record(
@@ -168,7 +167,7 @@ def _report_mask(run: VelocityRun, points: TrainingPoints, log_folder: Path | No
 def _train(run: VelocityRun, points: TrainingPoints) -> tuple[EraserSet, str | None]:
     """The erasers, and the message of the error that ended the run early, if any."""
     family, recipe, workers = run.family, run.recipe, run.workers
-    sites = _sites(family, recipe)
+    sites = family.sites_of_kind(recipe.kind)
     erasers = EraserSet.create(sites, rank=recipe.rank, seed=recipe.seed).to(family.device)
     localizing = OutsideMask(family, sites, points.size)
     step = VelocityStep(run, points, erasers, localizing)
@@ -185,10 +184,6 @@ def _train(run: VelocityRun, points: TrainingPoints) -> tuple[EraserSet, str | N
             factors=erasers.step_factors() if recipe.width_scaling else {},
         )  # fmt: skip
     return erasers.eval().requires_grad_(False), diverged
-
-
-def _sites(family: Family, recipe: VelocityRecipe) -> list[EraserSite]:
-    return family.eraser_sites() if recipe.kind == "bottleneck" else family.lora_sites()
 
 
 @torch.no_grad()
