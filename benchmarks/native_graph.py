@@ -28,7 +28,7 @@ from t2vu_core import __version__, load_model
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors import WorldDetector
 from t2vu_core.model import T2VModel
-from t2vu_core.recipes import PRESETS
+from t2vu_core.recipes import PRESETS, VelocityRecipe
 from tools.comfyui import ComfyServer, NoServer, queue
 from tools.comfyui.client import Graph, Result
 from tools.comfyui.server import REPOSITORY
@@ -146,10 +146,10 @@ def document(board: Mapping[str, Any]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="native_graph", description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--model", default="miniature-ltx", choices=["miniature-ltx", "miniature"], help="what is loaded")
-    parser.add_argument("--preset", default="quick", choices=PRESETS, help="of the training")
+    parser.add_argument("--preset", default="balanced", choices=PRESETS, help="of the training")
     parser.add_argument("--pairs", type=int, default=12, help="prompts with the concept, and as many without (default: 12)")
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
-    parser.add_argument("--kinds", nargs="+", default=["bottleneck"], choices=KINDS)
+    parser.add_argument("--kinds", nargs="+", default=[VelocityRecipe.kind], choices=KINDS)
     parser.add_argument("--out", default="build/native", help="folder for the rows")
     parser.add_argument("--save", action="store_true", help="also write the rows into benchmarks/results")
     return parser

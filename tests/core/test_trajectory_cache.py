@@ -23,6 +23,7 @@ TINY = TINY_MODELS["cogvideox-2b"]
 FEW = {
     "concept_trajectories": 10, "preserve_trajectories": 3, "two_subject_trajectories": 2, "trajectory_steps": 2, "steps": 6,
     "rank": 4, "eta": 20.0, "learning_rate": 1e-2, "refresh_every": 2, "localization_weight": 1.0,
+    "kind": "bottleneck",
 }  # fmt: skip
 
 

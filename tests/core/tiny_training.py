@@ -19,7 +19,9 @@ FEW = {"concept_trajectories": 2, "preserve_trajectories": 2, "trajectory_steps"
 
 
 def recipe(**changes: object) -> VelocityRecipe:
-    return VelocityRecipe.preset("quick", **{**FEW, **changes})
+    """A training run of seconds; with localisation it trains bottlenecks."""
+    localized = {"kind": "bottleneck"} if changes.get("localization_weight") else {}
+    return VelocityRecipe.preset("quick", **{**FEW, **localized, **changes})
 
 
 @contextlib.contextmanager

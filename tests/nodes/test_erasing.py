@@ -71,15 +71,21 @@ def test_the_mask_can_be_looked_at_before_it_is_trusted(comfy: ComfyServer, trai
     assert shown.max() > 0
 
 
-@pytest.mark.parametrize("changes", [{"kind": "lora"}, {"preset": "thorough"}, {"preset": "thorough", "kind": "auto"}])
-def test_a_lora_cannot_be_kept_to_a_mask(comfy: ComfyServer, changes: dict[str, str]) -> None:
-    """The preset thorough trains one, unless the graph says another kind."""
-    graph: Graph = {
-        "load": load(),
-        "erase": erase(**changes, localization=1.0),
-        "save": node("T2VUSaveErasure", erasure=["erase", 0], name="refused", overwrite=False),
-    }
-    assert "needs kind=bottleneck" in refusal(comfy, graph)
+def _localized(name: str, **changes: str) -> Graph:
+    save = node("T2VUSaveErasure", erasure=["erase", 0], name=name, overwrite=False)
+    return {"load": load(), "erase": erase(**changes, localization=1.0), "save": save}
+
+
+def test_a_lora_cannot_be_kept_to_a_mask(comfy: ComfyServer) -> None:
+    assert "needs kind=bottleneck" in refusal(comfy, _localized("refused", kind="lora"))
+
+
+def test_what_is_kept_to_a_mask_is_a_bottleneck_unless_the_graph_says_another_kind(comfy: ComfyServer) -> None:
+    result = queue(comfy.url, _localized("localized", kind="auto"))
+    assert result.succeeded, result.error
+    file = comfy.base / "output" / "erasures" / "localized.safetensors"
+    assert Erasure.load(file).recipe["kind"] == "bottleneck"
+    file.unlink()
 
 
 def test_a_card_is_named_and_the_plan_says_what_was_chosen_for_it(comfy: ComfyServer) -> None:

@@ -18,7 +18,7 @@ from tools.comfyui.client import Control, Event, Graph
 from tools.comfyui.server import REPOSITORY
 
 WORKFLOW: Graph = json.loads((REPOSITORY / "workflows" / "api" / "erase_native.json").read_text(encoding="utf-8"))
-SHORT = {"steps": 2, "eta": 5.0, "learning_rate": 0.01, "memory": "8 GB"}
+SHORT = {"preset": "quick", "steps": 2, "eta": 5.0, "learning_rate": 0.01, "memory": "8 GB"}
 """Enough to change the pictures."""
 
 
