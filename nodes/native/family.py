@@ -250,7 +250,10 @@ class NativeFamily(Family):
         self, positions: Sequence[Sequence[int]], size: ClipSize, layers: MaskLayers = "all"
     ) -> Iterator[TextAttention]:
         if self._first.architecture.text != "apart" or self._first.architecture.one_length:
-            raise UserError("In this MODEL the attention to the concept's words cannot be read: set mask_source to prediction.")
+            raise UserError(
+                "In this MODEL the attention to the concept's words cannot be read, which the preset paper needs: choose "
+                "another preset, or set mask_source to prediction."
+            )
         with super().text_attention(positions, size, layers) as watch:
             yield watch
 

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from t2vu_core.errors import UserError
+
 TextKeys = Literal["before_video", "after_video", "alone"]
 """Position of an attention's text keys: before or after the video tokens, or alone (cross-attention)."""
 
@@ -89,9 +91,9 @@ class TextAttention(TorchFunctionMode):
     def leave(self, layer: nn.Module, *_: object) -> None:
         """Called after a chosen layer has computed."""
         if not self._seen:
-            raise RuntimeError(
-                f"{type(layer).__name__} computes its attention without PyTorch's scaled_dot_product_attention: "
-                "set the model's attention backend to 'native', so that the concept's mask can be read."
+            raise UserError(
+                f"{type(layer).__name__} computes its attention without PyTorch's scaled_dot_product_attention, so that the "
+                "concept's mask cannot be read: set the model's attention backend to 'native', or mask_source to prediction."
             )
         frames, rows, columns = self._grids[layer]
         given = torch.cat(self._seen).view(len(self.positions), frames, rows, columns)

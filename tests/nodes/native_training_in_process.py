@@ -69,7 +69,8 @@ from t2vu_core.sampling import denoise, guided
 from t2vu_core.training.few_shot.plan import plan_encoder
 
 RECIPE = {
-    "steps": 8, "concept_trajectories": 2, "preserve_trajectories": 2, "trajectory_steps": 2, "rank": 4, "learning_rate": 1e-2,
+    "kind": "bottleneck", "steps": 8, "concept_trajectories": 2, "preserve_trajectories": 2, "trajectory_steps": 2, "rank": 4,
+    "learning_rate": 1e-2,
 }  # fmt: skip
 SMALL = (16, 2, 4, 6)
 
@@ -192,6 +193,15 @@ def predictions() -> None:
                     found[f"{source} {kind}"] = family.predict(x, sigmas, TextCondition(text), family.defaults.size)
 
 
+def attention() -> None:
+    """Video tokens' attention to the text, whichever kernel ComfyUI would compute it with."""
+    family: Any = made("wan").family
+    size, condition = family.defaults.size, TextCondition(given["wan.text"].expand(2, -1, -1).clone())
+    with torch.no_grad(), family.text_attention([[1, 2], [3]], size) as watch:
+        family.predict(given["wan.noise"], torch.tensor([0.7, 0.4]), condition, size)
+    found["attention"] = watch.mean()
+
+
 def image_to_video() -> None:
     """A start image in the CONDITIONING goes into every row."""
     torch.manual_seed(0)
@@ -308,13 +318,13 @@ def planned() -> None:
 def by_name() -> None:
     """Training where erasers sit on layers that were found by name: the plan says so, and other kinds are refused."""
     subject, size = made("cosmos_predict2"), {"trajectory_steps": 2, "concept_trajectories": 1, "preserve_trajectories": 1}
-    erasure = erase_velocity(subject, "ghost", VelocityRecipe.preset("quick", steps=1, kind="lora", rank=2, **size))
+    erasure = erase_velocity(subject, "ghost", VelocityRecipe.preset("quick", steps=1, rank=2, **size))
     said["plan by name"], said["by name"] = plan_text(erasure.prompts), erasure.base.family
     keys = comfy.lora.model_lora_keys_unet(load("cosmos_predict2").model, {})
     pairs = to_comfyui(erasure.base.family, lora_pairs(erasure))
     said["for Load LoRA"] = bool(pairs) and all(name in keys for name in pairs)
     try:
-        erase_velocity(subject, "ghost", VelocityRecipe.preset("quick", steps=1, **size))
+        erase_velocity(subject, "ghost", VelocityRecipe.preset("quick", steps=1, kind="bottleneck", **size))
     except UserError as error:
         said["bottleneck by name"] = str(error)
 
@@ -339,6 +349,7 @@ def parts() -> Iterator[Callable[[], None]]:
         asked_memory,
         training,
         predictions,
+        attention,
         image_to_video,
         on_top,
         two_models,

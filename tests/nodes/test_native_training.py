@@ -147,6 +147,15 @@ def test_one_eraser_file_serves_both(trained: Trained, kind: str, source: str) -
     assert difference(erased, plain) > 1e-4
 
 
+def test_what_video_tokens_attend_to_is_read_as_in_the_diffusers_model(trained: Trained) -> None:
+    """The mask of the preset paper; ComfyUI's own kernel for the CPU does not show it."""
+    twin = trained.twins["wan"]
+    text = TextCondition(twin.given["text"].expand(2, -1, -1))
+    with torch.no_grad(), twin.family.text_attention([[1, 2], [3]], twin.size) as watch:
+        twin.family.predict(twin.given["noise"], torch.tensor([700.0, 400.0]), text, twin.size)
+    assert difference(trained.predicted["attention"], watch.mean()) < 1e-5
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_names_the_model_it_was_trained_on(trained: Trained, kind: str) -> None:
     erasure = Erasure.load(trained.folder / f"trained_{kind}.safetensors")
