@@ -44,8 +44,8 @@ CONCEPT = "ghost"
 PROMPTS = {"concept": "a ghost moving left under a starry night", "other": "a cat moving right on a green meadow"}
 STEPS = 4
 SHORT: dict[str, Any] = {
-    "steps": STEPS, "concept_trajectories": 4, "preserve_trajectories": 4, "trajectory_steps": 4, "concept_batch": 2,
-    "preserve_batch": 4, "learning_rate": 1e-2,
+    "kind": "bottleneck", "steps": STEPS, "concept_trajectories": 4, "preserve_trajectories": 4, "trajectory_steps": 4,
+    "concept_batch": 2, "preserve_batch": 4, "learning_rate": 1e-2,
 }  # fmt: skip
 SHORT_ENCODER: dict[str, Any] = {
     "steps": STEPS, "shots": 2, "shot_steps": STEPS, "prompts": 8, "preserve_prompts": 8, "batch": 2, "preserve_batch": 4,
