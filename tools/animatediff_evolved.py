@@ -23,8 +23,6 @@ from tools.other_packs import in_pack
 from tools.say import complain, say
 
 FRAMES, WINDOW, OVERLAP = 16, 8, 2
-STEPS = 20
-"""Of few-shot unlearning: fewer than the template has, as in the tests."""
 PATIENCE = 7200.0
 """Seconds for a graph: the first one trains."""
 PROMPTS = {"ghost": "a ghost under a starry night", "cat": "a cat on a green meadow"}
@@ -62,8 +60,6 @@ def _graph(prompt: str) -> Graph:
             entry["inputs"] |= {"model": ["evolved", 0], "latent_image": ["batch", 0]}
         elif entry["class_type"] == "CLIPTextEncode" and entry["inputs"]["text"]:
             entry["inputs"]["text"] = prompt
-        elif entry["class_type"] == "T2VUFewShotUnlearn":
-            entry["inputs"]["steps"] = STEPS
     first, second = (key for key, entry in graph.items() if entry["class_type"] == "VAEDecode")
     unused = [key for key, entry in graph.items() if entry["class_type"] in ("ImageScaleBy", "SaveImage", "PreviewImage")]
     for key in unused:
