@@ -71,7 +71,8 @@ def test_localised_training_adds_less_outside_the_mask() -> None:
     points = points_of(TINY, recipe())
     family = TINY.model.family
     for weight in (0.0, 100.0):
-        erasure = erase_velocity(TINY.model, "ghost", recipe(steps=30, learning_rate=1e-2, localization_weight=weight))
+        asked = recipe(kind="bottleneck", steps=30, learning_rate=1e-2, localization_weight=weight)
+        erasure = erase_velocity(TINY.model, "ghost", asked)
         erasers = EraserSet.from_tensors(erasure.tensors)
         localizing = OutsideMask(family, family.eraser_sites(), points.size)
         with erasers.attached(family.eraser_sites(), record=localizing.record):
