@@ -14,10 +14,10 @@ TEST_CONCEPTS = (
     "in pencil sketch style",
 )  # fmt: skip
 """All concepts of the first world that settings were not chosen on: 12, so that an exact paired test can reach p < 0.001."""
-TRAININGS = {"encoder": 3, "velocity": 3, "closed_form": 3, "esd": 2, "receler": 2}
+TRAININGS = {"encoder": 3, "velocity": 3, "closed_form": 2, "esd": 2}
 """Training runs a concept; 1 for the others. Methods without training have one row."""
-BEST = ("velocity", "encoder", "esd", "receler")
-"""Ours, and the two baselines that erase most; these are attacked longest."""
+BEST = ("velocity", "encoder", "closed_form", "esd")
+"""Ours, and the two baselines that erase most by the board's first training run; these are attacked longest."""
 REGROWTH = BEST
 """Methods that are fine-tuned on benign clips; the others are left out."""
 REGROWTH_STEPS = 500
@@ -33,7 +33,7 @@ NEVER_KNEW_CONCEPTS = ("ghost", "in noir style")
 """A subject and a style: models that never knew these are trained, one for each (`t2vu miniature build --without`)."""
 STRONG = (*BEST, "velocity_thorough", "never_knew")
 STRONG_CONCEPTS = ("ghost", "octopus", "wizard", "in noir style")
-FEWER_CONCEPTS = {"never_knew": NEVER_KNEW_CONCEPTS, "velocity_thorough": STRONG_CONCEPTS}
+FEWER_CONCEPTS = {"never_knew": NEVER_KNEW_CONCEPTS, "velocity_thorough": NEVER_KNEW_CONCEPTS}
 """Concepts of the methods that are not measured on all."""
 STRONG_STEPS, STRONG_STARTS = 600, 3
 CHEAP_STEPS = 150
@@ -94,6 +94,6 @@ def left_out() -> str:
     return (
         f"Left out: attacks on guards and on all but the first training run of a concept; PROBE with {STRONG_STEPS} steps from "
         f"{STRONG_STARTS} starts, the prompt search, other settings of sampling and fine-tuning of {REGROWTH_STEPS} steps, but "
-        f"for {', '.join(STRONG)} on {', '.join(STRONG_CONCEPTS)}; models that never knew a concept, but for "
-        f"{' and '.join(NEVER_KNEW_CONCEPTS)}."
+        f"for {', '.join(STRONG)} on {', '.join(STRONG_CONCEPTS)}; models that never knew a concept, and the preset thorough, "
+        f"but for {' and '.join(NEVER_KNEW_CONCEPTS)}."
     )
