@@ -120,7 +120,7 @@ class VelocityRecipe(_Recipe):
 
     preset_key = "velocity"
 
-    # Learned tokens (PROBE) bring a concept back past bottlenecks, which change video tokens only, and hardly past a LoRA.
+    # Learned tokens (PROBE) bring a concept back past bottlenecks, which change video tokens only, and less past a LoRA.
     kind: EraserType = _option("lora", "what is trained: a LoRA, which other programs can load, or the paper's bottleneck")
     rank: int = _option(32, "rank of the LoRA, or width of the bottleneck", 1, 4096)
     steps: int = _option(400, "training steps", 1, 100_000)
