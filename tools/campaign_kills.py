@@ -152,6 +152,8 @@ def _join(process: BaseProcess) -> None:
 
 
 def _train(log: Path, out: Path, steps: Path | None) -> None:
+    # As in campaign_worker: PyTorch replaces its pool of threads at the first use after a fork.
+    torch.set_num_threads(1)
     recipe = VelocityRecipe.preset(
         "quick", steps=STEPS, concept_trajectories=2, preserve_trajectories=2, trajectory_steps=2, num_frames=1, rank=4,
         concept_batch=1, preserve_batch=1, refresh_every=20, trajectory_cache="disk",

@@ -140,6 +140,8 @@ def _serve(pipe: Connection) -> None:
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # PyTorch replaces its pool of threads at the first use after a fork, which fails if two threads use it at once.
+    torch.set_num_threads(1)
     while True:
         pipe.send(_run(pipe.recv()))
 
