@@ -70,7 +70,9 @@ CHANGES: dict[str, Change] = {
         )
         for percent in (0, 50, 100)
     },
-    "published_way": Change("as published, eta 3", {"neutral_share": 0.0, "mixed_share": 0.0, "eta": 3.0}),
+    "published_way": Change(
+        "as published, eta 3", {"kind": "bottleneck", "neutral_share": 0.0, "mixed_share": 0.0, "eta": 3.0}
+    ),
     **{f"rank_{rank}": Change(f"erasers of rank {rank}", {"rank": rank}) for rank in (4, 16, 32, 128)},
     "lora": Change("LoRA", {"kind": "lora"}),
     "bottleneck": Change("bottleneck", {"kind": "bottleneck"}),

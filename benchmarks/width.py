@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import diffusers as d
 import torch
 from torch import Tensor, nn
 
+from benchmarks.fp8_gradients import difference
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import atomic_path
+from t2vu_core.families.base import projections_of
 from t2vu_core.families.eraser_site import EraserSite, edit_video, edit_whole
 from t2vu_core.objectives.velocity import negative_guidance_target, unlearning_loss
 from t2vu_core.recipes import VelocityRecipe
@@ -103,7 +105,7 @@ def shares(shape: Shape, recipe: VelocityRecipe, *, steps: int) -> tuple[int, li
     model = shape.build(shape.heads).eval().requires_grad_(False)
     modules = shape.attentions(model)
     outputs = [EraserSite(f"{index}.attn", module, _width(module), shape.edit) for index, module in enumerate(modules)]
-    sites = outputs if recipe.kind == "bottleneck" else [site for output in outputs for site in _projections(output)]
+    sites = outputs if recipe.kind == "bottleneck" else projections_of(outputs)
     erasers = EraserSet.create(sites, rank=recipe.rank, seed=0)
     given, found = dict[str, Tensor](), list[float]()
 
@@ -118,7 +120,7 @@ def shares(shape: Shape, recipe: VelocityRecipe, *, steps: int) -> tuple[int, li
             )
         without = dict(given)
         prediction = shape.predict(model, latents, timestep, text)
-        found.append(sum(_moved(given[name], without[name]) for name in given) / len(given))
+        found.append(sum(difference(given[name], without[name]) for name in given) / len(given))
         return unlearning_loss(prediction, negative_guidance_target(concept, neutral, recipe.eta))
 
     def on_step(done: int, _: float) -> None:
@@ -131,18 +133,6 @@ def shares(shape: Shape, recipe: VelocityRecipe, *, steps: int) -> tuple[int, li
     with torch.enable_grad(), erasers.attached(sites), watched(outputs, given):
         train(dict(erasers.named_parameters()), loss_at, schedule, on_step=on_step, factors=factors)
     return _width(modules[0]), found
-
-
-def _projections(output: EraserSite) -> Iterator[EraserSite]:
-    """Places for a LoRA on an attention's projections."""
-    for name in ("to_q", "to_k", "to_v", "to_out.0"):
-        with contextlib.suppress(AttributeError):
-            layer = cast(nn.Linear, output.module.get_submodule(name))
-            yield EraserSite(f"{output.name}.{name}", layer, layer.out_features, edit_whole, "lora")
-
-
-def _moved(now: Tensor, before: Tensor) -> float:
-    return float((now - before).norm() / before.norm())
 
 
 @contextlib.contextmanager

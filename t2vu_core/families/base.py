@@ -10,7 +10,7 @@ import abc
 import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
@@ -40,6 +40,16 @@ MaskLayers = Literal["all", "middle"]
 LEAVING = ("text_encoder", "vae")
 """Components that a training run does not need at every step, by the beginning of their names."""
 LORA_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+def projections_of(attentions: Iterable[EraserSite]) -> list[EraserSite]:
+    """The sites of LoRA erasers on these attentions."""
+    return [
+        EraserSite(f"{site.name}.{name}", linear, cast(nn.Linear, linear).out_features, edit_whole, "lora")
+        for site in attentions
+        for name, linear in site.module.named_modules()
+        if name in LORA_PROJECTIONS and is_linear(linear)
+    ]
 
 
 class Family(abc.ABC):
@@ -256,12 +266,7 @@ class Family(abc.ABC):
 
     def lora_sites(self) -> list[EraserSite]:
         """The sites of LoRA erasers: the projections of the same attentions that video tokens pass through."""
-        return [
-            EraserSite(f"{site.name}.{name}", linear, cast(nn.Linear, linear).out_features, edit_whole, "lora")
-            for site in self.eraser_sites()
-            for name, linear in site.module.named_modules()
-            if name in LORA_PROJECTIONS and is_linear(linear)
-        ]
+        return projections_of(self.eraser_sites())
 
     def sites_of_kind(self, kind: Literal["bottleneck", "lora"]) -> list[EraserSite]:
         """The sites of erasers of that kind."""
