@@ -112,15 +112,16 @@ def _write(file: Path, rows: list[dict[str, Any]]) -> None:
     file.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
-def measured(model: T2VModel, options: dict[str, Any]) -> dict[str, Any]:
-    """Train an eraser on a model, and measure it there."""
+def measured(model: T2VModel, options: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Train an eraser on a model, and measure it there; `out` holds the clips, so that rows on one base share its own."""
     changes = {name: options[name] for name in ("kind", "seed", *(("steps",) if options["steps"] else ()))}
     start, recipe = time.monotonic(), VelocityRecipe.preset(options["preset"], **changes)
     erasure = erase_velocity(model, options["concept"], recipe)
     seconds = time.monotonic() - start
     few = dict.fromkeys(("per_register", "kept"), options["prompts"]) if options["prompts"] else {}
     settings = EvaluationSettings.of(options["meter"], **few)
-    found = evaluate(model.with_erasure(erasure), options["concept"], settings=settings)
+    clips = out / f"clips-{options['model']}-{options['precision']}"
+    found = evaluate(model.with_erasure(erasure), options["concept"], settings=settings, out=clips)
     erased, kept = found.scores.erased.all, found.scores.kept.concepts
     assert erased is not None
     assert kept is not None
@@ -133,7 +134,7 @@ def measured(model: T2VModel, options: dict[str, Any]) -> dict[str, Any]:
 def _row(cell: dict[str, Any], out: Path) -> dict[str, Any]:
     folder = load_model(cell["model"])
     if cell["precision"] == FOLDER:
-        return measured(folder, cell)
+        return measured(folder, cell, out)
     usual, row = folder.family.defaults, out / "row.json"
     sampled = {"sampling_steps": usual.num_inference_steps, "cfg": usual.guidance_scale, "fps": usual.fps}
     asked = json.dumps({**cell, **sampled, "out": str(row.resolve())})

@@ -23,8 +23,8 @@ def main(options: dict[str, Any]) -> None:
     model, clip, vae, latent = miniature.load_miniature(options["model"], options["precision"])
     sampled = native.Sampled(options["sampling_steps"], options["cfg"], fps=options["fps"])
     made = native.model_from_comfyui([model], clip, vae, sampled, latent=latent)
-    row = measured(made, options)
-    Path(options["out"]).write_text(json.dumps(row), encoding="utf-8")
+    out = Path(options["out"])
+    out.write_text(json.dumps(measured(made, options, out.parent)), encoding="utf-8")
 
 
 if __name__ == "__main__":

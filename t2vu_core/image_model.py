@@ -26,6 +26,7 @@ from t2vu_core.families.tiling import decode_or_tile
 from t2vu_core.families.unet import PIPELINE_UNIT, make_unet_scheduler, own_pixels, small, to_latents, to_pixels
 from t2vu_core.file_names import check_names
 from t2vu_core.miniature.bundled import bundled_image_folder, check_built, image_model_names
+from t2vu_core.mixed_precision import all_float32, mixed_precision
 from t2vu_core.pipelines import open_pipeline
 from t2vu_core.quiet import quiet_libraries
 from t2vu_core.sampling import Guided, SamplingRequest, denoise, seeded_noise
@@ -63,6 +64,10 @@ class ImageModel:
     @property
     def dtype(self) -> torch.dtype:
         return self.pipeline.unet.dtype
+
+    def mixed_precision(self) -> contextlib.AbstractContextManager[object]:
+        """Passes of a training run are computed inside this context."""
+        return mixed_precision(self.device, float32=all_float32([self.pipeline.unet]))
 
     @property
     def size(self) -> tuple[int, int]:

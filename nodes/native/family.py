@@ -26,6 +26,7 @@ from t2vu_core.families.eraser_site import EraserSite
 from t2vu_core.families.text import Text
 from t2vu_core.families.text_attention import TextAttention
 from t2vu_core.families.text_condition import TextCondition
+from t2vu_core.mixed_precision import mixed_precision
 from t2vu_core.weight_sketch import Sketch
 
 from .denoiser import NativeDenoiser
@@ -128,6 +129,10 @@ class NativeFamily(Family):
     @property
     def dtype(self) -> torch.dtype:
         return self._first.dtype
+
+    def mixed_precision(self) -> contextlib.AbstractContextManager[object]:
+        """ComfyUI casts all weights to the precision that it computes in."""
+        return mixed_precision(self.device, float32=self.dtype == torch.float32)
 
     # Without its weights, for the memory plan.
 

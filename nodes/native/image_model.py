@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from t2vu_core import UserError
 from t2vu_core.families.text import Text
 from t2vu_core.families.text_condition import TextCondition
+from t2vu_core.mixed_precision import mixed_precision
 from t2vu_core.sampling import Guided, SamplingRequest, denoise, seeded_noise
 
 from .denoiser import NativeDenoiser
@@ -85,6 +86,10 @@ class NativeImageModel:
     @property
     def dtype(self) -> torch.dtype:
         return self._denoiser.dtype
+
+    def mixed_precision(self) -> contextlib.AbstractContextManager[object]:
+        """ComfyUI casts all weights to the precision that it computes in."""
+        return mixed_precision(self.device, float32=self.dtype == torch.float32)
 
     @property
     def size(self) -> tuple[int, int]:

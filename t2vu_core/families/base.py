@@ -27,6 +27,7 @@ from t2vu_core.families.text_attention import TextAttention, TextKeys, watched_t
 from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.families.tiling import decode_or_tile
 from t2vu_core.memory.frozen_linears import pass_gradients
+from t2vu_core.mixed_precision import all_float32, mixed_precision
 from t2vu_core.model_source import ModelSource
 from t2vu_core.pipelines import DTYPE, open_pipeline
 from t2vu_core.quantised_weights import StoredWeight, has_quantised, stored_weights
@@ -182,6 +183,10 @@ class Family(abc.ABC):
     @property
     def dtype(self) -> torch.dtype:
         return next(iter(self.denoisers.values())).dtype
+
+    def mixed_precision(self) -> contextlib.AbstractContextManager[object]:
+        """Passes of a training run are computed inside this context."""
+        return mixed_precision(self.device, float32=all_float32(self.denoisers.values()))
 
     @property
     @abc.abstractmethod

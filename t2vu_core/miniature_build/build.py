@@ -48,6 +48,7 @@ from t2vu_core.miniature_build.stages import (
 from t2vu_core.miniature_build.train_denoiser import encode_clips, train_denoiser
 from t2vu_core.miniature_build.train_text_encoder import train_text_encoder
 from t2vu_core.miniature_build.train_vae import reconstruction_error, train_vae
+from t2vu_core.mixed_precision import CPU, mixed_precision
 from t2vu_core.prompts.two_subjects import has_two_subjects, swapped
 
 log = logging.getLogger(__name__)
@@ -245,7 +246,7 @@ def _build_detector(work: Path, plan: BuildPlan) -> None:
     def reconstruct(clips: Tensor) -> Tensor:
         parts = []
         for part in clips.split(64):
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision(CPU):
                 pixels = part.float().transpose(1, 2)
                 parts.append(vae.decode(vae.encode(pixels).latent_dist.mode()).sample.transpose(1, 2).to(clips.dtype))
         return torch.cat(parts)

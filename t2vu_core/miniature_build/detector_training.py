@@ -21,6 +21,7 @@ from t2vu_core.miniature.detector import MiniatureDetector, augment, ruin, subje
 from t2vu_core.miniature.world import render, sample_labels
 from t2vu_core.miniature.worlds import BACKGROUND, FIRST, MOTION, NUM_FRAMES, STYLE
 from t2vu_core.miniature_build.averaging import MovingAverage
+from t2vu_core.mixed_precision import mixed_precision
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ def _loss(detector: MiniatureDetector, clips: Tensor, labels: Tensor, generator:
     ruined, num_subjects = len(clips) // 12, len(detector.world.subjects)
     clips = torch.cat([augment(clips, generator, strength=strength), ruin(clips[:ruined], generator)])
     targets = F.pad(subject_targets(labels, num_subjects), (0, 0, 0, ruined))
-    with torch.autocast(clips.device.type, torch.bfloat16):
+    with mixed_precision(clips.device):
         logits = detector(clips)
     logits = {name: value.float() for name, value in logits.items()}
     by_frame = targets[:, None].expand(-1, clips.shape[1], -1)

@@ -21,6 +21,7 @@ from t2vu_core.miniature_build.averaging import MovingAverage
 from t2vu_core.miniature_build.noising import noised, weighted_error
 from t2vu_core.miniature_build.optimizers import Optimizers, trapezoid
 from t2vu_core.miniature_build.progress import Progress, compile_for
+from t2vu_core.mixed_precision import CPU, mixed_precision
 
 CAPTION_DROPOUT = 0.1
 FACT_DROPOUT = 0.08
@@ -59,7 +60,7 @@ def encode_clips(
     parts, coverages = [], []
     for rows in labels.split(64):
         clips, coverage = render_with_coverage(rows, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision(CPU):
             latents = vae.encode(clips.transpose(1, 2)).latent_dist.mode()
         parts.append(latents.float().transpose(1, 2))
         coverages.append(F.avg_pool3d(coverage.transpose(1, 2), (TEMPORAL_RATIO, SPATIAL_RATIO, SPATIAL_RATIO)).transpose(1, 2))
@@ -134,7 +135,7 @@ def train_denoiser(
             captions = [draw_caption(clips.labels[row], rng) for row in rows]
             tokens = tokenizer(captions, padding="max_length", max_length=MAX_TEXT_TOKENS, truncation=True, return_tensors="pt")
             noisy, timesteps, velocity = noised(clips.latents[rows].float(), generator, alphas)
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision(CPU):
                 predicted = transformer(noisy, text_encoder(tokens.input_ids)[0], timesteps, return_dict=False)[0]
             loss = weighted_error(predicted, velocity, clips.weights[rows])
             optimizers.step(loss, factor=peak * trapezoid(progress.step, progress.done))

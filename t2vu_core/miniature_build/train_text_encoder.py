@@ -27,6 +27,7 @@ from t2vu_core.miniature.world import (
     SUBJECTS,
     sample_labels_without,
 )
+from t2vu_core.mixed_precision import CPU, mixed_precision
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def _read(
     labels = sample_labels_without(without, count, generator, two_subjects=0.5)
     captions = [caption(row, rng, register=rng.choice(REGISTERS)) for row in labels.tolist()]
     tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision(CPU):
         states = text_encoder(tokens.input_ids)[0].float().mean(1)
     targets = labels.clone()
     targets[:, : SECOND + 1] += 1

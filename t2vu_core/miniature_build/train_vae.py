@@ -11,6 +11,7 @@ from torch import Tensor
 
 from t2vu_core.miniature.world import render, sample_labels
 from t2vu_core.miniature_build.averaging import MovingAverage
+from t2vu_core.mixed_precision import CPU, mixed_precision
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def train_vae(vae: AutoencoderKLLTXVideo, *, minutes: float, seed: int, batch_si
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * min(1, (step + 1) / 50) * max(0.01, min(1, (1 - done) / 0.7))
         pixels = pool[torch.randint(0, len(pool), (batch_size,), generator=generator)].float().transpose(1, 2)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision(CPU):
             posterior = vae.encode(pixels).latent_dist
             drawn = vae.decode(posterior.sample()).sample
         mean, logvar = posterior.mean.float(), posterior.logvar.float()

@@ -274,7 +274,7 @@ def test_the_trajectories_of_a_distilled_model_are_its_own_samplings(name: str, 
     latents, scheduler = noise(family, tiny.size, [first_seed(asked)]), family.make_scheduler(steps, tiny.size)
     assert type(scheduler) is type(family.pipeline.scheduler)
     assert torch.equal(points.concept.timesteps, scheduler.timesteps.cpu().to(points.concept.timesteps))
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), family.mixed_precision():
         plain = guided(family, tiny.size, condition, None, 1.0)
         latents = denoise(scheduler, latents, plain, step=family.step)
     torch.testing.assert_close(points.concept.ends.float(), latents, atol=0.03, rtol=0.03)

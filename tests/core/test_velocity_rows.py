@@ -84,7 +84,7 @@ def test_soft_tokens_bring_the_frozen_models_answer_closer_within_their_radius(t
     timesteps = family.make_scheduler(tiny.steps, tiny.size).timesteps[:1]
 
     def predict(asked: TextCondition) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with family.mixed_precision():
             return family.predict(latents, timesteps, asked, tiny.size)
 
     def distance(asked: TextCondition) -> float:

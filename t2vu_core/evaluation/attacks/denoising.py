@@ -51,7 +51,7 @@ def denoising_loss(
     eps = torch.randn(clean.shape, generator=generator).to(clean)
     latents, target = add_noise(scheduler, clean, eps, index)
     timesteps = scheduler.timesteps.cpu()[index].to(clean.device)
-    with torch.autocast(family.device.type, torch.bfloat16):
+    with family.mixed_precision():
         prediction = family.predict(latents, timesteps, condition, size)
     return (prediction.float() - target).pow(2).mean()
 

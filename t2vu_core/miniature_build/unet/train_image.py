@@ -26,6 +26,7 @@ from t2vu_core.miniature_build.optimizers import Optimizers, split, trapezoid
 from t2vu_core.miniature_build.progress import Budget, Progress, compile_for
 from t2vu_core.miniature_build.train_denoiser import SUBJECT_WEIGHT, TEXT_RATE, draw_caption, plain_attention
 from t2vu_core.miniature_build.unet.architecture import MAX_TEXT_TOKENS, SPATIAL_RATIO, make_scheduler
+from t2vu_core.mixed_precision import CPU, mixed_precision
 
 
 @dataclass
@@ -56,7 +57,7 @@ def encode_frames(vae: AutoencoderKL, count: int, *, seed: int) -> EncodedFrames
     parts, coverages = [], []
     for rows in labels.split(32):
         clips, coverage = render_with_coverage(rows, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision(CPU):
             latents = vae.encode(clips.flatten(0, 1)).latent_dist.mode()
         parts.append(latents.float().unflatten(0, (len(rows), NUM_FRAMES)).to(torch.bfloat16))
         coverages.append(F.avg_pool2d(coverage.flatten(0, 1), SPATIAL_RATIO).unflatten(0, (len(rows), NUM_FRAMES)))
@@ -102,7 +103,7 @@ def train_image(
             drawn = draw_frames(budget.batch_size, generator)
             noisy, timesteps, velocity = noised(frames.latents[rows, drawn].float(), generator, alphas)
             captions = [draw_caption(frames.labels[row], rng) for row in rows]
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision(CPU):
                 text = encode_captions(text_encoder, tokenizer, captions)
                 predicted = unet(noisy, timesteps, text, return_dict=False)[0]
             loss = weighted_error(predicted, velocity, frames.weights[rows, drawn])

@@ -15,6 +15,7 @@ from t2vu_core.miniature_build.progress import Budget, Progress, compile_for
 from t2vu_core.miniature_build.train_denoiser import draw_caption, plain_attention
 from t2vu_core.miniature_build.unet.architecture import make_scheduler
 from t2vu_core.miniature_build.unet.train_image import EncodedFrames, encode_captions
+from t2vu_core.mixed_precision import CPU, mixed_precision
 
 MOTION = "motion_modules"
 
@@ -53,7 +54,7 @@ def train_motion(
             rows = torch.randint(0, len(clips.latents), (budget.batch_size,), generator=generator)
             noisy, timesteps, velocity = noised(clips.latents[rows].float(), generator, alphas)
             captions = [draw_caption(clips.labels[row], rng) for row in rows]
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision(CPU):
                 with torch.no_grad():
                     text = encode_captions(text_encoder, tokenizer, captions).repeat_interleave(noisy.shape[1], dim=0)
                 predicted = video(noisy.transpose(1, 2), timesteps, text, return_dict=False)[0].transpose(1, 2)

@@ -21,6 +21,7 @@ from t2vu_core.miniature_build.optimizers import Optimizers, split, trapezoid
 from t2vu_core.miniature_build.principal_components import WHITENING, components, least_squares
 from t2vu_core.miniature_build.train_vae import reconstruction_loss
 from t2vu_core.miniature_build.unet.architecture import GROUPS
+from t2vu_core.mixed_precision import CPU, mixed_precision
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def train_vae(vae: AutoencoderKL, *, minutes: float, seed: int, batch_size: int 
     start, step = time.monotonic(), 0
     while (done := (time.monotonic() - start) / (60 * minutes)) < 1:
         pixels = pool[torch.randint(0, len(pool), (batch_size,), generator=generator)].float()
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision(CPU):
             posterior = vae.encode(pixels).latent_dist
             drawn = vae.decode(posterior.sample(generator)).sample
         mean, logvar = posterior.mean.float(), posterior.logvar.float()

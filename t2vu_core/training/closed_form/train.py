@@ -140,7 +140,7 @@ def _pass(
 
     def predict(latents: Tensor, timestep: Tensor) -> Tensor:
         collector.expect(pairs, rows)
-        with torch.autocast(family.device.type, torch.bfloat16):
+        with family.mixed_precision():
             repeated = torch.cat([latents] * len(conditions))
             return guided(family, size, rows, None, 1.0)(repeated, timestep)[:count]
 

@@ -70,7 +70,7 @@ class Material:
 
     def predict(self, points: NoisyShots, condition: TextCondition) -> Tensor:
         """The frozen denoiser's prediction."""
-        with torch.autocast(self.model.device.type, torch.bfloat16):
+        with self.model.mixed_precision():
             return self.model.predict(points.latents, points.timesteps, condition)
 
 

@@ -53,6 +53,7 @@ class ShotModel(Protocol):
         """The model's scheduler with `NOISE_LEVELS` timesteps."""
         ...
 
+    def mixed_precision(self) -> contextlib.AbstractContextManager[object]: ...
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:
         """Shots of the prompts; `steps` 0 is the model's default. An exception from `on_step` stops the sampling."""
         ...
@@ -104,6 +105,7 @@ class AnyImageModel(Protocol):
         on_step: OnStep | None = None,
     ) -> Tensor: ...
     def gradient_checkpointing(self) -> contextlib.AbstractContextManager[None]: ...
+    def mixed_precision(self) -> contextlib.AbstractContextManager[object]: ...
 
 
 class ImageShots:
@@ -135,6 +137,9 @@ class ImageShots:
 
     def scheduler(self) -> Any:
         return self._model.make_scheduler(NOISE_LEVELS)
+
+    def mixed_precision(self) -> contextlib.AbstractContextManager[object]:
+        return self._model.mixed_precision()
 
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:
         height, width = self._pixels
@@ -181,6 +186,9 @@ class VideoShots:
 
     def scheduler(self) -> Any:
         return self._family.make_scheduler(NOISE_LEVELS, self._size)
+
+    def mixed_precision(self) -> contextlib.AbstractContextManager[object]:
+        return self._family.mixed_precision()
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], steps: int, on_step: OnStep | None = None) -> Tensor:

@@ -44,6 +44,6 @@ def measure_push(run: Run[VelocityRecipe], points: TrainingPoints, erasers: Eras
 def _predict(run: Run[VelocityRecipe], points: TrainingPoints, row: Tensor) -> Tensor:
     concept, family = points.concept, run.family
     condition = points.prompts.conditions["concept"][concept.prompt[row]]
-    with torch.autocast(family.device.type, torch.bfloat16):
+    with family.mixed_precision():
         latents = concept.latents[row].to(family.device, torch.float32)
         return family.predict(latents, concept.timesteps[row].to(family.device), condition, points.size).cpu()

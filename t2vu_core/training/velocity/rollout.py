@@ -219,6 +219,6 @@ class _Recorder:
         """One pass with several prompts at once, by name."""
         family, inputs = self._family, torch.cat([latents] * len(names))
         conditions = TextCondition.cat([self._conditions[name] for name in names])
-        with torch.autocast(family.device.type, torch.bfloat16):
+        with family.mixed_precision():
             predicted = family.predict(inputs, timestep.expand(len(inputs)), conditions, self._route.size)
         return dict(zip(names, predicted.chunk(len(names)), strict=True))

@@ -164,7 +164,7 @@ class VelocityStep:
 
     def _predict(self, latents: Tensor, timesteps: Tensor, condition: TextCondition) -> Tensor:
         family = self._run.family
-        with torch.autocast(family.device.type, torch.bfloat16):
+        with family.mixed_precision():
             return family.predict(latents, timesteps, condition, self.points.size)
 
 
