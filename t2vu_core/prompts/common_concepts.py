@@ -36,6 +36,8 @@ class CommonConcept:
     """What an act becomes, as words for a person: "calm", "fully dressed"."""
     also: tuple[str, ...] = ()
     """Other names of it: "Trump" of "Donald Trump", "T-rex" of a tyrannosaurus."""
+    sexual: bool = False
+    """Nudity and sex: prompts of these never have children."""
 
 
 def common_concept(name: str, kind: ConceptKind | None = None) -> CommonConcept | None:
@@ -50,6 +52,14 @@ def common_concept(name: str, kind: ConceptKind | None = None) -> CommonConcept 
 def number_of_concepts() -> int:
     """How many names the table has."""
     return len(_table())
+
+
+@cache
+def sexual_names() -> tuple[str, ...]:
+    """Everything that the table calls nudity or sex."""
+    groups = {id(group): group for found in _table().values() for _, group in found if group.content.get("sexual")}
+    concepts = [group.concept(name) for group in groups.values() for name in group.members]
+    return tuple(dict.fromkeys(name for each in concepts for name in (each.name, *each.said, *each.also)))
 
 
 def _keys(name: str) -> tuple[str, ...]:
@@ -87,6 +97,7 @@ class _Group:
             group=detail if isinstance(detail, str) else content.get("class"),
             said=tuple(detail) if isinstance(detail, list) else tuple(content.get("say", ())),
             of=content.get("of"), instead=content.get("instead"), also=tuple(content.get("also", {}).get(name, ())),
+            sexual=content.get("sexual", False),
         )  # fmt: skip
 
     def _neighbours(self, name: str) -> tuple[str, ...]:

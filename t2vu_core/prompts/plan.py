@@ -22,6 +22,7 @@ from t2vu_core.prompts.candidates import ConceptTexts, PlanSize, candidate_pairs
 from t2vu_core.prompts.common_concepts import ConceptKind
 from t2vu_core.prompts.concept import Concept, understand
 from t2vu_core.prompts.grammar import elaborate
+from t2vu_core.prompts.minors import check_no_children, words_to_avoid
 from t2vu_core.prompts.neighbours import neighbour_prompts
 from t2vu_core.prompts.pairs import PromptPair
 from t2vu_core.prompts.prompt_set import PromptSet
@@ -105,13 +106,14 @@ def plan_request(
     Several concepts share the pairs in turn. Each gets those of the user's `concept_prompts` that name it, and the first
     one also those that name none. The user's preserve prompts come first; half of the others show neighbours. No context
     and no preserve prompt says any of the concepts. Raises UserError if a replacement, a neighbour or one of the user's
-    preserve prompts does, or if hardly a context is left.
+    preserve prompts does, if hardly a context is left, or if a prompt for nudity or sex speaks of a child.
     """
     concepts = understand(request, prompts, {title: each.neighbours for title, each in written.items()})
     names = [name for concept in concepts for name in concept.names]
     _check_preserve(request, names)
+    check_no_children(concepts, request.concept_prompts)
     share = replace(size, num_pairs=-(-size.num_pairs // len(concepts)))
-    free = prompts.without(names)
+    free = prompts.without([*names, *words_to_avoid(concepts)])
     texts = [
         ConceptTexts(concept, concepts, _own_prompts(request, concepts, concept), _written(written, concept))
         for concept in concepts
@@ -165,7 +167,9 @@ def _check_contexts(texts: ConceptTexts, prompts: PromptSet, free: PromptSet, si
 
 
 def _written(written: Mapping[str, Written], concept: Concept) -> Sequence[str]:
-    return written[concept.title].prompts if concept.title in written else ()
+    prompts = written[concept.title].prompts if concept.title in written else ()
+    avoided = words_to_avoid([concept])
+    return [text for text in prompts if not says(text, avoided)]
 
 
 def _own_prompts(request: ConceptRequest, concepts: Sequence[Concept], concept: Concept) -> list[str]:

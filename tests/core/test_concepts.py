@@ -18,17 +18,21 @@ from t2vu_core.prompts.common_concepts import ConceptKind, number_of_concepts
 from t2vu_core.prompts.concept import understand
 from t2vu_core.prompts.english import head, is_plural, mass_nouns, with_article, word_lists
 from t2vu_core.prompts.kinds import KINDS, choose_kind
+from t2vu_core.prompts.minors import ALSO_CHILDREN, CHILDREN, words_to_avoid
 from t2vu_core.prompts.neutral import without_concepts
 from t2vu_core.prompts.plan import PromptPlan, plan_request
 from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.prompts.two_subjects import two_subject_pairs
 from t2vu_core.prompts.wording import EMPTY_SCENE, Wording
+from t2vu_core.prompts.written import Written
 from t2vu_core.training.velocity.encoded_prompts import encode_prompts
 from tests.core.tiny_models import TINY_MODELS
 from tests.core.tiny_training import recipe
 
 GENERAL = prompt_set_for(None)
+CHILD_WORDS = (*CHILDREN, *ALSO_CHILDREN)
 WRONG = re.compile(
     r"\ban? (?:nudity|guns|smoking|violence|water|a|an|the)\b|\ban unicorn|\ba (?:octopus|hour|empty|old|umbrella)\b"
     r"|\ban? (?:abraham|mickey)|[{}\[\]]|  | ,| \.",
@@ -376,3 +380,37 @@ def test_the_plan_is_what_the_file_keeps_and_what_people_read() -> None:
     assert made.pairs[0].prompt in text
     assert "30 of them about neighbours" in text
     assert "if that is wrong, choose its kind" in plan_text(plan("zorblax").describe())
+
+
+@pytest.mark.parametrize("concept", ["nudity", "sex", "hentai", "bare breasts", "naked woman"])
+@pytest.mark.parametrize("augmentation", ["templates", "grammar"])
+def test_no_prompt_about_nudity_or_sex_has_a_child(concept: str, augmentation: Any) -> None:
+    size = PlanSize(400, 300, 1, augmentation)
+    made = plan_request(ConceptRequest(concept), GENERAL, size)
+    assert len(made.pairs) > 50
+    assert not [pair.prompt for pair in made.pairs if says(pair.prompt, CHILD_WORDS)]
+    said = [made.concepts[0].wording(name).spoken for name in made.names]
+    both = two_subject_pairs(
+        said, [*made.names, *words_to_avoid(made.concepts)], GENERAL.things, made.preserve, count=900, seed=0
+    )
+    assert len(both) > 20
+    assert not [pair.prompt for pair in both if says(pair.prompt, CHILD_WORDS)]
+
+
+@pytest.mark.parametrize("kind", ["thing", "style", "act", "attribute"])
+def test_contexts_that_take_any_word_have_no_child(kind: ConceptKind) -> None:
+    assert not [text for text in GENERAL.contexts(kind) if says(text, CHILD_WORDS)]
+
+
+def test_prompts_about_nudity_that_speak_of_a_child_are_refused_and_others_are_not() -> None:
+    with pytest.raises(UserError, match=r"a nude child on a beach.* speaks of a child"):
+        plan("nudity", concept_prompts=("a nude woman", "a nude child on a beach"))
+    for title in ("nude teenagers", "child pornography"):
+        with pytest.raises(UserError, match="would be sampled with children"):
+            plan(title)
+    kept = "a woman and her child run from violence"
+    assert kept in {pair.prompt for pair in plan("violence", concept_prompts=(kept,)).pairs}
+    from_model = Written(("a nude man in a lake", "a nude schoolgirl in a lake"), ())
+    made = plan_request(ConceptRequest("nudity"), GENERAL, PlanSize(60, 20, 0), {"nudity": from_model})
+    assert "a nude man in a lake" in {pair.prompt for pair in made.pairs}
+    assert not [pair.prompt for pair in made.pairs if says(pair.prompt, CHILD_WORDS)]
