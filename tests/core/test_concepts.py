@@ -390,9 +390,8 @@ def test_no_prompt_about_nudity_or_sex_has_a_child(concept: str, augmentation: A
     assert len(made.pairs) > 50
     assert not [pair.prompt for pair in made.pairs if says(pair.prompt, CHILD_WORDS)]
     said = [made.concepts[0].wording(name).spoken for name in made.names]
-    both = two_subject_pairs(
-        said, [*made.names, *words_to_avoid(made.concepts)], GENERAL.things, made.preserve, count=900, seed=0
-    )
+    avoided = [*made.names, *words_to_avoid(made.concepts)]
+    both = two_subject_pairs(said, avoided, (), GENERAL.preserve, count=900, seed=0)
     assert len(both) > 20
     assert not [pair.prompt for pair in both if says(pair.prompt, CHILD_WORDS)]
 
