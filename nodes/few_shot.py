@@ -7,7 +7,8 @@ from comfy_api.v0_0_2 import io
 
 from t2vu_core import FewShotRecipe, ImageModel, T2VModel, UserError, load_image_model, unlearn_encoder
 from t2vu_core.miniature.bundled import image_model_of
-from t2vu_core.prompts.plan_text import plan_text
+from t2vu_core.prompts.plan_text import plan_ahead, plan_text
+from t2vu_core.training.few_shot.plan import plan_encoder
 
 from . import comfy_bridge
 from .checks import check_concept, problem
@@ -99,12 +100,16 @@ class FewShotUnlearn(io.ComfyNode):
         request = request_of(concept, synonyms, preserve_prompts, **details)
         view = TrainingView(cls.hidden.unique_id, keep="shots")
         comfy_bridge.make_room()
+        image = _image_model(image_model, model) if through is None else through
+        source = model or image
+        if source is not None:
+            view.show_plan(plan_ahead(plan_encoder(source, request, recipe).describe()))
         with comfy_bridge.enough_memory("a text encoder was trained", LOWER):
             encoder = unlearn_encoder(
                 model,
                 request,
                 recipe,
-                image_model=_image_model(image_model, model) if through is None else through,
+                image_model=image,
                 images=None if images is None else images.clone().movedim(-1, 1)[:, :3],
                 unfinished_folder=comfy_bridge.unfinished_runs(),
                 on_progress=view,

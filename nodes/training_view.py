@@ -29,6 +29,7 @@ class TrainingView:
         self._trained = ""
         """The last training step, in words; empty before the first."""
         self._stage, self._first, self._began = "", 0, 0.0
+        self._plan = ""
         comfy_bridge.take_cancel()
 
     def __call__(self, done: TrainProgress) -> None:
@@ -36,7 +37,7 @@ class TrainingView:
             self.kept = done.preview()
         if done.loss is not None:
             self._trained = f"step {done.step} of {done.total}"
-        self.progress.say(self._line(done))
+        self._say(self._line(done))
         try:
             self.progress.report(done.step, done.total, done.preview)
         except comfy_bridge.Cancelled:
@@ -45,6 +46,14 @@ class TrainingView:
             self._cancelled = True
             self.progress.keep(f"Cancelled after {self._trained}. Run goes on with the training from there.")
             raise comfy_bridge.Paused from None
+
+    def show_plan(self, *parts: str | None) -> None:
+        """Show what the training is for under the node, now and below every step."""
+        self._plan = "\n".join(filter(None, parts))
+        self._say("")
+
+    def _say(self, line: str) -> None:
+        self.progress.say("\n".join(filter(None, (line, self._plan))))
 
     def close(self, erasure: Erasure) -> str:
         """The words that stay on the node. Lets a cancel that could not pause the training take effect after the node."""

@@ -5,9 +5,10 @@ from comfy_api.v0_0_2 import io
 from t2vu_core import T2VModel, UserError, VelocityRecipe, erase_velocity
 from t2vu_core.families.base import Family
 from t2vu_core.memory.explain import memory_line
-from t2vu_core.prompts.plan_text import plan_text
+from t2vu_core.prompts.plan_text import plan_ahead, plan_text
 from t2vu_core.recipes import LOW_MEMORY
 from t2vu_core.training.velocity.own_schedule import schedule_line
+from t2vu_core.training.velocity.train import velocity_plan
 
 from . import comfy_bridge
 from .checks import check_concept, problem
@@ -108,7 +109,7 @@ class VelocityErase(io.ComfyNode):
         writer = None if language_model == NO_LANGUAGE_MODEL else comfy_bridge.language_model_folder(language_model)
         request = request_of(concept, synonyms, preserve_prompts, concept_prompts, writer, **details)
         recipe = VelocityRecipe.preset(
-            preset, seed=seed, num_frames=num_frames, **_kind(kind, model.family, localization),
+            preset, seed=seed, num_frames=num_frames, **_kind(kind, model.family),
             **nonzero(steps=steps, learning_rate=learning_rate, localization_weight=localization),
             **_eta(eta, eta_zero), **_augmentation(augmentation), **(LOW_MEMORY if low_memory else {}),
         )  # fmt: skip
@@ -116,8 +117,7 @@ class VelocityErase(io.ComfyNode):
         comfy_bridge.make_room()
         recipe, chosen = fitted(memory, model.family, recipe, nonzero(num_frames=num_frames), low_memory=low_memory)
         planned = "\n".join(filter(None, (chosen, memory_line(model.family, recipe))))
-        if planned:
-            view.progress.say(planned)
+        view.show_plan(planned, plan_ahead(velocity_plan(request, model.family, recipe).describe()))
         with comfy_bridge.enough_memory("an eraser was trained", LOWER):
             look = look_at_neutral(model, request, recipe, neutral_check, view)
             eraser = erase_velocity(
@@ -142,16 +142,14 @@ def _eta(eta: float, eta_zero: str) -> dict[str, float]:
     return {"eta": eta} if eta or eta_zero == ZERO else {}
 
 
-def _kind(choice: str, family: Family, localization: float) -> dict[str, str]:
+def _kind(choice: str, family: Family) -> dict[str, str]:
     """The recipe's kind of eraser, or nothing where the preset's is used.
 
-    Only a bottleneck can be localised; a model of ComfyUI whose architecture is not in the table has places for LoRAs only.
+    A model of ComfyUI whose architecture is not in the table has places for LoRAs only.
     """
     if choice != AUTO:
         return {"kind": choice}
-    if family.found:
-        return {"kind": "lora"}
-    return {"kind": "bottleneck"} if localization else {}
+    return {"kind": "lora"} if family.found else {}
 
 
 def _augmentation(choice: str) -> dict[str, str]:

@@ -178,6 +178,12 @@ class VelocityRecipe(_Recipe):
                 "its output to a place in the clip. Set localization_weight=0 for a LoRA."
             )
 
+    @classmethod
+    def preset(cls, name: str, /, **changes: Any) -> Self:
+        """As in every recipe; a `localization_weight` without a `kind` takes a bottleneck, which alone can be localised."""
+        localised = bool(changes.get("localization_weight")) and "kind" not in changes
+        return super().preset(name, **changes, **({"kind": "bottleneck"} if localised else {}))
+
     @property
     def preserves(self) -> bool:
         """Whether points without the concept are trained on; with no weight they would only cost time."""

@@ -69,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any] | None:
     """Train and write the erasure. With several processes (`accelerate launch`), only rank 0 writes; the others return None."""
     if options.method == "closed_form":
+        if options.check_only:
+            raise UserError("--check-only is for --method velocity: a closed form takes seconds, so look at its clips.")
         return run_closed_form(options)
     settings = {**(LOW_MEMORY if options.low_memory else {}), **settings_of(options)}
     recipe = VelocityRecipe.preset(options.preset, **settings)
@@ -85,6 +87,8 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
         note(line)
     # Processes could choose differently, so only a single one looks.
     check = None if options.no_check or workers.count > 1 else _check(model, order.request, recipe, options)
+    if workers.first and workers.count > 1 and not options.no_check:
+        note("Several processes do not look at the neutral prompts: run it once with --check-only in one process.")
     if check is not None:
         order = dataclasses.replace(order, request=check.request)
         note(check.message)

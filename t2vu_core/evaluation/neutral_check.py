@@ -98,7 +98,8 @@ class NeutralCheck:
                 if self.taken is self.tried[0]
                 else f"{_fault(self.tried[0], self.concept)} The plan's next choice is taken. "
             )
-            return f"{first}The model draws {taken} without {self.concept!r}."
+            unjudged = " Whether they are coherent was not judged: look at them." if self.taken.incoherent is None else ""
+            return f"{first}The model draws {taken} without {self.concept!r}.{unjudged}"
         advice = f"{_named(self.better)} is better: name it" if self.better else "Name something that the model draws well"
         return f"{_fault(self.taken, self.concept)} {advice} with --instead (the node's input instead)."
 

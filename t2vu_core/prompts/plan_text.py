@@ -8,6 +8,7 @@ from typing import Any
 from t2vu_core.prompts.wording import EMPTY_SCENE
 
 SHOWN_PAIRS = 10
+SHOWN_AHEAD = 3
 _NOTHING = {
     "style": "nothing: the same scene in no particular style",
     "attribute": "nothing: {of} without it",
@@ -28,6 +29,19 @@ def plan_text(described: Mapping[str, Any]) -> str:
     about = f", {near} of them about neighbours" if near else ""
     lines += ["", f"preserved    {len(described['preserve'])} prompts{about}"]
     lines += [f"erasers      {described['sites']}"] if described.get("sites") else []
+    return "\n".join([*lines, *(f"warning      {text}" for text in described.get("warnings", ()))])
+
+
+def plan_ahead(described: Mapping[str, Any]) -> str:
+    """The lines that a person checks before the training: kind, replacement, a few pairs, warnings."""
+    concepts = described.get("concepts") or [described]
+    lines = [
+        line
+        for concept in (concepts.values() if isinstance(concepts, Mapping) else concepts)
+        for line in _concept(concept)
+        if line.startswith(("concept", "kind", "instead"))
+    ]
+    lines += [f"{prompt} -> {neutral or '(an empty prompt)'}" for prompt, neutral in described["pairs"][:SHOWN_AHEAD]]
     return "\n".join([*lines, *(f"warning      {text}" for text in described.get("warnings", ()))])
 
 

@@ -31,6 +31,13 @@ from tests.core.tiny_training import FEW, points_of, recipe
 TINY = TINY_MODELS["cogvideox-2b"]
 
 
+def test_a_call_that_localises_without_a_kind_takes_a_bottleneck_as_it_did_before_loras_were_usual() -> None:
+    assert VelocityRecipe.preset("balanced", localization_weight=1.0).kind == "bottleneck"
+    assert VelocityRecipe.preset("balanced", localization_weight=0.0).kind == "lora"
+    with pytest.raises(UserError, match="localization_weight needs kind=bottleneck"):
+        VelocityRecipe.preset("balanced", localization_weight=1.0, kind="lora")
+
+
 def test_a_lora_is_trained_saved_and_applied(tmp_path: Path) -> None:
     erasure = erase_velocity(TINY.model, "ghost", recipe(kind="lora", learning_rate=1e-2))
     assert all("lora_" in name for name in erasure.tensors)

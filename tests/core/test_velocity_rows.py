@@ -120,6 +120,18 @@ def test_hardened_rows_are_drawn_apart_from_the_mixed_ones_and_before_processes_
     assert torch.equal(plain.keep.latents, same.keep.latents)
 
 
+def test_a_step_of_one_row_has_its_share_of_mixed_and_of_hardened_texts() -> None:
+    """Low memory and the smallest memory presets train one row a step."""
+    asked = recipe(concept_batch=1, mixed_share=0.5, adversarial_steps=1)
+    points = points_of(TINY, asked)
+    batches = [draw_batch(points, asked, step_generator(0, step)).erase for step in range(40)]
+    hardened = sum(int(rows.hardened.sum()) for rows in batches if rows.hardened is not None)
+    own = points.prompts.conditions["concept"].embeds_BSD
+    changed = sum(not torch.equal(rows.condition.embeds_BSD, own[rows.prompt]) for rows in batches)
+    assert 10 <= hardened <= 30
+    assert 10 <= changed <= 30
+
+
 @pytest.mark.parametrize("name", ["cogvideox-2b", "wan-2.1", "animatediff"])
 def test_a_redirected_point_is_the_noised_clip_and_leads_to_the_other_clip(name: str) -> None:
     family, generator = TINY_MODELS[name].model.family, torch.Generator().manual_seed(0)

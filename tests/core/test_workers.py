@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ TINY = TINY_MODELS["cogvideox-2b"]
 SETTINGS = {
     "concept_trajectories": 10, "preserve_trajectories": 3, "two_subject_trajectories": 2, "trajectory_steps": 2, "steps": 6,
     "rank": 4, "eta": 50, "concept_batch": 3, "preserve_batch": 5, "kind": "bottleneck", "localization_weight": 1,
-    "refresh_every": 4, "adversarial_steps": 2, "mixed_share": 0.5, "guided_objective": "true",
+    "refresh_every": 4, "adversarial_steps": 2, "mixed_share": 0.5, "clip_start_share": 0.5, "guided_objective": "true",
     "gradient_checkpointing": "true",
 }  # fmt: skip
 SHARDED = ["--use_fsdp", "--fsdp_version", "2"]
@@ -44,9 +46,10 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def erase(folder: Path, name: str, *how: str) -> subprocess.CompletedProcess[str]:
+def erase(folder: Path, name: str, *how: str, kind: str = "bottleneck") -> subprocess.CompletedProcess[str]:
     launch = ["-m", "accelerate.commands.launch", *how, *LAUNCH, "--main_process_port", str(free_port())] if how else []
-    options = [part for key, value in SETTINGS.items() for part in ("--method-option", f"{key}={value}")]
+    settings = SETTINGS if kind == "bottleneck" else {**SETTINGS, "kind": kind, "localization_weight": 0}
+    options = [part for key, value in settings.items() for part in ("--method-option", f"{key}={value}")]
     return subprocess.run(
         [
             sys.executable, *launch, "-m", "t2vu_core.cli", "erase", "--model", TINY.folder, "--device", "cpu",
@@ -59,18 +62,22 @@ def erase(folder: Path, name: str, *how: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
-    """What one process trains."""
-    return erase(tmp_path_factory.mktemp("alone"), "one")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """What one process trains, by kind of eraser."""
+    return cache(lambda kind: erase(tmp_path_factory.mktemp("alone"), "one", kind=kind))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [["--multi_gpu"], SHARDED], ids=["whole", "sharded"])
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [(["--multi_gpu"], "bottleneck"), (SHARDED, "bottleneck"), (["--multi_gpu"], "lora")],
+    ids=["whole", "sharded", "lora"],
+)
 def test_two_processes_train_the_erasure_of_one(
-    alone: subprocess.CompletedProcess[str], tmp_path: Path, how: list[str]
+    alone: Callable[[str], subprocess.CompletedProcess[str]], tmp_path: Path, how: list[str], kind: str
 ) -> None:
     """Slow because three interpreters import torch: what is tested is the launch itself."""
-    done = {"one": alone, "two": erase(tmp_path, "two", *how)}
+    done = {"one": alone(kind), "two": erase(tmp_path, "two", *how, kind=kind)}
     assert all(each.returncode == 0 for each in done.values()), done["two"].stderr[-3000:]
     assert ("sharded over 2 processes" in done["two"].stderr) == (how is SHARDED)
     told = {name: json.loads(each.stdout) for name, each in done.items()}
@@ -80,7 +87,7 @@ def test_two_processes_train_the_erasure_of_one(
     moved = 0.0
     for name, tensor in one.tensors.items():
         torch.testing.assert_close(two.tensors[name], tensor, atol=1e-5, rtol=1e-3)
-        moved = max(moved, float(tensor.abs().max()) if ".up." in name else 0.0)
+        moved = max(moved, float(tensor.abs().max()) if ".up." in name or "lora_B" in name else 0.0)
     assert moved > 1e-3, "the comparison would not see a training run"
     assert sorted(path.name for path in (tmp_path / "two-log").iterdir()) == ["mask_overlay.mp4", "state.safetensors"]
 

@@ -51,6 +51,7 @@ def test_the_node_shows_its_shots_its_loss_and_its_stages(comfy: ComfyServer, un
     assert any("shots 1/" in line and "0 of 1 made" in line for line in said), "every denoising step is told"
     assert any("shots" in line and "1 of 1 made" in line for line in said)
     assert any("training 1/1, loss" in line for line in said)
+    assert "instead " in said[0], "a wrong kind would be read only after the training"
     assert len(unlearned.files("shots")) == 1
     assert Image.open(comfy.file(unlearned.files("shots")[0])).size == (32, 32)
     assert Image.open(comfy.file(unlearned.files("loss")[0])).width > 300

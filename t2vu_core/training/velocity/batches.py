@@ -80,10 +80,16 @@ def draw_batch(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.
 
 
 def _half(count: int, generator: torch.Generator) -> Tensor:
-    """Half of the rows, rounded up, bool (R,). Rows are mixed from the first on, so both whole and mixed rows are hardened."""
+    """Half of the rows, bool (R,). Rows are mixed from the first on, so both whole and mixed rows are hardened."""
     chosen = torch.zeros(count, dtype=torch.bool)
-    chosen[torch.randperm(count, generator=generator)[: -(-count // 2)]] = True
+    chosen[torch.randperm(count, generator=generator)[: _count_of(count, 0.5, generator)]] = True
     return chosen
+
+
+def _count_of(rows: int, share: float, generator: torch.Generator) -> int:
+    """That share of so many rows; the fraction of a row is drawn, so that one row has its share of the steps."""
+    exact = rows * share
+    return int(exact) if exact.is_integer() else int(exact + float(torch.rand(1, generator=generator)))
 
 
 def _erase(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.Generator) -> Rows:
@@ -110,7 +116,7 @@ def _mixed(conditions: Mapping[str, TextCondition], prompt: Tensor, share: float
     (arXiv 1905.04899), with tokens instead of patches. Tokens that both prompts have are exchanged with each other.
     """
     concept = conditions["concept"][prompt]
-    rows = round(share * len(prompt))
+    rows = _count_of(len(prompt), share, generator)
     if not rows:
         return concept
     odds_B1 = torch.rand(len(prompt), 1, generator=generator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from t2vu_core.prompts.language_model import write_prompts
 from t2vu_core.prompts.plan import NOT_WRITTEN, PromptPlan, plan_request, warn_unused
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.prompts.written import Written
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.sampling import denoise, guided, noise
 from t2vu_core.threads import free_threads
@@ -132,6 +133,14 @@ def _points(run: VelocityRun, prompts: EncodedPrompts, log_folder: Path | None, 
     return points
 
 
+def velocity_plan(
+    request: ConceptRequest, family: Family, recipe: VelocityRecipe, written: Mapping[str, Written] = NOT_WRITTEN
+) -> PromptPlan:
+    """The prompts of a run, without a pass of the model; `written` is what a language model wrote. Raises UserError."""
+    size = PlanSize(recipe.concept_trajectories, recipe.preserve_trajectories, recipe.seed, recipe.augmentation)
+    return plan_request(request, prompt_set_for(family.folder), size, written)
+
+
 def _plan(request: ConceptRequest, family: Family, recipe: VelocityRecipe, on_progress: ProgressCallback | None) -> PromptPlan:
     """The prompts of the run; a language model of the request writes half of the concept's, the other half are short.
 
@@ -150,8 +159,7 @@ def _plan(request: ConceptRequest, family: Family, recipe: VelocityRecipe, on_pr
             request.language_model, concepts, count=count, seed=recipe.seed, device=family.device,
             neighbours=not (request.neighbours or prompt_set.own), on_step=on_step,
         )  # fmt: skip
-    size = PlanSize(recipe.concept_trajectories, recipe.preserve_trajectories, recipe.seed, recipe.augmentation)
-    return plan_request(request, prompt_set, size, written)
+    return velocity_plan(request, family, recipe, written)
 
 
 def _report_mask(run: VelocityRun, points: TrainingPoints, log_folder: Path | None) -> None:
