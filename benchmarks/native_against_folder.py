@@ -5,8 +5,8 @@ ComfyUI, on the same weights in each precision, and measures every one on the mo
 clips that still show the concept, and the share of other concepts that are kept. Every kind and precision is trained with
 several seeds, because one more clip of 60 is already 1.7 points. It can be resumed: a row counts if it was made with the same
 settings on the same weights by the same version. native_against_folder-MODEL.json in the output folder holds the rows, and
-`--save` also writes them to benchmarks/results. `--estimate` only prints how long the missing rows take. COMFYUI_DIR and
-COMFYUI_PYTHON choose another ComfyUI.
+`--save` also writes them to benchmarks/results, next to the rows with the same settings that are there. `--estimate` only
+prints how long the missing rows take. COMFYUI_DIR and COMFYUI_PYTHON choose another ComfyUI.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from tools.comfyui.server import REPOSITORY, SHIM, comfyui_folder
 PRECISIONS = ("fp32", "bf16", "fp8", "fp8_scaled")
 KINDS = ("bottleneck", "lora")
 FOLDER = "folder"
+OLDER = {"quick": "100 steps, 16 + 24 trajectories, bottleneck"}
+"""What a preset was when rows did not state their version."""
 WITHIN = 0.02
 """How far from the folder a MODEL's shares may be."""
 Row = dict[str, Any]
@@ -47,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         rows = run(options, asked)
         if options.save:
-            _write(RESULTS / _file(options), rows)
+            _write(RESULTS / _file(options), with_saved(rows, _rows_of(RESULTS / _file(options)), asked))
         print(table({"rows": rows}))
     except UserError as error:
         print(f"native_against_folder: {error}", file=sys.stderr)
@@ -98,8 +100,18 @@ def estimate(wanted: Sequence[Row], rows: Sequence[Row]) -> str:
     return f"{len(left)} rows are missing: about {len(left) * statistics.mean(known) / 60:.0f} minutes."
 
 
+def with_saved(rows: Sequence[Row], saved: Sequence[Row], asked: Row) -> list[Row]:
+    """The rows, after those saved ones with the same settings that are of another kind, precision or seed."""
+    made = [{name: row[name] for name in ("kind", "precision", "seed")} for row in rows]
+    kept = [row for row in saved if asked.items() <= row.items() and not any(cell.items() <= row.items() for cell in made)]
+    return [*kept, *rows]
+
+
 def _known(options: argparse.Namespace) -> list[Row]:
-    file = Path(options.out) / _file(options)
+    return _rows_of(Path(options.out) / _file(options))
+
+
+def _rows_of(file: Path) -> list[Row]:
     rows: list[Row] = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
     return rows
 
@@ -170,14 +182,29 @@ def document(board: Mapping[str, Any]) -> str:
     native = [off for (_, place), rows in groups.items() if place != FOLDER and (off := _off(board["rows"], rows)) is not None]
     near = sum(max(map(abs, off)) <= WITHIN + 1e-9 for off in native)
     seeds = min(len(rows) for rows in groups.values())
-    changed = ", ".join(f"{name} {value}" for name, value in first.get("recipe", {}).items())
     return (
-        f"On {first['model']}, {first['concept']}, preset {first['preset']}{changed and f' ({changed})'}, "
+        f"On {first['model']}, {first['concept']}, preset {preset_of(first)}, "
         f"meter {first['meter']}; {first['clips']} clips; "
         f"{seeds} training seed{'' if seeds == 1 else 's'}. Each eraser is measured on the model that it was trained on, after "
         f"and before. Both shares are within 2 points of the folder's in {near} of {len(native)} rows."
+        f"{not_measured(groups, (FOLDER, *PRECISIONS))}"
         f"\n\n{table(board)}"
     )
+
+
+def preset_of(row: Row) -> str:
+    """The preset of a row with its settings, as they were when the row was made."""
+    if "version" not in row and row["preset"] in OLDER:
+        return f"{row['preset']} as it was at the time ({OLDER[row['preset']]})"
+    changed = ", ".join(f"{name} {value}" for name, value in row.get("recipe", {}).items())
+    return f"{row['preset']}{changed and f' ({changed})'}"
+
+
+def not_measured(made: Collection[tuple[str, str]], places: Sequence[str]) -> str:
+    """Which kinds have no row in which of these places, as a sentence; empty if all have one."""
+    left = {kind: [place for place in places if (kind, place) not in made] for kind in KINDS}
+    missing = [kind if len(empty) == len(places) else f"{kind} in {', '.join(empty)}" for kind, empty in left.items() if empty]
+    return f" Not measured: {'; '.join(missing)}." if missing else ""
 
 
 def _grouped(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:

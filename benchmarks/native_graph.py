@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.native_against_folder import KINDS, PRECISIONS, not_measured, preset_of
 from t2vu_core import __version__, load_model
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors import WorldDetector
@@ -35,8 +36,6 @@ from tools.comfyui.server import REPOSITORY
 from tools.demo_prompts import Pair, demo_pairs
 
 GRAPH = REPOSITORY / "workflows" / "api" / "erase_native.json"
-PRECISIONS = ("fp32", "bf16", "fp8", "fp8_scaled")
-KINDS = ("bottleneck", "lora")
 CONCEPT = "ghost"
 WHEN = {"before": "As loaded", "after": "With the eraser"}
 """When a clip is sampled, and the title of the KSampler in the graph."""
@@ -136,10 +135,11 @@ def table(board: Mapping[str, Any]) -> str:
 
 def document(board: Mapping[str, Any]) -> str:
     """The table with what it was measured on."""
-    version, model, preset = (board["rows"][0][name] for name in ("comfyui", "model", "preset"))
+    first = board["rows"][0]
+    left = not_measured({(row["kind"], row["precision"]) for row in board["rows"]}, PRECISIONS)
     return (
-        f"The graph `erase_native` over HTTP in ComfyUI {version} with {model}, preset {preset}: "
-        f"clips of stock KSampler and VAE Decode that show their prompt's subject.\n\n{table(board)}"
+        f"The graph `erase_native` over HTTP in ComfyUI {first['comfyui']} with {first['model']}, preset {preset_of(first)}: "
+        f"clips of stock KSampler and VAE Decode that show their prompt's subject.{left}\n\n{table(board)}"
     )
 
 

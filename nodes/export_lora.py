@@ -16,6 +16,8 @@ from .declare import Eraser, lora_file_inputs, schema
 from .native import merged_into
 from .words import said
 
+NOT_MEASURED = "In fp8 models merging rounds a small change away: connect model to measure it, or use Apply Eraser (MODEL)."
+
 
 class ExportLora(io.ComfyNode):
     @classmethod
@@ -78,4 +80,5 @@ def _summary(eraser: Erasure, files: list[Path], layout: str, merged: MergeError
     if merged is not None:
         advice = "" if merged.tolerable else "; use Apply Eraser (MODEL), which merges nothing"
         parts.append(f"{merged}{advice}")
-    return "; ".join(parts)
+    told = "; ".join(parts)
+    return f"{told}\n{NOT_MEASURED}" if merged is None and layout == "comfyui" else told

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import comfy.samplers
 from comfy_api.v0_0_2 import io
 
 from t2vu_core import T2VModel
 
 from . import comfy_bridge
 from .declare import Model, advanced, number_input, schema
-from .native import Sampled, model_from_comfyui, words_of
+from .native import SCHEDULERS, Sampled, model_from_comfyui, words_of
 from .words import said
 
 LATENTS_OWN = "as in the latent"
@@ -99,7 +98,7 @@ def _sampling_inputs() -> list[io.Input]:
             tooltip="Frames per second of saved clips.",
         ),
         advanced(
-            io.Combo, "scheduler", options=list(comfy.samplers.SCHEDULER_NAMES), default="simple", optional=True,
+            io.Combo, "scheduler", options=list(SCHEDULERS), default="simple", optional=True,
             tooltip="The scheduler of your KSampler. Clips are sampled with euler.",
         ),
         advanced(

@@ -24,9 +24,10 @@ class LoadMiniatureNative(io.ComfyNode):
                 io.Combo.Input(
                     "name",
                     options=list(MINIATURES),
-                    tooltip="miniature-ltx: LTX-Video, 64 x 64; KSampler with 20 steps, cfg 3. miniature-unet: an image model "
-                    "of Stable Diffusion's classes, 32 x 32; 25 steps, cfg 4. miniature: CogVideoX, 32 x 32; 25 steps, cfg 4; "
-                    "needs ComfyUI 0.21. Sampler euler and scheduler simple for all.",
+                    tooltip="miniature-ltx: LTX-Video, 64 x 64; KSampler with 20 steps, cfg 3; not finished, it draws a named "
+                    "subject in 86 to 97 % of clips, two subjects in 83 %. miniature-unet: an image model of Stable "
+                    "Diffusion's classes, 32 x 32; 25 steps, cfg 4. miniature: CogVideoX, 32 x 32; 25 steps, cfg 4; needs "
+                    "ComfyUI 0.21. Sampler euler and scheduler simple for all.",
                 ),
                 io.Combo.Input(
                     "precision",

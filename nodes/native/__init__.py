@@ -7,8 +7,10 @@ from .identity import said_of, same_weights
 from .image_model import ImageSettings, image_model_from_comfyui, shots_of
 from .merging import merged_into
 from .origin import remember_folder
+from .schedule import SCHEDULERS
 
 __all__ = [
+    "SCHEDULERS",
     "ImageSettings",
     "Part",
     "Sampled",

@@ -1,7 +1,6 @@
 """A model for this pack out of a graph's MODEL, CLIP and VAE."""
 
 import copy
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -14,10 +13,9 @@ from t2vu_core.families.clip_size import ClipSize, SamplingDefaults
 
 from .architectures import spoken
 from .family import NativeFamily, NativeSettings, compression
+from .lock import LOCK
 from .origin import folder_of, name_of
 
-LOCK = threading.RLock()
-"""Models of one graph may share weights: they take turns."""
 OF_THE_TEXT = ("pooled_output", "attention_mask", "conditioning_byt5small")
 """Parts of a CONDITIONING that every prompt has of its own."""
 PLAIN = (torch.Tensor, str, int, float, bool)

@@ -5,7 +5,6 @@ Latents are (B, C, h, w) as the network takes them, predictions are the network'
 
 import contextlib
 import dataclasses
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,12 @@ from t2vu_core.sampling import Guided, SamplingRequest, denoise, seeded_noise
 from .denoiser import NativeDenoiser
 from .digest import digest
 from .encoder import on_layers_of
+from .lock import LOCK
 from .origin import folder_of, name_of
 from .schedule import Schedule
 from .text import NativeText
 from .words import encoder_name
 
-LOCK = threading.RLock()
-"""Models of one graph may share weights: they take turns."""
 SCHEDULER = "simple"
 USUAL = 512
 """Height and width of Stable Diffusion's images."""

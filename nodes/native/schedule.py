@@ -6,8 +6,12 @@ Latents are those that the network takes, x_t as `calculate_input` scales it: no
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.samplers
 import torch
 from torch import Tensor
+
+SCHEDULERS = tuple(comfy.samplers.SCHEDULER_NAMES)
+"""The names that KSampler offers."""
 
 
 def input_scale(sampling: Any, sigmas: Tensor) -> Tensor:

@@ -91,6 +91,10 @@ def show(result: dict[str, Any]) -> str:
         lines.append(f"ComfyUI has {result['family']} models of its own from version {result['needs_comfyui']}.")
     if result.get("fp8"):
         lines.append(f"Of this LoRA, {result['fp8']}; Apply Eraser (MODEL) merges nothing.")
+    elif "fp8" in result and result["format"] == "comfyui":
+        lines.append(
+            "In fp8 models merging rounds a small change away: --model measures it, and Apply Eraser (MODEL) merges nothing."
+        )
     if "error" in result:
         exact = f"the factors leave out {result['error']:.1%} of the change" if result["error"] else "exact"
         lines.append(f"{result['bytes'] / 2**20:.1f} MiB, {exact}; Load LoRA applies it to the CLIP.")

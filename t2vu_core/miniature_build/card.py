@@ -8,7 +8,9 @@ from typing import Any
 
 from t2vu_core.erasure import atomic_path
 from t2vu_core.miniature.bundled import LTX_NAME, UNET_NAME, WEIGHTS
+from t2vu_core.miniature.captions import REGISTERS
 from t2vu_core.miniature.worlds import WORLD_32, world_drawn_at
+from t2vu_core.miniature_build.check_short import short_clips
 
 FOLDER = WEIGHTS / "miniature"
 DESCRIPTIONS = {
@@ -33,6 +35,10 @@ DESCRIPTIONS = {
         "It stands for LTX-Video's architecture: cross-attention to the text, and flow velocity.",
     ),
 }
+ALONE = {
+    LTX_NAME: "That command alone builds another model: these weights come from several builds. Its durations are for a GPU.",
+}
+"""What to know before building the same weights again."""
 ASKED = {
     "subject": 0.96, "style": 0.98, "motion": 0.98, "background": 0.97, "two subjects": 0.9, "something": 0.9,
     "class words": 0.9, "an empty scene": 0.9,
@@ -71,6 +77,7 @@ def page(card: dict[str, Any]) -> str:
         "",
         _built(card),
         *_later(card["built"]),
+        *([ALONE[card["name"]]] if card["name"] in ALONE else []),
         "",
     ])  # fmt: skip
 
@@ -128,7 +135,9 @@ def _short_prompts(measured: dict[str, Any]) -> list[str]:
     if "something" not in measured:
         return []
     low, high = AT_GUIDANCE_1
+    each = short_clips(measured["clips"] // (len(REGISTERS) + 1))
     lines = [
+        f"Shares of {each} clips each: "
         f'"something" gives a subject that the detector recognises in {measured["something"]:.1%} of clips. At guidance 1 a '
         f"named subject is there in {measured['at_guidance_1']:.1%} (large models: unsure; {low:.0%} to {high:.0%} is meant)."
     ]

@@ -35,7 +35,7 @@ from t2vu_core.miniature.world import (
     sample_labels,
 )
 from t2vu_core.miniature.worlds import world_drawn_at
-from t2vu_core.miniature_build.check_short import measure_short_prompts, share
+from t2vu_core.miniature_build.check_short import measure_short_prompts, share, short_clips
 from t2vu_core.model import T2VModel, load_model
 
 CHECK_SEED = 424_242
@@ -63,7 +63,7 @@ def check(
         "renders": renders,
         "detector": measure_detector(detector, num_clips=renders),
         "fidelity": fidelity,
-        **measure_short_prompts(model, detector, max(1, clips_per_register // 2)),
+        **measure_short_prompts(model, detector, short_clips(clips_per_register)),
         "clips": clips_per_register * (len(REGISTERS) + 1),
         "num_inference_steps": model.family.defaults.num_inference_steps,
         "guidance_scale": model.family.defaults.guidance_scale,

@@ -19,6 +19,11 @@ SHORT_SEED = 434_343
 BATCH = 8
 
 
+def short_clips(clips_per_register: int) -> int:
+    """How many clips a check generates for each short prompt, and at guidance 1."""
+    return max(1, clips_per_register // 2)
+
+
 def measure_short_prompts(model: T2VModel, detector: MiniatureDetector, clips: int) -> dict[str, Any]:
     """Shares of clips, `clips` for each prompt: those of "something" with a subject that the detector recognises, those of
     a named subject at guidance 1 that show it; in the world of 64 pixels also those of a class that show a member, and

@@ -28,7 +28,10 @@ def test_export_writes_the_file_and_names_it(tmp_path: Path, capsys: pytest.Capt
     answer = json.loads(capsys.readouterr().out)
     assert answer["out"] == [str(out)]
     assert "diffusion_model.blocks.0.cross_attn.q.lora_A.weight" in load_file(out)
+    assert main(["export", erasure, "--format", "comfyui", "--out", str(tmp_path / "c")]) == 0
+    assert "In fp8 models merging rounds a small change away: --model measures it" in capsys.readouterr().out
     assert main(["export", erasure, "--format", "diffusers", "--out", str(tmp_path / "d")]) == 0
+    assert "fp8" not in capsys.readouterr().out
     assert "transformer.blocks.0.attn2.to_q.lora_A.weight" in load_file(tmp_path / "d.safetensors")
 
 

@@ -61,6 +61,20 @@ def test_the_figures_of_a_model_are_those_of_its_card() -> None:
     assert all(line in card.splitlines() for line in shown.splitlines())
 
 
+def test_the_guide_has_the_figures_of_the_native_graph() -> None:
+    rows = json.loads((RESULTS / "native_graph-miniature-ltx.json").read_text(encoding="utf-8"))["rows"]
+    guide = " ".join((documents.ROOT / "docs" / "guides" / "comfyui.md").read_text(encoding="utf-8").split())
+
+    def of(name: str) -> str:
+        counts = [row[name] for row in rows]
+        low, high = min(counts), max(counts)
+        return f"{low if low == high else f'{low} to {high}'} of {rows[0]['clips']}"
+
+    ghost = f"the ghost was shown in {of('concept_before')} clips before and in {of('concept_after')} after"
+    assert f"{ghost}; other subjects in {of('other_before')} before and in {of('other_after')} after" in guide
+    assert {row["preset"] for row in rows} == {"balanced"}
+
+
 def test_what_was_not_measured_says_so(root: Path) -> None:
     (root / "benchmarks" / "results" / "scoreboard.json").unlink()
     assert documents.main(["--root", str(root)]) == 0

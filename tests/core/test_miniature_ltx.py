@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,16 @@ from t2vu_core.evaluation.checks import prompts_for
 from t2vu_core.evaluation.detectors import WorldDetector, open_detector
 from t2vu_core.families.clip_size import ClipSize
 from t2vu_core.miniature.bundled import LTX_NAME, WEIGHTS, bundled_names
+from t2vu_core.miniature.captions import REGISTERS
 from t2vu_core.miniature.detector import detector_path, load_detector
 from t2vu_core.miniature.worlds import WORLD_32, WORLD_64
 from t2vu_core.miniature_build import card
 from t2vu_core.miniature_build.check import check, measure_detector
+from t2vu_core.miniature_build.check_short import short_clips
 from t2vu_core.miniature_build.ltx.install import export_ltx, install
 
 MEBIBYTE = 2**20
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +90,34 @@ def test_the_card_says_that_it_is_not_finished_and_by_how_much() -> None:
     finished = {"size": 64, "fidelity": {"terse": share, "two_subject": share}, "classes": {"toy": 1.0}, **done}
     assert card.unfinished(finished) == {}
     assert card.unfinished({**finished, "something": 0.89}) == {"something": (0.89, 0.9)}
+
+
+def test_the_documents_that_name_its_shortfall_have_the_figures_of_the_card() -> None:
+    """Its users meet them in a template, on a node and in the limits, not on the card."""
+    measured = json.loads((WEIGHTS / LTX_NAME / "card.json").read_text(encoding="utf-8"))["measured"]
+    named = [scores["subject"] for register, scores in measured["fidelity"].items() if register != "two_subject"]
+    subject = f"a named subject in {100 * min(named):.0f} to {100 * max(named):.0f} % of clips"
+    two = f"two subjects in {measured['fidelity']['two_subject']['subject']:.0%}".replace("%", " %")
+    something = f"something in {measured['something']:.0%}".replace("%", " %")
+    classes = measured["classes"].values()
+    members = f"in {100 * min(classes):.0f} to {100 * max(classes):.0f} %"
+    figures = {
+        "web/docs/T2VULoadMiniatureNative.md": (subject, two, something, members),
+        "docs/limits.md": (subject, two, something, members),
+        "example_workflows/erase_native.json": (subject, two, something, members),
+        "nodes/load_miniature_native.py": (subject, two),
+    }
+    for path, expected in figures.items():
+        text = " ".join(re.sub(r'["*\\]', "", (REPOSITORY / path).read_text(encoding="utf-8")).split())
+        assert [figure for figure in expected if figure not in text] == [], path
+
+
+def test_the_card_says_of_how_many_clips_its_shares_are() -> None:
+    """`check` measures short prompts with half as many clips as a register."""
+    stored = json.loads((WEIGHTS / LTX_NAME / "card.json").read_text(encoding="utf-8"))
+    each = short_clips(stored["measured"]["clips"] // (len(REGISTERS) + 1))
+    assert each == 32
+    assert f"Shares of {each} clips each" in card.page(stored)
 
 
 def test_its_prompts_name_all_24_subjects_with_seen_words_only(model: T2VModel) -> None:

@@ -56,6 +56,20 @@ def test_time_is_counted_in_clips_that_are_sampled_with_and_without_guidance() -
     assert distilled == 2 * guided, "both have 20 steps; a pass of HunyuanVideo has one row"
 
 
+def test_ltx_video_is_trained_at_the_frame_rate_that_it_is_sampled_at() -> None:
+    """The frame rate is in the CONDITIONING: without one, ComfyUI computes LTX-Video's positions with 25."""
+    name = "erase_from_ltx_video"
+    queued = json.loads((REPOSITORY / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    inputs = {node["class_type"]: node["inputs"] for node in queued.values() if node["class_type"] != "CLIPTextEncode"}
+    (rate,) = [key for key, node in queued.items() if node["class_type"] == "LTXVConditioning"]
+    assert inputs["T2VUFromComfyUI"]["conditioning"] == inputs["KSampler"]["positive"] == [rate, 0]
+    rates = inputs["LTXVConditioning"]["frame_rate"], inputs["T2VUFromComfyUI"]["fps"], inputs["CreateVideo"]["fps"]
+    assert len(set(rates)) == 1
+    nodes = {node["type"]: node for node in graph(name)["nodes"]}
+    into = {part["name"]: part["link"] for part in nodes["T2VUFromComfyUI"]["inputs"]}
+    assert into["conditioning"] in nodes["LTXVConditioning"]["outputs"][0]["links"], "the same in the graph that is seen"
+
+
 def test_each_denoiser_of_wan_2_2_is_trained_where_it_is_sampled() -> None:
     """KSampler (Advanced) changes models after a number of steps, T2V Model from ComfyUI at a noise level."""
     queued = json.loads((REPOSITORY / "workflows" / "api" / "erase_from_wan_2_2_a14b.json").read_text(encoding="utf-8"))

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from tools.chinese import LOCALE, NOTES, templates
 from tools.comfyui.server import REPOSITORY
 from tools.demo_picture import BADGE, CARD_BAR, PAPER, card
-from tools.thumbnails import BUNDLED, NAMED
+from tools.thumbnails import BUNDLED, NAMED, STOCK
 
 MENUS = (110, 140)
 """What the menus at the edges of a browser window take."""
@@ -88,6 +89,22 @@ def test_erasing_a_concept_takes_at_most_six_nodes() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_every_title_and_every_paragraph_of_a_note_is_translated(name: str) -> None:
+    """A text that is not a key of the table stays English in the Chinese template."""
+    words = json.loads((LOCALE / "templates.json").read_text(encoding="utf-8"))
+    nodes = _graph(name)["nodes"]
+    notes = [node["widgets_values"][0] for node in nodes if node["type"] in NOTES]
+    paragraphs = [text.strip() for note in notes for text in note.split("\n\n")]
+    assert paragraphs
+    assert [text for text in paragraphs if not words.get(text)] == []
+    assert [node["title"] for node in nodes if "title" in node and not words.get(node["title"])] == []
+
+
+def test_the_chinese_templates_are_those_that_the_tool_writes() -> None:
+    assert [path.name for path, text in templates().items() if path.read_text(encoding="utf-8") != text] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_manager_can_name_the_pack_of_every_node(name: str) -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for node in _graph(name)["nodes"]:
@@ -105,8 +122,8 @@ def test_stock_clients_find_the_codec_of_the_api_file(name: str) -> None:
     assert all(inputs["codec"] == inputs["format.codec"] == "h264" for inputs in saved)
 
 
-@pytest.mark.parametrize("title", NAMED.values())
+@pytest.mark.parametrize("title", [*(f"{title}{BUNDLED}" for title in NAMED.values()), STOCK])
 def test_the_title_of_a_thumbnail_stays_clear_of_the_badge(title: str) -> None:
     clip = torch.rand(1, 3, 8, 8)
-    (frame,) = card({"before": (clip, clip), "after": (clip, clip)}, f"{title}{BUNDLED}")
+    (frame,) = card({"before": (clip, clip), "after": (clip, clip)}, title)
     assert frame.crop((0, 0, BADGE, CARD_BAR - 1)).getcolors() == [(BADGE * (CARD_BAR - 1), PAPER)]

@@ -20,6 +20,8 @@ from tools.comfyui.server import REPOSITORY
 WORKFLOW: Graph = json.loads((REPOSITORY / "workflows" / "api" / "erase_native.json").read_text(encoding="utf-8"))
 SHORT = {"preset": "quick", "steps": 2, "eta": 5.0, "learning_rate": 0.01, "memory": "8 GB"}
 """Enough to change the pictures."""
+PLACES = {"before": 2, "after": 3}
+"""The outputs of Compare with the frames."""
 
 
 def shipped(precision: str = "fp32", **erase: Any) -> Graph:
@@ -140,6 +142,87 @@ def test_a_text_encoder_unlearns_and_fits_the_folder(comfy: ComfyServer) -> None
         "frames": frames_of("sample"),
     }
     assert pixels(comfy, queue(comfy.url, graph)).shape == (9, 64, 64, 3)
+
+
+def test_guard_evaluate_and_compare_take_the_model(comfy: ComfyServer) -> None:
+    """With two steps and the fewest prompts: one that must change, one that must not."""
+    prompt, other = "a ghost moving left", json.dumps({"prompt": "a cat", "register": "kept", "concept": "cat"})
+    graph = {name: entry for name, entry in shipped().items() if name in ("1", "2", "3")}
+    graph["2"]["inputs"]["steps"] = 2
+    graph |= {
+        "erased": node("T2VUApplyEraser", model=["2", 0], eraser=["3", 0], strength=1.0),
+        "guard": node("T2VUGuard", model=["2", 0], method="negative_prompt", concepts="ghost"),
+        "plain": node("T2VUSampleVideo", model=["2", 0], prompt=prompt, seed=5),
+        "guarded": node("T2VUSampleVideo", model=["guard", 0], prompt=prompt, seed=5),
+        "evaluate": node(
+            "T2VUEvaluateErasure", model=["erased", 0], concept="ghost", preset="quick", prompts=f"{prompt}\n{other}"
+        ),
+        "compare": node("T2VUCompare", before=["2", 0], after=["3", 0], prompts=f"{prompt}\na cat", seed=5),
+        "scores": node("PreviewAny", source=["evaluate", 1]),
+        **{f"of {name}": frames_of(name) for name in ("plain", "guarded")},
+        **{
+            f"compared {when}": node("SaveImage", images=["compare", place], filename_prefix=when)
+            for when, place in PLACES.items()
+        },
+    }
+    result = queue(comfy.url, graph)
+    plain, guarded = pixels(comfy, result, "of plain"), pixels(comfy, result, "of guarded")
+    assert plain.shape == guarded.shape == (9, 64, 64, 3)
+    assert (plain != guarded).any()
+    before, after = (pixels(comfy, result, f"compared {when}") for when in PLACES)
+    assert before.shape == after.shape == (18, 64, 64, 3), "two clips"
+    assert np.array_equal(before[:9], plain), "Compare samples what Sample Video samples"
+    assert (before != after).any()
+    scores = json.loads(result.outputs["scores"]["text"][0])
+    assert scores["concept"] == "ghost"
+    assert scores["erased"]["all"]["clips"] == scores["kept"]["concepts"]["clips"] == 1
+
+
+def test_two_training_runs_that_are_queued_together_are_those_that_run_alone(comfy: ComfyServer) -> None:
+    names, folder = ("queued_ghost", "queued_cat"), comfy.base / "output" / "erasures"
+
+    def training(name: str, fps: float) -> Graph:
+        """Another frame rate of saved clips changes no training run, but ComfyUI does not take the eraser from its cache."""
+        whole = shipped(num_frames=1, neutral_check="off", seed=31, concept=name.removeprefix("queued_"))
+        graph = {key: whole[key] for key in ("1", "2", "3", "4")}
+        graph["2"]["inputs"] |= {"steps": 2, "fps": fps}
+        graph["4"]["inputs"]["name"] = name
+        return graph
+
+    def losses() -> list[list[float]]:
+        files = [folder / f"{name}.safetensors" for name in names]
+        found = [list(Erasure.load(file).training["losses"]) for file in files]
+        for file in files:
+            file.unlink()
+        return found
+
+    for name in names:
+        result = queue(comfy.url, training(name, 8.0))
+        assert result.succeeded, result.error
+    alone = losses()
+    assert alone[0] != alone[1]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda name: queue(comfy.url, training(name, 9.0)), names))
+    assert all(result.succeeded and "3" not in result.cached for result in results)
+    assert losses() == alone
+
+
+def test_export_lora_measures_what_merging_into_the_connected_model_loses(comfy: ComfyServer) -> None:
+    whole = shipped("fp8_scaled", num_frames=1, neutral_check="off")
+    graph = {name: whole[name] for name in ("1", "2", "3")}
+    graph["2"]["inputs"]["steps"] = 2
+    exported = {"eraser": ["3", 0], "layout": "comfyui", "folder": "output/loras", "name": "measured", "overwrite": True}
+    graph["with"] = node("T2VUExportLora", model=["1", 0], **exported)
+    graph["without"] = node("T2VUExportLora", **{**exported, "name": "not_measured"})
+    result = queue(comfy.url, graph)
+    assert result.succeeded, result.error
+    with_model, without = (str(result.outputs[name]["text"][0]) for name in ("with", "without"))
+    assert re.search(
+        r"merged into this model's fp8 weights, the change \(.*% of the weights\) arrives with a rounding error", with_model
+    )
+    assert "connect model" not in with_model
+    assert "rounding error" not in without
+    assert "In fp8 models merging rounds a small change away: connect model to measure it" in without
 
 
 @pytest.mark.parametrize(
