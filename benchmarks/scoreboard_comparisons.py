@@ -115,7 +115,7 @@ def document(board: Mapping[str, Any], methods: Mapping[str, Method] = METHODS) 
     found = family(board["rows"])
     if not found:
         return NOTHING
-    concepts = min(each.concepts for each in found)
+    concepts = max(each.concepts for each in found)
     least = min(1.0, len(found) * 2 ** (1 - concepts))
     too_many = ", so none of them can be significant: the family is too large for so few concepts" if least >= LEVEL else ""
     head = (

@@ -103,7 +103,7 @@ def _counted(count: int, of: int) -> str:
 
 def _on_renders(stored: Mapping[str, Mapping[str, int]], concepts: Sequence[str]) -> dict[str, tuple[int, int]]:
     """False positives and renders without the concept, by concept; of those that are stored."""
-    names = {concept: names_of(WORLD_32).get(concept.lower()) for concept in concepts}
+    names = {concept: names_of(WORLD_32).get(concept.lower(), concept) for concept in concepts}
     there = {concept: stored[name] for concept, name in names.items() if name in stored}
     return {concept: (counts["false_alarms"], counts["without"]) for concept, counts in there.items()}
 

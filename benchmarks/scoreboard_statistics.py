@@ -77,8 +77,8 @@ def _over_clips(rows: Sequence[Row], key: str) -> Interval | None:
     right, clips = (sum(part) for part in zip(*counts, strict=True))
     low, high = wilson_interval(right, clips)
     # Counts are of clips after erasing; a rate relative to before is that share divided by the one before.
-    before = 1.0 if key not in RATIOS else sum(_before(row, key) for row in rows) / clips
-    return low / before, high / before
+    shown_before = 1.0 if key not in RATIOS else sum(_before(row, key) for row in rows) / clips
+    return low / shown_before, high / shown_before
 
 
 def _before(row: Row, key: str) -> float:
