@@ -25,6 +25,7 @@ from benchmarks.command_line import print_board
 from benchmarks.development import development_prompts
 from benchmarks.methods import Method, trained_on, velocity
 from benchmarks.scoreboard_row import finished, measure
+from benchmarks.scoreboard_statistics import about_intervals
 from benchmarks.scoreboard_table import markdown
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
@@ -153,7 +154,8 @@ def document(board: Mapping[str, Any]) -> str:
     changed = "".join(f", {name}={value}" for name, value in board["options"].items())
     head = (
         f"Preset {board['preset']}{changed}; model {board['model']} ({board['base_hash'][:12]}); concepts {concepts}; training "
-        f"runs per row: {trainings}; evaluation preset {board['meter']}. Printed by `python -m benchmarks.ablations`."
+        f"runs per row: {trainings}; evaluation preset {board['meter']}. Printed by `python -m benchmarks.ablations`. "
+        f"{about_intervals(rows)}"
     )
     return f"{head}\n\n{markdown(rows, methods, REFERENCE)}"
 

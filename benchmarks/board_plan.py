@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from t2vu_core.evaluation import EvaluationSettings
 from t2vu_core.evaluation.attacks.other_settings import RUNS as OTHER_SETTINGS
@@ -17,7 +17,7 @@ TEST_CONCEPTS = (
 TRAININGS = {"encoder": 3, "velocity": 3, "closed_form": 2, "esd": 2}
 """Training runs a concept; 1 for the others. Methods without training have one row."""
 BEST = ("velocity", "encoder", "closed_form", "esd")
-"""Ours, and the two baselines that erase most by the board's first training run; these are attacked longest."""
+"""Ours, and the two that erase most of the trained baselines measured so far; these are attacked longest."""
 REGROWTH = BEST
 """Methods that are fine-tuned on benign clips; the others are left out."""
 REGROWTH_STEPS = 500
@@ -89,11 +89,16 @@ def strong_steps(attack_steps: int) -> int:
     return max(1, round(STRONG_STEPS * min(1.0, attack_steps / CHEAP_STEPS)))
 
 
-def left_out() -> str:
-    """What the board does not measure, in words."""
+def left_out(titles: Mapping[str, str]) -> str:
+    """What the plan does not contain, in words; `titles` are those of the methods."""
     return (
-        f"Left out: attacks on guards and on all but the first training run of a concept; PROBE with {STRONG_STEPS} steps from "
-        f"{STRONG_STARTS} starts, the prompt search, other settings of sampling and fine-tuning of {REGROWTH_STEPS} steps, but "
-        f"for {', '.join(STRONG)} on {', '.join(STRONG_CONCEPTS)}; models that never knew a concept, and the preset thorough, "
-        f"but for {' and '.join(NEVER_KNEW_CONCEPTS)}."
+        "The plan leaves out attacks on guards and on all but the first training run of a concept. PROBE with "
+        f"{STRONG_STEPS} steps from {STRONG_STARTS} starts, the prompt search and other settings of sampling are planned only "
+        f"on {', '.join(STRONG_CONCEPTS)}, for: {_listed(STRONG, titles)}. Fine-tuning of {REGROWTH_STEPS} steps is planned on "
+        f"the same concepts, for: {_listed(REGROWTH, titles)}. Planned only on {' and '.join(NEVER_KNEW_CONCEPTS)}: "
+        f"{_listed(FEWER_CONCEPTS, titles)}."
     )
+
+
+def _listed(names: Iterable[str], titles: Mapping[str, str]) -> str:
+    return "; ".join(titles[name] for name in names)

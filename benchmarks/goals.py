@@ -15,10 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from benchmarks.scoreboard_statistics import SHOWN, about_intervals, interval_of, with_shares
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.statistics import Interval, wilson_interval
 
 FILES = ("scoreboard.json", "ablations.json")
 Row = Mapping[str, Any]
@@ -61,11 +59,11 @@ VELOCITY = (
     Goal("erased_terse", "still shown, short prompts", most=0.02),
     Goal("erased_synonym", "still shown, other names", most=0.03),
     Goal("erased_refined", "still shown, refined prompts", most=0.03),
-    Goal("shown", "still shown, all prompts including two subjects", most=0.03),
+    Goal(SHOWN, "still shown, all prompts including two subjects", most=0.03),
     Goal("kept", "other concepts kept, relative to base", least=0.98),
     Goal("attributes", "other attributes of the same prompts", least=0.95),
     Goal("other_subject", "the other subject of two", least=0.90),
-    Goal("natural", "an empty scene or a subject with a name", least=0.90),
+    Goal("clean", "neither the concept nor debris", least=0.90),
     Goal("probe", "shown under PROBE", most=0.10, every_run=False),
     Goal(
         "probe_strong",
@@ -77,7 +75,7 @@ VELOCITY = (
     Goal("train_seconds", "training", most=120.0, unit="s"),
 )
 ENCODER_LIMITS = {
-    "erased_terse": 0.05, "erased_synonym": 0.08, "erased_refined": 0.08, "shown": 0.05, "kept": 0.95, "attributes": 0.90,
+    "erased_terse": 0.05, "erased_synonym": 0.08, "erased_refined": 0.08, SHOWN: 0.05, "kept": 0.95, "attributes": 0.90,
     "train_seconds": 30.0,
 }  # fmt: skip
 ENCODER = tuple(goal.limited_to(ENCODER_LIMITS[goal.key]) for goal in VELOCITY if goal.key in ENCODER_LIMITS)
@@ -115,6 +113,7 @@ def read_rows(board: Path) -> list[dict[str, Any]]:
 
 def compared(rows: Sequence[Row], method: str) -> dict[str, Any]:
     """For every goal the mean over concepts, its interval, the worst concept, the base's mean, and whether it is met."""
+    rows = with_shares(rows)
     own = [row for row in rows if row["method"] == method]
     if not own:
         names = ", ".join(dict.fromkeys(row["method"] for row in rows))
@@ -122,68 +121,42 @@ def compared(rows: Sequence[Row], method: str) -> dict[str, Any]:
     concepts = list(dict.fromkeys(row["concept"] for row in own))
     base = [row for row in rows if row["method"] == "base" and row["concept"] in concepts]
     goals = [{"goal": goal.key, **measured(goal, own), "base": mean(by_concept(goal, base))} for goal in goals_of(method)]
-    return {"method": method, "concepts": concepts, "runs": len(own), "goals": goals}
+    return {"method": method, "concepts": concepts, "runs": len(own), "about": about_intervals(own), "goals": goals}
 
 
 def measured(goal: Goal, rows: Sequence[Row]) -> dict[str, Any]:
-    """The mean over the concepts that have the number, with its 95 % interval; None if none has it."""
+    """The mean over the concepts that have the number, with its 95 % interval, that of the board; None if none has it."""
     single = by_concept(goal, rows)
     value = mean(single)
     if value is None:
         return {"mean": None, "interval": None, "worst": None, "met": None, "concepts": 0}
     worst = (max if goal.most is not None else min)(single, key=lambda name: single[name])
     there = [row for row in rows if row["concept"] in single]
-    interval = list(between(goal, there, single))
+    bounds = interval_of(there, goal.key)
     met = goal.met(value) and (goal.worst_most is None or single[worst] <= goal.worst_most)
-    return {"mean": value, "interval": interval, "worst": worst, "met": met, "concepts": len(single)}
+    return {"mean": value, "interval": bounds and list(bounds), "worst": worst, "met": met, "concepts": len(single)}
 
 
 def by_concept(goal: Goal, rows: Sequence[Row]) -> dict[str, float]:
     """The mean over the seeds of each concept whose every seed has the number, or any where one is enough."""
     seeds: dict[str, list[float | None]] = {}
     for row in rows:
-        seeds.setdefault(row["concept"], []).append(number(goal, row))
+        seeds.setdefault(row["concept"], []).append(row.get(goal.key))
     whole = {name: [value for value in values if value is not None] for name, values in seeds.items()}
     least = {name: len(values) if goal.every_run else 1 for name, values in seeds.items()}
     return {name: sum(values) / len(values) for name, values in whole.items() if len(values) >= least[name]}
-
-
-def number(goal: Goal, row: Row) -> float | None:
-    """The row's number; of a list with one result per clip, the share."""
-    value = row.get(goal.key)
-    return sum(value) / len(value) if isinstance(value, list) else value
-
-
-def counted(goal: Goal, row: Row) -> Sequence[int] | None:
-    """Successes and clips; None if the row does not count them."""
-    value = row.get(goal.key)
-    return (sum(value), len(value)) if isinstance(value, list) else row.get("counts", {}).get(goal.key)
 
 
 def mean(single: Mapping[str, float]) -> float | None:
     return sum(single.values()) / len(single) if single else None
 
 
-def between(goal: Goal, rows: Sequence[Row], single: Mapping[str, float], *, resamples: int = 2000) -> Interval:
-    """The wider of two: a bootstrap over concepts (Efron 1979), and Wilson's over all clips if the rows count them.
-
-    The first covers differences between concepts, the second that 0 of few clips does not prove a rate of 0.
-    """
-    values = np.array(list(single.values()))
-    draws = np.random.default_rng(0).integers(0, len(values), (resamples, len(values)))
-    low, high = (float(bound) for bound in np.quantile(values[draws].mean(1), (0.025, 0.975)))
-    counts = [count for row in rows if (count := counted(goal, row))]
-    if len(counts) == len(rows):
-        least, most = wilson_interval(sum(right for right, _ in counts), sum(clips for _, clips in counts))
-        return min(low, least), max(high, most)
-    return low, high
-
-
 def table(found: Mapping[str, Any]) -> str:
     """As Markdown, below a line about what was measured."""
     concepts, verdicts = found["concepts"], {None: "not measured", True: "yes", False: "no"}
     lines = [
-        f"{found['method']}, mean over {len(concepts)} concepts ({', '.join(concepts)}), {found['runs']} training runs.",
+        f"{found['method']}, mean over {len(concepts)} concepts ({', '.join(concepts)}), {found['runs']} training runs. "
+        f"{found['about']}",
         "",
         "| | goal | measured (95 %) | worst concept | base | met |",
         f"|{'---|' * 6}",
@@ -196,7 +169,7 @@ def table(found: Mapping[str, Any]) -> str:
         if 0 < row["concepts"] < len(concepts):
             cell += f", {row['concepts']} of {len(concepts)} concepts"
         verdict = verdicts[row["met"]]
-        if row["met"] and not all(map(goal.met, row["interval"])):
+        if row["met"] and row["interval"] and not all(map(goal.met, row["interval"])):
             verdict = "yes, but not the whole interval"
         worst, base = row["worst"] or "-", "-" if goal.unit != "%" else goal.say(row["base"])
         lines.append(f"| {goal.title} | {goal.limit()} | {cell} | {worst} | {base} | {verdict} |")

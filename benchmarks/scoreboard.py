@@ -3,7 +3,8 @@
 Resumable: finished rows are kept in the folder, and every call adds its rows to scoreboard.json, the table and the picture
 there. A row is valid as long as the model's weights, the method's settings and the evaluation settings are the same. Clips of
 the base and attacks on it are made once for all methods. A row that fails is left out, and the exit code is 1. `--save` also
-writes the JSON and the picture into benchmarks/results, whose rows a call in another checkout does not make again.
+writes the JSON and the picture into benchmarks/results after each row; a call in another checkout
+does not make these rows again.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from benchmarks.board_plan import (
     trainings,
 )
 from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, never_knew, trained_on
+from benchmarks.scoreboard_progress import cost, hours
 from benchmarks.scoreboard_row import finished, measure, regrowth_control
 from benchmarks.scoreboard_table import markdown, picture
 from benchmarks.scoreboard_time import RowTimes
@@ -110,10 +112,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             raise UserError(f"Settings were chosen on {concept!r}, so it is not measured here; name another concept.")
     settings = _settings(options)
     key = partial(_digest, rows_of, model, settings, detector)
-    restore(RESULTS / f"{saved_name(model.name)}.json", out)
+    saved = RESULTS / f"{saved_name(model.name)}.json"
+    restore(saved, out)
     board: dict[str, Any] = {**_head(model, settings, options), "failed": [], "rows": collect(out, key)}
     if options.save:
-        _check_saved(RESULTS / f"{saved_name(model.name)}.json", board)
+        _check_saved(saved, board)
     for concept in _without_model(rows_of, options):
         _say(f"never_knew {concept}: left out; name a model that was trained without it with --never-knew.")
     started = time.monotonic()
@@ -123,6 +126,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if times is not None:
         _say(f"{len(missing)} rows to make: {times.say(missing, rows_of, board['rows'])}.")
     if options.estimate:
+        rest = times.seconds(missing, board["rows"]) * torch.get_num_threads() / 3600 if times else 0.0
+        _say(f"{cost(hours(board['rows'], _threads(saved, board)), rest)}, by the cores in use.")
         return board
     for place, cell in enumerate(bar := tqdm(missing, desc="scoreboard", unit="row")):
         if options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
@@ -142,11 +147,22 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 failure = _attempt(partial(regrowth_controls.keep, out, paths[cell].stem, control), cell)
         board["failed"] += [failure] if failure else []
         board["rows"] = collect(out, key)
-        write(board, out)
+        _keep(board, out, options)
+    _keep(board, out, options)
+    return board
+
+
+def _keep(board: dict[str, Any], out: Path, options: argparse.Namespace) -> None:
+    """Write what is measured so far; with --save into benchmarks/results too, so that a killed call loses one row at most."""
     write(board, out)
     if options.save:
-        save(board, RESULTS, saved_name(model.name))
-    return board
+        save(board, RESULTS, saved_name(board["model"]))
+
+
+def _threads(saved: Path, board: Mapping[str, Any]) -> int:
+    """The threads that the rows were measured with: those of the saved board, if there is one."""
+    machine = json.loads(saved.read_text(encoding="utf-8"))["machine"] if saved.is_file() else board["machine"]
+    return int(machine.get("threads", machine["cores"]))
 
 
 def _as_planned(detector: Detector, concept: str) -> str:

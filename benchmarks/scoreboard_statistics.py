@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from t2vu_core.evaluation.statistics import rate_ratio_interval, wilson_interval
 from t2vu_core.scores import Interval
 
+Row = Mapping[str, Any]
 Runs = Mapping[str, Sequence[float]]
 """By concept, a value for each training run."""
+SHOWN = "shown_share"
+"""The share of all clips of a row that ask for the concept and show it."""
+RATIOS = ("kept", "neighbours")
+"""Relative to before: these can exceed 1."""
+SECONDS = ("train_seconds", "train_memory_mib")
 MOST_EXACT = 14
 """Concepts up to which all signs are tried; beyond, a fixed sample of them."""
 SAMPLED = 2**MOST_EXACT
@@ -26,6 +34,76 @@ def runs_of(rows: Sequence[Mapping[str, Any]], key: str) -> Runs:
         if row.get(key) is not None:
             found.setdefault(row["concept"], []).append(float(row[key]))
     return found
+
+
+def with_shares(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows with `SHOWN` and its counts, where their results per clip are there."""
+    return [dict(row) if not row.get("shown") else _with_share(row) for row in rows]
+
+
+def _with_share(row: Row) -> dict[str, Any]:
+    count, clips = sum(row["shown"]), len(row["shown"])
+    return {**row, SHOWN: count / clips, "counts": {**row.get("counts", {}), SHOWN: [count, clips]}}
+
+
+def interval_of(rows: Sequence[Row], key: str) -> Interval | None:
+    """95 % interval of a number's mean over concepts, of the rows that have it; None if nothing can be said.
+
+    The wider of two: a bootstrap over concepts and training runs, and one over all clips that the rows count. The first says
+    how concepts and runs differ, the second that 0 of few clips does not prove a rate of 0; it counts clips as independent.
+    Concepts that agree, without counts of clips, say nothing of how certain their mean is.
+    """
+    there = [row for row in rows if row.get(key) is not None]
+    over_concepts = bootstrap_interval(runs_of(there, key))
+    if over_concepts is not None:
+        most = math.inf if key in (*RATIOS, *SECONDS) else 1.0
+        over_concepts = max(0.0, over_concepts[0]), min(most, over_concepts[1])
+    over_clips = _over_clips(there, key)
+    if over_clips is None and over_concepts is not None and over_concepts[0] == over_concepts[1]:
+        return None
+    if over_clips is None or over_concepts is None:
+        return over_clips or over_concepts
+    return min(over_clips[0], over_concepts[0]), max(over_clips[1], over_concepts[1])
+
+
+def _over_clips(rows: Sequence[Row], key: str) -> Interval | None:
+    """Over the pooled clips; None if a row does not count them."""
+    if key == "kept":
+        before, after = ([each for row in rows for each in row.get(name, [])] for name in ("kept_before", "kept_shown"))
+        return rate_ratio_interval(before, after) if len(before) == len(after) and sum(before) else None
+    counts = [row.get("counts", {}).get(key) for row in rows]
+    if not counts or not all(counts):
+        return None
+    right, clips = (sum(part) for part in zip(*counts, strict=True))
+    low, high = wilson_interval(right, clips)
+    # Counts are of clips after erasing; a rate relative to before is that share divided by the one before.
+    shown_before = 1.0 if key not in RATIOS else sum(_before(row, key) for row in rows) / clips
+    return low / shown_before, high / shown_before
+
+
+def _before(row: Row, key: str) -> float:
+    """How many clips showed it before, of a rate relative to that; all of them where none does after."""
+    right, clips = row["counts"][key]
+    return right / row[key] if row[key] else clips
+
+
+def about_intervals(rows: Sequence[Row]) -> str:
+    """What the intervals of these rows cover and what they do not."""
+    text = (
+        "95 % intervals of the mean over concepts: the wider of a bootstrap over concepts and training runs, widened to "
+        "Student's t, and of Wilson's interval over all clips (for the others kept, that of a ratio), which counts clips as "
+        "independent; where all concepts agree, only the latter is left."
+    )
+    return f"{text} {about_runs(rows)}".rstrip()
+
+
+def about_runs(rows: Sequence[Row]) -> str:
+    """What the intervals do not cover; empty if every concept has several training runs."""
+    runs = Counter((row["method"], row.get("concept")) for row in rows)
+    return ONE_RUN if runs and min(runs.values()) == 1 else ""
+
+
+ONE_RUN = "Where a concept has one training run, they do not cover the variation between training runs."
 
 
 def mean_over_concepts(runs: Runs) -> float | None:

@@ -31,15 +31,19 @@ class RowTimes:
 
     def say(self, cells: Sequence[Cell], methods: Mapping[str, Method], rows: Sequence[Mapping[str, Any]]) -> str:
         """The estimate for rows of these methods: "about 12 minutes here, and the training of esd"."""
-        known = {row["method"]: row["train_seconds"] for row in rows}
+        known = {row["method"] for row in rows}
         unknown = sorted({name for name, *_ in cells if methods[name].trained and name not in known})
+        training = f", and the training of {', '.join(unknown)}" if unknown else ""
+        return f"about {duration(self.seconds(cells, rows))} here{training}"
+
+    def seconds(self, cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> float:
+        """The estimate as a number; without the training of methods that no finished row has."""
+        known = {row["method"]: row["train_seconds"] for row in rows}
         seconds = sum(self.without_training(cell) + known.get(cell[0], 0.0) for cell in cells)
         # Rows of a concept share the attacks on the base.
-        seconds += sum(
+        return seconds + sum(
             max(self.attacks(cell) for cell in cells if cell[1] == concept) for concept in {cell[1] for cell in cells}
         )
-        training = f", and the training of {', '.join(unknown)}" if unknown else ""
-        return f"about {duration(seconds)} here{training}"
 
     def without_training(self, cell: Cell) -> float:
         """Seconds of a row without its training; base's clips and attacks are not included: rows of a concept share them."""

@@ -12,6 +12,7 @@ import torch
 from benchmarks import scoreboard
 from benchmarks.methods import METHODS, _never_advancing, esd, methods, public_port
 from benchmarks.published import leco, receler
+from benchmarks.scoreboard_progress import cost, hours
 from benchmarks.scoreboard_table import markdown, picture, pooled
 from t2vu_core.evaluation.clip_store import weights_hash
 from t2vu_core.model import load_model
@@ -60,8 +61,8 @@ def test_methods_are_compared_over_the_concepts_that_both_were_measured_against(
     without_ours = [row("base", [True] * 20), row("safree", [False] * 20)]
     assert "| SAFREE | 50 % (28 to 72 %) | 50 % | 0 % (0 to 16 %) ≠ |" in markdown(without_ours)
     assert "significant difference from base" in markdown(without_ours)
-    kept_less = row("safree", [False] * 20, kept_shown=[False] * 30)
-    assert "0 % (0 to 13 %) ≠ | 80 %" in markdown([row("velocity", [False] * 20), kept_less])
+    kept_less = row("safree", [False] * 20, kept=0.0, kept_shown=[False] * 30)
+    assert "| 0 % (0 to 13 %) ≠ | 80 %" in markdown([row("velocity", [False] * 20), kept_less])
     assert "significant" not in markdown([row("velocity", [False] * 20)]), "there is nothing to compare with"
 
 
@@ -147,6 +148,31 @@ def test_another_checkout_goes_on_from_the_saved_board(
     assert board(tmp_path / "third", *asked, "--save", "--training", "balanced") == 2
     assert "The saved board has another training" in capsys.readouterr().err
     assert json.loads(next((tmp_path / "results").glob("*.json")).read_text())["rows"][0]["key"] == made["key"]
+
+
+def test_a_row_is_saved_before_the_next_one_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoreboard, "RESULTS", tmp_path / "results")
+    made, measure = [], scoreboard.measure
+
+    def stop_at_the_second(*arguments: object, **options: object) -> dict:
+        if made:
+            raise KeyboardInterrupt
+        made.append(1)
+        return measure(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scoreboard, "measure", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        board(tmp_path / "out", "--concepts", "ghost", "--methods", "base,safree", "--save")
+    (saved,) = (tmp_path / "results").glob("*.json")
+    assert [row["method"] for row in json.loads(saved.read_text())["rows"]] == ["base"]
+
+
+def test_the_estimate_says_what_the_whole_plan_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--concepts", "ghost", "--estimate")
+    assert board(tmp_path, *asked, "--methods", "base") == 0
+    assert "The rows so far took 0.0 core-hours, the missing ones take about" in capsys.readouterr().err
+    assert hours([{"row_seconds": 5400.0}, {"row_seconds": 1800.0}, {}], threads=2) == 4.0
+    assert cost(1.5, 2.0) == "The rows so far took 1.5 core-hours, the missing ones take about 2.0: 3.5 in all"
 
 
 def test_a_row_that_fails_is_said_and_the_others_are_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

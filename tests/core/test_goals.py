@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.goals import VELOCITY, main
+from benchmarks.scoreboard_statistics import SHOWN
+from benchmarks.scoreboard_table import pooled
 
 NAMES = [goal.key for goal in VELOCITY]
 
@@ -15,7 +17,7 @@ NAMES = [goal.key for goal in VELOCITY]
 def row(concept: str, method: str = "velocity", clips: int = 16, **changes: object) -> dict:
     good = {"kept": 1.0, "attributes": 1.0, "other_subject": 1.0, "train_seconds": 90.0}
     numbers = {**dict.fromkeys(NAMES, 0.0), **good, **changes}
-    shares = [name for name in NAMES if name not in ("shown", "kept", "train_seconds") and numbers[name] is not None]
+    shares = [name for name in NAMES if name not in (SHOWN, "kept", "train_seconds") and numbers[name] is not None]
     counts = {name: [round(numbers[name] * clips), clips] for name in shares}  # type: ignore[call-overload]
     return {"method": method, "concept": concept, "counts": counts, **numbers}
 
@@ -73,7 +75,7 @@ def test_a_training_run_without_the_number_leaves_its_concept_out_unless_one_run
 
 def test_clips_of_two_subjects_count_for_the_goal_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row("ghost", shown=[False] * 48 + [True] * 16), row("cat", shown=[False] * 64)]
-    goal = told(tmp_path, rows, capsys)["shown"]
+    goal = told(tmp_path, rows, capsys)[SHOWN]
     assert goal["mean"] == 0.125
     assert goal["interval"][0] < 16 / 128 < goal["interval"][1]
     assert goal["met"] is False
@@ -95,3 +97,16 @@ def test_a_goal_for_the_worst_concept_is_not_met_by_the_mean(tmp_path: Path, cap
     assert (goal["mean"], goal["concepts"], goal["worst"]) == (pytest.approx(0.04), 5, "ghost")
     assert goal["met"] is False
     assert told(tmp_path, [*rows[:4], row("ghost", probe_strong=0.1)], capsys)["probe_strong"]["met"] is True
+
+
+def test_the_goals_have_the_intervals_of_the_board(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(name, clips=24, probe=share) for name, share in (("ghost", 0.5), ("cat", 0.0), ("pizza", 0.25))]
+    outcomes = {"shown": [False] * 30 + [True] * 2, "kept_shown": [True] * 20, "kept_before": [True] * 20}
+    rows = [{**each, **outcomes} for each in rows]
+    goals, (entry,) = told(tmp_path, rows, capsys), pooled(rows)
+    for key in ("probe", "clean", "kept", SHOWN):
+        assert goals[key]["mean"] == entry[key]
+        assert goals[key]["interval"] == list(entry[f"{key}_interval"])
+    assert goals["kept"]["interval"][0] < 1.0, "20 clips that kept everything do not prove 100 %"
+    assert main([str(tmp_path)]) == 0
+    assert "do not cover the variation between training runs" in capsys.readouterr().out
