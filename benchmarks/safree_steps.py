@@ -6,16 +6,13 @@ Nothing is sampled: the prompts are encoded, and the two mappings of the self-va
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import median
 from typing import Any, get_args
 
 from benchmarks.development import development_prompts
 from benchmarks.methods import names_of
-from t2vu_core.erasure import atomic_path
 from t2vu_core.evaluation import EvaluationSettings, WorldDetector
 from t2vu_core.evaluation.cases import DEVELOPMENT_CONCEPTS, KEPT
 from t2vu_core.guards import SAFREE
@@ -23,17 +20,11 @@ from t2vu_core.guards.prompt_adjustment import adjust_prompts
 from t2vu_core.guards.safree import Mapping as Filter
 from t2vu_core.model import load_model
 
-RESULTS = Path(__file__).parent / "results" / "safree_steps.json"
-
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the sentence, and write the counts with --save."""
+    """Print the counts in two sentences."""
     options = _parser().parse_args(arguments)
-    board = counted(options.model, options.clips)
-    if options.save:
-        with atomic_path(RESULTS) as temporary:
-            temporary.write_text(json.dumps(board, indent=1) + "\n", encoding="utf-8")
-    print(document(board))
+    print(document(counted(options.model, options.clips)))
     return 0
 
 
@@ -72,7 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="safree_steps", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="miniature", help="a bundled name or a diffusers folder")
     parser.add_argument("--clips", type=int, default=4, help="prompts per register and concept")
-    parser.add_argument("--save", action="store_true", help="write the counts into benchmarks/results")
     return parser
 
 
