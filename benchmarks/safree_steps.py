@@ -34,7 +34,7 @@ def counted(name: str, clips: int) -> dict[str, Any]:
     detector, steps = WorldDetector.for_model(model), EvaluationSettings.of("quick").num_inference_steps
     assert steps is not None
     board: dict[str, Any] = {"model": model.name, "base_hash": model.base.hash, "steps": steps, "distances": []}
-    guarded: dict[str, list[int]] = {mapping: [] for mapping in get_args(Filter)}
+    guarded: dict[Filter, list[int]] = {mapping: [] for mapping in get_args(Filter)}
     for concept in DEVELOPMENT_CONCEPTS:
         cases = development_prompts(detector, concept).first(clips, 0).cases
         names = tuple(names_of(model, concept))
