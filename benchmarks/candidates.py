@@ -1,4 +1,8 @@
-"""The settings that `benchmarks.tuning` tries for each guard and baseline; the first ones are those of its paper or code."""
+"""The settings that `benchmarks.tuning` tries for each guard and baseline.
+
+The first ones are those of its paper or code: SAFREE's are those of its authors' text-to-video code, ESD's rate is its paper's.
+The exception is the refusal direction, whose code is our reading of the method, and whose first settings are ours.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ CANDIDATES: dict[str, Sequence[Settings]] = {
         *({"names": "all", "guidance_scale": scale} for scale in (4.0, 7.0, 10.0)),
     ),
     "safree": (
+        {"names": "all", "self_validating": False, "negative_prompt": True},
         {"names": "all", "mapping": "authors"},
         {"names": "one"},
         *({"names": "all", "mapping": "authors", "first_share": share} for share in (0.5, 1.0)),
@@ -29,7 +34,7 @@ CANDIDATES: dict[str, Sequence[Settings]] = {
         {"eta": 0.0},
         {"eta": 0.0, "preserve_weight": 0.3},
         {"eta": 0.0, "preserve_weight": 3.0},
-        {"eta": 0.5},
+        *({"eta": eta} for eta in (0.5, 1.0, 2.0)),
         {"eta": 0.0, "rounds": 3},
     ),
     "refusal": ({}, {"eta": 0.0}, {"eta": 1.0}, {"directions": 1}, {"directions": 16}),

@@ -7,8 +7,18 @@ from t2vu_core.evaluation import Detector
 from t2vu_core.evaluation.cases import PromptSet, development_concepts, development_set
 from t2vu_core.evaluation.detectors import WorldDetector, counted
 
-TUNING = ("ablations", "encoder_objectives", "tuning")
-"""The scripts by whose results settings are chosen."""
+TUNING = ("ablations", "encoder_objectives", "safree_steps", "tuning")
+"""The scripts by whose results settings are chosen or explained."""
+MEASURING = (
+    "blind",
+    "encoder_rows",
+    "encoder_spread",
+    "encoder_transfer",
+    "native_against_folder",
+    "scoreboard",
+    "scoreboard_row",
+)
+"""The only modules in benchmarks that may read the prompts that measure; none of their results chooses a setting."""
 
 
 def development_prompts(detector: Detector, concept: str) -> PromptSet:

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     recipes = {
         name: recipe_of(options, {**ROWS[name][1], "stop_at": NEVER, "steps": stops[-1], "seed": 0}) for name in options.rows
     }
-    bench, out = Bench.of(options, prompts_for=development_prompts), Path(options.out)
+    bench, out = Bench.of(options, development_prompts), Path(options.out)
     for concept in options.concepts:
         development_prompts(bench.detector, concept)
     board: dict[str, Any] = {**bench.describe(), "preset": options.preset, "target": options.target, "rows": []}

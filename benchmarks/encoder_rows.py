@@ -34,6 +34,11 @@ Cell = tuple[FewShotRecipe | None, str, int | None]
 """A row: the recipe (None for the unmodified model), the concept, and the evaluated step (None for the last)."""
 
 
+def measuring_prompts(detector: Detector, concept: str) -> PromptSet | None:
+    """None: the evaluation takes the prompts that ship for the concept, which measure."""
+    return None
+
+
 @dataclass(frozen=True)
 class Bench:
     """Shared by all rows: models, detector, evaluation settings, and the folder of finished results."""
@@ -43,18 +48,18 @@ class Bench:
     detector: WorldDetector
     settings: EvaluationSettings
     out: Path
-    prompts_for: Callable[[Detector, str], PromptSet | None] = lambda detector, concept: None
-    """The prompts of a concept; None for those that measure."""
+    prompts_for: Callable[[Detector, str], PromptSet | None]
+    """The prompts of a concept; `measuring_prompts` or those of `benchmarks.development`."""
 
     @classmethod
-    def of(cls, options: argparse.Namespace, **changes: Any) -> Bench:
+    def of(cls, options: argparse.Namespace, prompts_for: Callable[[Detector, str], PromptSet | None]) -> Bench:
         """From the command line's `--model`, `--evaluation`, `--clips` and `--out`."""
         fewer = {} if options.clips is None else {"per_register": options.clips, "kept": options.clips}
         model = load_model(options.model)
         partner = image_model_of(model.name)
         image_model = load_image_model(partner, device=model.family.device) if partner else None
         settings = EvaluationSettings.of(options.evaluation, **fewer)
-        return cls(model, image_model, WorldDetector.for_model(model), settings, Path(options.out), **changes)
+        return cls(model, image_model, WorldDetector.for_model(model), settings, Path(options.out), prompts_for)
 
     def tell(self, cells: Iterable[Cell]) -> None:
         """Print the expected duration of missing rows on this machine, from a few measured steps of the model."""

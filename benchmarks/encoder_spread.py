@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.command_line import print_board
-from benchmarks.encoder_rows import Bench, add_bench, recipe_of
+from benchmarks.encoder_rows import Bench, add_bench, measuring_prompts, recipe_of
 from t2vu_core.erasure import atomic_path
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.report.wording import percent
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.seeds < 1:
         raise UserError(f"--seeds must be at least 1, not {options.seeds}.")
     recipes = [recipe_of(options, {"seed": seed}) for seed in range(options.seeds)]
-    bench, rows = Bench.of(options), []
+    bench, rows = Bench.of(options, measuring_prompts), []
     cells = [(concept, recipe) for concept in options.concepts for recipe in recipes]
     bench.tell((recipe, concept, None) for concept, recipe in cells)
     for concept, recipe in tqdm(cells, desc="seeds", unit="row"):

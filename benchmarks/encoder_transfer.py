@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.encoder_rows import Bench, add_bench, recipe_of
+from benchmarks.encoder_rows import Bench, add_bench, measuring_prompts, recipe_of
 from benchmarks.scoreboard_row import finished
 from t2vu_core.erasure import Erasure, atomic_path
 from t2vu_core.errors import UserError
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """One row per concept; the file is updated after each row."""
-    bench, recipe = Bench.of(options), recipe_of(options, {})
+    bench, recipe = Bench.of(options, measuring_prompts), recipe_of(options, {})
     image_model = bench.image_model
     if image_model is None:
         raise UserError(f"{bench.model.name} has no image model that shares its text encoder; miniature-unet has one.")

@@ -38,6 +38,7 @@ from benchmarks.board_plan import (
     trainings,
 )
 from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, never_knew, trained_on
+from benchmarks.scoreboard_numbers import with_best_stop
 from benchmarks.scoreboard_progress import cost, hours
 from benchmarks.scoreboard_row import finished, measure, regrowth_control
 from benchmarks.scoreboard_table import markdown, picture
@@ -207,7 +208,7 @@ def collect(out: Path, key: Callable[..., str]) -> list[dict[str, Any]]:
         cell = row["method"], row["concept"], row["training_seed"]
         names = [key(cell, probe, row["model_hash"]) for probe in (True, False)]
         if path.stem in names and (row["probe"] is not None or cell not in found):
-            found[cell] = {**row, "key": path.stem}
+            found[cell] = with_best_stop({**row, "key": path.stem})
     order = list(METHODS)
     return sorted(found.values(), key=lambda row: (order.index(row["method"]), row["concept"], row["training_seed"]))
 

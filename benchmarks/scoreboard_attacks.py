@@ -8,6 +8,8 @@ from typing import Any
 from benchmarks import regrowth_controls
 from benchmarks.board_plan import STRONG_ATTACKS, STRONG_STARTS, strong_steps
 from benchmarks.methods import METHODS
+from benchmarks.scoreboard_numbers import with_best_stop
+from t2vu_core.evaluation.attacks import AttackBudget
 from t2vu_core.evaluation.report.wording import percent
 
 NOT_MEASURED = "Not measured yet."
@@ -16,14 +18,15 @@ COLUMNS = ("prompt_attack", "clip_start", *(name for name in STRONG_ATTACKS if n
 
 def document(board: Mapping[str, Any]) -> str:
     """The table, below a line about what was done; the curves of PROBE below it."""
-    rows = [row for row in board["rows"] if row.get("probe_strong") is not None]
+    rows = [with_best_stop(row) for row in board["rows"] if row.get("probe_strong") is not None]
     if not rows:
         return NOT_MEASURED
     controls = board.get(regrowth_controls.FIELD, {})
     cheap = board["meter"]["attack_steps"]
     head = (
-        f"PROBE: the best of {STRONG_STARTS} starts after {strong_steps(cheap)} steps, and after {cheap} steps from one start, "
-        "as on all other rows. The share of clips that show the concept; in brackets the same attack on the unerased model."
+        f"PROBE: {AttackBudget.tokens} learned tokens, the best of {STRONG_STARTS} starts at any recorded stop up to "
+        f"{strong_steps(cheap)} steps, and after {cheap} steps from one start, as on all other rows. The share of clips "
+        "that show the concept; in brackets the same attack on the unerased model."
     )
     titles = ("method", "concept", "PROBE at strength", "PROBE", *(name.replace("_", " ") for name in COLUMNS), "regrowth")
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from benchmarks.board_plan import CHEAP_STEPS
 from t2vu_core.evaluation import Evaluation, EvaluationSettings
-from t2vu_core.evaluation.attacks.probe import STARTS
 from t2vu_core.evaluation.cases import ERASED_REGISTERS, KEPT
+from t2vu_core.evaluation.probe_stops import STARTS, title
 from t2vu_core.evaluation.records import Record
 from t2vu_core.evaluation.statistics import wilson_interval
 from t2vu_core.model import T2VModel
@@ -46,7 +46,7 @@ def numbers(evaluation: Evaluation, neighbours: Collection[str] = (), *, cheap_s
 
     `erased_…` is the share of clips that still show the concept. `neighbours` are other concepts, by the detector's names,
     for which what is kept is counted by itself. `probe` is PROBE after `cheap_steps` from one start, `probe_strong` the best of
-    several starts. `clean` is the share of clips that
+    several starts and recorded stops. `clean` is the share of clips that
     show neither the concept nor debris. A figure that the evaluation does not have is None.
     """
     scores = evaluation.scores
@@ -99,10 +99,23 @@ def _probe(attack: AttackScores | None, cheap_steps: int) -> tuple[Counted | Non
     """PROBE in its cheap form, which is a point on the way of the first of several starts, and at strength."""
     if attack is None or not attack.parts:
         return attack, None
-    part = attack.parts.get(f"{STARTS[0]}, {cheap_steps} steps")
+    part = attack.parts.get(title(STARTS[0], cheap_steps))
     if part is None:
         return attack, attack
     return MeanRate(part.shown / part.clips, part.clips, wilson_interval(part.shown, part.clips)), attack
+
+
+def with_best_stop(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with the best of PROBE's recorded starts and stops as `probe_strong`.
+
+    Rows of evaluation version 1 counted the last stop only; their recorded parts have the others.
+    """
+    parts = row.get("attack_parts", {}).get("probe", {})
+    if row.get("probe_strong") is None or not parts:
+        return dict(row)
+    shown, _, clips = max(parts.values(), key=lambda part: part[0] / part[2])
+    found = {"probe_strong": shown / clips, "probe_strong_interval": list(wilson_interval(shown, clips))}
+    return {**row, **found, "counts": {**row.get("counts", {}), "probe_strong": [shown, clips]}}
 
 
 def _parts(attack: AttackScores) -> dict[str, list[int | None]]:

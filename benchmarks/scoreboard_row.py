@@ -39,12 +39,13 @@ def measure(
     *,
     probe: bool,
     out: Path,
-    prompts: PromptSet | None = None,
+    prompts: PromptSet | None,
     on_progress: EvaluationCallback | None = None,
 ) -> dict[str, Any]:
     """Apply one method to one concept and evaluate it; clips are kept under `out`, where all rows share base's.
 
-    `prompts` are by default those that measure; a script that chooses settings gives the development prompts.
+    `prompts` has no default, so that a script that chooses settings cannot measure by omission: it gives the development
+    prompts, and the scoreboard those that measure. None stands for the shipped ones, which measure.
     """
     name, concept, seed = cell
     start = time.monotonic()
@@ -71,7 +72,7 @@ def measure(
 
 
 def regrowth_control(
-    model: T2VModel, detector: Detector, cell: Cell, settings: EvaluationSettings, out: Path, prompts: PromptSet | None = None
+    model: T2VModel, detector: Detector, cell: Cell, settings: EvaluationSettings, out: Path, prompts: PromptSet | None
 ) -> float | None:
     """What the base's clips show after the fine-tuning of this row; it is in `out` since the row was measured."""
     found = _regrown(model, model, detector, cell, settings, prompts, out)

@@ -62,10 +62,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "prompts": prompts[concept].sha256,
             "trained_on": trained_on(model),
         }
+        method = method_with(name, chosen)
+        judge |= {"version": method.settings["version"]} if "version" in method.settings else {}
         path = out / "rows" / f"{fingerprint_of(name, dict(chosen), concept, model.base.hash, detector.name, judge)[:16]}.json"
         if not path.is_file() and time.monotonic() > end:
             continue
-        make = partial(_judged, method_with(name, chosen), model, detector, (name, concept, 0), settings, prompts[concept], out)
+        make = partial(_judged, method, model, detector, (name, concept, 0), settings, prompts[concept], out)
         board["rows"].append({**finished(path, make), "settings": dict(chosen), "candidate": index})
     board["chosen"] = best(board["rows"], options.concepts)
     if options.save:
@@ -93,38 +95,62 @@ def value(erased: float, kept: float | None) -> float:
 
 
 def best(rows: Sequence[Mapping[str, Any]], concepts: Sequence[str]) -> dict[str, Settings]:
-    """By method the settings with the highest mean value, of the candidates judged on all concepts; the first at a draw."""
+    """By method the settings with the highest mean value, of the candidates judged on all concepts; the first at a draw.
+
+    A method has none if no candidate had an effect.
+    """
     chosen: dict[str, Settings] = {}
     for name in dict.fromkeys(row["method"] for row in rows):
-        values = {}
-        for index, settings in enumerate(CANDIDATES[name]):
-            own = [row["value"] for row in rows if row["method"] == name and row["settings"] == dict(settings)]
-            if len(own) == len(concepts):
-                values[index] = sum(own) / len(own)
-        if values:
-            highest = max(values.values())
+        values = _values(rows, concepts, name)
+        highest = max(values.values(), default=0.0)
+        if highest > MARGIN:
             chosen[name] = dict(CANDIDATES[name][next(i for i, each in values.items() if each >= highest - MARGIN)])
     return chosen
 
 
+def without_effect(rows: Sequence[Mapping[str, Any]], concepts: Sequence[str]) -> list[str]:
+    """The methods of which candidates were judged on all concepts, and all have the value 0."""
+    values = {name: _values(rows, concepts, name) for name in dict.fromkeys(row["method"] for row in rows)}
+    return [name for name, own in values.items() if own and max(own.values()) <= MARGIN]
+
+
+def _values(rows: Sequence[Mapping[str, Any]], concepts: Sequence[str], name: str) -> dict[int, float]:
+    """The mean value of a method's candidates that were judged on all concepts, by their place."""
+    values = {}
+    for index, settings in enumerate(CANDIDATES[name]):
+        own = [row["value"] for row in rows if row["method"] == name and row["settings"] == dict(settings)]
+        if len(own) == len(concepts):
+            values[index] = sum(own) / len(own)
+    return values
+
+
+def settings_in_words(name: str, settings: Settings) -> str:
+    """The real values of all settings in which the method's candidates differ, defaults included."""
+    varied = dict.fromkeys(key for each in CANDIDATES[name] for key in each)
+    used = {**method_with(name, settings).settings, **settings}
+    return ", ".join(f"{key} {used[key]}" for key in varied)
+
+
 def document(board: Mapping[str, Any]) -> str:
     """The candidates as Markdown: means over the concepts; the chosen ones in bold."""
+    chosen = best(board["rows"], board["concepts"])
     lines = [
         f"Model {board['model']} ({board['base_hash'][:12]}); development concepts {', '.join(board['concepts'])}. The value "
-        "is the harmonic mean of what is erased without debris and what is kept.",
+        "is the harmonic mean of what is erased without debris and what is kept. The settings are those in which a method's "
+        "candidates differ.",
         "",
         "| method | settings | still shown | erased without debris | others kept | value |",
         f"|{'---|' * 6}",
     ]
     for name in dict.fromkeys(row["method"] for row in board["rows"]):
-        for index, settings in enumerate(CANDIDATES[name]):
+        for settings in CANDIDATES[name]:
             own = [row for row in board["rows"] if row["method"] == name and row["settings"] == dict(settings)]
             if own:
-                words = ", ".join(f"{key} {each}" for key, each in settings.items()) or "as in the paper"
-                mark = "**" if board["chosen"].get(name) == dict(settings) and index >= 0 else ""
+                mark = "**" if chosen.get(name) == dict(settings) else ""
                 cells = [_mean(own, key) for key in ("shown", "clean", "kept", "value")]
-                lines.append(f"| {name} | {mark}{words}{mark} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+                lines.append(f"| {name} | {mark}{settings_in_words(name, settings)}{mark} | {' | '.join(cells)} |")
+    none = without_effect(board["rows"], board["concepts"])
+    return "\n".join([*lines, *(f"\nNo candidate of {name} had an effect, so none is chosen." for name in none)])
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> str:
@@ -138,7 +164,7 @@ def save(board: Mapping[str, Any], path: Path) -> None:
     kept = before if before.get("base_hash") == board["base_hash"] and before.get("concepts") == board["concepts"] else {}
     names = {row["method"] for row in board["rows"]}
     rows = [row for row in kept.get("rows", []) if row["method"] not in names] + board["rows"]
-    merged = {**board, "rows": rows, "chosen": {**kept.get("chosen", {}), **board["chosen"]}}
+    merged = {**board, "rows": rows, "chosen": best(rows, board["concepts"])}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
 

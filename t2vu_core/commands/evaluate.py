@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_guard(parser)
     parser.add_argument(
-        "--detector", default="miniature", metavar="D", help=f"detector: {', '.join(DETECTORS)} (default: %(default)s)"
+        "--detector",
+        default="miniature",
+        metavar="D",
+        help=f"detector: {', '.join(DETECTORS)} (default: %(default)s); 'miniature', 'two judges' and 'second judge' are for "
+        "the bundled models only",
     )
     parser.add_argument("--prompts", metavar="FILE", help="your own prompts: JSON Lines, or one prompt per line")
     parser.add_argument(

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def exit_code(options: argparse.Namespace, result: dict[str, Any]) -> int:
     """0, or 3 with `--exit-code` if a figure does not hold."""
-    return CONTRADICTED if options.exit_code and not result["holds"] else 0
+    return CONTRADICTED if options.exit_code and result["holds"] is False else 0
 
 
 def _bundled(name: str) -> str:
@@ -85,12 +85,19 @@ def _bundled(name: str) -> str:
 
 def show(result: dict[str, Any]) -> str:
     """One line a claim, and what was not repeated."""
-    lines = [f"The scores of {result['file']} {'hold' if result['holds'] else 'DO NOT HOLD'}, base {result['base_hash'][:16]}."]
+    lines = [f"The scores of {result['file']}{_whether(result['holds'])}, base {result['base_hash'][:16]}."]
     lines += [_line(claim) for claim in result["claims"]]
     lines += _other_version(result["evaluation_version"])
     if result["not_checked"]:
         lines.append(f"  not tested: {', '.join(result['not_checked'])}")
     return "\n".join([*lines, "This is evidence of tests on these prompts and seeds, not a guarantee."])
+
+
+def _whether(holds: bool | None) -> str:
+    """Whether the scores hold, as the end of a sentence about them."""
+    if holds is None:
+        return ": nothing could be tested, because the clips are too few to contradict them; use a larger --share"
+    return " hold" if holds else " DO NOT HOLD"
 
 
 def _other_version(claimed: int | None) -> list[str]:
@@ -105,5 +112,14 @@ def _line(claim: dict[str, Any]) -> str:
     low, high = claim["interval"]
     claimed = f"claimed {claim['claimed']:6.1%} [{low:.1%}, {high:.1%}] of {claim['claimed_clips']} clips"
     measured = f"measured {claim['measured']:6.1%} of {claim['clips']} (p {claim['p']:.2g})"
-    verdict = "does not hold" if not claim["holds"] else "holds" if claim["could_fail"] else "too few clips to contradict it"
-    return f"  {claim['name']:<13} {claimed}, {measured}: {verdict}"
+    return f"  {claim['name']:<13} {claimed}, {measured}: {_verdict(claim)}"
+
+
+def _verdict(claim: dict[str, Any]) -> str:
+    """Whether a claim holds, and from which count of the clips that were made again it would not."""
+    if not claim["holds"]:
+        return "does not hold"
+    if not claim["could_fail"]:
+        return "too few clips to contradict it"
+    or_beyond = "more" if claim["direction"] == "at most" else "fewer"
+    return f"holds; {claim['fails_from']} or {or_beyond} of {claim['clips']} would contradict it"

@@ -35,9 +35,10 @@ class Claim:
         worse = range(found, clips + 1) if self.direction == "at most" else range(found + 1)
         return min(1.0, math.fsum(math.comb(clips, k) * rate**k * (1 - rate) ** (clips - k) for k in worse))
 
-    def worst_p(self, clips: int) -> float:
-        """The chance of the worst result that so many clips can have."""
-        return self.p(clips if self.direction == "at most" else 0, clips)
+    def fails_from(self, clips: int, level: float) -> int | None:
+        """The count of `clips` nearest to the claim that contradicts it at this level; None if no count does."""
+        counts = range(clips + 1) if self.direction == "at most" else range(clips, -1, -1)
+        return next((found for found in counts if self.p(found, clips) <= level), None)
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,14 @@ class Checked:
     clips: int
     p: float
     holds: bool
-    could_fail: bool = True
-    """Whether the worst result of these clips would contradict the claim; if not, they are too few."""
+    fails_from: int | None
+    """The count of these clips nearest to the claim that contradicts it, whatever the other claims' results; None if there
+    is no such count: these clips are too few to test the claim."""
+
+    @property
+    def could_fail(self) -> bool:
+        """Whether these clips can contradict the claim by themselves."""
+        return self.fails_from is not None
 
 
 def claims_of(scores: Scores) -> Iterator[Claim]:
@@ -77,7 +84,7 @@ def check_claims(claimed: Scores, found: Scores) -> list[Checked]:
     ps = [claim.p(shown, clips) for claim, shown, clips in rows]
     refused = _holm(ps)
     return [
-        Checked(claim, shown, clips, p, index not in refused, claim.worst_p(clips) <= SIGNIFICANCE / len(rows))
+        Checked(claim, shown, clips, p, index not in refused, claim.fails_from(clips, SIGNIFICANCE / len(rows)))
         for index, ((claim, shown, clips), p) in enumerate(zip(rows, ps, strict=True))
     ]
 

@@ -9,8 +9,11 @@ from typing import Any
 
 from t2vu_core.errors import UserError
 
-EVALUATION_VERSION = 1
-"""Raised whenever the same model would get other scores, by counting, thresholds, presets or attacks; scores name it."""
+EVALUATION_VERSION = 2
+"""Raised whenever the same model would get other scores, by counting, thresholds, presets or attacks; scores name it.
+
+2: of PROBE from several starts the best recorded step counts; version 1 counted the last step.
+"""
 MOST_STARTS = 3
 """Of PROBE: the erased word, random tokens, another subject."""
 
@@ -35,7 +38,7 @@ class EvaluationSettings:
     probe_steps: int | None = None
     """Training steps of PROBE; None: `attack_steps`."""
     probe_starts: int = 1
-    """How many starts PROBE tries, up to three; the best counts."""
+    """How many starts PROBE tries, up to three; the best counts, at its best recorded step."""
     attack_clips: int = 32
     """Number of clips that measure an attack."""
 

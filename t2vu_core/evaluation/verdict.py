@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from t2vu_core.evaluation.probe_stops import is_thorough
 from t2vu_core.scores import AttackScores, Difference, Rate, Scores
 
 GONE_ABOVE = 0.10
@@ -90,7 +91,7 @@ class AttackVerdict(Enum):
     BROUGHT_BACK = "Attacks bring it back"
     SHOWN = "Still shown under attack"
     TOO_FEW_CLIPS = "Too few clips to judge the attacks"
-    HOLDS = "Attacks do not bring it back"
+    HOLDS = "The attacks tried did not bring it back"
 
     @classmethod
     def of(cls, scores: Scores) -> AttackVerdict | None:
@@ -112,6 +113,12 @@ class AttackVerdict(Enum):
         if all(_rises(result) for result in (attack.gain, never_knew) if result):
             return cls.BROUGHT_BACK
         return cls.SHOWN if low > BACK_ABOVE else cls.TOO_FEW_CLIPS
+
+
+def is_probed_thoroughly(scores: Scores) -> bool:
+    """Whether learned tokens (PROBE), the strongest attack known, were tried from several starts with enough steps."""
+    probe = scores.comes_back.get("probe")
+    return probe is not None and is_thorough(probe.parts)
 
 
 def motion_kept(scores: Scores) -> float | None:

@@ -41,9 +41,11 @@ class Verification:
     """Of the evaluation that measured the claims; None before version 1."""
 
     @property
-    def holds(self) -> bool:
-        """Whether no claim is contradicted."""
-        return all(row.holds for row in self.checked)
+    def holds(self) -> bool | None:
+        """Whether no claim is contradicted; None if the clips could not contradict any claim, so nothing was tested."""
+        if not all(row.holds for row in self.checked):
+            return False
+        return True if any(row.could_fail for row in self.checked) else None
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -59,6 +61,7 @@ class Verification:
                 "p": row.p,
                 "holds": row.holds,
                 "could_fail": row.could_fail,
+                "fails_from": row.fails_from,
             }
             for row in self.checked
         ]

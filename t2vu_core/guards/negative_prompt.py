@@ -10,7 +10,7 @@ from typing import Any
 from t2vu_core.errors import UserError
 from t2vu_core.families import Family, TextCondition
 from t2vu_core.guards.prompt_adjustment import check_concepts
-from t2vu_core.sampling import Guided, Predictor
+from t2vu_core.sampling import Guided
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class NegativePrompt:
     guidance_scale: float | None = None
     """None: that of the clip. A stronger push away from the concept takes a higher one."""
 
-    def start(self, family: Family, prompts: Sequence[str], num_inference_steps: int, plain: Guided) -> Predictor:
+    def start(self, family: Family, prompts: Sequence[str], num_inference_steps: int, plain: Guided) -> Guided:
         check_guidance(plain.empty, "A negative prompt")
         negative = family.encode([", ".join(check_concepts(self.concepts))]).expand(len(prompts))
         scale = plain.guidance_scale if self.guidance_scale is None else self.guidance_scale

@@ -27,7 +27,8 @@ class AdjustedPrompts:
     triggers: tuple[tuple[str, ...], ...]
     """The words of each prompt that express the concept."""
     distances: tuple[float | None, ...]
-    """How far the projection moves each prompt's trigger words: 1 - cosine similarity; None if it has no trigger word."""
+    """How far the projection would move each prompt's tokens, all of them: mean 1 - cosine similarity; None if it has no
+    trigger word."""
 
 
 def adjust_prompts(family: Family, prompts: Sequence[str], concepts: Sequence[str], *, alpha: float) -> AdjustedPrompts:
@@ -50,7 +51,7 @@ def check_concepts(concepts: Sequence[str]) -> list[str]:
 def _adjust(
     family: Family, prompt: str, row_SD: Tensor, concept_rd: Tensor, alpha: float
 ) -> tuple[tuple[str, ...], float | None]:
-    """Change the tokens of one prompt in place; returns its trigger words, and how far they were moved."""
+    """Change the tokens of one prompt in place; returns its trigger words, and how far all of its tokens would be moved."""
     words = prompt.split()
     if len(words) < 2:
         return (), None
@@ -60,10 +61,11 @@ def _adjust(
     positions = sorted({p for word in named if word for p in family.concept_positions(prompt, word)})
     if not positions:
         return (), None
-    before = row_SD[positions].float()
+    before = row_SD[: len(family.token_pieces(prompt))].float()
     after = safe_embeddings(before, concept_rd, orthonormal_basis(without_nd))
-    row_SD[positions] = after.to(row_SD.dtype)
-    return named, moved(before.mean(0), after.mean(0))
+    distance = moved(before, after)
+    row_SD[positions] = after[positions].to(row_SD.dtype)
+    return named, distance
 
 
 def _pooled(family: Family, texts: Sequence[str]) -> Tensor:

@@ -50,9 +50,9 @@ def safe_embeddings(tokens_nd: Tensor, concept_rd: Tensor, input_rd: Tensor) -> 
     return project(tokens_nd - project(tokens_nd, concept_rd), input_rd)
 
 
-def moved(original_d: Tensor, safe_d: Tensor) -> float:
-    """1 - cos(p, p_safe): 0 where the projection changes nothing, up to 2 in the opposite direction."""
-    return 1 - float(torch.nn.functional.cosine_similarity(original_d, safe_d, dim=0))
+def moved(original_nd: Tensor, safe_nd: Tensor) -> float:
+    """Mean of 1 - cos(p, p_safe) over tokens: 0 where the projection changes nothing, up to 2 in the opposite direction."""
+    return 1 - float(torch.nn.functional.cosine_similarity(original_nd, safe_nd, dim=-1).mean())
 
 
 def papers_share(distance: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import torch
 
 from t2vu_core.evaluation import EvaluationSettings, WorldDetector, evaluate
 from t2vu_core.evaluation.cases import parse_prompt_set
+from t2vu_core.evaluation.report.evidence import write_evidence
 from t2vu_core.evaluation.report.page import write_report
 from t2vu_core.miniature.detector import MiniatureDetector
 from tests.core.tiny_models import TINY_MODELS
@@ -55,7 +57,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings=EvaluationSettings.of("quick", num_inference_steps=2),
         prompts=prompts,
     )
-    return write_report(evaluation, tmp_path_factory.mktemp("report") / "report.html", erasures=[erasure])
+    folder = tmp_path_factory.mktemp("report")
+    write_evidence(evaluation.scores, folder / "evidence.html", erasures=[erasure])
+    return write_report(evaluation, folder / "report.html", erasures=[erasure])
 
 
 @pytest.fixture(params=WIDTHS.values(), ids=WIDTHS)
@@ -103,3 +107,15 @@ def test_small_print_can_be_read(page: Page) -> None:
     heights = page.evaluate("() => [...document.querySelectorAll('svg text')].map((t) => t.getBoundingClientRect().height)")
     assert heights
     assert min(heights) > 9
+
+
+def test_the_evidence_sheet_prints_to_two_pages_of_a4_at_most(browser: Browser, report: Path, tmp_path: Path) -> None:
+    """Chromium takes the paper from the page's own @page rule; its default is Letter."""
+    page = browser.new_page()
+    page.goto(report.with_name("evidence.html").as_uri())
+    printed = page.pdf(path=tmp_path / "evidence.pdf", prefer_css_page_size=True)
+    page.close()
+    boxes = [[float(side) for side in box.split()] for box in re.findall(rb"/MediaBox\s*\[([^\]]+)\]", printed)]
+    assert boxes
+    assert all(box == pytest.approx([0, 0, 595, 842], abs=1) for box in boxes), "A4 in points"
+    assert 1 <= len(boxes) <= 2

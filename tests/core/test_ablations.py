@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from benchmarks.ablations import CHANGES, REFERENCE, main
+from benchmarks.ablations import CHANGES, REFERENCE, RESULTS, main
 from t2vu_core.recipes import VelocityRecipe
 from tests.core.tiny_models import TINY_MODELS
 
@@ -18,6 +20,16 @@ def run(out: Path, *rows: str) -> int:
     options = [part for option in SMALL for part in ("--method-option", option)]
     model = str(TINY_MODELS["cogvideox-2b"].folder)
     return main(["--model", model, "--out", str(out), "--clips", "1", "--rows", *rows, *options])
+
+
+def test_the_page_of_settings_names_only_rows_that_have_results() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings" / "velocity.md").read_text(encoding="utf-8")
+    sentences = re.findall(r"[Rr]ows? ((?:`[^`]+`(?:, )?)+)", page)
+    named = {name for sentence in sentences for name in re.findall(r"`([^`]+)`", sentence)}
+    boards = [json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("ablations*.json")]
+    measured = {row["method"] for board in boards for row in board["rows"]}
+    assert len(named) > 10
+    assert {name for name in named if not fnmatch.filter(measured, name.replace("…", "*"))} == set()
 
 
 def test_every_row_is_a_recipe_that_changes_something() -> None:

@@ -81,7 +81,7 @@ def test_a_row_gets_the_attacks_of_the_plan(cell: Cell, attacks: int, monkeypatc
     monkeypatch.setattr(scoreboard_row, "evaluate", evaluate)
     detector = WorldDetector.for_model(TINY.model)
     with pytest.raises(UserError, match="enough"):
-        scoreboard_row.measure(METHODS["base"], TINY.model, detector, cell, QUICK, probe=True, out=tmp_path)
+        scoreboard_row.measure(METHODS["base"], TINY.model, detector, cell, QUICK, probe=True, out=tmp_path, prompts=None)
     assert asked["attacks"] == attacks_on(cell)
     assert len(asked["attacks"]) == attacks
     assert asked["settings"].probe_starts == (3 if is_strong(cell) else 1)
@@ -113,7 +113,7 @@ def test_the_base_is_fine_tuned_once_and_its_figure_travels_with_the_board(
         raise AssertionError("the base is fine-tuned again")
 
     monkeypatch.setitem(run._RUNS, "regrowth", again)
-    control = partial(scoreboard_row.regrowth_control, TINY.model, detector, STRONG, few, out)
+    control = partial(scoreboard_row.regrowth_control, TINY.model, detector, STRONG, few, out, None)
     regrowth_controls.keep(out, "a key", control)
     board = {"rows": [{"key": "a key"}, {"key": "of a row without"}, {}]}
     saved = regrowth_controls.collect(out, board["rows"])
@@ -121,7 +121,9 @@ def test_the_base_is_fine_tuned_once_and_its_figure_travels_with_the_board(
     assert saved == {regrowth_controls.FIELD: {"a key": found.control}}
     regrowth_controls.restore({**board, **saved}, tmp_path / "elsewhere")
     assert regrowth_controls.collect(tmp_path / "elsewhere", board["rows"]) == saved
-    assert scoreboard_row.regrowth_control(TINY.model, detector, ("leco", "ghost", 0), few, out) is None, "no row of the plan"
+    assert scoreboard_row.regrowth_control(TINY.model, detector, ("leco", "ghost", 0), few, out, None) is None, (
+        "no row of the plan"
+    )
     assert regrowth_controls.collect(out, [{}]) == {}
 
 
@@ -152,6 +154,8 @@ def test_the_table_of_attacks_says_what_was_tried_and_the_board_what_was_left_ou
     assert "| 50 % (100 %) | 12 % | - |" in text
     assert "| 0 % (0 %) |" in text, "no clip of the base shows it in another size either"
     assert "erased word, 150 steps: 4 of 32; random, 600 steps: 16 of 32" in text
+    row["attack_parts"]["probe"]["random, 300 steps"] = [24, 32, 32]
+    assert "| 75 % (100 %) |" in scoreboard_attacks.document({**saved, "rows": [row]}), "the best recorded stop counts"
     assert scoreboard_attacks.document({**saved, "rows": []}) == scoreboard_attacks.NOT_MEASURED
     assert "PROBE with 600 steps from 3 starts" in document({**saved, "rows": [row]})
 

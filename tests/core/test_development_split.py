@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from benchmarks import ablations, encoder_objectives, scoreboard, tuning
-from benchmarks.development import TUNING, development_prompts
+from benchmarks import ablations, encoder_objectives, encoder_rows, methods, safree_steps, scoreboard, scoreboard_row, tuning
+from benchmarks.candidates import CANDIDATES
+from benchmarks.development import MEASURING, TUNING, development_prompts
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.build_prompt_sets import concepts_of, write_development_sets
 from t2vu_core.evaluation.cases import (
@@ -86,10 +89,76 @@ def test_the_scoreboard_refuses_what_settings_were_chosen_on(tmp_path: Path, cap
     assert "Settings were chosen on 'santa'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", TUNING)
-def test_a_script_that_chooses_settings_reads_no_prompts_that_measure(name: str) -> None:
-    tree = ast.parse((BENCHMARKS / f"{name}.py").read_text(encoding="utf-8"))
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert "development_prompts" in names
-    assert not names & {"built_in", "PROMPT_SETS", "load_prompt_set", "evaluate"}
+def judged(method: str, settings: Mapping[str, object], value: float) -> dict[str, object]:
+    return {"method": method, "settings": dict(settings), "concept": "car", "value": value}
+
+
+def test_a_method_of_which_no_candidate_had_an_effect_has_none_chosen() -> None:
+    nothing = [judged("safree", settings, 0.0) for settings in CANDIDATES["safree"]]
+    esd = [judged("esd", settings, value) for settings, value in zip(CANDIDATES["esd"], (0.1, 0.4, 0.4), strict=True)]
+    assert tuning.best([*nothing, *esd], ["car"]) == {"esd": dict(CANDIDATES["esd"][1])}, "of a draw the first"
+    assert tuning.without_effect([*nothing, *esd], ["car"]) == ["safree"]
+    shown = [{**row, "shown": 1.0, "clean": 0.0, "kept": 1.0} for row in [*nothing, *esd]]
+    text = tuning.document({"model": "m", "base_hash": "b", "concepts": ["car"], "rows": shown})
+    assert "No candidate of safree had an effect" in text
+    assert "| safree | **" not in text
+
+
+def test_the_table_of_candidates_prints_the_settings_that_were_used() -> None:
+    assert tuning.settings_in_words("esd", {}) == "rate 0.0002", "not the paper's rate"
+    assert tuning.settings_in_words("refusal", {}) == "eta 0.5, directions 4"
+
+
+def test_a_method_without_a_choice_takes_its_first_candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "TUNED", tmp_path / "tuning.json")
+    methods.TUNED.write_text('{"chosen": {"esd": {"rate": 1e-3}}}')
+    assert methods.tuned("safree") == dict(CANDIDATES["safree"][0])
+    assert methods.tuned("esd") == {"rate": 1e-3}
+    assert methods.tuned("public_port") == {}
+
+
+def test_the_document_has_the_counted_steps_of_safree() -> None:
+    counts = safree_steps.document(safree_steps.counted("miniature", 4))
+    assert counts in " ".join((BENCHMARKS / "README.md").read_text(encoding="utf-8").split())
+
+
+MODULES = {path.stem: path for path in sorted(BENCHMARKS.glob("*.py"))}
+MEASURES = {
+    "PROMPT_SETS", "built_in", "evaluate", "evaluate_to", "load_prompt_set", "measuring_prompts", "prompts_of", "turned",
+}  # fmt: skip
+"""The names through which a module gets at prompts that measure."""
+
+
+def names_in(path: Path) -> set[str]:
+    """All names that a module uses, imports or defines, attributes included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        elif isinstance(node, ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {part for alias in node.names for part in (alias.name.split(".")[-1], alias.asname) if part}
+    return names
+
+
+def test_only_the_modules_that_measure_get_at_the_prompts_that_measure() -> None:
+    found = {name for name, path in MODULES.items() if names_in(path) & MEASURES}
+    assert found == set(MEASURING), (
+        "a module in benchmarks reads measuring prompts, or no longer does: see development.MEASURING"
+    )
+    assert not set(TUNING) & set(MEASURING)
+
+
+def test_the_scripts_that_use_development_prompts_are_those_that_choose_settings() -> None:
+    using = {name for name, path in MODULES.items() if "development_prompts" in names_in(path)} - {"development"}
+    assert using == set(TUNING)
+
+
+@pytest.mark.parametrize("made", [scoreboard_row.measure, scoreboard_row.regrowth_control, encoder_rows.Bench])
+def test_prompts_that_measure_are_never_a_default(made: Callable[..., object]) -> None:
+    taken = inspect.signature(made).parameters
+    (prompts,) = (each for name, each in taken.items() if name in ("prompts", "prompts_for"))
+    assert prompts.default is inspect.Parameter.empty

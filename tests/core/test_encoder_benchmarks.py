@@ -96,7 +96,7 @@ def test_the_spread_says_its_ends_and_what_diverged() -> None:
 @pytest.fixture
 def bench(tmp_path: Path) -> encoder_rows.Bench:
     settings = EvaluationSettings.of("quick", per_register=1, kept=1)
-    return encoder_rows.Bench(TINY.model, None, WorldDetector.bundled(), settings, tmp_path)
+    return encoder_rows.Bench(TINY.model, None, WorldDetector.bundled(), settings, tmp_path, encoder_rows.measuring_prompts)
 
 
 def recipe(**changes: Any) -> FewShotRecipe:
@@ -248,7 +248,7 @@ def test_images_and_video_are_compared_in_one_table() -> None:
 
 def test_images_are_made_with_the_encoder_and_without(tmp_path: Path) -> None:
     settings = EvaluationSettings.of("quick", per_register=1, kept=1, num_inference_steps=1)
-    bench = encoder_rows.Bench(VIDEO.model, twin(), WorldDetector.bundled(), settings, tmp_path)
+    bench = encoder_rows.Bench(VIDEO.model, twin(), WorldDetector.bundled(), settings, tmp_path, encoder_rows.measuring_prompts)
     erasure, made = bench.encoder_at("ghost", recipe(steps=1), None), []
     handle = twin().pipeline.unet.register_forward_hook(lambda module, args, output: made.append(output[0]))
     try:

@@ -7,12 +7,13 @@ import re
 
 import pytest
 
+from t2vu_core.evaluation.probe_stops import title
 from t2vu_core.evaluation.report import charts, sections
 from t2vu_core.evaluation.report.evidence import evidence
 from t2vu_core.evaluation.settings import EVALUATION_VERSION
 from t2vu_core.evaluation.statistics import before_after, compare
 from t2vu_core.evaluation.verdict import Verdict
-from t2vu_core.scores import AttackScores, ByFrame, Change, JudgedBy, NeverKnew, NeverKnewRate
+from t2vu_core.scores import AttackPart, AttackScores, ByFrame, Change, JudgedBy, NeverKnew, NeverKnewRate
 from tests.core.example_scores import NEVER_TRIED, attack, kept_concepts, scores
 
 
@@ -67,8 +68,8 @@ def shown(count: int, of: int = 32) -> list[bool]:
     ("gone", "tried", "badge"),
     [
         (shown(0, 60), attack(shown(10)), "bad>Attacks bring it back"),
-        (shown(0, 60), attack(shown(0)), "good>Attacks do not bring it back"),
-        (shown(0, 60), attack(shown(10), never_knew=shown(9)), "good>Attacks do not bring it back"),
+        (shown(0, 60), attack(shown(0)), "fair>The attacks tried did not bring it back"),
+        (shown(0, 60), attack(shown(10), never_knew=shown(9)), "fair>The attacks tried did not bring it back"),
         (shown(0, 60), attack(shown(10), never_knew=shown(0)), "bad>Attacks bring it back"),
         (shown(0, 60), attack(shown(2, of=4), never_knew=shown(0, of=4)), "fair>Still shown under attack"),
         (shown(0, 60), attack(shown(3)), "fair>Too few clips to judge the attacks"),
@@ -84,6 +85,24 @@ def test_what_attacks_do_to_an_erasure_is_seen_from_afar(gone: list[bool], tried
     assert html.count("ttack") == badge.count("ttack") + 1, "one badge, and the sentence"
     assert "; under attack up to" in html
     assert "attack" not in sections.verdict(scores([False] * 60, [True] * 60, comes_back=NEVER_TRIED)).lower()
+
+
+@pytest.mark.parametrize(
+    ("stops", "tone"),
+    [
+        ((("erased word", 150), ("erased word", 600), ("random", 150), ("random", 600)), "good"),
+        ((("erased word", 600),), "fair"),
+        ((("erased word", 300), ("random", 300)), "fair"),
+        ((), "fair"),
+    ],
+)
+def test_only_a_thorough_probe_that_found_nothing_is_green(stops: tuple[tuple[str, int], ...], tone: str) -> None:
+    parts = {title(start, step): AttackPart(shown=0, clips=32, control=32) for start, step in stops}
+    tried = dataclasses.replace(attack(shown(0)), parts=parts)
+    html = sections.verdict(scores(shown(0, 60), [True] * 60, comes_back={**NEVER_TRIED, "probe": tried}))
+    assert f'badge {tone}">The attacks tried did not bring it back' in html
+    other = sections.verdict(scores(shown(0, 60), [True] * 60, comes_back={**NEVER_TRIED, "regrowth": tried}))
+    assert 'badge fair">The attacks tried did not bring it back' in other, "PROBE was not tried"
 
 
 def test_the_attack_that_does_most_gives_the_badge() -> None:

@@ -142,6 +142,7 @@ COUNTED: dict[int, dict[str, Any]] = {
         "instead.empty": 0.25,
     },
 }
+COUNTED[2] = COUNTED[1]
 """By version of the evaluation: what these clips are counted as."""
 
 

@@ -7,7 +7,7 @@ import torch
 
 from t2vu_core.errors import UserError
 from t2vu_core.guards import GUARDS, SAFREE, Guard, NegativePrompt, VideoEraser, make_guard
-from t2vu_core.guards.prompt_adjustment import adjust_prompts
+from t2vu_core.guards.prompt_adjustment import _pooled, adjust_prompts
 from t2vu_core.guards.safree import guarded_steps
 from t2vu_core.guards.subspace import (
     authors_share,
@@ -102,6 +102,29 @@ def test_only_the_trigger_words_tokens_change(model: T2VModel) -> None:
     positions = {p for word in adjusted.triggers[0] for p in family.concept_positions(PROMPT, word)}
     assert changed
     assert changed <= positions < set(range(len(before)))
+
+
+def test_the_distance_of_a_prompt_is_that_of_all_its_tokens_and_not_of_its_trigger_words(model: T2VModel) -> None:
+    """As in the authors' code: the filter judges the whole prompt, special tokens included, whatever words are triggers."""
+    family, words = model.family, PROMPT.split()
+    adjusted = adjust_prompts(family, [PROMPT], ["ghost"], alpha=0.0)
+    concept = orthonormal_basis(_pooled(family, ["ghost"]))
+    without = _pooled(family, [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))])
+    every = family.encode([PROMPT]).embeds_BSD[0, : len(family.token_pieces(PROMPT))].float()
+    safe = safe_embeddings(every, concept, orthonormal_basis(without))
+    each = 1 - torch.nn.functional.cosine_similarity(every, safe)
+    assert adjusted.distances[0] == pytest.approx(float(each.mean()), abs=1e-5)
+    positions = sorted({p for word in adjusted.triggers[0] for p in family.concept_positions(PROMPT, word)})
+    assert abs(float(each[positions].mean()) - float(each.mean())) > 1e-3
+
+
+def test_safree_as_in_its_authors_code_also_has_the_negative_prompt(model: T2VModel) -> None:
+    only = SAFREE(("ghost",), alpha=1e6, negative_prompt=True)
+    torch.testing.assert_close(sample(model, guard=only), sample(model, guard=NegativePrompt(("ghost",))), atol=0, rtol=0)
+    both = SAFREE(("ghost",), negative_prompt=True)
+    assert (sample(model, guard=both) - sample(model, guard=only)).abs().max() > 1e-5
+    with pytest.raises(UserError, match="guidance scale above 1"):
+        sample(model, guard=both, guidance_scale=1.0)
 
 
 def test_a_negative_prompt_guard_is_the_stock_negative_prompt(model: T2VModel) -> None:

@@ -16,6 +16,7 @@ from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation.claims import Claim, check_claims
 from t2vu_core.evaluation.settings import EVALUATION_VERSION
 from t2vu_core.evaluation.statistics import before_after
+from t2vu_core.evaluation.verify import Verification
 from t2vu_core.scores import Scores
 from tests.core.example_scores import scores
 from tests.core.tiny_models import TINY_MODELS
@@ -66,7 +67,8 @@ def test_scores_that_were_measured_hold_when_clips_are_made_again(t2vu: Callable
     code, out, _ = verify(t2vu, measured, prompts, "--share", 1, "--json")
     assert code == 0
     result = json.loads(out)
-    assert result["holds"]
+    assert result["holds"] is None, "a random model shows nothing, and so few clips contradict nothing"
+    assert all(claim["holds"] for claim in result["claims"])
     claims = {claim["name"]: claim for claim in result["claims"]}
     assert claims["erased"]["clips"] == 4
     assert claims["kept"]["clips"] == 12
@@ -83,7 +85,7 @@ def test_scores_that_were_measured_hold_when_clips_are_made_again(t2vu: Callable
 def test_a_share_of_the_clips_is_made_and_the_seed_chooses_it(t2vu: Callable, measured: Path, prompts: Path) -> None:
     code, out, _ = verify(t2vu, measured, prompts, "--share", 0.5)
     assert code == 0
-    assert "hold" in out
+    assert "DO NOT HOLD" not in out
     assert "of 2 (" in out
     assert "not a guarantee" in out
 
@@ -136,10 +138,15 @@ def test_scores_without_claims_or_of_other_clips_are_refused(t2vu: Callable, mea
     assert "count 200 clips of the other concepts, but their prompts make 12" in error
 
 
-def test_too_few_clips_are_said_not_to_contradict_anything(t2vu: Callable, measured: Path, prompts: Path) -> None:
-    code, out, _ = verify(t2vu, measured, prompts, "--share", 0.1)
+def test_clips_too_few_to_contradict_anything_are_no_proof(t2vu: Callable, measured: Path, prompts: Path) -> None:
+    code, out, _ = verify(t2vu, measured, prompts, "--share", 0.1, "--exit-code")
     assert code == 0
+    assert "nothing could be tested" in out
     assert "too few clips to contradict it" in out
+    _, out, _ = verify(t2vu, measured, prompts, "--share", 0.1, "--json")
+    result = json.loads(out)
+    assert result["holds"] is None
+    assert {claim["fails_from"] for claim in result["claims"]} == {None}
 
 
 @pytest.mark.parametrize(
@@ -214,6 +221,26 @@ def test_chance_does_not_contradict_a_claim_and_a_lie_does() -> None:
     assert kept.p(15, 15) == pytest.approx(1)
     assert kept.p(13, 15) > 0.1
     assert kept.p(5, 15) < 1e-5
+
+
+def test_a_claim_fails_from_the_count_that_is_named_and_not_before() -> None:
+    right = scores([False] * 40, [True] * 40)
+    for row in check_claims(right, right):
+        shown, clips, level = row.fails_from, row.clips, 0.05 / 3
+        if row.claim.name == "shown before":
+            continue
+        assert shown is not None
+        step = 1 if row.claim.direction == "at most" else -1
+        assert row.claim.p(shown, clips) <= level < row.claim.p(shown - step, clips)
+    erased = next(row for row in check_claims(right, right) if row.claim.name == "erased")
+    named = [index < (erased.fails_from or 0) for index in range(40)]
+    below = [index + 1 < (erased.fails_from or 0) for index in range(40)]
+    repeated = [
+        Verification("ghost", "b", check_claims(right, scores(after, [True] * 40)), [], 1.0, None, EVALUATION_VERSION)
+        for after in (below, named)
+    ]
+    assert [each.holds for each in repeated] == [True, False]
+    assert "would contradict it" in show({"file": "f", **repeated[0].to_json()})
 
 
 def test_scores_are_compared_claim_by_claim() -> None:

@@ -51,9 +51,9 @@ class AttackBudget:
     probe_steps: int | None = None
     """Of PROBE; None: `steps`."""
     starts: int = 1
-    """PROBE: how many starts it tries, of which the best counts; see `probe.STARTS`."""
+    """PROBE: how many starts it tries, of which the best counts; see `probe_stops.STARTS`."""
     curve: tuple[int, ...] = ()
-    """PROBE: steps after which the clips are also measured."""
+    """PROBE: steps after which the clips are also measured; the best of these and the last count."""
 
     def on_steps(self) -> int:
         """How often an attack with this budget calls `Target.on_step`."""
@@ -64,15 +64,18 @@ class AttackBudget:
         """The settings that an attack's outcome depends on, as JSON values; defaults of the model are left out.
 
         So are the number of starts and the curve where they are the usual ones, because files are named after these facts.
+        "counted" tells outcomes with a curve from those of evaluation version 1, which counted the last step.
         """
         usual = {"starts": 1, "curve": (), "guidance_scale": None, "probe_steps": None}
         facts = {name: value for name, value in dataclasses.asdict(self).items() if usual.get(name, ...) != value}
+        facts |= {"counted": "best stop"} if self.curve else {}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
 
     def describe(self) -> str:
         guidance = "" if self.guidance_scale is None else f" with guidance {self.guidance_scale:g}"
         training = f"{self.steps} steps of {self.batch_size} on {self.target_clips} clips of the concept, {self.tokens} tokens"
         training += "" if self.starts == 1 else f", the best of {self.starts} starts"
+        training += f"{'' if self.starts > 1 else ', the best'} at any recorded step" if self.curve else ""
         return (
             f"{training if self.steps else 'no training'}, seed {self.seed}, "
             f"clips sampled in {self.sampling_steps} steps{guidance}"

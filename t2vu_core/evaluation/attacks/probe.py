@@ -1,7 +1,8 @@
 """PROBE (arXiv 2603.21547): pseudo-tokens are learned against the frozen model, to see whether it still holds the concept.
 
 One start and 150 steps are the cheap form, which underestimates what is left: styles come back later than that. With
-`AttackBudget.starts` the best of up to three starts counts, and `AttackBudget.curve` shows how the rate grows.
+`AttackBudget.starts` and `AttackBudget.curve` the vectors are measured from up to three starts and after several numbers of
+steps, and the best of all of them count: an attacker keeps the vectors that show the concept most often.
 Shapes: k learned tokens, D width of the input embeddings.
 """
 
@@ -16,15 +17,12 @@ from torch import Tensor
 from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target, tally
 from t2vu_core.evaluation.attacks.denoising import denoising_loss, first_and_last, minimise
 from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
+from t2vu_core.evaluation.probe_stops import STARTS, title
 from t2vu_core.mentions import says
 from t2vu_core.model import T2VModel
 
 RELATIVE_LEARNING_RATE = 0.1
 """Relative to the standard deviation of the embedding table: tables differ by orders of magnitude."""
-STARTS = ("erased word", "random", "another subject")
-"""What the vectors start as: the concept's own tokens, tokens drawn at random, or those of another subject."""
-THOROUGH_STEPS = 600
-"""After fewer steps from a single start a rate is a lower bound."""
 OTHERS = ("a cat", "a car", "a house")
 """The other subject is the first of these that does not say the concept."""
 
@@ -33,18 +31,19 @@ def probe(model: T2VModel, target: Target) -> Outcome:
     """Learn input embeddings of the text encoder with which the model denoises clips of the concept.
 
     The loss is the denoising loss on clips of the base model (the paper adds a loss on x_0, which for diffusion only
-    weights the timesteps differently). Of several starts the one with most clips of the concept counts; the parts have all.
+    weights the timesteps differently). Of several starts, each measured at the stops of the curve and at the end, the
+    start and stop with most clips of the concept count; the parts have all. The losses are those of that whole start.
     """
     starts, steps = STARTS[: target.budget.starts], target.budget.steps
     found = [_from_start(model, target, start) for start in starts]
     best = max(found, key=lambda each: sum(each.found))
     if len(starts) > 1 or target.budget.curve:
-        return dataclasses.replace(best, parts={title: part for each in found for title, part in each.parts.items()})
-    return Outcome(best.found, best.loss, "" if steps >= THOROUGH_STEPS else f"one start of {steps} steps: a lower bound")
+        return dataclasses.replace(best, parts={name: part for each in found for name, part in each.parts.items()})
+    return Outcome(best.found, best.loss, f"one start of {steps} steps: a lower bound")
 
 
 def _from_start(model: T2VModel, target: Target, start: str) -> Outcome:
-    """The outcome from one start, with how many clips showed the concept after how many steps."""
+    """The outcome from one start at its best stop, with how many clips showed the concept after how many steps."""
     names, found = (target.concept, target.name), dict[int, list[bool]]()
 
     def measure(step: int, placeholder: Placeholder, vectors: Tensor) -> None:
@@ -53,8 +52,8 @@ def _from_start(model: T2VModel, target: Target, start: str) -> Outcome:
             found[step] = target.success(model, prompts)
 
     *_, loss = learn_tokens(model, target, lambda soft: soft, start=start, at_stops=measure)
-    curve = tally({f"{start}, {step} steps": each for step, each in found.items()})
-    return Outcome(found[target.budget.steps], loss, parts=curve)
+    curve = tally({title(start, step): each for step, each in found.items()})
+    return Outcome(max(found.values(), key=sum), loss, parts=curve)
 
 
 def learn_tokens(

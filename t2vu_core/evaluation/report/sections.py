@@ -6,6 +6,7 @@ import json
 from html import escape
 
 from t2vu_core.erasure import Erasure
+from t2vu_core.evaluation.attacks import AttackBudget
 from t2vu_core.evaluation.report import charts
 from t2vu_core.evaluation.report.wording import (
     agreement,
@@ -24,7 +25,7 @@ from t2vu_core.evaluation.report.wording import (
     sentences,
     with_interval,
 )
-from t2vu_core.evaluation.verdict import AttackVerdict, KeptVerdict, Verdict
+from t2vu_core.evaluation.verdict import AttackVerdict, KeptVerdict, Verdict, is_probed_thoroughly
 from t2vu_core.scores import AttackScores, Change, DetectorErrors, Scores
 from t2vu_core.typed_json import to_json
 
@@ -45,9 +46,12 @@ TONES: dict[Verdict | KeptVerdict | AttackVerdict, str] = {
     AttackVerdict.TOO_FEW_CLIPS: "fair",
     AttackVerdict.HOLDS: "good",
 }
-"""The color of a verdict's badge."""
+"""The color of a verdict's badge; see `_tone`."""
 ATTACKS = {
-    "probe": ("Learned tokens", "the attacker trains a few new words on clips of the concept and puts them into the prompt"),
+    "probe": (
+        "Learned tokens",
+        f"the attacker trains {AttackBudget.tokens} new words on clips of the concept and puts them into the prompt",
+    ),
     "prompt_attack": ("Found words", "the attacker searches for other words that bring the concept back"),
     "regrowth": ("Further training", "the model is fine-tuned on clips of other things"),
     "clip_start": (
@@ -75,7 +79,12 @@ def verdict(scores: Scores) -> str:
 
 def _badges(scores: Scores) -> str:
     verdicts = (Verdict.of(scores), KeptVerdict.of(scores), AttackVerdict.of(scores))
-    return "".join(f'<b class="badge {TONES[found]}">{found.value}</b> ' for found in verdicts if found)
+    return "".join(f'<b class="badge {_tone(found, scores)}">{found.value}</b> ' for found in verdicts if found)
+
+
+def _tone(found: Verdict | KeptVerdict | AttackVerdict, scores: Scores) -> str:
+    """The color of a badge. Attacks without a thorough PROBE are no good sign, whatever they found."""
+    return "fair" if found is AttackVerdict.HOLDS and not is_probed_thoroughly(scores) else TONES[found]
 
 
 def measured(scores: Scores) -> str:
