@@ -105,6 +105,12 @@ TABLES = (
     Table(
         "miniature-ltx against its folder", MEASURED, "native_against_folder-miniature-ltx.json", native_against_folder.document
     ),
+    Table(
+        "miniature-ltx against its folder with an older quick",
+        MEASURED,
+        "native_against_folder-older-miniature-ltx.json",
+        native_against_folder.document,
+    ),
     Table("the native graph", MEASURED, "native_graph-miniature.json", native_graph.document),
     Table("the native graph on miniature-ltx", MEASURED, "native_graph-miniature-ltx.json", native_graph.document),
     Table("a run of few-shot unlearning", MEASURED, "encoder_step-no_gpu.json", encoder_step.table),

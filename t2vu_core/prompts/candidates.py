@@ -54,7 +54,7 @@ def candidate_pairs(
     found: dict[PromptPair, PairSource] = {_own_pair(text, texts): "own" for text in texts.own}
     for text in texts.written:
         found.setdefault(_own_pair(text, texts), "language_model")
-    templates = _template_pairs(texts.concept, prompts.contexts(texts.concept.kind), rng)
+    templates = _template_pairs(texts.concept, prompts.contexts(texts.concept.context_kind), rng)
     for pair, source in _augmented(templates, texts.concept, size):
         found.setdefault(pair, source)
     return found

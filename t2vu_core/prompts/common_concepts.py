@@ -36,6 +36,8 @@ class CommonConcept:
     """What an act becomes, as words for a person: "calm", "fully dressed"."""
     also: tuple[str, ...] = ()
     """Other names of it: "Trump" of "Donald Trump", "T-rex" of a tyrannosaurus."""
+    same: tuple[str, ...] = ()
+    """Members of a group that stands apart: they mean the same."""
     sexual: bool = False
     """Nudity and sex: prompts of these never have children."""
 
@@ -60,6 +62,13 @@ def sexual_names() -> tuple[str, ...]:
     groups = {id(group): group for found in _table().values() for _, group in found if group.content.get("sexual")}
     concepts = [group.concept(name) for group in groups.values() for name in group.members]
     return tuple(dict.fromkeys(name for each in concepts for name in (each.name, *each.said, *each.also)))
+
+
+@cache
+def synonyms() -> tuple[tuple[str, ...], ...]:
+    """Groups of common words that mean the same."""
+    text = resources.files("t2vu_core.prompts").joinpath("data/synonyms.json").read_text(encoding="utf-8")
+    return tuple(tuple(group) for group in json.loads(text))
 
 
 def _keys(name: str) -> tuple[str, ...]:
@@ -97,7 +106,7 @@ class _Group:
             group=detail if isinstance(detail, str) else content.get("class"),
             said=tuple(detail) if isinstance(detail, list) else tuple(content.get("say", ())),
             of=content.get("of"), instead=content.get("instead"), also=tuple(content.get("also", {}).get(name, ())),
-            sexual=content.get("sexual", False),
+            same=tuple(members) if content.get("apart", False) else (), sexual=content.get("sexual", False),
         )  # fmt: skip
 
     def _neighbours(self, name: str) -> tuple[str, ...]:
@@ -117,7 +126,10 @@ def _table() -> Mapping[str, Sequence[tuple[str, _Group]]]:
     table: dict[str, list[tuple[str, _Group]]] = {}
     for kind, groups in json.loads(text).items():
         for group in (_Group(kind, content) for content in groups):
-            for name in group.members:
-                for called in (name, *group.content.get("also", {}).get(name, ())):
-                    table.setdefault(plain_name(called), []).append((name, group))
+            also = group.content.get("also", {})
+            called = [(name, name) for name in group.members]
+            # A member of the group comes before another member's other name.
+            called += [(other, name) for name in group.members for other in also.get(name, ())]
+            for word, name in called:
+                table.setdefault(plain_name(word), []).append((name, group))
     return table

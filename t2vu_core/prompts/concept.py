@@ -11,10 +11,11 @@ from t2vu_core.errors import UserError
 from t2vu_core.mentions import bare, says
 from t2vu_core.prompts import english
 from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept, plain_name
+from t2vu_core.prompts.fitting import NOTHING, check_replacement, doubts
 from t2vu_core.prompts.kinds import KindChoice, choose_kind
 from t2vu_core.prompts.prompt_set import PromptSet, known_names
 from t2vu_core.prompts.request import ConceptRequest
-from t2vu_core.prompts.wording import A_PERSON, EMPTY_SCENE, Wording, as_style, does
+from t2vu_core.prompts.wording import A_PERSON, EMPTY_SCENE, SUBJECT_KINDS, Wording, as_style, does
 
 CALM = "calm"
 NONE: Mapping[str, Sequence[str]] = MappingProxyType({})
@@ -40,6 +41,8 @@ class Concept:
     """What an attribute belongs to."""
     proper: tuple[str, ...] = ()
     """The names that take no article."""
+    doubts: tuple[str, ...] = ()
+    """What a user should look at."""
 
     @property
     def replacement(self) -> str:
@@ -48,7 +51,15 @@ class Concept:
 
     def wording(self, name: str) -> Wording:
         """How one of the names is said."""
-        return Wording(self.kind, name, self.replacement, self.of, name in self.proper)
+        instead, proper = self.replacement, name in self.proper
+        if self.kind == "person" and not proper and instead != EMPTY_SCENE and english.is_plural(name):
+            instead = english.plural(instead)
+        return Wording(self.kind, name, instead, self.of, proper)
+
+    @property
+    def context_kind(self) -> ConceptKind:
+        """The kind whose contexts are used: those of a character also say the place without anybody."""
+        return "character" if self.kind == "person" and self.replacement == EMPTY_SCENE else self.kind
 
     def describe(self) -> dict[str, Any]:
         """As JSON values."""
@@ -68,9 +79,12 @@ def understand(request: ConceptRequest, prompts: PromptSet, near: Mapping[str, S
     every = [name for concept in concepts for name in concept.names]
     if request.replacement is not None and says(request.replacement, every):
         raise UserError(f"The replacement {request.replacement!r} says the concept itself: name something else.")
-    for number, neighbour in enumerate(request.neighbours, 1):
+    if request.replacement is not None:
+        for concept in concepts:
+            check_replacement(request.replacement, concept.title, concept.kind, concept.names)
+    for neighbour in request.neighbours:
         if says(neighbour, every):
-            raise UserError(f"Neighbour {number}, {neighbour!r}, says the concept itself: remove it.")
+            raise UserError(f"The neighbour {neighbour!r} says the concept itself: remove it.")
     return concepts
 
 
@@ -84,7 +98,7 @@ def _understand(title: str, request: ConceptRequest, prompts: PromptSet, near: S
     return Concept(
         title, choice.kind, choice.reason, choice.sure, names, _replacements(request, choice.kind, common, prompts, names),
         tuple(near) if near and not request.neighbours else _neighbours(request, choice, common, prompts, names),
-        choice.of, proper,
+        choice.of, proper, doubts(title, choice, request, common, known_neighbours=prompts.own or bool(near)),
     )  # fmt: skip
 
 
@@ -175,7 +189,9 @@ def _replacements(
 
 
 def _as_replacement(words: str, kind: ConceptKind) -> str:
-    """The user's words as they stand in a sentence: "robot" becomes "a robot"."""
+    """The user's words as they stand in a sentence: "robot" becomes "a robot", "nothing" what the kind has for it."""
+    if words.lower() in NOTHING:
+        return EMPTY_SCENE if kind in SUBJECT_KINDS else ""
     if kind in ("thing", "character", "person"):
         return english.with_article(words)
     return as_style(words) if kind == "style" and words else words

@@ -19,8 +19,11 @@ import lemminflect
 import typeguard
 
 ARTICLES = ("a ", "an ", "the ", "some ")
-_DETERMINER = re.compile(r"(?:an?|the|some|one|two|three|four|five|several|many|his|her|their|\d+)\s", re.IGNORECASE)
-_AFTER_HEAD = re.compile(r"\s(?:of|on|in|with|at|from|by|for|to|under|over|without|wearing|holding)\s", re.IGNORECASE)
+_DETERMINER = re.compile(
+    r"(?:an?|the|some|one|two|three|four|five|several|many|my|our|your|its|his|her|their|this|that|these|those|\d+)\s",
+    re.IGNORECASE,
+)
+_AFTER_HEAD = re.compile(r"\s(?:of|on|in|with|at|from|by|for|to|under|over|without|against|wearing|holding)\s", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]+", re.UNICODE)
 IRREGULAR = {"is": "are", "has": "have", "was": "were", "does": "do"}
 

@@ -162,10 +162,10 @@ def _act_words(concept: str, known: Sequence[str]) -> KindChoice | None:
 
 
 def _longer_name(concept: str, known: Sequence[str]) -> KindChoice | None:
-    """ "vintage sports car" is a car."""
+    """ "vintage sports car" is a car, and "violence against women" is violence."""
     noun = english.head(concept)
     found = common_concept(noun) if noun != concept.lower() else None
-    if found is None or found.kind not in (("thing",) if english.is_proper(concept) else ("thing", "person")):
+    if found is None or found.kind not in (("thing",) if english.is_proper(concept) else ("thing", "person", "act")):
         return None
     return KindChoice(found.kind, f"it is a kind of {found.name!r}", concept=concept)
 
@@ -190,8 +190,10 @@ def _lexicon(concept: str, known: Sequence[str]) -> KindChoice | None:
     parts = english.parts_of_speech(english.head(concept))
     if "NOUN" in parts:
         also_adjective = len(concept.split()) == 1 and "ADJ" in parts
-        sure = english.is_countable(concept) and not english.is_proper(concept) and not also_adjective
-        return KindChoice("thing", "it is a noun and an adjective" if also_adjective else "it is a noun", sure, concept)
+        # A noun may also be a style ("motion blur") or an act ("hate speech").
+        return KindChoice(
+            "thing", "it is a noun and an adjective" if also_adjective else "it is a noun", sure=False, concept=concept
+        )
     return _attribute(concept, None, "it is an adjective") if "ADJ" in parts else None
 
 

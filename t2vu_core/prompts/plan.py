@@ -27,6 +27,7 @@ from t2vu_core.prompts.neighbours import neighbour_prompts
 from t2vu_core.prompts.pairs import PromptPair
 from t2vu_core.prompts.prompt_set import PromptSet
 from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.prompts.wording import SUBJECT_KINDS
 from t2vu_core.prompts.written import Written
 
 log = logging.getLogger(__name__)
@@ -75,12 +76,20 @@ class PromptPlan:
             for concept in self.concepts
             if not concept.sure
         ]
+        doubts += [doubt for concept in self.concepts for doubt in concept.doubts]
+        if emptied := [pair.prompt for pair in self.pairs if not pair.neutral and self._says_subject(pair.prompt)]:
+            doubts.append(
+                f"{len(emptied)} prompts become an empty prompt ({emptied[0]!r} is the first): remove or change them."
+            )
         if self.unsaid:
             doubts.append(
                 f"{len(self.unsaid)} of your concept prompts do not name {self.title!r} ({self.unsaid[0]!r} is the first) and "
                 "are trained to become an empty prompt: add the name that they use as a synonym."
             )
         return tuple(doubts)
+
+    def _says_subject(self, text: str) -> bool:
+        return any(concept.kind in SUBJECT_KINDS and says(text, concept.names) for concept in self.concepts)
 
     def describe(self) -> dict[str, Any]:
         """The plan as JSON values."""
@@ -149,11 +158,9 @@ def _a(kind: ConceptKind) -> str:
 
 
 def _check_preserve(request: ConceptRequest, names: Sequence[str]) -> None:
-    for number, text in enumerate(request.preserve_prompts, 1):
+    for text in request.preserve_prompts:
         if says(text, names):
-            raise UserError(
-                f"Preserve prompt {number}, {text!r}, says {request.title!r}, which is to be erased: remove or change it."
-            )
+            raise UserError(f"The preserve prompt {text!r} says {request.title!r}, which is to be erased: remove or change it.")
 
 
 def _check_contexts(texts: ConceptTexts, prompts: PromptSet, free: PromptSet, size: PlanSize) -> None:

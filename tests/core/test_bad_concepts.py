@@ -32,7 +32,9 @@ WRONG = {
     "a replacement that says a synonym": (
         ConceptRequest(("ghost",), synonyms=("phantom",), replacement="a phantom"), "says the concept itself",
     ),
-    "a neighbour that says the concept": (ConceptRequest(("ghost",), neighbours=("robot", "friendly ghost")), "Neighbour 2"),
+    "a neighbour that says the concept": (
+        ConceptRequest(("ghost",), neighbours=("robot", "friendly ghost")), "neighbour 'friendly ghost'",
+    ),
     "what a thing belongs to": (
         ConceptRequest(("ghost",), kind="thing", attribute_of="a shirt"), "asked to be of the kind thing",
     ),

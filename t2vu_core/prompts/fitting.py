@@ -1,0 +1,76 @@
+"""Whether a kind and a replacement fit a concept: what is refused, and what a user should look at."""
+
+from __future__ import annotations
+
+import re
+
+from t2vu_core.errors import UserError
+from t2vu_core.mentions import STYLE_STARTS, bare, says
+from t2vu_core.prompts import english
+from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept, synonyms
+from t2vu_core.prompts.kinds import KindChoice
+from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.prompts.wording import SUBJECT_KINDS, does
+
+NOTHING = ("nothing", "none", "nobody", "no one")
+"""Replacements that mean nothing at all."""
+_NOUN_PHRASE = ("a ", "an ", "the ")
+
+
+def check_replacement(words: str, title: str, kind: ConceptKind, names: tuple[str, ...]) -> None:
+    """Raises UserError for a replacement that means the concept itself, or that is a noun and replaces a style."""
+    if words.lower() in NOTHING:
+        return
+    if says(words, _meaning_the_same(title, kind)) or any(
+        kind in ("character", "person") and english.is_proper(name) and says(name, [words]) for name in names
+    ):
+        raise UserError(f"The replacement {words!r} means {title!r} itself: name something else.")
+    if kind == "style" and _is_thing(words):
+        raise UserError(
+            f'The replacement {words!r} is not a style: write how the scene is shown, for example "as a photograph".'
+        )
+
+
+def doubts(
+    title: str, choice: KindChoice, request: ConceptRequest, common: CommonConcept | None, *, known_neighbours: bool
+) -> tuple[str, ...]:
+    """What does not seem to fit: a kind, a replacement, two concepts in one, neighbours that are not near."""
+    found: list[str] = []
+    kind, listed = choice.kind, common_concept(title)
+    close = listed is not None and {kind, listed.kind} == {"thing", "character"}
+    if request.kind != "auto" and listed is not None and common_concept(title, kind) is None and not close:
+        found.append(f"You chose the kind {kind} for {title!r}, but the table of common concepts has it as {_a(listed.kind)}.")
+    instead = request.replacement or ""
+    if kind == "act" and instead and instead.lower() not in NOTHING and not does(instead):
+        found.append(f"The replacement {instead!r} of {title!r} is nothing that a person does: write what they do instead.")
+    if listed is None and _are_two_concepts(title):
+        found.append(f"{title!r} names two concepts: give each of them as a concept of its own.")
+    near = known_neighbours or request.neighbours or common or common_concept(english.head(title), kind)
+    if kind in ("thing", "character") and not near:
+        found.append(f"No neighbours of {title!r} are known: give some (--neighbours, or neighbours of the node).")
+    return tuple(found)
+
+
+def _meaning_the_same(title: str, kind: ConceptKind) -> list[str]:
+    common = common_concept(title, kind)
+    listed = [common.name, *common.also, *(common.same if kind == "act" else ())] if common else []
+    one_word = len(bare(title).split()) == 1
+    groups = [group for group in synonyms() if one_word and says(bare(title), group)]
+    return [*listed, *(word for group in groups for word in group)]
+
+
+def _is_thing(words: str) -> bool:
+    if words.lower().startswith(STYLE_STARTS):
+        return False
+    listed = common_concept(words)
+    subject = listed is not None and listed.kind in SUBJECT_KINDS
+    return words.lower().startswith(_NOUN_PHRASE) or (subject and common_concept(words, "style") is None)
+
+
+def _are_two_concepts(title: str) -> bool:
+    parts = re.split(r"\s+and\s+", title)
+    return len(parts) == 2 and all(common_concept(part) for part in parts)
+
+
+def _a(kind: ConceptKind) -> str:
+    return f"{'an' if kind.startswith('a') else 'a'} {kind}"
