@@ -20,6 +20,7 @@ from t2vu_core.families import family_for
 from t2vu_core.image_model import ImageModel
 from t2vu_core.miniature.bundled import bundled_folder
 from t2vu_core.miniature_build.unet.architecture import make_tokenizer
+from t2vu_core.mixed_precision import fast_bf16
 from t2vu_core.model import T2VModel
 from t2vu_core.quiet import quiet_libraries
 
@@ -148,11 +149,16 @@ SHAPES: dict[str, Callable[..., Shaped]] = {
 }
 
 
+def _precision(device: torch.device) -> torch.dtype:
+    """bf16 as on a GPU; float32 on a processor where bf16 takes up to a hundred times as long."""
+    return torch.bfloat16 if fast_bf16(device) else torch.float32
+
+
 @contextlib.contextmanager
 def _made_in(device: torch.device) -> Iterator[None]:
     default = torch.get_default_dtype()
     torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
+    torch.set_default_dtype(_precision(device))
     try:
         with device:
             yield
@@ -167,7 +173,7 @@ def _t5_xxl(smaller: Mapping[str, Any]) -> Any:
 def _frozen(pipeline: Any) -> Any:
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):
-            part.to(torch.bfloat16).eval().requires_grad_(False)
+            part.to(_precision(next(part.parameters()).device)).eval().requires_grad_(False)
     return pipeline
 
 

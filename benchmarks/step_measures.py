@@ -229,7 +229,7 @@ def _port(job: Job, model: T2VModel, meter: Meter) -> dict[str, int]:
     timesteps = teacher.make_scheduler(50, size).timesteps
 
     def predict(family: Family, text: str, step: int) -> Tensor:
-        with torch.autocast(family.device.type, torch.bfloat16):
+        with family.mixed_precision():
             return family.predict(latents, timesteps[step % 50].expand(job.batch), texts[text], size)
 
     with torch.enable_grad(), erasers.attached(sites):
@@ -281,6 +281,6 @@ def _peak_flops(name: str) -> float | None:
 def _forward_flops(family: Family, batch: int) -> int:
     size = family.defaults.size
     timestep = family.make_scheduler(2, size).timesteps[0]
-    with FlopCounterMode(display=False) as counter, torch.autocast(family.device.type, torch.bfloat16):
+    with FlopCounterMode(display=False) as counter, family.mixed_precision():
         family.predict(noise(family, size, range(batch)), timestep.expand(batch), family.encode([CONCEPT] * batch), size)
     return counter.get_total_flops()
