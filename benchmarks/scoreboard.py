@@ -39,7 +39,7 @@ from benchmarks.board_plan import (
 )
 from benchmarks.methods import METHODS, NEVER_KNEW, Method, methods, never_knew, trained_on
 from benchmarks.scoreboard_numbers import with_best_stop
-from benchmarks.scoreboard_progress import cost, hours
+from benchmarks.scoreboard_progress import cost, hours, threads_of
 from benchmarks.scoreboard_row import finished, measure, regrowth_control
 from benchmarks.scoreboard_table import markdown, picture
 from benchmarks.scoreboard_time import RowTimes
@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         _say(f"{len(missing)} rows to make: {times.say(missing, rows_of, board['rows'])}.")
     if options.estimate:
         rest = times.seconds(missing, board["rows"]) * torch.get_num_threads() / 3600 if times else 0.0
-        _say(f"{cost(hours(board['rows'], _threads(saved, board)), rest)}, by the cores in use.")
+        _say(f"{cost(hours(board['rows'], threads_of(saved, board)), rest)}, by the cores in use.")
         return board
     for place, cell in enumerate(bar := tqdm(missing, desc="scoreboard", unit="row")):
         if options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
@@ -158,12 +158,6 @@ def _keep(board: dict[str, Any], out: Path, options: argparse.Namespace) -> None
     write(board, out)
     if options.save:
         save(board, RESULTS, saved_name(board["model"]))
-
-
-def _threads(saved: Path, board: Mapping[str, Any]) -> int:
-    """The threads that the rows were measured with: those of the saved board, if there is one."""
-    machine = json.loads(saved.read_text(encoding="utf-8"))["machine"] if saved.is_file() else board["machine"]
-    return int(machine.get("threads", machine["cores"]))
 
 
 def _as_planned(detector: Detector, concept: str) -> str:

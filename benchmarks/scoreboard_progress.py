@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.board_plan import PLANNED_MODEL, Cell, attacks_on, is_regrown, is_strong, planned_cells, trainings
@@ -60,3 +62,9 @@ def hours(rows: Sequence[Row], threads: int) -> float:
 def cost(spent: float, rest: float) -> str:
     """What the whole plan takes, from the core-hours of the rows that are there and of the missing ones."""
     return f"The rows so far took {spent:.1f} core-hours, the missing ones take about {rest:.1f}: {spent + rest:.1f} in all"
+
+
+def threads_of(saved: Path, board: Mapping[str, Any]) -> int:
+    """The threads that the rows were measured with: those of the saved board, if there is one."""
+    machine = json.loads(saved.read_text(encoding="utf-8"))["machine"] if saved.is_file() else board["machine"]
+    return int(machine.get("threads", machine["cores"]))
