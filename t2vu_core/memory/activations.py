@@ -41,8 +41,11 @@ def rows_of(recipe: VelocityRecipe) -> int:
     return rows + (recipe.preserve_batch if recipe.preserves else 0)
 
 
-def step_bytes(family: Family, recipe: VelocityRecipe, size: ClipSize) -> StepBytes:
-    """A training step: one pass of all rows, the loss, and the backward pass."""
+def step_bytes(family: Family, recipe: VelocityRecipe, size: ClipSize, *, host_only: bool = False) -> StepBytes:
+    """A training step: one pass of all rows, the loss, and the backward pass.
+
+    `host_only`: as on this machine's processor, which may be slow in bf16 and then computes in float32; else as on a GPU.
+    """
     sites = family.sites_of_kind(recipe.kind)
     erasers = EraserSet.create(sites, rank=recipe.rank, seed=0)
     removed: list[Tensor] = []
@@ -59,7 +62,7 @@ def step_bytes(family: Family, recipe: VelocityRecipe, size: ClipSize) -> StepBy
         erasers.attached(sites, record=record),
         Allocations() as counted,
     ):
-        loss = _loss(family, rows_of(recipe), size)
+        loss = _loss(family, rows_of(recipe), size, host_only)
         loss = torch.stack([loss, *removed]).sum() if removed else loss
         removed.clear()
         loss.backward()
@@ -67,10 +70,10 @@ def step_bytes(family: Family, recipe: VelocityRecipe, size: ClipSize) -> StepBy
 
 
 @torch.no_grad()
-def pass_bytes(family: Family, rows: int, size: ClipSize) -> int:
+def pass_bytes(family: Family, rows: int, size: ClipSize, *, host_only: bool = False) -> int:
     """A pass without gradients, as trajectories are sampled."""
     with Allocations() as counted:
-        _predict(family, torch.empty(rows, *family.latent_shape(size)), size)
+        _predict(family, torch.empty(rows, *family.latent_shape(size)), size, host_only)
     return counted.peak
 
 
@@ -85,19 +88,19 @@ def encode_bytes(encoder: nn.Module, rows: int, tokens: int) -> int:
     return counted.peak
 
 
-def step_bytes_by_depth(family: Family, recipe: VelocityRecipe, size: ClipSize) -> StepBytes:
+def step_bytes_by_depth(family: Family, recipe: VelocityRecipe, size: ClipSize, *, host_only: bool = False) -> StepBytes:
     """`step_bytes` of a deep denoiser from those of shallow ones: every block adds the same."""
 
     def count() -> tuple[int, int]:
-        found = step_bytes(family, recipe, size)
+        found = step_bytes(family, recipe, size, host_only=host_only)
         return found.activations, found.erasers
 
     return StepBytes(*_by_depth(family, count))
 
 
-def pass_bytes_by_depth(family: Family, rows: int, size: ClipSize) -> int:
+def pass_bytes_by_depth(family: Family, rows: int, size: ClipSize, *, host_only: bool = False) -> int:
     """`pass_bytes` of a deep denoiser from those of shallow ones."""
-    return _by_depth(family, lambda: (pass_bytes(family, rows, size),))[0]
+    return _by_depth(family, lambda: (pass_bytes(family, rows, size, host_only=host_only),))[0]
 
 
 def _by_depth(family: Family, count: Callable[[], tuple[int, ...]]) -> list[int]:
@@ -126,13 +129,13 @@ def shortened(family: Family, lengths: Mapping[str, int]) -> Iterator[None]:
             setattr(denoiser, name, blocks)
 
 
-def _loss(family: Family, rows: int, size: ClipSize) -> Tensor:
+def _loss(family: Family, rows: int, size: ClipSize, host_only: bool) -> Tensor:
     shape = (rows, *family.latent_shape(size))
     latents, target = torch.zeros(shape), torch.zeros(shape)
-    return F.mse_loss(_predict(family, latents, size), target)
+    return F.mse_loss(_predict(family, latents, size, host_only), target)
 
 
-def _predict(family: Family, latents: Tensor, size: ClipSize) -> Tensor:
+def _predict(family: Family, latents: Tensor, size: ClipSize, host_only: bool) -> Tensor:
     timesteps = torch.zeros(len(latents))
-    with torch.autocast(family.device.type, torch.bfloat16):
+    with family.mixed_precision() if host_only else torch.autocast(family.device.type, torch.bfloat16):
         return family.predict(latents, timesteps, text_condition(family, len(latents)), size)

@@ -194,7 +194,7 @@ class Planner:
 
     def _count(self, family: Family, size: ClipSize) -> MemoryPlan:
         recipe, shaped = self.recipe, self.shaped
-        step = step_bytes_by_depth(family, recipe, size)
+        step = step_bytes_by_depth(family, recipe, size, host_only=self.host_only)
         return MemoryPlan(
             shaped.name, size, rows_of(recipe), shaped.placement, shaped.weights(),
             loading=shaped.loading(host_only=self.host_only),
@@ -202,7 +202,7 @@ class Planner:
             erasers=MOMENTS * step.erasers,
             prompts=_prompt_bytes(family, recipe),
             activations=step.activations,
-            sampling=pass_bytes_by_depth(family, rows_a_pass(family, size), size),
+            sampling=pass_bytes_by_depth(family, rows_a_pass(family, size), size, host_only=self.host_only),
             trajectories=_trajectory_bytes(family, recipe, size),
             trajectories_on=recipe.trajectory_cache,
             host_only=self.host_only,

@@ -84,13 +84,17 @@ def test_a_planned_step_through_8_bit_weights_is_within_ten_percent(profiler: Ca
     assert weight_bytes(shaped.family.denoisers["transformer"]) == weight_bytes(placed.denoisers["transformer"])
 
 
-def test_the_plan_of_a_whole_training_run_is_that_of_its_measured_step() -> None:
-    """As the benchmark measures it: the last step of a real run, under torch's profiler."""
+@pytest.mark.parametrize("instructions", ["AVX2", "AVX512"])
+def test_the_plan_of_a_whole_training_run_is_that_of_its_measured_step(
+    instructions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the benchmark measures it: the last step of a real run, under torch's profiler; in float32 and in bf16."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
     tiny = TINY_MODELS["cogvideox-2b"]
     meter = Meter(3, torch.device("cpu"))
     with small_clips(tiny):
         kept = _ours(Job("ours_with_preservation", "", "cpu", batch=4, rank=4, steps=3), tiny.model, meter)
-    plan = Planner.of(tiny.folder, of_size(tiny, concept_batch=4), torch.float32).plan()
+    plan = Planner.of(tiny.folder, of_size(tiny, concept_batch=4), torch.float32, host_only=True).plan()
     assert plan.activations == pytest.approx(meter.peak, rel=WITHIN)
     assert plan.erasers * COPIES / 3 == pytest.approx(kept["bytes"] - kept["trajectory_bytes"], rel=0.01)
 
