@@ -29,12 +29,14 @@ class TrainingView:
         self._trained = ""
         """The last training step, in words; empty before the first."""
         self._stage, self._first, self._began = "", 0, 0.0
-        self._plan = ""
+        self._plan = self._notice = ""
         comfy_bridge.take_cancel()
 
     def __call__(self, done: TrainProgress) -> None:
         if done.stage == self._keep and done.preview is not None:
             self.kept = done.preview()
+        if done.notice:
+            self._notice = done.notice
         if done.loss is not None:
             self._trained = f"step {done.step} of {done.total}"
         self._say(self._line(done))
@@ -53,12 +55,12 @@ class TrainingView:
         self._say("")
 
     def _say(self, line: str) -> None:
-        self.progress.say("\n".join(filter(None, (line, self._plan))))
+        self.progress.say("\n".join(filter(None, (line, self._notice, self._plan))))
 
     def close(self, erasure: Erasure) -> str:
         """The words that stay on the node. Lets a cancel that could not pause the training take effect after the node."""
         self._cancelled |= comfy_bridge.take_cancel()
-        words = "\n".join(filter(None, [self._outcome(erasure), erasure.training["warning"]]))
+        words = "\n".join(filter(None, [self._outcome(erasure), erasure.training["warning"], self._notice]))
         if self._cancelled:
             comfy_bridge.cancel_the_rest()
         return words

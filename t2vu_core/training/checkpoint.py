@@ -22,20 +22,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from t2vu_core import __version__
 from t2vu_core.erasure import atomic_path, hash_tensors, read_tensors
 from t2vu_core.errors import UserError, reading
-from t2vu_core.folder_lock import in_use, locked_folder
+from t2vu_core.folder_lock import locked_folder
 from t2vu_core.model import T2VModel
 from t2vu_core.temporary_folders import remove_leftovers
 from t2vu_core.threads import keep_threads
+from t2vu_core.training.own_folders import STATE, own_folder, tell_of_older_runs
+from t2vu_core.training.progress import ProgressCallback
 from t2vu_core.training.saved_state import EXTRA, OPTIMIZER, PARAMETER, read_losses, read_moments, read_seconds
 
 log = logging.getLogger(__name__)
-
-KEPT = 3
-"""Unfinished runs whose folders are kept; when another run starts, the least recently written one is removed."""
-OWN_NAME = 16
-"""Characters of a run's fingerprint that name its own folder."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +45,29 @@ class Checkpoint:
     every: int = 25
     temporary: bool = False
     """Whether the folder belongs to this run alone and is removed when the run is complete."""
+    about: str = ""
+    """What the run erases, in words."""
 
     @classmethod
     def in_folder(
-        cls, folder: Path | None, model: T2VModel | None, *parts: Any, unfinished: Path | None = None
+        cls, folder: Path | None, model: T2VModel | None, *parts: Any, unfinished: Path | None = None, about: str = ""
     ) -> Checkpoint | None:
         """The checkpoint of the run that `model`, with its erasures, and `parts` (JSON values) define.
 
-        In `folder`; without one, in a folder of its own in `unfinished`. None if both are missing.
+        In `folder`; without one, in a folder of its own in `unfinished`. None if both are missing. `about` names what it
+        erases.
         """
         fingerprint = fingerprint_of(*parts, *([] if model is None else _described(model)))
         if folder is not None:
-            return cls(folder / "state.safetensors", fingerprint)
+            return cls(folder / STATE, fingerprint, about=about)
         if unfinished is None:
             return None
-        own = unfinished / fingerprint[:OWN_NAME]
-        _make_room(own)
-        return cls(own / "state.safetensors", fingerprint, temporary=True)
+        return cls(own_folder(unfinished, fingerprint) / STATE, fingerprint, temporary=True, about=about)
+
+    def tell_of_older_runs(self, on_progress: ProgressCallback | None) -> None:
+        """Log and report that another version left a run unfinished that this one cannot go on with."""
+        if self.temporary:
+            tell_of_older_runs(self.path.parent, self.about, on_progress)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -88,13 +92,16 @@ class Checkpoint:
         copied = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
         try:
             with atomic_path(self.path) as temporary:
-                save_file(copied, str(temporary), {"fingerprint": self.fingerprint, **metadata})
+                save_file(copied, str(temporary), {**self._facts(), **metadata})
         except UserError as error:
             if not self.temporary:
                 raise
             log.warning("%s The training goes on, but it could not be resumed if it were stopped.", error)
             return False
         return True
+
+    def _facts(self) -> dict[str, str]:
+        return {"fingerprint": self.fingerprint, "version": __version__, "about": self.about}
 
     def read(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         """The saved tensors and metadata; None if there is no file.
@@ -132,6 +139,13 @@ class TrainingState:
     saved_steps: int = 0
     """The steps that the checkpoint holds."""
 
+    @classmethod
+    def begun(cls, checkpoint: Checkpoint | None, on_progress: ProgressCallback | None) -> TrainingState:
+        """That of a new run; `on_progress` hears of runs that another version left."""
+        if checkpoint:
+            checkpoint.tell_of_older_runs(on_progress)
+        return cls(checkpoint)
+
     @contextlib.contextmanager
     def held(self, first: bool = True) -> Iterator[None]:
         """`Checkpoint.held`, in the first process of a run and if there is a checkpoint."""
@@ -168,13 +182,6 @@ class TrainingState:
                 optimizer.state[parameter] = moments[name]
         self.extra = {name.removeprefix(EXTRA): tensor for name, tensor in tensors.items() if name.startswith(EXTRA)}
         self.seconds_before, self.losses = seconds, losses
-
-
-def _make_room(folder: Path) -> None:
-    """Remove the least recently written sibling folders, so that with this one at most KEPT remain."""
-    others = [path for path in folder.parent.glob("[0-9a-f]" * OWN_NAME) if path != folder and not in_use(path)]
-    for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _described(model: T2VModel) -> list[Any]:

@@ -26,6 +26,8 @@ class TrainProgress:
     """
     note: str = ""
     """A short remark about the stage, such as the size of what it produces."""
+    notice: str = ""
+    """A sentence that holds for the whole run, such as what it could not go on with."""
 
 
 ProgressCallback = Callable[[TrainProgress], None]

@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import Cancelled
 from t2vu_core.model import T2VModel, load_model
 from t2vu_core.recipes import VelocityRecipe
-from t2vu_core.training.checkpoint import KEPT
 from t2vu_core.training.few_shot.train import unlearn_encoder
 from t2vu_core.training.loop import StopEarly
+from t2vu_core.training.own_folders import KEPT, STATE
 from t2vu_core.training.progress import TrainProgress
 from t2vu_core.training.velocity.train import erase_velocity
 from tests.core import tiny_few_shot
@@ -121,6 +123,54 @@ def test_only_the_newest_unfinished_trainings_are_kept(tmp_path: Path) -> None:
     assert KEPT == 3
     assert [path.exists() for path in left] == [False, True, True, True]
     assert (tmp_path / "of the user").is_dir()
+
+
+@pytest.mark.parametrize("training", [velocity, few_shot])
+def test_a_state_of_another_version_is_kept_and_the_user_is_told_that_the_training_starts_over(
+    tmp_path: Path, training: Callable[..., Erasure], caplog: pytest.LogCaptureFixture
+) -> None:
+    for concept in ("ghost", "clown"):
+        training(concept, unfinished_folder=tmp_path, on_progress=at(2, StopEarly))
+    older, of_0_1 = (tmp_path / name for name in ("0" * 16, "1" * 16))
+    for path in list(tmp_path.iterdir()):
+        told = _facts(path)["about"] == "ghost"
+        path.rename(older if told else of_0_1)
+        _rewrite(older if told else of_0_1, {"version": "0.1.9"} if told else {"version": None, "about": None})
+        os.utime(older if told else of_0_1, (told, told))
+    notices: list[str] = []
+    for seed, concept in enumerate(("ghost", "cat", "robot", "dog", "dog")):
+        heard: list[TrainProgress] = []
+        with pytest.raises(Cancelled):
+            training(concept, unfinished_folder=tmp_path, on_progress=_stopped_after(heard))
+        notices.append(" ".join(each.notice for each in heard if each.notice))
+        assert seed < 4 or [each.step for each in heard if each.stage == "training"] == [3], "its own state is gone on with"
+    assert all((path / STATE).is_file() for path in (older, of_0_1)), "only the states of this version make room"
+    assert all(part in notices[0] for part in (str(older), "starts from the beginning", "version 0.2.0"))
+    assert all(str(of_0_1) in each for each in notices[1:4]), "0.1 did not note what a state is about"
+    assert notices[4] == ""
+    assert notices[0] in caplog.text
+
+
+def _stopped_after(heard: list[TrainProgress]) -> Callable[[TrainProgress], None]:
+    """Notes every event, and ends the run when two steps, or one more than were saved, are done."""
+
+    def on_progress(progress: TrainProgress) -> None:
+        heard.append(progress)
+        if progress.stage == "training" and progress.step >= 2:
+            raise Cancelled
+
+    return on_progress
+
+
+def _facts(folder: Path) -> dict[str, str]:
+    with safe_open(str(folder / STATE), framework="pt") as file:
+        return dict(file.metadata())
+
+
+def _rewrite(folder: Path, changes: dict[str, str | None]) -> None:
+    """Save the state of a folder with other metadata; None removes a fact."""
+    facts = {name: value for name, value in (_facts(folder) | changes).items() if value is not None}
+    save_file(load_file(str(folder / STATE)), str(folder / STATE), facts)
 
 
 def test_a_full_disk_ends_no_training_that_was_not_asked_to_write_there(

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from t2vu_core import Erasure, VelocityRecipe
 from tests.core.full_disk import small_disk
@@ -188,6 +190,22 @@ def test_a_cancelled_training_replaces_nothing_and_run_goes_on_with_it(comfy: Co
     assert any(b"training 24/24" in line for line in said)
     assert len(Erasure.load(folder / "finished.safetensors").training["losses"]) == 24
     assert again.outputs["save"]["text"] == ["saved as finished.safetensors"]
+
+
+def test_a_state_of_an_older_version_is_kept_and_the_node_says_that_it_starts_over(comfy: ComfyServer) -> None:
+    older = comfy.base / "output" / "unfinished_trainings" / ("0" * 16)
+    older.mkdir(parents=True)
+    # As 0.1 wrote it.
+    save_file({"parameter.x": torch.zeros(1)}, str(older / "state.safetensors"), {"fingerprint": "0" * 64, "losses": "[1.0]"})
+    result = queue(
+        comfy.url, {"load": load(), "erase": erase(seed=96, steps=2), "see": node("PreviewAny", source=["erase", 3])}
+    )
+    assert result.succeeded, result.error
+    said = f"starts from the beginning: another version of T2V Unlearning left one unfinished in {older}"
+    assert any(said.encode() in event.payload for event in result.of("text")), "told before it trains"
+    assert said in result.outputs["erase"]["text"][0], "and after"
+    assert (older / "state.safetensors").is_file()
+    shutil.rmtree(older)
 
 
 def test_without_room_for_its_state_a_cancelled_training_is_a_partial_result(comfy: ComfyServer, eraser_name: str) -> None:

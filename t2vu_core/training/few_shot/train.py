@@ -88,7 +88,8 @@ def unlearn_encoder(
         given = None if images is None else hash_tensors([("images", images)])
         more = image_model.describe() if image_model is not None else {}
         parts = recipe.describe(), plan.describe(), base.describe(), given, *([more] if more else [])
-        state = TrainingState(Checkpoint.in_folder(log_folder, model, *parts, unfinished=unfinished_folder))
+        checkpoint = Checkpoint.in_folder(log_folder, model, *parts, unfinished=unfinished_folder, about=request.title)
+        state = TrainingState.begun(checkpoint, on_progress)
         run = Run(None if model is None else model.family, recipe, state, on_progress=on_progress)
         with state.held():
             material = _material(run, shot_model, plan, images)

@@ -92,7 +92,8 @@ def erase_velocity(
         unused = warn_unused(plan, request, PROMPT_SETTINGS)
         few_steps = warn_few_steps(model.name, family, recipe)
         parts = recipe.describe(), plan.describe()
-        state = TrainingState(Checkpoint.in_folder(log_folder, model, *parts, unfinished=unfinished_folder))
+        checkpoint = Checkpoint.in_folder(log_folder, model, *parts, unfinished=unfinished_folder, about=request.title)
+        state = TrainingState.begun(checkpoint, on_progress)
         with out_of_memory_explained(family, recipe, encoding=True):
             prompts = encode_prompts(family, plan, prompt_set_for(family.folder), recipe, on_progress)
         with (
