@@ -33,8 +33,13 @@ NEVER_KNEW_CONCEPTS = ("ghost", "in noir style")
 """A subject and a style: models that never knew these are trained, one for each (`t2vu miniature build --without`)."""
 STRONG = (*BEST, "velocity_thorough", "never_knew")
 STRONG_CONCEPTS = ("ghost", "octopus", "wizard", "in noir style")
-FEWER_CONCEPTS = {"never_knew": NEVER_KNEW_CONCEPTS, "velocity_thorough": NEVER_KNEW_CONCEPTS}
-"""Concepts of the methods that are not measured on all."""
+ON_STRONG_CONCEPTS = ("safree", "public_port", "receler", "leco", "refusal")
+"""Methods measured on four concepts only, so that the board takes less than twelve hours of two cores."""
+FEWER_CONCEPTS = {
+    **dict.fromkeys(("never_knew", "velocity_thorough"), NEVER_KNEW_CONCEPTS),
+    **dict.fromkeys(ON_STRONG_CONCEPTS, STRONG_CONCEPTS),
+}
+"""Concepts of the methods that are not measured on all; with fewer than six, no paired test compares them with ours."""
 STRONG_STEPS, STRONG_STARTS = 600, 3
 CHEAP_STEPS = 150
 """PROBE on all other rows: from one start."""
@@ -95,8 +100,9 @@ def left_out(titles: Mapping[str, str]) -> str:
         "The plan leaves out attacks on guards and on all but the first training run of a concept. PROBE with "
         f"{STRONG_STEPS} steps from {STRONG_STARTS} starts, the prompt search and other settings of sampling are planned only "
         f"on {', '.join(STRONG_CONCEPTS)}, for: {_listed(STRONG, titles)}. Fine-tuning of {REGROWTH_STEPS} steps is planned on "
-        f"the same concepts, for: {_listed(REGROWTH, titles)}. Planned only on {' and '.join(NEVER_KNEW_CONCEPTS)}: "
-        f"{_listed(FEWER_CONCEPTS, titles)}."
+        f"the same concepts, for: {_listed(REGROWTH, titles)}. Measured only on these four concepts: "
+        f"{_listed(ON_STRONG_CONCEPTS, titles)}; only on {' and '.join(NEVER_KNEW_CONCEPTS)}: "
+        f"{_listed((name for name, few in FEWER_CONCEPTS.items() if few == NEVER_KNEW_CONCEPTS), titles)}."
     )
 
 

@@ -144,7 +144,7 @@ def esd(model: T2VModel, concept: str, seed: int, *, steps: int = 200, rate: flo
         target = negative_guidance_target(
             points.predictions["prompt"][rows].float(), points.predictions["empty"][rows].float(), eta
         )
-        with torch.autocast(family.device.type, torch.bfloat16):
+        with family.mixed_precision():
             prediction = student.family.predict(
                 points.latents[rows].float().to(family.device), points.timesteps[rows].to(family.device),
                 condition[points.prompt[rows]], size,
@@ -171,9 +171,9 @@ def public_port(model: T2VModel, concept: str, seed: int, *, steps: int = 500, e
     both = TextCondition.cat([empty, condition])
     optimizer = torch.optim.Adam(erasers.to(family.device).parameters(), 1e-4)
     for latents, timestep in _never_advancing(family, size, steps, seed):
-        with torch.no_grad(), torch.autocast(family.device.type, torch.bfloat16):
+        with torch.no_grad(), family.mixed_precision():
             v_empty, v_concept = family.predict(torch.cat([latents] * 2), timestep.expand(2), both, size).chunk(2)
-        with erasers.attached(sites), torch.autocast(family.device.type, torch.bfloat16):
+        with erasers.attached(sites), family.mixed_precision():
             prediction = family.predict(latents, timestep.expand(1), condition, size)
         _descend(optimizer, F.mse_loss(prediction, negative_guidance_target(v_concept, v_empty, eta)))
     erasure = Erasure("eraser", (concept,), model.base, erasers.named_tensors(), "public port of T2VUnlearning")

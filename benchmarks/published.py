@@ -84,7 +84,7 @@ class Baseline:
     def predict(self, rows: Tensor, condition: TextCondition) -> Tensor:
         """The prediction at some points, with the erasers if they are attached."""
         latents, timesteps = self.points.latents[rows].float(), self.points.timesteps[rows]
-        with torch.autocast(self.family.device.type, torch.bfloat16):
+        with self.family.mixed_precision():
             return self.family.predict(latents.to(self.family.device), timesteps.to(self.family.device), condition, self.size)
 
     def train(self, steps: int, rate: float, loss_of: Callable[[int], Tensor]) -> None:
