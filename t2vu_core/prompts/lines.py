@@ -18,6 +18,19 @@ _LINE_END = re.compile("\r\n|\r|\n")
 _JSON = re.compile(r'\s*\{\s*"')
 
 
+class Line(str):
+    """A line of a user's text, which knows its number there."""
+
+    number: int
+
+    @classmethod
+    def of(cls, number: int, text: str) -> Line:
+        """The line of that number, from 1."""
+        line = cls(text)
+        line.number = number
+        return line
+
+
 def read_file(path: Path) -> bytes:
     """The content of a prompt file. Raises UserError unless it is a regular file of at most MAX_BYTES."""
     return read_bounded(path, f"The prompts in {path} cannot be read", "Name a text file.", MAX_BYTES)
@@ -42,13 +55,16 @@ def numbered_lines(content: bytes | str, name: str) -> list[tuple[int, str]]:
     return found
 
 
-def prompt_lines(content: bytes | str, name: str) -> list[str]:
-    """Prompts, one per line. Raises UserError for JSON Lines, which only prompt sets for measuring are written in."""
+def prompt_lines(content: bytes | str, name: str) -> list[Line]:
+    """Prompts, one per line, with the numbers of their lines.
+
+    Raises UserError for JSON Lines, which only prompt sets for measuring are written in.
+    """
     found = numbered_lines(content, name)
     for number, line in found:
         if is_json(line) and _is_object(line):
             raise UserError(f"{name}, line {number}: this is JSON, but only the prompt is expected; write one per line.")
-    return [line for _, line in found]
+    return [Line.of(number, line) for number, line in found]
 
 
 def is_json(line: str) -> bool:

@@ -22,6 +22,7 @@ from t2vu_core.prompts.candidates import ConceptTexts, PlanSize, candidate_pairs
 from t2vu_core.prompts.common_concepts import ConceptKind
 from t2vu_core.prompts.concept import Concept, understand
 from t2vu_core.prompts.grammar import elaborate
+from t2vu_core.prompts.lines import Line
 from t2vu_core.prompts.minors import check_no_children, words_to_avoid
 from t2vu_core.prompts.neighbours import neighbour_prompts
 from t2vu_core.prompts.pairs import PromptPair
@@ -160,7 +161,9 @@ def _a(kind: ConceptKind) -> str:
 def _check_preserve(request: ConceptRequest, names: Sequence[str]) -> None:
     for text in request.preserve_prompts:
         if says(text, names):
-            raise UserError(f"The preserve prompt {text!r} says {request.title!r}, which is to be erased: remove or change it.")
+            line = f"Line {text.number} of the preserve prompts, {text!r}," if isinstance(text, Line) else None
+            what = line or f"The preserve prompt {text!r}"
+            raise UserError(f"{what} says {request.title!r}, which is to be erased: remove or change it.")
 
 
 def _check_contexts(texts: ConceptTexts, prompts: PromptSet, free: PromptSet, size: PlanSize) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,9 @@ MOST = {
 class ConceptRequest:
     """The concepts to erase and the user's own words for them.
 
-    `concepts` are cleaned of surplus spaces and each kept once. Raises UserError if there is none, if one is empty, if there
-    are too many, if `synonyms` come with several concepts, since it is not clear whose synonyms they are, or if `kind` is
-    unknown.
+    `concepts` are cleaned of surplus spaces and each kept once. All texts are composed (NFC): a name is found however its
+    accents are typed. Raises UserError if there is no concept, if one is empty, if there are too many, if `synonyms` come with
+    several concepts, since it is not clear whose synonyms they are, or if `kind` is unknown.
     """
 
     concepts: tuple[str, ...]
@@ -52,11 +53,11 @@ class ConceptRequest:
         object.__setattr__(self, "concepts", tuple(dict.fromkeys(clean_concept(each) for each in given)))
         object.__setattr__(self, "kind", asked_kind(self.kind))
         for name in ("attribute_of", "replacement"):
-            words = " ".join((getattr(self, name) or "").split())
+            words = composed(" ".join((getattr(self, name) or "").split()))
             check_text(words, "The text")
             object.__setattr__(self, name, words or None)
         for name in ("synonyms", "concept_prompts", "preserve_prompts", "neighbours"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, name, tuple(map(composed, getattr(self, name))))
             for text in getattr(self, name):
                 _check_prompt(text, "The text")
         for name, most in MOST.items():
@@ -80,9 +81,14 @@ class ConceptRequest:
         return ", ".join(self.concepts)
 
 
+def composed(text: str) -> str:
+    """The text with each letter and its accents as one character, where there is one."""
+    return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
+
+
 def clean_concept(concept: str) -> str:
     """The concept's words with single spaces between them; raises UserError where there are none."""
-    words = " ".join(concept.split())
+    words = composed(" ".join(concept.split()))
     if not words:
         raise UserError('The concept is empty: say in words what to erase, for example "ghost".')
     _check_prompt(words, "The concept")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
@@ -205,6 +206,14 @@ def test_the_miniature_decides_by_its_own_language() -> None:
 def test_one_finder_knows_how_prompts_are_written(name: str, text: str, found: int) -> None:
     assert len(mentions(name).findall(text)) == found
     assert says(text, [name]) == bool(found)
+
+
+def test_a_name_is_found_however_its_accents_are_typed() -> None:
+    apart = unicodedata.normalize("NFD", "Beyonc\u00e9")
+    assert apart != "Beyonc\u00e9"
+    made = plan(apart, concept_prompts=("Beyonc\u00e9 sings on a stage",), kind="person")
+    assert "a person sings on a stage" in [pair.neutral for pair in made.pairs]
+    assert ConceptRequest(("Beyonc\u00e9", apart)).concepts == ("Beyonc\u00e9",)
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,9 @@ def test_the_placeholder_stands_where_the_concept_was_said() -> None:
     assert placeholder.instead_of(["ghost"], "there is a ghost at night") == "there is thing thing at night"
     assert placeholder.instead_of(["ghost"], "a ghostly night") == "a ghostly night thing thing"
     assert placeholder.instead_of(["noir", "in noir style"], "a cat in noir style") == "a cat thing thing"
+    assert placeholder.instead_of(["ghost"], "two ghosts, (ghost:1.2)") == "two ghosts, (thing thing:1.2)"
+    assert placeholder.instead_of(["ghost"], "two ghosts at night") == "two thing thing at night"
+    assert placeholder.instead_of(["spider man"], "Spider-Man on a roof") == "thing thing on a roof"
 
 
 def test_gradients_reach_the_text_encoders_input_through_every_family(tiny: TinyModel) -> None:

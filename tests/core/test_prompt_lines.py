@@ -127,3 +127,13 @@ def test_braces_in_a_name_are_letters_like_others(concept: str, synonyms: tuple[
     assert len(plan.pairs) == 6
     assert any(with_article(concept) in pair.prompt for pair in plan.pairs)
     assert all("{" not in pair.neutral for pair in plan.pairs)
+
+
+def test_a_preserve_prompt_that_says_the_concept_is_named_by_its_line(tmp_path: Path) -> None:
+    """Blank lines count, as in every editor."""
+    text = "a dog\n\n  \na ghost on a hill\n"
+    (tmp_path / "keep.txt").write_text(text, encoding="utf-8")
+    for found in (read_prompts(str(tmp_path / "keep.txt")), prompt_lines(text, "A text field")):
+        asked = ConceptRequest(("ghost",), preserve_prompts=tuple(found))
+        with pytest.raises(UserError, match=r"^Line 4 of the preserve prompts, 'a ghost on a hill', says 'ghost'"):
+            plan_request(asked, prompt_set_for(None), PlanSize(2, 2, 0))

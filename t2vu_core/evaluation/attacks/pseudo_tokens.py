@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from t2vu_core.errors import UserError
 from t2vu_core.families import Family
+from t2vu_core.mentions import mentions
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,14 @@ class Placeholder:
         return " ".join([self.word] * self.count)
 
     def instead_of(self, names: Sequence[str], prompt: str) -> str:
-        """The prompt with the placeholder in place of one of the names, or appended."""
+        """The prompt with the placeholder in place of one of the names, else of its own words in another form, or appended."""
         for name in sorted(names, key=len, reverse=True):
             pattern = re.compile(rf"(?<!\w)(?:an? |the )?{re.escape(name)}(?!\w)", re.IGNORECASE)
             if pattern.search(prompt):
                 return pattern.sub(self.text, prompt, count=1)
+        for name in sorted(names, key=len, reverse=True):
+            if mentions(name).search(prompt):
+                return mentions(name).sub(self.text, prompt, count=1)
         return f"{prompt} {self.text}"
 
 

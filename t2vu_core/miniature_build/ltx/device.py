@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+from t2vu_core.mixed_precision import fast_bf16
 
 
 def default_device() -> torch.device:
@@ -22,5 +24,7 @@ def prepare(device: torch.device, seed: int) -> None:
 
 
 def bf16(device: torch.device) -> AbstractContextManager[object]:
-    """Autocast to bf16; weights are cast at every use, as a CUDA graph needs it."""
+    """Autocast to bf16, where that is fast; weights are cast at every use, as a CUDA graph needs it."""
+    if not fast_bf16(device):
+        return nullcontext()
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
