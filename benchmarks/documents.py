@@ -22,6 +22,7 @@ from benchmarks import (
     encoder_step,
     encoder_table,
     encoder_transfer,
+    exact_words,
     goals,
     native_against_folder,
     native_graph,
@@ -86,6 +87,7 @@ TABLES = (
     Table("a person's answers", MEASURED, "blind.json", blind.document),
     Table("goals of velocity erasing", MEASURED, "scoreboard.json", partial(_goals, "velocity")),
     Table("goals of velocity erasing, thorough", MEASURED, "scoreboard.json", partial(_goals, "velocity_thorough")),
+    Table("a style in exact words", MEASURED, "exact_words.json", exact_words.document),
     Table("ablations", MEASURED, "ablations.json", ablations.document),
     Table("ablations of version 0.1", MEASURED, "ablations-0.1.json", ablations.document),
     Table("the first steps by width", MEASURED, "width.json", width.document),
@@ -104,12 +106,6 @@ TABLES = (
     Table("figures of miniature-ltx", MEASURED, str(WEIGHTS / LTX_NAME / "card.json"), _card),
     Table(
         "miniature-ltx against its folder", MEASURED, "native_against_folder-miniature-ltx.json", native_against_folder.document
-    ),
-    Table(
-        "miniature-ltx against its folder with an older quick",
-        MEASURED,
-        "native_against_folder-older-miniature-ltx.json",
-        native_against_folder.document,
     ),
     Table("the native graph", MEASURED, "native_graph-miniature.json", native_graph.document),
     Table("the native graph on miniature-ltx", MEASURED, "native_graph-miniature-ltx.json", native_graph.document),
