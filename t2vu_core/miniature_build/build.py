@@ -55,6 +55,8 @@ log = logging.getLogger(__name__)
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 NAME = "miniature"
+STATE = "denoiser_state.pt"
+"""In the folder of the stages: from it an interrupted training of the denoiser goes on."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,8 @@ def _build_denoiser(work: Path, plan: BuildPlan, without: str | None = None) -> 
     text_encoder, transformer = T5EncoderModel.from_pretrained(work / "text_encoder"), make_transformer()
     pipeline = CogVideoXPipeline(tokenizer, text_encoder, vae, transformer, make_scheduler())
     train_denoiser(
-        transformer, text_encoder, tokenizer, clips, minutes=plan.denoiser_minutes, seed=plan.seed,
+        transformer, text_encoder, tokenizer, clips, minutes=plan.denoiser_minutes, seed=plan.seed, state=work / STATE,
         on_interval=lambda minutes: pipeline.save_pretrained(work / f"snapshot_{minutes:.0f}"),
     )  # fmt: skip
     pipeline.save_pretrained(work / "pipeline")
+    (work / STATE).unlink(missing_ok=True)

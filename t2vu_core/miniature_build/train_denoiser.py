@@ -6,6 +6,7 @@ import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -115,19 +116,21 @@ def train_denoiser(
     seed: int,
     batch_size: int = 32,
     peak: float = 1.0,
+    state: Path | None = None,
     on_interval: Callable[[float], None] | None = None,
 ) -> None:
     """Train both in place for a time budget of v-prediction; the weights left behind are the moving average.
 
-    `peak` scales the highest learning rates: less than 1 goes on from trained weights. `on_interval(minutes)`
-    is called about every ten minutes with the averaged weights in place. A long training is compiled where that pays.
+    `peak` scales the highest learning rates: less than 1 goes on from trained weights. From the file `state` an interrupted
+    training goes on, with other draws than before. `on_interval(minutes)` is called about every ten minutes with the averaged
+    weights in place. A long training is compiled where that pays.
     """
-    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     model = nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
     optimizers = _optimizers(model)
     alphas = make_scheduler().alphas_cumprod.float()
     average = MovingAverage(model.parameters(), decay=0.9985)
-    progress = Progress("denoiser", minutes, average, optimizers, on_interval=on_interval)
+    progress = Progress("denoiser", minutes, average, optimizers, state=state, on_interval=on_interval)
+    generator, rng = torch.Generator().manual_seed(seed + progress.step), random.Random(seed + progress.step)
     compile_for(transformer, minutes)
     with plain_attention():
         while progress.begin():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from t2vu_core.cli import main
 from t2vu_core.errors import UserError
 from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
 from t2vu_core.miniature.world import SECOND, STYLE, STYLES, SUBJECTS, sample_labels, sample_labels_without, shows
+from t2vu_core.miniature_build import progress
 from t2vu_core.miniature_build.architecture import make_scheduler, make_text_encoder, make_tokenizer
 from t2vu_core.miniature_build.build import NAME, BuildPlan, build_without, export, train_further
 from t2vu_core.miniature_build.stages import new_folder
@@ -145,6 +147,27 @@ def test_a_model_that_never_knew_a_concept_is_built_next_to_the_installed_one(tm
     }
     build_without("ghost", tmp_path / "work", LITTLE, tmp_path / "never")
     assert (out / "build.json").stat().st_mtime_ns > made, "a finished build is put in its place again, without training"
+
+
+def test_a_training_of_the_denoiser_that_was_interrupted_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "MINUTES_BETWEEN_STATES", 0.0)
+    counted, plan = progress.Progress.end, replace(LITTLE, denoiser_minutes=0.2)
+
+    def interrupted(self: progress.Progress, loss: float) -> None:
+        counted(self, loss)
+        if self.step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(progress.Progress, "end", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build_without("noir", tmp_path / "work", plan, tmp_path / "out")
+    caplog.set_level("INFO")
+    build_without("noir", tmp_path / "work", plan, tmp_path / "out")
+    assert "denoiser goes on from step 2" in caplog.text
+    assert not list((tmp_path / "work").rglob("*.pt")), "a finished stage needs no state"
 
 
 def test_a_model_without_a_concept_is_refused_where_it_would_replace_another(tmp_path: Path) -> None:
