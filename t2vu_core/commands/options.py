@@ -119,7 +119,7 @@ def read_prompts(path: str | None) -> list[str]:
     prompts = prompt_lines(read_file(Path(path)), path)
     if not prompts:
         raise UserError(f"{path} contains no prompts: write one per line.")
-    return prompts
+    return [*prompts]
 
 
 def _usable_device(name: str) -> torch.device:
