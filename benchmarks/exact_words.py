@@ -18,6 +18,7 @@ from typing import Any
 from t2vu_core import T2VModel, VelocityRecipe, __version__, erase_velocity, load_model
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import WorldDetector
+from t2vu_core.evaluation.checks import resolve
 from t2vu_core.evaluation.statistics import wilson_interval
 from t2vu_core.formatting import percent
 from t2vu_core.recipes import PRESETS
@@ -47,7 +48,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     model = load_model(options.model)
     detector = WorldDetector.for_model(model)
     rows = []
-    for style in options.styles:
+    for style in [resolve(detector, name) for name in options.styles]:
         before = _shown(model, detector, style, options.clips)
         for seed in range(options.seeds):
             start = time.monotonic()
