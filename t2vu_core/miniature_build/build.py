@@ -36,6 +36,7 @@ from t2vu_core.miniature_build.architecture import (
 )
 from t2vu_core.miniature_build.detector_training import train_detector
 from t2vu_core.miniature_build.principal_components import initialise_linearly
+from t2vu_core.miniature_build.progress import Budget
 from t2vu_core.miniature_build.stages import (
     check_finished,
     forget_places,
@@ -55,8 +56,10 @@ log = logging.getLogger(__name__)
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 NAME = "miniature"
+BATCH_SIZE = 32
+"""Clips of a step of the denoiser."""
 STATE = "denoiser_state.pt"
-"""In the folder of the stages: from it an interrupted training of the denoiser goes on."""
+"""In the folder of the stages: from it an interrupted training run of the denoiser goes on."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +160,10 @@ def train_further(
     )
     for part in (pipeline.transformer, pipeline.text_encoder):
         part.train().requires_grad_(True)
-    train_denoiser(
-        pipeline.transformer, pipeline.text_encoder, pipeline.tokenizer, clips, minutes=minutes, seed=seed, peak=peak,
-        on_interval=lambda spent: pipeline.save_pretrained(work / f"further_{spent:.0f}"),
+    budget = Budget(
+        minutes, seed, BATCH_SIZE, on_interval=lambda spent: pipeline.save_pretrained(work / f"further_{spent:.0f}")
     )  # fmt: skip
+    train_denoiser(pipeline.transformer, pipeline.text_encoder, pipeline.tokenizer, clips, budget, peak=peak)
     facts["further_minutes"] = [*rounds, minutes]
     if favour:
         facts.setdefault("notes", []).append(f"Round {len(rounds) + 1} favoured {' and '.join(favour)}.")
@@ -275,9 +278,10 @@ def _build_denoiser(work: Path, plan: BuildPlan, without: str | None = None) -> 
     tokenizer = make_tokenizer(seed=plan.seed)
     text_encoder, transformer = T5EncoderModel.from_pretrained(work / "text_encoder"), make_transformer()
     pipeline = CogVideoXPipeline(tokenizer, text_encoder, vae, transformer, make_scheduler())
-    train_denoiser(
-        transformer, text_encoder, tokenizer, clips, minutes=plan.denoiser_minutes, seed=plan.seed, state=work / STATE,
+    budget = Budget(
+        plan.denoiser_minutes, plan.seed, BATCH_SIZE, work / STATE,
         on_interval=lambda minutes: pipeline.save_pretrained(work / f"snapshot_{minutes:.0f}"),
     )  # fmt: skip
+    train_denoiser(transformer, text_encoder, tokenizer, clips, budget)
     pipeline.save_pretrained(work / "pipeline")
     (work / STATE).unlink(missing_ok=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -21,7 +20,7 @@ from t2vu_core.miniature_build.architecture import MAX_TEXT_TOKENS, SPATIAL_RATI
 from t2vu_core.miniature_build.averaging import MovingAverage
 from t2vu_core.miniature_build.noising import noised, weighted_error
 from t2vu_core.miniature_build.optimizers import Optimizers, trapezoid
-from t2vu_core.miniature_build.progress import Progress, compile_for
+from t2vu_core.miniature_build.progress import Budget, Progress, compile_for
 from t2vu_core.mixed_precision import CPU, mixed_precision
 
 CAPTION_DROPOUT = 0.1
@@ -111,30 +110,28 @@ def train_denoiser(
     text_encoder: T5EncoderModel,
     tokenizer: PreTrainedTokenizerFast,
     clips: EncodedClips,
+    budget: Budget,
     *,
-    minutes: float,
-    seed: int,
-    batch_size: int = 32,
     peak: float = 1.0,
-    state: Path | None = None,
-    on_interval: Callable[[float], None] | None = None,
 ) -> None:
     """Train both in place for a time budget of v-prediction; the weights left behind are the moving average.
 
-    `peak` scales the highest learning rates: less than 1 goes on from trained weights. From the file `state` an interrupted
-    training goes on, with other draws than before. `on_interval(minutes)` is called about every ten minutes with the averaged
-    weights in place. A long training is compiled where that pays.
+    `peak` scales the highest learning rates: less than 1 goes on from trained weights. An interrupted run goes on with other
+    draws than before. A long run is compiled where that pays.
     """
     model = nn.ModuleDict({"transformer": transformer, "text_encoder": text_encoder})
     optimizers = _optimizers(model)
     alphas = make_scheduler().alphas_cumprod.float()
     average = MovingAverage(model.parameters(), decay=0.9985)
-    progress = Progress("denoiser", minutes, average, optimizers, state=state, on_interval=on_interval)
-    generator, rng = torch.Generator().manual_seed(seed + progress.step), random.Random(seed + progress.step)
-    compile_for(transformer, minutes)
+    progress = Progress(
+        "denoiser", budget.minutes, average, optimizers, state=budget.state, on_interval=budget.on_interval
+    )  # fmt: skip
+    seed = budget.seed + progress.step
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    compile_for(transformer, budget.minutes)
     with plain_attention():
         while progress.begin():
-            rows = torch.randint(0, len(clips.latents), (batch_size,), generator=generator)
+            rows = torch.randint(0, len(clips.latents), (budget.batch_size,), generator=generator)
             captions = [draw_caption(clips.labels[row], rng) for row in rows]
             tokens = tokenizer(captions, padding="max_length", max_length=MAX_TEXT_TOKENS, truncation=True, return_tensors="pt")
             noisy, timesteps, velocity = noised(clips.latents[rows].float(), generator, alphas)
