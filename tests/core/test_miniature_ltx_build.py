@@ -27,11 +27,12 @@ from t2vu_core.miniature_build.ltx.assemble import assemble
 from t2vu_core.miniature_build.ltx.build import Builder, go_on_from_bundled
 from t2vu_core.miniature_build.ltx.caption_bank import CaptionPlan, build_bank, load_bank, load_tokenizer
 from t2vu_core.miniature_build.ltx.judge import sample
-from t2vu_core.miniature_build.ltx.optimizer import MuonAdam, matrices_inside, orthogonalised
+from t2vu_core.miniature_build.ltx.optimizer import MuonAdam, matrices_inside
 from t2vu_core.miniature_build.ltx.plan import LtxPlan
 from t2vu_core.miniature_build.ltx.timed_run import TimedRun
 from t2vu_core.miniature_build.ltx.train_denoiser import _tokens_covered, draw_noise_levels
 from t2vu_core.miniature_build.ltx.train_vae import silence_channels
+from t2vu_core.miniature_build.optimizers import orthogonalised
 
 CAT = [WORLD_64.subjects.index("cat"), NOBODY, 0, 0, 0]
 

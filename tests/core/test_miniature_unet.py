@@ -21,11 +21,11 @@ from t2vu_core.miniature import bundled, world
 from t2vu_core.miniature.captions import REGISTERS, caption
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.miniature_build import architecture as t5
-from t2vu_core.miniature_build import card
+from t2vu_core.miniature_build import card, optimizers
 from t2vu_core.miniature_build.averaging import MovingAverage
 from t2vu_core.miniature_build.check import measure_images
 from t2vu_core.miniature_build.noising import weighted_error
-from t2vu_core.miniature_build.optimizers import Optimizers, split
+from t2vu_core.miniature_build.optimizers import Optimizers, orthogonalised, split
 from t2vu_core.miniature_build.principal_components import components, least_squares
 from t2vu_core.miniature_build.progress import MINUTES_BETWEEN_STATES, Progress
 from t2vu_core.miniature_build.train_denoiser import plain_attention
@@ -281,6 +281,30 @@ def test_muon_moves_the_kernels_themselves_and_one_step_lowers_the_loss() -> Non
         losses.append(loss.item())
     assert not torch.equal(network[0].weight, before)
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_muon_steps_as_torch_does_and_in_float32_where_bf16_is_slow(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
+    monkeypatch.setattr(optimizers, "fast_bf16", lambda device: fast)
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(12, 12), (24, 12), (12, 24)]
+    ours = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+    torchs = [torch.nn.Parameter(weight.detach().clone()) for weight in ours]
+    before = [weight.detach().clone() for weight in ours]
+    rest = torch.nn.Parameter(torch.zeros(3))
+    both = Optimizers(ours, [{"params": [rest], "lr": 1e-3}])
+    muon = torch.optim.Muon(torchs, lr=1e-2, weight_decay=0.01, momentum=0.95, nesterov=True, ns_steps=5)
+    for _ in range(3):
+        pulls = [torch.randn(shape, generator=generator) for shape in shapes]
+        both.step(sum((weight * pull).sum() for weight, pull in zip(ours, pulls, strict=True)) + rest.sum(), factor=1.0)
+        for weight, used in zip(torchs, ours, strict=True):
+            weight.grad = used.grad
+        muon.step()
+    moved = [(weight - start) for weight, start in zip(ours, before, strict=True)]
+    for weight, reference, way in zip(ours, torchs, moved, strict=True):
+        assert (weight - reference).norm() < 0.1 * way.norm()  # bf16 rounds otherwise, by 3 %
+    update = orthogonalised(pulls[0])
+    assert torch.equal(update, update.bfloat16().float()) == fast
 
 
 def test_the_card_says_what_single_images_show(weights: Path) -> None:

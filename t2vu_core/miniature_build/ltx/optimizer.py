@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-MOMENTUM, WEIGHT_DECAY = 0.95, 0.01
+from t2vu_core.miniature_build.optimizers import MOMENTUM, WEIGHT_DECAY, orthogonalised
+
 BETAS, EPSILON = (0.9, 0.98), 1e-8
 MAX_NORM = 1.0
 
@@ -86,18 +86,6 @@ class MuonAdam:
         changes = torch._foreach_div(first, scale)
         torch._foreach_mul_(changes, rate * self.factor / (1 - BETAS[0] ** self.steps))
         torch._foreach_sub_(parameters, changes)
-
-
-def orthogonalised(matrices: Tensor) -> Tensor:
-    """The nearest (semi-)orthogonal matrices (k, rows, columns), by five Newton-Schulz steps in bf16."""
-    a, b, c = NEWTON_SCHULZ
-    tall = matrices.shape[-2] > matrices.shape[-1]
-    x = (matrices.mT if tall else matrices).bfloat16()
-    x = x / (x.float().norm(dim=(-2, -1), keepdim=True) + 1e-7).bfloat16()
-    for _ in range(5):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).float()
 
 
 def matrices_inside(module: nn.Module, *, outside: Sequence[str]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
