@@ -1,9 +1,10 @@
-"""A sheet of 40 clips without labels, for a person: `python -m benchmarks.blind make ERASURE --concept ghost --out blind`.
+"""A sheet of 40 clips without labels, for a reader: `python -m benchmarks.blind make ERASURE --concept ghost --out blind`.
 
 Half of the clips are by the base model and half by the erased one, of the same measuring prompts and seeds; three quarters were
 asked for the concept. The sheet, one HTML page that needs no network, shows them in random order and asks of each whether it
 shows the concept; a person needs about five minutes. It saves the answers as a file. `python -m benchmarks.blind read blind
-ANSWERS` compares them with the verdicts of the judge, and of a second one if the sheet was made with `--two-judges`.
+ANSWERS` compares them with the verdicts of the judge, and of a second one if the sheet was made with `--two-judges`. A reader
+who is not a person, for example a vision-language model, is named with `--reader`.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from t2vu_core.input_files import read_bounded
 from t2vu_core.model import T2VModel, load_model
 
 CLIPS = 40
+READER = "a person"
 ABOUT_SHARE = 3 / 4
-"""Of the prompts, those that ask for the concept; the others show how often a person sees it where it is not."""
+"""Of the prompts, those that ask for the concept; the others show how often the reader sees it where it is not."""
 ANSWERS = ("yes", "no", "unsure")
 KEY, PAGE = "key.json", "sheet.html"
 RESULTS = Path(__file__).parent / "results" / "blind.json"
@@ -125,20 +127,25 @@ def read(options: argparse.Namespace) -> str:
     """The answers and the judges' verdicts, as Markdown; with `--save` the documents show them too."""
     key = _json(Path(options.folder) / KEY)
     answers = _checked(_json(Path(options.answers)), len(key["clips"]))
+    row = {**key, "reader": options.reader, "answers": answers}
     if options.save:
-        save({**key, "answers": answers}, RESULTS)
-    return table(key, answers)
+        save(row, RESULTS)
+    return table(row, answers)
 
 
 def save(row: Mapping[str, Any], path: Path) -> None:
-    """Add a sheet with its answers; an older one of the same concept and kind of erasure is replaced."""
+    """Add a sheet with its answers; an older one of the same concept, kind of erasure and reader is replaced."""
+
+    def which(each: Mapping[str, Any]) -> tuple[Any, ...]:
+        return each["concept"], each.get("kind"), each.get("reader", READER)
+
     before = _json(path)["rows"] if path.is_file() else []
-    rows = [each for each in before if (each["concept"], each.get("kind")) != (row["concept"], row.get("kind"))]
+    rows = [each for each in before if which(each) != which(row)]
     _write(path, json.dumps({"rows": [*rows, dict(row)]}, indent=1) + "\n")
 
 
 def document(board: Mapping[str, Any]) -> str:
-    """All sheets that a person has scored, one table for each."""
+    """All sheets that have been read, one table for each."""
     return "\n\n".join(table(row, row["answers"]) for row in board["rows"])
 
 
@@ -150,11 +157,11 @@ def _checked(answers: Any, count: int) -> list[str]:
 
 
 def table(key: Mapping[str, Any], answers: Sequence[str]) -> str:
-    """Rates of the person and of each judge in each group of clips, and how often a judge agrees with the person."""
+    """Rates of the reader and of each judge in each group of clips, and how often a judge agrees with the reader."""
     clips = list(zip(key["clips"], answers, strict=True))
     judges = {field: title for field, title in JUDGES.items() if any(clip.get(field) is not None for clip, _ in clips)}
     titles = [part for title in judges.values() for part in (f"{title} sees it", "they agree")]
-    head = [key["concept"], "clips", "a person sees it", *titles]
+    head = [key["concept"], "clips", f"{key.get('reader', READER)} sees it", *titles]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for group, title in GROUPS.items():
         own = [(clip, answer) for clip, answer in clips if (clip["about"], clip["which"]) == group]
@@ -170,12 +177,12 @@ def table(key: Mapping[str, Any], answers: Sequence[str]) -> str:
 
 
 def _sure(clips: Sequence[tuple[Mapping[str, Any], str]], judge: str) -> list[tuple[bool, bool]]:
-    """What a judge says and what the person says, where the person is sure."""
+    """What a judge says and what the reader says, where the reader is sure."""
     return [(clip[judge], answer == "yes") for clip, answer in clips if answer != "unsure"]
 
 
 def _agree(pairs: Sequence[tuple[bool, bool]]) -> str:
-    return f"{sum(judge == person for judge, person in pairs)} of {len(pairs)}" if pairs else "-"
+    return f"{sum(judge == reader for judge, reader in pairs)} of {len(pairs)}" if pairs else "-"
 
 
 def _rate(outcomes: Sequence[bool]) -> str:
@@ -215,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     reading = commands.add_parser("read", help="compare the answers with the judge's verdicts")
     reading.add_argument("folder", help="the folder of the sheet")
     reading.add_argument("answers", help="the file that the sheet saved")
+    reading.add_argument("--reader", default=READER, help="who gave the answers (default: a person)")
     reading.add_argument("--save", action="store_true", help="also write them into benchmarks/results")
     reading.set_defaults(run=read)
     return parser

@@ -84,7 +84,7 @@ TABLES = (
     Table("attacks at strength", MEASURED, "scoreboard.json", scoreboard_attacks.document),
     Table("the main rows on miniature-unet", MEASURED, "scoreboard-miniature-unet.json", scoreboard_table.document),
     Table("settings of guards and baselines", MEASURED, "tuning.json", tuning.document),
-    Table("a person's answers", MEASURED, "blind.json", blind.document),
+    Table("answers to the blind sheet", MEASURED, "blind.json", blind.document),
     Table("goals of velocity erasing", MEASURED, "scoreboard.json", partial(_goals, "velocity")),
     Table("goals of velocity erasing, thorough", MEASURED, "scoreboard.json", partial(_goals, "velocity_thorough")),
     Table("a style in exact words", MEASURED, "exact_words.json", exact_words.document),

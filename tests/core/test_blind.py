@@ -91,6 +91,11 @@ def test_saved_answers_stand_in_the_documents(tmp_path: Path) -> None:
         "a new sheet replaces its own kind"
     )
     assert blind.document(board).count("Agreement on all clips: 1 of 1; unsure about 0 of 1.") == 3
+    model = {"reader": "a vision-language model", "answers": ["yes"], "concept": "cat", "kind": "eraser", "clips": clips}
+    blind.save(model, path)
+    both = blind.document(json.loads(path.read_text()))
+    assert "| cat | clips | a person sees it |" in both, "another reader's answers do not replace a person's"
+    assert "| cat | clips | a vision-language model sees it |" in both
     assert "second judge" not in blind.document(board)
 
 
