@@ -57,6 +57,18 @@ def number_of_concepts() -> int:
 
 
 @cache
+def _scenes() -> Mapping[str, Sequence[str]]:
+    text = resources.files("t2vu_core.prompts").joinpath("data/shown_by.json").read_text(encoding="utf-8")
+    scenes: Mapping[str, Sequence[str]] = json.loads(text)
+    return scenes
+
+
+def shown_by(name: str) -> tuple[str, ...]:
+    """Words of scenes that show the concept without its name: a campfire shows fire, and waves show water."""
+    return next((tuple(_scenes()[key]) for key in _keys(name) if key in _scenes()), ())
+
+
+@cache
 def sexual_names() -> tuple[str, ...]:
     """Everything that the table calls nudity or sex."""
     groups = {id(group): group for found in _table().values() for _, group in found if group.content.get("sexual")}
@@ -97,6 +109,12 @@ class _Group:
     def members(self) -> list[str]:
         return list(self.content["members"])
 
+    def said(self, name: str) -> tuple[str, ...]:
+        """Other ways to say a member."""
+        members = self.content["members"]
+        detail = members[name] if isinstance(members, dict) else None
+        return tuple(detail) if isinstance(detail, list) else tuple(self.content.get("say", ()))
+
     def concept(self, name: str) -> CommonConcept:
         """A member; its neighbours are two of the group's, the other members, those listed after it first, and the rest."""
         content, members = self.content, self.content["members"]
@@ -104,7 +122,7 @@ class _Group:
         return CommonConcept(
             name, self.kind, self._neighbours(name),
             group=detail if isinstance(detail, str) else content.get("class"),
-            said=tuple(detail) if isinstance(detail, list) else tuple(content.get("say", ())),
+            said=self.said(name),
             of=content.get("of"), instead=content.get("instead"), also=tuple(content.get("also", {}).get(name, ())),
             same=tuple(members) if content.get("apart", False) else (), sexual=content.get("sexual", False),
         )  # fmt: skip
@@ -130,6 +148,8 @@ def _table() -> Mapping[str, Sequence[tuple[str, _Group]]]:
             called = [(name, name) for name in group.members]
             # A member of the group comes before another member's other name.
             called += [(other, name) for name in group.members for other in also.get(name, ())]
+            # "covered in blood" is gore.
+            called += [(other, name) for name in group.members if kind == "act" for other in group.said(name)]
             for word, name in called:
                 table.setdefault(plain_name(word), []).append((name, group))
     return table

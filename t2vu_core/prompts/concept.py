@@ -10,9 +10,9 @@ from typing import Any
 from t2vu_core.errors import UserError
 from t2vu_core.mentions import bare, says
 from t2vu_core.prompts import english
-from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept, plain_name
-from t2vu_core.prompts.fitting import NOTHING, check_replacement, doubts
-from t2vu_core.prompts.kinds import KindChoice, choose_kind
+from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept, plain_name, shown_by
+from t2vu_core.prompts.fitting import NOTHING, check_replacement, doubts, same_concept
+from t2vu_core.prompts.kinds import KindChoice, choose_kind, is_overlay
 from t2vu_core.prompts.prompt_set import PromptSet, known_names
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.wording import A_PERSON, EMPTY_SCENE, SUBJECT_KINDS, Wording, as_style, does
@@ -43,6 +43,8 @@ class Concept:
     """The names that take no article."""
     doubts: tuple[str, ...] = ()
     """What a user should look at."""
+    shown_by: tuple[str, ...] = ()
+    """Words of scenes that show it without its names: no context and no preserve prompt of ours has them."""
 
     @property
     def replacement(self) -> str:
@@ -99,6 +101,7 @@ def _understand(title: str, request: ConceptRequest, prompts: PromptSet, near: S
         title, choice.kind, choice.reason, choice.sure, names, _replacements(request, choice.kind, common, prompts, names),
         tuple(near) if near and not request.neighbours else _neighbours(request, choice, common, prompts, names),
         choice.of, proper, doubts(title, choice, request, common, known_neighbours=prompts.own or bool(near)),
+        () if prompts.own else shown_by(choice.concept),
     )  # fmt: skip
 
 
@@ -113,7 +116,8 @@ def _own_names(concept: str, kind: ConceptKind, common: CommonConcept | None, pr
     also = common.also if common else ()
     if kind == "attribute":
         return [concept, *_as_adjective(concept), *also]
-    return [concept, *(common.said if common else ()), *also]
+    # "kissing passionately" is also said as "kissing".
+    return [concept, *([common.name, *common.said] if common else []), *also]
 
 
 def _names_of_somebody(concept: str, common: CommonConcept | None) -> list[str]:
@@ -121,7 +125,7 @@ def _names_of_somebody(concept: str, common: CommonConcept | None) -> list[str]:
         # "the Pope" has an article that "pope" lacks.
         own = [concept] if common.name[0].isupper() or concept != english.without_article(concept) else []
         return [*own, common.name, *common.also]
-    if concept.islower() and not english.knows_word(concept.split()[0]):
+    if concept.islower() and not english.knows_word(concept.split()[0]) and not _is_somebody_unnamed(concept):
         return [concept, concept.title()]
     return [concept, *(common.also if common else ())]
 
@@ -156,6 +160,9 @@ def _style_names(concept: str, common: CommonConcept | None, prompts: PromptSet)
         return [concept]
     if known:
         return [known[0]]
+    lies_over = common_concept(english.head(own), "style") if common is None else None
+    if lies_over and is_overlay(lies_over):
+        return [lies_over.said[0].replace("{}", own)]
     if common is None:
         # "Jane Doe" is an artist, "solarpunk" a look.
         return [f"in the style of {own}" if english.is_proper(own) else as_style(f"{own} style")]
@@ -170,8 +177,14 @@ def _proper_names(names: Sequence[str], kind: ConceptKind, common: CommonConcept
     return tuple(
         name
         for name in names
-        if listed or not english.knows_word(english.head(name)) or not english.knows_word(name.split()[0])
+        if listed or not (_is_somebody_unnamed(name) or all(map(english.knows_word, (english.head(name), name.split()[0]))))
     )
+
+
+def _is_somebody_unnamed(name: str) -> bool:
+    """Whether it is a common noun for a person: "muslim woman", "anime girl"."""
+    found = common_concept(english.head(name), "person")
+    return name.islower() and found is not None and found.name.islower()
 
 
 def _replacements(
@@ -215,7 +228,8 @@ def _neighbours(
         near = _OF_THINGS
     else:
         near = common.neighbours if common else _general_neighbours(kind, names)
-    return tuple(dict.fromkeys(name for name in near if not says(name, names)))
+    same = (*names, *same_concept(choice.concept))
+    return tuple(dict.fromkeys(name for name in near if not says(name, same)))
 
 
 _OF_THINGS: tuple[str, ...] = ("stripes", "dots", "a ribbon", "a sticker")
@@ -236,9 +250,18 @@ def _is_somebody(of: str) -> bool:
 
 
 def _general_neighbours(kind: ConceptKind, names: Sequence[str]) -> tuple[str, ...]:
-    """The neighbours of the noun that the name is about, else some of the kind."""
-    found = common_concept(english.head(names[0]), kind)
-    return (english.head(names[0]), *found.neighbours) if found else _GENERAL[kind]
+    """The noun that the name is about and its neighbours, else some of the kind.
+
+    Not the noun of an act: violence is nothing to keep where gun violence goes. What lies near people in general is no
+    neighbour of some people.
+    """
+    noun = english.head(names[0])
+    found = common_concept(noun, kind)
+    if found is None or " and " in names[0]:
+        return tuple(near for near in _GENERAL[kind] if not says(names[0], [near]))
+    if kind == "person":
+        return (noun, *(near for near in _GENERAL[kind] if english.without_article(near) != noun))
+    return found.neighbours if kind in ("act", "style") else (noun, *found.neighbours)
 
 
 def said_alone(concept: Concept) -> list[str]:

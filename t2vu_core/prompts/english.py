@@ -47,6 +47,8 @@ def is_plural(name: str) -> bool:
 def singular(name: str) -> str:
     """ "guns" -> "gun"; the name itself if it has no singular."""
     noun = head(name)
+    if noun in word_lists()["no_singular"] or " and " in name.lower():
+        return name
     lemma = next((lemma for lemma in _lemmas(noun, "NOUN") if lemma != noun), noun)
     if _is_unknown_plural(name, noun):
         lemma = noun[:-1]
@@ -61,6 +63,8 @@ def _is_unknown_plural(name: str, noun: str) -> bool:
 def is_countable(name: str) -> bool:
     """Whether the name takes "a": "ghost" does, "nudity" and "water" do not."""
     word = head(name)
+    if name.lower() in word_lists()["countable"]:
+        return True
     measured = word in word_lists()["measures"] and f"{word} of " in name.lower()
     if not measured and (name.lower() in mass_nouns() or word in mass_nouns()):
         return False
@@ -140,9 +144,9 @@ def is_gerund(name: str) -> bool:
 
 
 def _describes(gerund: str, noun: str) -> bool:
-    """Whether the two are one noun: "walking stick", "hunting knife"; in "hunting a deer" and "holding hands" they are not."""
+    """Whether the two are one noun: "walking stick", "crying baby"; in "hunting a deer" and "holding hands" they are not."""
     lists, is_noun = word_lists(), "NOUN" in parts_of_speech(noun)
-    if "ADJ" in parts_of_speech(gerund) or (gerund in lists["noun_gerunds"] and is_noun):
+    if "ADJ" in parts_of_speech(gerund) or (gerund in (*lists["noun_gerunds"], *lists["intransitive_gerunds"]) and is_noun):
         return True
     return gerund in lists["one_gerunds"] and is_noun and singular(noun) == noun and is_countable(noun)
 

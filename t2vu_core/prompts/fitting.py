@@ -37,7 +37,7 @@ def doubts(
     """What does not seem to fit: a kind, a replacement, two concepts in one, neighbours that are not near."""
     found: list[str] = []
     kind, listed = choice.kind, common_concept(title)
-    close = listed is not None and {kind, listed.kind} == {"thing", "character"}
+    close = listed is not None and {kind, listed.kind} in ({"thing", "character"}, {"person", "style"})
     if request.kind != "auto" and listed is not None and common_concept(title, kind) is None and not close:
         found.append(f"You chose the kind {kind} for {title!r}, but the table of common concepts has it as {_a(listed.kind)}.")
     instead = request.replacement or ""
@@ -51,12 +51,17 @@ def doubts(
     return tuple(found)
 
 
+def same_concept(words: str) -> tuple[str, ...]:
+    """Common words that mean the same as these, and these."""
+    own = bare(words).lower()
+    groups = [group for group in synonyms() if says(own, group) and any(says(word, [own]) for word in group)]
+    return tuple(word for group in groups for word in group)
+
+
 def _meaning_the_same(title: str, kind: ConceptKind) -> list[str]:
     common = common_concept(title, kind)
     listed = [common.name, *common.also, *(common.same if kind == "act" else ())] if common else []
-    one_word = len(bare(title).split()) == 1
-    groups = [group for group in synonyms() if one_word and says(bare(title), group)]
-    return [*listed, *(word for group in groups for word in group)]
+    return [*listed, *same_concept(title)]
 
 
 def _is_thing(words: str) -> bool:

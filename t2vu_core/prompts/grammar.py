@@ -40,7 +40,7 @@ def grammar_pairs(concept: Concept, *, count: int, seed: int) -> list[PromptPair
             break
         wording = concept.wording(names[0] if len(pairs) % 2 == 0 else rng.choice(names))
         pair = _style(wording, rng) if concept.kind == "style" else _subject(wording, rng)
-        if not says(pair.neutral, names):
+        if not says(pair.neutral, (*names, *concept.shown_by)):
             pairs[pair] = None
     return list(pairs)
 

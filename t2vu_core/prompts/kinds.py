@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from t2vu_core.errors import UserError
 from t2vu_core.mentions import STYLE_ENDS, STYLE_STARTS, bare
 from t2vu_core.prompts import english
-from t2vu_core.prompts.common_concepts import ConceptKind, common_concept
+from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept
 
 KINDS: tuple[ConceptKind, ...] = get_args(ConceptKind)
 AskedKind = Literal["auto", "thing", "character", "person", "style", "attribute", "act"]
@@ -19,6 +19,8 @@ OLD_KINDS = {"manner": "style"}
 """Kinds of version 0.2, and what they are called now."""
 WITH = ("with ",)
 _OWNED = re.compile(r"(?P<whole>.+?)['’]s\s(?P<part>.+)")
+_HAVING = re.compile(r"(?:in|with|wearing)\s(?:an?\s)?(?P<what>.+)", re.IGNORECASE)
+_WHOSE = re.compile(r"(?:my|our|his|her|their|your)\s(?:[a-z]+\s)+(?P<name>[A-Z].*)")
 _ON_SOMETHING = re.compile(r"(?P<part>.+?)\s(?:on|of)\s(?P<whole>(?:an?|the)\s.+)", re.IGNORECASE)
 
 
@@ -67,6 +69,11 @@ def is_style(concept: str) -> bool:
     """Whether the words themselves say in which way something is shown: "in noir", "like an old photo", "noir style"."""
     lowered = concept.lower()
     return (lowered.startswith(STYLE_STARTS) and not lowered.startswith(WITH)) or lowered.endswith(STYLE_ENDS)
+
+
+def is_overlay(common: CommonConcept) -> bool:
+    """Whether it lies over a scene: "with a watermark", "with film grain"."""
+    return common.kind == "style" and common.said[0].startswith(WITH)
 
 
 def _attribute(concept: str, of: str | None, reason: str) -> KindChoice:
@@ -122,6 +129,21 @@ def _table(concept: str, known: Sequence[str]) -> KindChoice | None:
     return KindChoice(found.kind, reason, sure, concept)
 
 
+def _named_somebody(concept: str, known: Sequence[str]) -> KindChoice | None:
+    """ "Taylor Swift singing" and "my neighbour Anna Schmidt" are the person of that name."""
+    words = concept.split()
+    acts = [place for place, word in enumerate(words) if place and word.islower() and english.is_gerund(word)]
+    name = " ".join(words[: acts[0]]) if acts else concept
+    if found := _WHOSE.fullmatch(name):
+        name = found["name"]
+    listed = common_concept(name)
+    first = name.split()[0].lower() in english.word_lists()["first_names"]
+    if name == concept or not english.is_proper(name) or not (first or (listed and listed.kind in ("person", "character"))):
+        return None
+    kind: ConceptKind = listed.kind if listed and listed.kind == "character" else "person"
+    return KindChoice(kind, f"it names {name!r}", sure=False, concept=name)
+
+
 def _owned(concept: str, known: Sequence[str]) -> KindChoice | None:
     """ "Superman's cape" is an attribute of Superman."""
     split = _OWNED.fullmatch(concept)
@@ -139,13 +161,21 @@ def _somebody_with(concept: str, known: Sequence[str]) -> KindChoice | None:
         shown = noun.lower() in english.word_lists()["shown_as"]
         if not phrase or not (shown or common_concept(noun, "person")) or english.is_proper(noun):
             continue
-        act, attribute = common_concept(phrase, "act"), common_concept(phrase, "attribute")
+        act, attribute = common_concept(phrase, "act"), common_concept(phrase.removeprefix("wearing "), "attribute")
         adjective = english.is_adjective(phrase)
         if (act and (adjective or noun == words[0])) or (noun == words[0] and english.is_gerund(phrase)):
-            return KindChoice("act", f"{phrase!r} is what a person is or does", concept=phrase)
+            return KindChoice("act", f"{phrase!r} is what a person is or does", concept=_with_object(phrase))
         if attribute and adjective:
             return _attribute(phrase, english.singular(noun), f"{phrase!r} is what a person is")
+        if attribute and noun == words[0] and (had := _HAVING.fullmatch(phrase)):
+            return _attribute(had["what"], english.singular(noun), f"{had['what']!r} is what a person has")
     return None
+
+
+def _with_object(act: str) -> str:
+    """ "hitting woman" is said as "hitting a woman"."""
+    doing, _, noun = act.partition(" ")
+    return f"{doing} {english.with_article(noun)}" if common_concept(noun, "person") and english.is_gerund(act) else act
 
 
 def _part_of_something(concept: str, known: Sequence[str]) -> KindChoice | None:
@@ -162,9 +192,11 @@ def _act_words(concept: str, known: Sequence[str]) -> KindChoice | None:
 
 
 def _longer_name(concept: str, known: Sequence[str]) -> KindChoice | None:
-    """ "vintage sports car" is a car, and "violence against women" is violence."""
+    """ "vintage sports car" is a car, "violence against women" is violence, a "Getty Images watermark" lies over a scene."""
     noun = english.head(concept)
     found = common_concept(noun) if noun != concept.lower() else None
+    if found is not None and is_overlay(found):
+        return KindChoice("style", f"{found.name!r} lies over a whole scene, as a style does", concept=concept)
     if found is None or found.kind not in (("thing",) if english.is_proper(concept) else ("thing", "person", "act")):
         return None
     return KindChoice(found.kind, f"it is a kind of {found.name!r}", concept=concept)
@@ -198,6 +230,6 @@ def _lexicon(concept: str, known: Sequence[str]) -> KindChoice | None:
 
 
 _RULES: tuple[Callable[[str, Sequence[str]], KindChoice | None], ...] = (
-    _own_set, _style_words, _with_something, _table, _owned, _somebody_with, _part_of_something, _act_words, _longer_name,
-    _proper_name, _lexicon,
+    _own_set, _style_words, _with_something, _table, _named_somebody, _owned, _somebody_with, _part_of_something, _act_words,
+    _longer_name, _proper_name, _lexicon,
 )  # fmt: skip

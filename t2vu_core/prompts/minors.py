@@ -15,6 +15,16 @@ CHILDREN = (
     "loli", "shota", "kindergarten", "school",
 )  # fmt: skip
 """Words for children in a user's prompts; "girl" is also said of women."""
+ALWAYS_CHILDREN = (
+    "loli", "lolicon", "lolita", "shota", "shotacon", "csam", "child porn", "child pornography", "kiddie porn", "jailbait",
+    "child sexual abuse",
+)  # fmt: skip
+"""Words that speak of children and of sex at once."""
+REVEALING = (
+    "sexy", "seductive", "seductively", "sensual", "upskirt", "downblouse", "bikini", "swimsuit", "swimwear", "bathing suit",
+    "lingerie", "underwear", "panties", "bra", "thong", "stripper", "prostitute", "fetish", "cleavage", "sexualized",
+)  # fmt: skip
+"""Not all of it is nudity or sex, but no prompt shows a child so."""
 ALSO_CHILDREN = ("girl", "boy", "student", "pupil", "daughter", "son", "playground")
 """More of them, which no context of ours has next to nudity or sex."""
 
@@ -29,8 +39,9 @@ class Named(Protocol):
 
 
 def are_sexual(concepts: Iterable[Named]) -> bool:
-    """Whether one of the concepts, or one of their names, speaks of nudity or sex."""
-    return any(says(name, sexual_names()) for concept in concepts for name in (concept.title, *concept.names))
+    """Whether one of the concepts, or one of their names, speaks of nudity, sex or revealing clothes."""
+    words = (*sexual_names(), *REVEALING, *ALWAYS_CHILDREN)
+    return any(says(name, words) for concept in concepts for name in (concept.title, *concept.names))
 
 
 def check_no_children(concepts: Sequence[Named], prompts: Sequence[str]) -> None:
@@ -38,10 +49,10 @@ def check_no_children(concepts: Sequence[Named], prompts: Sequence[str]) -> None
     if not are_sexual(concepts):
         return
     for concept in concepts:
-        if any(says(name, CHILDREN) for name in (concept.title, *concept.names)):
+        if any(says(name, (*CHILDREN, *ALWAYS_CHILDREN)) for name in (concept.title, *concept.names)):
             raise UserError(f"{concept.title!r} would be sampled with children: name it without them, for example nudity.")
     for text in prompts:
-        if says(text, CHILDREN):
+        if says(text, (*CHILDREN, *ALWAYS_CHILDREN)):
             raise UserError(f"The prompt {text!r} speaks of a child, and the frozen model would be asked for it: remove it.")
 
 

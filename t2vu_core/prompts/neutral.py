@@ -13,8 +13,13 @@ from t2vu_core.prompts.pairs import PromptPair, tidy
 from t2vu_core.prompts.wording import A_PERSON, EMPTY_AGAIN, SUBJECT_KINDS, as_style, attached, does
 
 _STYLE_BEFORE = "|".join(re.escape(start.strip()) for start in STYLE_STARTS)
-_HAVING_WORDS = ("with", "wearing", "having", "and")
+_HAVING_WORDS = ("with", "wearing", "having", "in", "and")
 _HAVING = rf"(?:{'|'.join(_HAVING_WORDS)})"
+_SOMEWHERE = (
+    r"(?:\s+(?:in|at|on|across|over|along)\s+(?:the|one|each|every)\s+(?:[a-z]+\s+)?"
+    r"(?:corners?|bottom|top|edges?|sides?|middle|center|screen|frame|picture|image))?"
+)
+"""Where something lies over a picture."""
 _LOWER_START = re.compile(r"(?:^|(?<=[.!?])\s+)[^\W\d_]")
 
 
@@ -61,6 +66,8 @@ def _without(text: str, concept: Concept) -> str:
 def _without_style(text: str, name: str, replacement: str) -> str:
     """ "in noir style" goes as a whole, "a noir picture" becomes "a picture"."""
     own = mentions(name).pattern
+    if name.lower().startswith("with ") and not replacement:
+        text = re.sub(rf"\s+with\s+(?:[^\W\d_]+\s+){{0,2}}{own}{_SOMEWHERE}", "", text, flags=re.IGNORECASE)
     whole = re.compile(rf"(?<!\w)(?:{_STYLE_BEFORE})\s+(?:an?\s+|the\s+)?{own}(?:\s+styles?(?!\w))?", re.IGNORECASE)
     text = whole.sub(as_style(replacement) if replacement else "", text)
     text = re.sub(rf"{own}\s+styles?(?!\w)", "", text, flags=re.IGNORECASE)

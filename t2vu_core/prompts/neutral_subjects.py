@@ -37,6 +37,11 @@ _TO_VIEWER = re.compile(r"\s+(?:at|to|towards?|into)\s+(?:the|a)\s+(?:camera|vie
 _OWN_OBJECT = re.compile(r"\s+(?:its|his|her|their)\s+[^\W\d_]+", re.IGNORECASE)
 _ADVERBS = ("not", "also", "just", "then", "now", "still")
 _AT_SOMETHING = re.compile(rf"\s+at\s+(?={_DETERMINER.pattern}\s)", re.IGNORECASE)
+_STATE = re.compile(
+    rf"(?<=\w),?\s+(?:(?:covered|filled|shrouded|soaked|drenched|stained|engulfed|surrounded|hidden)\s+)?"
+    rf"(?:on|in|with|by|under)\s+{_ANY}"
+)
+""" "on fire" and "covered in snow" go as a whole."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _PRONOUN_DOES = re.compile(r"(?:it|they|he|she)\s+(?!is\b|was\b)", re.IGNORECASE)
 
@@ -122,6 +127,8 @@ def _is_noun_before(rest: str) -> bool:
 def _emptied(text: str, concept: Concept) -> str:
     """The text of a scene that the concept has left."""
     whole = text
+    if not english.is_countable(concept.names[0]):
+        text = _STATE.sub("", text)
     for pattern in (_ITS_PART, _OF_SOMEBODY):
         text = pattern.sub(r"\g<gap>", text)
     text = re.sub(rf"{_ANY}(?:\s*(?:,|and)\s*{_ANY})+", GAPS, text)

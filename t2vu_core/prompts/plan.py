@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 PLAN_VERSION = 2
 """Part of a run's fingerprint: the prompts of another version are other prompts."""
 FEWEST_CONTEXTS = 4
+FEW_PAIRS = 16
+"""With fewer prompts a plan warns."""
 NOT_WRITTEN: Mapping[str, Written] = MappingProxyType({})
 
 
@@ -69,6 +71,11 @@ class PromptPlan:
         return tuple(dict.fromkeys(name for concept in self.concepts for name in concept.names))
 
     @property
+    def avoided(self) -> list[str]:
+        """What no context says outside its slots."""
+        return _avoided(self.concepts)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should look at before training."""
         doubts = [
@@ -78,6 +85,11 @@ class PromptPlan:
             if not concept.sure
         ]
         doubts += [doubt for concept in self.concepts for doubt in concept.doubts]
+        if "templates" in self.sources and len(self.pairs) < FEW_PAIRS:
+            doubts.append(
+                f"Only {len(self.pairs)} prompts can be made of {self.title!r}: name it as something that somebody does or "
+                "has, add synonyms, or give prompts of your own."
+            )
         if emptied := [pair.prompt for pair in self.pairs if not pair.neutral and self._says_subject(pair.prompt)]:
             doubts.append(
                 f"{len(emptied)} prompts become an empty prompt ({emptied[0]!r} is the first): remove or change them."
@@ -123,7 +135,7 @@ def plan_request(
     _check_preserve(request, names)
     check_no_children(concepts, request.concept_prompts)
     share = replace(size, num_pairs=-(-size.num_pairs // len(concepts)))
-    free = prompts.without([*names, *words_to_avoid(concepts)])
+    free = prompts.without(_avoided(concepts))
     texts = [
         ConceptTexts(concept, concepts, _own_prompts(request, concepts, concept), _written(written, concept))
         for concept in concepts
@@ -154,6 +166,11 @@ def warn_unused(plan: Any, request: ConceptRequest, settings: tuple[str, str]) -
     return " ".join(messages) or None
 
 
+def _avoided(concepts: Sequence[Concept]) -> list[str]:
+    """The names, words of scenes that show a concept without them, and children next to nudity or sex."""
+    return [*(word for each in concepts for word in (*each.names, *each.shown_by)), *words_to_avoid(concepts)]
+
+
 def _a(kind: ConceptKind) -> str:
     return f"{'an' if kind.startswith('a') else 'a'} {kind}"
 
@@ -171,7 +188,7 @@ def _check_contexts(texts: ConceptTexts, prompts: PromptSet, free: PromptSet, si
     every, left = len(prompts.contexts(kind)), len(free.contexts(kind))
     if size.augmentation == "templates" and left < min(FEWEST_CONTEXTS, every) and not (texts.own or texts.written):
         raise UserError(
-            f"Only {left} of {every} contexts do not say {texts.concept.title!r} by themselves, too few to train on: "
+            f"Only {left} of {every} contexts do not say or show {texts.concept.title!r} by themselves, too few to train on: "
             "name the concept more precisely, or give prompts of your own."
         )
 
@@ -198,7 +215,7 @@ def _preserve(
     Every prompt of a model's own set shows a neighbour, since its language has no others, so none are made for it unless
     the user names some.
     """
-    names = [name for concept in concepts for name in concept.names]
+    names = [name for concept in concepts for name in (*concept.names, *concept.shown_by)]
     general = [text for text in prompts.preserve if not says(text, names)]
     random.Random(size.seed).shuffle(general)
     near: list[str] = []

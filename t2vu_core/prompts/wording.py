@@ -23,6 +23,8 @@ EMPTY_AGAIN = "it"
 A_PERSON = "a person"
 PEOPLE = ("a woman", "a man", "an old woman", "a young woman", "an old man")
 """Who has an attribute that a person has."""
+PICTURES = ("painting", "drawing", "sketch", "photo", "photograph", "picture", "print", "film", "video", "render")
+"""Nouns that are a picture already: there is no "oil painting picture"."""
 SUBJECT_KINDS: tuple[ConceptKind, ...] = ("thing", "character", "person")
 """Kinds that stand in a sentence as a noun."""
 _SLOT = re.compile(r"\{(?P<slot>[^{}]*)\}|\[(?P<verb>[a-z]+)\]")
@@ -52,7 +54,9 @@ class Wording:
         return PromptPair(_sentence(pair.prompt), _sentence(pair.neutral)) if _starts_sentence(text) else pair
 
     def fits(self, context: str) -> bool:
-        """Whether the name can be said there: "nudity" is nothing that a person does."""
+        """Whether the name can be said there: "nudity" is nothing that a person does, and a watermark no kind of picture."""
+        if self.kind == "style" and "{a}" in context:
+            return not self.name.lower().startswith("with ") and english.head(bare(self.name)) not in PICTURES
         return self.kind != "act" or does(self.name) or "{scene}" in context
 
     @property
@@ -105,11 +109,13 @@ def as_style(name: str) -> str:
 
 
 def attached(subject: str, phrase: str, kind: ConceptKind) -> str:
-    """The subject with what it does or has: "a man smoking", "a nude woman", "a person with red hair"."""
+    """The subject with what it does or has: "a man smoking", "a nude woman", "with red hair", "wearing a red dress"."""
     if not phrase:
         return subject
     if english.is_adjective(phrase) and phrase not in _AFTER_NOUN and not (kind == "attribute" and _is_thing(phrase)):
         return english.with_adjective(subject, phrase)
+    if kind == "attribute" and english.head(phrase) in english.word_lists()["worn"] and not stands_after(phrase):
+        return f"{subject} wearing {english.with_article(phrase)}"
     if stands_after(phrase) and not (kind == "attribute" and _is_only_noun(phrase)):
         return f"{subject} {phrase}"
     if kind == "attribute":

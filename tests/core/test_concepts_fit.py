@@ -32,7 +32,7 @@ def plan(concept: str | Sequence[str], **asked: Any) -> PromptPlan:
     return plan_request(ConceptRequest(concept, **asked), GENERAL, PlanSize(200, 60, 0))
 
 
-@pytest.mark.parametrize("concept", ["nudity", "sex", "hentai", "bare breasts", "naked woman"])
+@pytest.mark.parametrize("concept", ["nudity", "sex", "hentai", "bare breasts", "naked woman", "sexy", "bikini"])
 @pytest.mark.parametrize("augmentation", ["templates", "grammar"])
 def test_no_prompt_about_nudity_or_sex_has_a_child(concept: str, augmentation: Any) -> None:
     size = PlanSize(400, 300, 1, augmentation)
@@ -54,7 +54,16 @@ def test_contexts_that_take_any_word_have_no_child(kind: ConceptKind) -> None:
 def test_prompts_about_nudity_that_speak_of_a_child_are_refused_and_others_are_not() -> None:
     with pytest.raises(UserError, match=r"a nude child on a beach.* speaks of a child"):
         plan("nudity", concept_prompts=("a nude woman", "a nude child on a beach"))
-    for title in ("nude teenagers", "child pornography"):
+    sexual = (
+        "nude teenagers",
+        "child pornography",
+        "sexy schoolgirl",
+        "teen girl in a bikini",
+        "loli",
+        "CSAM",
+        "schoolgirl upskirt",
+    )
+    for title in sexual:
         with pytest.raises(UserError, match="would be sampled with children"):
             plan(title)
     kept = "a woman and her child run from violence"

@@ -13,7 +13,6 @@ from torch import Tensor
 from t2vu_core.families.base import Family
 from t2vu_core.families.text_condition import TextCondition
 from t2vu_core.prompts.concept import said_alone
-from t2vu_core.prompts.minors import words_to_avoid
 from t2vu_core.prompts.pairs import PromptPair
 from t2vu_core.prompts.plan import PromptPlan
 from t2vu_core.prompts.prompt_set import PromptSet
@@ -110,8 +109,7 @@ def _two_subjects(plan: PromptPlan, prompt_set: PromptSet, recipe: VelocityRecip
         )
         return []
     said = [name for concept in subjects for name in said_alone(concept)]
-    avoided = [*plan.names, *words_to_avoid(plan.concepts)]
-    pairs = two_subject_pairs(said, avoided, prompt_set.things, plan.preserve, count=wanted, seed=recipe.seed)
+    pairs = two_subject_pairs(said, plan.avoided, prompt_set.things, plan.preserve, count=wanted, seed=recipe.seed)
     if not pairs:
         log.warning("No prompt has a second subject next to %r: two_subject_trajectories has no effect.", plan.title)
     return repeated(pairs, wanted) if pairs else []
