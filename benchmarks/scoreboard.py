@@ -33,6 +33,7 @@ from benchmarks.board_plan import (
     TEST_CONCEPTS,
     Cell,
     attacks_on,
+    has_further_runs,
     is_regrown,
     settings_for,
     trainings,
@@ -352,7 +353,8 @@ def _cells(rows_of: Mapping[str, Method], options: argparse.Namespace) -> Iterat
             for name in options.methods:
                 known = name != NEVER_KNEW or concept in rows_of[name].settings
                 planned = name == NEVER_KNEW or concept in FEWER_CONCEPTS.get(name, options.concepts)
-                if known and planned and seed < counts[name]:
+                again = seed == 0 or options.seeds or has_further_runs(name, concept)
+                if known and planned and again and seed < counts[name]:
                     yield name, concept, seed
 
 

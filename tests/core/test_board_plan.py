@@ -38,7 +38,12 @@ STRONG: Cell = ("velocity", "ghost", 0)
 
 def test_the_plan_names_rows_that_the_board_has() -> None:
     assert set(board_plan.STRONG) | set(board_plan.REGROWTH) | set(board_plan.TRAININGS) <= set(METHODS)
-    concepts = {*board_plan.STRONG_CONCEPTS, *board_plan.NEVER_KNEW_CONCEPTS}
+    assert set(board_plan.FURTHER_RUNS) | set(board_plan.ATTACKED_ON) <= set(METHODS)
+    planned = board_plan.planned_cells(METHODS)
+    assert ("velocity", "cat", 2) in planned
+    assert ("encoder", "pizza", 2) in planned
+    assert ("velocity", "pizza", 1) not in planned
+    concepts = {*board_plan.SIX_CONCEPTS, *board_plan.NEVER_KNEW_CONCEPTS}
     assert concepts <= set(board_plan.TEST_CONCEPTS)
     assert not concepts & set(DEVELOPMENT_CONCEPTS)
     assert len(board_plan.STRONG_CONCEPTS) == 4
@@ -60,7 +65,8 @@ def test_one_training_run_of_the_best_methods_meets_every_attack() -> None:
     assert set(attacks_on(STRONG)) | {"regrowth"} == set(ATTACKS)
     assert is_regrown(STRONG)
     assert attacks_on(("velocity", "pizza", 0)) == attacks_on(("leco", "ghost", 0)) == ATTACKED
-    assert attacks_on(("velocity", "ghost", 1)) == ()
+    assert attacks_on(("velocity", "ghost", 1)) == attacks_on(("paper", "pizza", 0)) == ()
+    assert attacks_on(("paper", "cat", 0)) == ATTACKED
     assert not is_regrown(("velocity", "pizza", 0))
     assert is_strong(("never_knew", "in noir style", 0))
     assert not is_strong(("velocity", "pizza", 0))
