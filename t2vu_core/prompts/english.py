@@ -19,7 +19,7 @@ import lemminflect
 import typeguard
 
 ARTICLES = ("a ", "an ", "the ", "some ")
-_DETERMINER = re.compile(
+DETERMINER = re.compile(
     r"(?:an?|the|some|one|two|three|four|five|several|many|my|our|your|its|his|her|their|this|that|these|those|\d+)\s",
     re.IGNORECASE,
 )
@@ -109,7 +109,7 @@ def plural(name: str) -> str:
 
 def with_article(name: str) -> str:
     """ "ghost" -> "a ghost", "hour" -> "an hour"; proper names, plurals and uncountable names are not changed."""
-    if _DETERMINER.match(name) or is_proper(name) or not name[:1].isalnum() or not name.isascii():
+    if DETERMINER.match(name) or is_proper(name) or not name[:1].isalnum() or not name.isascii():
         return name
     if is_plural(name) or not is_countable(name) or is_gerund(name):
         return name
@@ -136,7 +136,7 @@ def is_gerund(name: str) -> bool:
     first = words[0]
     if not first.endswith("ing") or not _lemmas(first, "VERB"):
         return False
-    if len(words) > 1 and _DETERMINER.match(f"{words[1]} "):
+    if len(words) > 1 and DETERMINER.match(f"{words[1]} "):
         return True
     if len(words) > 1 and _describes(first, words[1]):
         return False
@@ -167,7 +167,7 @@ def is_adjective(phrase: str) -> bool:
 def with_adjective(subject: str, adjective: str) -> str:
     """ "a woman", "nude" -> "a nude woman"; "a group of people", "calm" -> "a group of calm people"."""
     start, group, rest = subject.rpartition(" of ")
-    found = _DETERMINER.match(rest)
+    found = DETERMINER.match(rest)
     determiner = found.group().strip() if found else ""
     noun = rest[len(determiner) :].strip()
     spoken = f"{adjective} {noun}"

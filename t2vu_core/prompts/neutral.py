@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from t2vu_core.mentions import STYLE_STARTS, mentions
 from t2vu_core.prompts import english
 from t2vu_core.prompts.concept import Concept
-from t2vu_core.prompts.neutral_subjects import GAP, GAPS, mark_subjects, without_subject
+from t2vu_core.prompts.neutral_subjects import GAP, GAPS, HELD, SOMETHING, mark_subjects, without_subject
 from t2vu_core.prompts.pairs import PromptPair, tidy
 from t2vu_core.prompts.wording import A_PERSON, EMPTY_AGAIN, SUBJECT_KINDS, as_style, attached, does
 
@@ -20,6 +20,15 @@ _SOMEWHERE = (
     r"(?:corners?|bottom|top|edges?|sides?|middle|center|screen|frame|picture|image))?"
 )
 """Where something lies over a picture."""
+_LOOK = r"(?:[\s-](?:styles?|inspired|like|themed|toned|tones?|aesthetics?|looks?|vibes?)(?!\w))"
+"""What is said after a style's name: "anime-inspired", "sepia tones"."""
+_ITS = re.compile(r"['’]s$|\b(?:my|your|his|her|its|our|their|whose)$", re.IGNORECASE)
+_HAS = re.compile(r"\s+(?:has|have|had)$", re.IGNORECASE)
+_IS = re.compile(r"\b(?:is|are|was|were|be|being)\s+$", re.IGNORECASE)
+_IN_A = re.compile(r"\S+\s+(?:an?|the)\s(?!(?:style|manner)\b)", re.IGNORECASE)
+_ON = re.compile(r"^\s+(?:on|in|at)\b", re.IGNORECASE)
+_OBJECT = r"(?:\s+(?:him|her|them|it|someone|somebody|each other|one another|(?:an?|the|his|her|their|its)\s+[^\W\d_]+))?"
+"""What somebody does it to."""
 _LOWER_START = re.compile(r"(?:^|(?<=[.!?])\s+)[^\W\d_]")
 
 
@@ -68,10 +77,22 @@ def _without_style(text: str, name: str, replacement: str) -> str:
     own = mentions(name).pattern
     if name.lower().startswith("with ") and not replacement:
         text = re.sub(rf"\s+with\s+(?:[^\W\d_]+\s+){{0,2}}{own}{_SOMEWHERE}", "", text, flags=re.IGNORECASE)
-    whole = re.compile(rf"(?<!\w)(?:{_STYLE_BEFORE})\s+(?:an?\s+|the\s+)?{own}(?:\s+styles?(?!\w))?", re.IGNORECASE)
-    text = whole.sub(as_style(replacement) if replacement else "", text)
-    text = re.sub(rf"{own}\s+styles?(?!\w)", "", text, flags=re.IGNORECASE)
-    return _drop(text, mentions(name))
+    whole = re.compile(rf"(?<!\w)(?:{_STYLE_BEFORE})\s+(?:an?\s+|the\s+)?{own}{_LOOK}?(?P<noun>\s+[^\W\d_]+)?", re.IGNORECASE)
+
+    def gone(found: re.Match[str]) -> str:
+        noun = found["noun"] or ""
+        if _IN_A.match(found.group()) and _is_noun(noun.strip()):
+            # "in an anime world": the world stays.
+            return found.group()
+        return f"{as_style(replacement) if replacement else ''}{noun}"
+
+    text = _drop(whole.sub(gone, text), re.compile(f"{own}{_LOOK}", re.IGNORECASE))
+    text = _drop(text, mentions(name))
+    return text if not replacement or as_style(replacement) in text else f"{text}, {as_style(replacement)}"
+
+
+def _is_noun(word: str) -> bool:
+    return "NOUN" in english.parts_of_speech(word) and word.lower() not in english.word_lists()["function_words"]
 
 
 def _without_attribute(text: str, name: str, replacement: str) -> str:
@@ -82,15 +103,28 @@ def _without_attribute(text: str, name: str, replacement: str) -> str:
         return _drop(text, mentions(name))
     for found in reversed(list(mentions(name).finditer(text))):
         before, after = _before_attribute(text[: found.start()]), text[found.end() :]
-        having, another = re.search(rf"\s+{_HAVING}$", before), re.match(r"\s+and\s+(?=\w)", after)
-        if re.search(r"['’]s$|\b(?:my|his|her|their)$", before):
+        having, another = (
+            re.search(rf"(?:\s+(?:covered|dressed|clad))?\s+{_HAVING}$", before),
+            re.match(r"\s+and\s+(?=\w)", after),
+        )
+        if _ITS.search(before):
             # "the girl's red hair blows": she still has hair.
-            text = f"{before} {english.head(name)}{after}"
+            text = f"{before} {english.head(name)}{after}" if " " in name else f"{_ITS.sub(_no_longer, before)}{after}"
+        elif has := _HAS.search(before):
+            keeps = another and english.DETERMINER.match(after, another.end())
+            text = f"{before if keeps else before[: has.start()]} {after[another.end() :] if another else after}"
         elif having and another:
             text = f"{before} {after[another.end() :]}"
         else:
-            text = f"{before[: having.start()] if having else before} {after}"
+            after = re.sub(f"^{HELD}", "", after, flags=re.IGNORECASE) if having else after
+            before = before[: having.start()] if having else before
+            text = f"{before} {_ON.sub('', after) if before.endswith(' of') else after}"
     return text
+
+
+def _no_longer(owner: re.Match[str]) -> str:
+    """ "his tattoos" are something, and "the shirt's logo" the shirt."""
+    return SOMETHING if owner.group().isalpha() else ""
 
 
 def _before_attribute(text: str) -> str:
@@ -98,7 +132,9 @@ def _before_attribute(text: str) -> str:
     words = text.rstrip()
     while found := re.search(r"(?:^|\s)([^\W\d_]+)$", words):
         word = found[1].lower()
-        if word not in ("a", "an", "the") and ("ADJ" not in english.parts_of_speech(word) or word in _HAVING_WORDS):
+        kind = _is_noun(word) and re.search(r"\b(?:an?|the)\s+(?:[^\W\d_]+\s+)?$", words[: found.start(1)], re.IGNORECASE)
+        adjective = "ADJ" in english.parts_of_speech(word) and word not in _HAVING_WORDS
+        if not (word in ("a", "an", "the") or adjective or kind):
             break
         words = words[: found.start()].rstrip()
     return words
@@ -110,10 +146,22 @@ def _without_act(text: str, name: str, replacement: str) -> str:
     if english.is_adjective(name):
         return _drop(text, pattern, replacement if english.is_adjective(replacement) else "")
     if does(name):
-        left = pattern.sub("" if english.is_adjective(replacement) else replacement, text)
+        left = re.sub(f"{pattern.pattern}{_OBJECT}", lambda found: _not_doing(found, replacement), text, flags=re.IGNORECASE)
         return left if left.strip() else attached(A_PERSON, replacement, "act")
     people = f"{replacement} people" if english.is_adjective(replacement) else f"people {replacement}"
-    return re.sub(rf"(?:\b(?:an?|the)\s+)?{pattern.pattern}", people, text, flags=re.IGNORECASE)
+    for found in reversed(list(pattern.finditer(text))):
+        text = f"{_before_attribute(text[: found.start()])} {people}{text[found.end() :]}"
+    return text
+
+
+def _not_doing(found: re.Match[str], replacement: str) -> str:
+    """What somebody is instead of doing it: "is smoking" becomes "is calm", "smokes" "is calm", and "smoking" nothing."""
+    if not english.is_adjective(replacement):
+        return replacement
+    if _IS.search(found.string[: found.start()]):
+        return replacement
+    doing = found.group().split()[0].lower()
+    return f"is {replacement}" if doing.endswith("s") and "VERB" in english.parts_of_speech(doing) else ""
 
 
 def _drop(text: str, pattern: re.Pattern[str], instead: str = "") -> str:

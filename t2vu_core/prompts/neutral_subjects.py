@@ -24,11 +24,25 @@ _DETERMINER = re.compile(
     rf"(?:an?|the|no|my|your|his|her|our|their|its|this|that|these|those|one|every|each|{'|'.join(_COUNTS)})", re.IGNORECASE
 )
 _BESIDE = r"(?:together with|along with|with|next to|beside|behind|near|in front of|alongside)"
+_PICTURE = (
+    r"(?:shot|video|clip|footage|close-?up|portrait|picture|photo|photograph|image|render|rendering|animation|painting|drawing|"
+    r"illustration|sketch|view|scene|film|movie|time-?lapse|recording|pan|zoom|frame)s?"
+)
 _OPENING = re.compile(
-    r"(?:^|\b(?:of|shows?|(?:we|you|camera) sees?|features?|opens on|follows?|there (?:is|are))\s|[.:(\[{\"“'|,]\s*)$",
+    rf"(?:^|\b(?:{_PICTURE} of|shows?|(?:we|you|camera) sees?|features?|opens on|follows?|there (?:is|are))\s"
+    r"|[.:(\[{\"“'|,]\s*)$",
     re.IGNORECASE,
 )
 """Before the first subject of a sentence."""
+_OBJECT_OF = re.compile(
+    r"\b(?:of|in|on|at|by|from|for|to|into|onto|like|about|over|under|behind|near|inside|through|around|against|between|out of|"
+    r"(?:[a-z]+ed|such|known) as)\s*$",
+    re.IGNORECASE,
+)
+"""Before what is not the subject of the verb that follows: "dressed as Spider-Man eats"."""
+HELD = r"(?:\s+(?:in|on|at|around|over)\s+(?:its|his|her|their|one|both|each)\s+[^\W\d_]+|\s+on\s+(?:it|them|top)\b)?"
+"""Where somebody has it: "with a cigarette in her hand"."""
+_JOINED = re.compile(rf"{_ANY}\s*(?:\band\s+(?=[\w(])|,\s*(?={_DETERMINER.pattern}\s))", re.IGNORECASE)
 _WORD_BEFORE = re.compile(r"[^\W\d_]+")
 _NEXT_WORD = re.compile(r"\s+(?P<word>[^\W\d_]+(?:-[^\W\d_]+)*)")
 _ITS_PART = re.compile(rf"(?P<gap>{_ANY})\s+and\s+(?:its|his|her|their)\s+[^\W\d_]+", re.IGNORECASE)
@@ -98,21 +112,33 @@ def _plural_possessive(text: str, start: int, end: int) -> str:
 
 
 def _words_before(text: str, start: int, *, nouns: bool) -> tuple[str, int]:
-    """The article before a name, and where it begins, with adjectives between the two; the name's own place if it has none.
+    """The article before a name, and where it begins, with adjectives and unknown words between the two; without one, where
+    the adjectives begin.
 
     With `nouns` other nouns may stand between them: "a red sports car".
     """
-    place, words = start, list(_WORD_BEFORE.finditer(text[:start]))
-    for word in reversed(words[-4:]):
+    place, first, described, words = start, start, True, list(_WORD_BEFORE.finditer(text[:start]))
+    for index, word in reversed(list(enumerate(words))[-4:]):
         if text[word.end() : place].strip():
             break
         place = word.start()
         if _DETERMINER.fullmatch(word.group()):
             return word.group(), place
-        parts = english.parts_of_speech(word.group())
-        if "ADJ" not in parts and not (nouns and "NOUN" in parts and not _is_function_word(word.group())):
+        if _is_function_word(word.group()):
             break
-    return "", start
+        parts = english.parts_of_speech(word.group())
+        described = described and "ADJ" in parts
+        first = place if described else first
+        noun = nouns and "NOUN" in parts and not _acts(word.group(), words[index - 1].group() if index else "")
+        if parts and "ADJ" not in parts and not noun:
+            break
+    return "", first
+
+
+def _acts(word: str, before: str) -> bool:
+    """Whether the word is what the noun before it does: "a nurse wipes blood", but not "a red sports car"."""
+    verb = word.endswith("s") and "VERB" in english.parts_of_speech(word)
+    return verb and "NOUN" in english.parts_of_speech(before) and "ADJ" not in english.parts_of_speech(before)
 
 
 def _is_noun_before(rest: str) -> bool:
@@ -132,11 +158,19 @@ def _emptied(text: str, concept: Concept) -> str:
     for pattern in (_ITS_PART, _OF_SOMEBODY):
         text = pattern.sub(r"\g<gap>", text)
     text = re.sub(rf"{_ANY}(?:\s*(?:,|and)\s*{_ANY})+", GAPS, text)
-    text = re.sub(rf"{_ANY}\s*(?:\band\s+(?=[\w(])|,\s*(?={_DETERMINER.pattern}\s))", "", text, flags=re.IGNORECASE)
-    text = re.sub(rf"(?<=[\w)])\s*(?:\s(?:and|{_BESIDE})\s+{_ANY}|,\s*{_ANY}(?=,|$))", "", text, flags=re.IGNORECASE)
+    text = _JOINED.sub(_unjoined, text)
+    text = re.sub(rf"(?<=[\w)])\s*(?:\s(?:and|{_BESIDE})\s+{_ANY}{HELD}|,\s*{_ANY}(?=,|$))", "", text, flags=re.IGNORECASE)
     if not re.search(_ANY, text):
         return _agreeing(text) if text != whole else text
     return _filled(_without_actions(text), concept)
+
+
+def _unjoined(found: re.Match[str]) -> str:
+    """ "a ghost and a cat" has lost the ghost; in "gets out of a car and walks" something else happens."""
+    before, following = found.string[: found.start()], _WORD_BEFORE.match(found.string, found.end())
+    word = following.group() if following else ""
+    acts = "VERB" in english.parts_of_speech(word) and not re.search(r"\bwith\s*$", before, re.IGNORECASE)
+    return found.group() if acts and not (_DETERMINER.fullmatch(word) or _OPENING.search(before)) else ""
 
 
 def _agreeing(text: str) -> str:
@@ -178,8 +212,9 @@ def _without_actions(text: str) -> str:
 def _without_action(sentence: str) -> str:
     done = ""
     while found := re.search(_ANY, sentence):
-        done += sentence[: found.start()]
-        gap, sentence = _after_action(found.group(), sentence[found.end() :])
+        done, rest = done + sentence[: found.start()], sentence[found.end() :]
+        is_object = _OBJECT_OF.search(done) and not _OPENING.search(done)
+        gap, sentence = (found.group(), rest) if is_object else _after_action(found.group(), rest)
         done += gap
     return done + sentence
 

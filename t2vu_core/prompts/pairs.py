@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_EMPTY_WEIGHT = re.compile(r"\(\s*(?::\s*[\d.]+\s*)?\)")
 
 
 @dataclass(frozen=True)
@@ -14,8 +17,8 @@ class PromptPair:
 
 
 def tidy(text: str) -> str:
-    """Remove the surplus spaces and commas that are left when a word is taken out."""
-    text = " ".join(text.split())
+    """Remove the surplus spaces, commas and empty weights that are left when a word is taken out."""
+    text = " ".join(_EMPTY_WEIGHT.sub("", text).split())
     for gap, mend in ((" ,", ","), (" .", "."), (",.", "."), (",,", ",")):
         text = text.replace(gap, mend)
     return text.strip(" ,")
