@@ -54,6 +54,8 @@ class PromptPlan:
     """How many pairs come from each source: `own`, `language_model`, `name`, `templates`, `grammar`."""
     unsaid: tuple[str, ...] = ()
     """The user's prompts that do not name a concept."""
+    are_few: bool = False
+    """Whether the contexts gave fewer pairs than were asked for, and hardly any."""
 
     @property
     def title(self) -> str:
@@ -85,7 +87,7 @@ class PromptPlan:
             if not concept.sure
         ]
         doubts += [doubt for concept in self.concepts for doubt in concept.doubts]
-        if "templates" in self.sources and len(self.pairs) < FEW_PAIRS:
+        if self.are_few:
             doubts.append(
                 f"Only {len(self.pairs)} prompts can be made of {self.title!r}: name it as something that somebody does or "
                 "has, add synonyms, or give prompts of your own."
@@ -147,7 +149,8 @@ def plan_request(
     taken = dict(list(pairs.items())[: size.num_pairs])
     preserve, near = _preserve(request, concepts, prompts, size)
     unsaid = tuple(text for text in request.concept_prompts if not says(text, names))
-    return PromptPlan(concepts, tuple(taken), preserve, near, dict(Counter(taken.values())), unsaid)
+    are_few = "templates" in taken.values() and len(taken) < min(FEW_PAIRS, size.num_pairs)
+    return PromptPlan(concepts, tuple(taken), preserve, near, dict(Counter(taken.values())), unsaid, are_few)
 
 
 def warn_unused(plan: Any, request: ConceptRequest, settings: tuple[str, str]) -> str | None:
