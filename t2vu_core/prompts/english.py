@@ -191,6 +191,11 @@ def agree(verb: str, plural: bool) -> str:
     return IRREGULAR.get(verb) or next(iter(_lemmas(verb, "VERB")), verb)
 
 
+def third_person(verb: str) -> str:
+    """ "sit" -> "sits"."""
+    return next(iter(lemminflect.getInflection(verb, "VBZ")), verb)
+
+
 @cache
 def noun_forms(word: str) -> frozenset[str]:
     """Singular and plural of a noun; empty if the lexicon does not have it."""

@@ -27,8 +27,19 @@ _HAS = re.compile(r"\s+(?:has|have|had)$", re.IGNORECASE)
 _IS = re.compile(r"\b(?:is|are|was|were|be|being)\s+$", re.IGNORECASE)
 _IN_A = re.compile(r"\S+\s+(?:an?|the)\s(?!(?:style|manner)\b)", re.IGNORECASE)
 _ON = re.compile(r"^\s+(?:on|in|at)\b", re.IGNORECASE)
-_OBJECT = r"(?:\s+(?:him|her|them|it|someone|somebody|each other|one another|(?:an?|the|his|her|their|its)\s+[^\W\d_]+))?"
-"""What somebody does it to."""
+_SOMEBODY = (
+    r"(?:(?:an?|the|his|her|their|its)\s+(?!on\b|in\b|and\b)[^\W\d_]+|him|her|them|it|some(?:one|body)|(?:each|one an)other)"
+)
+_PLACE = r"(?:cheek|lip|mouth|forehead|head|hand|nose|face|neck|shoulder|back)s?"
+_OBJECT = rf"(?:\s+{_SOMEBODY})?(?:\s+on\s+(?:the|his|her|their|its|each other['’]s)\s+{_PLACE})?"
+"""What somebody does it to, and where."""
+_NEGATED = r"(?:,?\s*(?:\b(?:with|and)\s+))?\b(?:no|not|never|without)[\s-]+(?:any\s+)?"
+_PREDICATE = r"\s+(?:is|are|was|were|looks?|appears?)\s+(?:(?:all|drawn|painted|shot|filmed|made|rendered|done|animated)\s+)*"
+_LIES_OVER = (
+    r"\s+(?:is|are|appears?|lies?|floats?|covers?|fills?)\s*(?:(?:clearly|faintly|barely)\s+)?"
+    r"(?:visible|seen|shown|placed|overlaid|printed|stamped)?\s*(?:over|on|in|across|at|above)?\s+(?:top\s+of\s+)?(?=(?:an?|the)\s)"
+)
+"""What is said of something that lies over a picture, where it is the subject."""
 _LOWER_START = re.compile(r"(?:^|(?<=[.!?])\s+)[^\W\d_]")
 
 
@@ -63,6 +74,7 @@ def _without(text: str, concept: Concept) -> str:
     if concept.kind in SUBJECT_KINDS:
         return without_subject(text, concept)
     for name in sorted(concept.names, key=len, reverse=True):
+        text = re.sub(f"{_NEGATED}{mentions(name).pattern}", "", text, flags=re.IGNORECASE)
         if concept.kind == "style":
             text = _without_style(text, name, concept.replacement)
         elif concept.kind == "attribute":
@@ -77,6 +89,10 @@ def _without_style(text: str, name: str, replacement: str) -> str:
     own = mentions(name).pattern
     if name.lower().startswith("with ") and not replacement:
         text = re.sub(rf"\s+with\s+(?:[^\W\d_]+\s+){{0,2}}{own}{_SOMEWHERE}", "", text, flags=re.IGNORECASE)
+    if not replacement:
+        text = re.sub(rf"(?:^|(?<=[.!?]\s))(?:(?:an?|the)\s+)?{own}{_LIES_OVER}", "", text, flags=re.IGNORECASE)
+        style = rf"(?:(?:{_STYLE_BEFORE})\s+)?(?:an?\s+|the\s+)?{own}{_LOOK}?(?=\s*(?:[.,;!?]|$))"
+        text = re.sub(f"{_PREDICATE}{style}", "", text, flags=re.IGNORECASE)
     whole = re.compile(rf"(?<!\w)(?:{_STYLE_BEFORE})\s+(?:an?\s+|the\s+)?{own}{_LOOK}?(?P<noun>\s+[^\W\d_]+)?", re.IGNORECASE)
 
     def gone(found: re.Match[str]) -> str:

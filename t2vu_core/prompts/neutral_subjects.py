@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from t2vu_core.mentions import mentions, without_spaces
 from t2vu_core.prompts import english
+from t2vu_core.prompts.clauses import agreeing, has_verb, is_broken, without_clauses_of, without_later_actions, without_relative
 from t2vu_core.prompts.concept import Concept
 from t2vu_core.prompts.wording import EMPTY_SCENE
 
@@ -36,7 +37,7 @@ _OPENING = re.compile(
 """Before the first subject of a sentence."""
 _OBJECT_OF = re.compile(
     r"\b(?:of|in|on|at|by|from|for|to|into|onto|like|about|over|under|behind|near|inside|through|around|against|between|out of|"
-    r"(?:[a-z]+ed|such|known) as)\s*$",
+    r"as|which|that|whose|if|how|why|because)\s*$",
     re.IGNORECASE,
 )
 """Before what is not the subject of the verb that follows: "dressed as Spider-Man eats"."""
@@ -53,7 +54,7 @@ _ADVERBS = ("not", "also", "just", "then", "now", "still")
 _AT_SOMETHING = re.compile(rf"\s+at\s+(?={_DETERMINER.pattern}\s)", re.IGNORECASE)
 _STATE = re.compile(
     rf"(?<=\w),?\s+(?:(?:covered|filled|shrouded|soaked|drenched|stained|engulfed|surrounded|hidden)\s+)?"
-    rf"(?:on|in|with|by|under)\s+{_ANY}"
+    rf"(?:on|in|with|by|under)\s+{_ANY}{HELD}"
 )
 """ "on fire" and "covered in snow" go as a whole."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -84,7 +85,8 @@ def mark_subjects(text: str, concept: Concept, name: str, *, compounds: bool = T
         possessive = found["possessive"] or _plural_possessive(text, start, end)
         end += 0 if found["possessive"] else len(possessive)
         leaves, adjectives = concept.replacement == EMPTY_SCENE, text[first + len(determiner) : start].strip()
-        if compounds and spaced and not (possessive or several) and _is_noun_before(text[end:]):
+        joined = re.search(r"\band\s+$", text[:first]) and _is_verb(_word_after(text[end:]), several=True, helped=False)
+        if compounds and spaced and not (possessive or several or joined) and _is_noun_before(text[end:]):
             kept = text[end:].lstrip()
             if determiner.lower() in ("a", "an"):
                 kept, first = english.indefinite(f"{adjectives} {kept}".strip()), first
@@ -141,27 +143,43 @@ def _acts(word: str, before: str) -> bool:
     return verb and "NOUN" in english.parts_of_speech(before) and "ADJ" not in english.parts_of_speech(before)
 
 
+def _word_after(text: str) -> str:
+    following = _NEXT_WORD.match(text)
+    return following["word"].lower() if following else ""
+
+
 def _is_noun_before(rest: str) -> bool:
     """Whether another noun follows, to which the name only adds something: "ghost house", "car crash"."""
-    following = _NEXT_WORD.match(rest)
-    word = following["word"].lower() if following else ""
+    word = _word_after(rest)
     if not word or _is_function_word(word) or (word.endswith("ing") and "VERB" in english.parts_of_speech(word)):
         return False
     return english.singular(word) == word and "NOUN" in english.parts_of_speech(word)
 
 
 def _emptied(text: str, concept: Concept) -> str:
-    """The text of a scene that the concept has left."""
-    whole = text
+    """The text of a scene that the concept has left, or in which something of its class does what it did."""
+    emptied, otherwise = _left(text, concept), _otherwise(concept)
+    if not is_broken(emptied, EMPTY_SCENE):
+        return emptied
+    return EMPTY_SCENE if otherwise == SOMETHING else text.replace(GAPS, english.plural(otherwise)).replace(GAP, otherwise)
+
+
+def _otherwise(concept: Concept) -> str:
+    return next((other for other in concept.replacements if other != EMPTY_SCENE), SOMETHING)
+
+
+def _left(text: str, concept: Concept) -> str:
+    """The text without what the concept does, without it where the sentence can do without, and else with what replaces it."""
     if not english.is_countable(concept.names[0]):
         text = _STATE.sub("", text)
+    text = without_clauses_of(text, _ANY)
     for pattern in (_ITS_PART, _OF_SOMEBODY):
         text = pattern.sub(r"\g<gap>", text)
     text = re.sub(rf"{_ANY}(?:\s*(?:,|and)\s*{_ANY})+", GAPS, text)
-    text = _JOINED.sub(_unjoined, text)
+    joined, text = re.search(rf"{_ANY}\s+and\b|\band\s+{_ANY}", text), _JOINED.sub(_unjoined, text)
     text = re.sub(rf"(?<=[\w)])\s*(?:\s(?:and|{_BESIDE})\s+{_ANY}{HELD}|,\s*{_ANY}(?=,|$))", "", text, flags=re.IGNORECASE)
     if not re.search(_ANY, text):
-        return _agreeing(text) if text != whole else text
+        return agreeing(text) if joined else text
     return _filled(_without_actions(text), concept)
 
 
@@ -173,27 +191,24 @@ def _unjoined(found: re.Match[str]) -> str:
     return found.group() if acts and not (_DETERMINER.fullmatch(word) or _OPENING.search(before)) else ""
 
 
-def _agreeing(text: str) -> str:
-    """ "a cat and a ghost are dancing" has lost one of its subjects: the verb is singular unless the other is plural."""
-
-    def agreed(found: re.Match[str]) -> str:
-        return found.group() if english.is_plural(found["subject"]) else f"{found['subject']} is"
-
-    return re.sub(r"(?P<subject>[^\W\d_]+)\s+are\b", agreed, text, count=1)
-
-
 def _filled(text: str, concept: Concept) -> str:
     """The empty scene where a sentence opens with it; elsewhere what else may replace the concept."""
-    otherwise = next((other for other in concept.replacements if other != EMPTY_SCENE), SOMETHING)
-    filled = ""
+    otherwise, filled = _otherwise(concept), ""
     for part in re.split(f"({_ANY})", text):
         if part not in (GAP, GAPS):
             filled += part
-        elif _OPENING.search(filled) and EMPTY_SCENE not in filled:
+        elif _opens(filled):
             filled += EMPTY_SCENE
         else:
             filled += english.plural(otherwise) if part == GAPS else otherwise
-    return filled
+    # "Cars rush past and pedestrians wait": what follows is a scene of its own.
+    return filled.removeprefix(f"{EMPTY_SCENE} and ")
+
+
+def _opens(before: str) -> bool:
+    """Whether a subject opens the sentence, or a caption, after this; ", a cigarette in her hand" does not."""
+    aside = before.rstrip().endswith(",") and has_verb(_SENTENCE_END.split(before)[-1], several=False)
+    return bool(_OPENING.search(before)) and EMPTY_SCENE not in before and not aside
 
 
 def _without_actions(text: str) -> str:
@@ -214,9 +229,16 @@ def _without_action(sentence: str) -> str:
     while found := re.search(_ANY, sentence):
         done, rest = done + sentence[: found.start()], sentence[found.end() :]
         is_object = _OBJECT_OF.search(done) and not _OPENING.search(done)
-        gap, sentence = (found.group(), rest) if is_object else _after_action(found.group(), rest)
+        gap, sentence = (found.group(), rest) if is_object else _after_actions(found.group(), rest)
         done += gap
     return done + sentence
+
+
+def _after_actions(gap: str, rest: str) -> tuple[str, str]:
+    """As `_after_action`, without what else the subject does in the sentence."""
+    rest = without_relative(rest, several=gap == GAPS)
+    left, changed = _after_action(gap, rest)
+    return left, without_later_actions(changed, several=gap == GAPS) if changed != rest else rest
 
 
 def _after_action(gap: str, rest: str) -> tuple[str, str]:
@@ -234,7 +256,8 @@ def _after_action(gap: str, rest: str) -> tuple[str, str]:
     if following is None:
         return gap, rest
     word = following["word"]
-    is_object = _DETERMINER.fullmatch(word) or (not _is_function_word(word) and english.knows_word(word))
+    known = english.knows_word(word) or word[0].isupper()
+    is_object = _DETERMINER.fullmatch(word) or (known and not _is_function_word(word))
     return ("", rest.lstrip()) if is_object else (gap, rest)
 
 

@@ -1,0 +1,184 @@
+"""What else a subject does in its sentence, which leaves the scene with it: "in a meadow and eats grass, wagging its tail".
+
+What cannot be told from a noun goes too: a scene with less in it is still a sentence, and a verb without a subject is not.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from t2vu_core.prompts import english
+
+_WORD = re.compile(r"[^\W\d_]+")
+_OWN = r"(?:its|his|her|their)"
+_LATER = re.compile(
+    rf"(?P<join>,?\s+(?:and\s+then|and|then|but|before|after|while)\s+|,\s*|\s+(?=[a-z]+ing\s+{_OWN}\s))(?P<also>[a-z]+ly\s+)?"
+    r"(?P<word>[^\W\d_]+(?:-[^\W\d_]+)*)",
+    re.IGNORECASE,
+)
+_CLAUSE_END = re.compile(r"[,.;:!?)\]]|\s(?:while|as|when|until)\s+(?:an?|the)\s", re.IGNORECASE)
+_RELATIVE = re.compile(r"(?P<comma>,)?\s+(?:that|which|who)\s+", re.IGNORECASE)
+_SUBORDINATE = r"(?:while|as|when|whenever|where|until|because|since)"
+_OBJECT_NEXT = re.compile(rf"\s+(?:an?|the|{_OWN}|it|them|himself|herself|itself)\b", re.IGNORECASE)
+_PREPOSITION_NEXT = re.compile(r"\s+(?:at|to|into|onto|toward|towards|like|up|down|away|off|out|around|back)\b", re.IGNORECASE)
+_PRONOUN = re.compile(r"\b(?:it|its|itself|they|them|their|themselves|who)\b", re.IGNORECASE)
+_DESCRIBED = r"(?:in|with|on)\s+(?P<words>[^,.;!?]+?)(?=\s(?:while|as|when|and)\s|[,.;!?]|$)"
+_AFTER_SCENE = ("while", "as", "when", "with", "and", "or", "at", "in", "on", "by")
+_SUBJECT_AND_VERB = re.compile(r"(?P<subject>[^\W\d_]+)(?P<also>\s+[a-z]+ly)?\s+(?P<verb>[^\W\d_]+)\b")
+_AND_VERB = re.compile(r"(?P<join>\band\s+)(?P<verb>[^\W\d_]+)\b")
+
+
+def without_later_actions(rest: str, *, several: bool) -> str:
+    """The rest of a sentence without what else its lost subject does; `several` says that the subject was plural."""
+    place = 0
+    while found := _LATER.search(rest, place):
+        if _acts(rest, found, several):
+            end = _CLAUSE_END.search(rest, found.end())
+            place, rest = found.start(), rest[: found.start()] + (rest[end.start() :] if end else "")
+        else:
+            place = found.start("word")
+    return rest
+
+
+def without_relative(rest: str, *, several: bool) -> str:
+    """What follows a subject, without "that glows in the dark"; without "that" alone if no other verb follows."""
+    found = _RELATIVE.match(rest)
+    if found is None:
+        return rest
+    if found["comma"]:
+        end = rest.find(",", found.end())
+        return rest[end + 1 :] if end > 0 else ""
+    words = list(_WORD.finditer(rest[found.end() :]))
+    for before, word in pairwise(words[1:]):
+        after_noun = "NOUN" in english.parts_of_speech(before.group())
+        if after_noun and _is_finite(word.group(), several) and not english.is_plural(before.group()):
+            return f" {rest[found.end() + word.start() :]}"
+    return f" {rest[found.end() :]}"
+
+
+def without_clauses_of(text: str, mark: str) -> str:
+    """The text without ", while X watches" where X is a mark (a regular expression), and without "While X watches, "."""
+
+    def gone(found: re.Match[str]) -> str:
+        acts = any(_is_finite(found["word"], several) for several in (False, True))
+        # "A cosplayer as X poses" has no other verb.
+        return (
+            "" if acts and (has_verb(text[: found.start()], several=False) or found["join"].lower() != "as") else found.group()
+        )
+
+    text = re.sub(rf"^{_SUBORDINATE}\s+{mark}\s+[^,.;!?]+,\s*", "", text, flags=re.IGNORECASE)
+    clause = (
+        rf"(?<=\w)(?<!ed)(?<!such)(?<!known)(?<!same),?\s+(?P<join>{_SUBORDINATE})\s+{mark}\s+(?=(?P<word>[^\W\d_]+))[^,.;:!?]+"
+    )
+    return re.sub(clause, gone, text, flags=re.IGNORECASE)
+
+
+def is_broken(text: str, empty: str) -> bool:
+    """Whether a text that a subject has left is no sentence or caption: its verbs or pronouns have lost what they are about.
+
+    `empty` is what stands for a scene without the subject.
+    """
+    if _PRONOUN.search(text) or re.match(r"(?:each other|one another)\b", text, re.IGNORECASE):
+        return True
+    described = re.search(rf"{re.escape(empty)}\s+{_DESCRIBED}", text, re.IGNORECASE)
+    if described and has_verb(described["words"], several=False):
+        return True
+    found = re.search(rf"{re.escape(empty)}(?P<comma>,(?:\s+and)?)?\s+(?P<word>[^\W\d_]+)", text, re.IGNORECASE)
+    if found is None:
+        return False
+    word, parts = found["word"].lower(), english.parts_of_speech(found["word"])
+    if found["comma"]:
+        return _is_finite(word, several=False) or word.endswith(("ing", "ed"))
+    return word not in _AFTER_SCENE and (word not in english.word_lists()["function_words"] or "VERB" in parts)
+
+
+def has_verb(text: str, *, several: bool) -> bool:
+    """Whether a noun in the text has a verb in the present: "a woman leans", but not "two lamps" or "the rain"."""
+    words = _WORD.findall(text)
+    return any(
+        _is_finite(word, several)
+        and "NOUN" in english.parts_of_speech(before)
+        and not english.is_plural(before)
+        and word.lower() not in english.word_lists()["function_words"]
+        for before, word in pairwise(words)
+    )
+
+
+def agreeing(text: str) -> str:
+    """ "a cat are dancing" and "a cat sit and look", which have lost one of two subjects: their verbs in the singular."""
+    found = _first_disagreement(text)
+    if found is None:
+        return text
+    one = _in_singular(found["verb"])
+    start, rest = f"{text[: found.start('verb')]}{one}", text[found.end("verb") :]
+    if one == "is":
+        return start + rest
+    return start + _AND_VERB.sub(lambda each: each["join"] + _in_singular(each["verb"]), rest, count=1)
+
+
+def _first_disagreement(text: str) -> re.Match[str] | None:
+    place = 0
+    while found := _SUBJECT_AND_VERB.search(text, place):
+        verb, subject = found["verb"].lower(), found["subject"].lower()
+        noun = "NOUN" in english.parts_of_speech(subject) and subject not in english.word_lists()["function_words"]
+        if verb == "are" or (noun and _is_base(verb)):
+            others = re.search(r"\band\b", text[:place], re.IGNORECASE)
+            return None if others or english.is_plural(subject) else found
+        place = found.end("subject")
+    return None
+
+
+def _is_base(word: str) -> bool:
+    """Whether the word is a verb's base form and hardly anything else, for example "sit"."""
+    return (
+        word in english.verb_lemmas(word)
+        and not {"ADJ", "ADV"} & set(english.parts_of_speech(word))
+        and word not in (english.word_lists()["function_words"])
+    )
+
+
+def _in_singular(verb: str) -> str:
+    return "is" if verb == "are" else english.third_person(verb) if _is_base(verb) else verb
+
+
+def _acts(rest: str, found: re.Match[str], several: bool) -> bool:
+    """Whether what was found is a verb of the lost subject, not another thing of the scene."""
+    word, join, following = found["word"].lower(), found["join"].strip(" ,").lower(), rest[found.end() :]
+    parts = english.parts_of_speech(word)
+    if "VERB" not in parts or word in english.word_lists()["function_words"]:
+        return False
+    if word.endswith("ing"):
+        return "NOUN" not in parts or bool(join and join != "and") or _OBJECT_NEXT.match(following) is not None
+    if not _is_finite(word, several):
+        return False
+    if "NOUN" not in parts or found["also"] or _OBJECT_NEXT.match(following):
+        return True
+    if several or not join:
+        # "sand and water", ", lights": things, unless a verb follows that goes on.
+        return bool(_PREPOSITION_NEXT.match(following)) or _goes_on(following, several)
+    return not english.is_plural(_word_before(rest, found))
+
+
+def _goes_on(following: str, several: bool) -> bool:
+    """Whether another verb follows: ", blinks, and sneezes a flame"."""
+    after = re.match(r"(?:,?\s+and\s+|,\s*)(?P<word>[^\W\d_]+)", following)
+    if after is None or not _is_finite(after["word"], several):
+        return False
+    return "NOUN" not in english.parts_of_speech(after["word"]) or bool(_OBJECT_NEXT.match(following, after.end()))
+
+
+def _is_finite(word: str, several: bool) -> bool:
+    """Whether the word can be a verb in the present ("flies", "fly") of a subject in that number."""
+    word = word.lower()
+    if word in english.word_lists()["auxiliaries"]:
+        return True
+    if "VERB" not in english.parts_of_speech(word) or word in english.word_lists()["function_words"]:
+        return False
+    base = word in english.verb_lemmas(word)
+    return base if several else word.endswith("s") and not base
+
+
+def _word_before(text: str, found: re.Match[str]) -> str:
+    words = _WORD.findall(text[: found.start()])
+    return str(words[-1]) if words else ""
