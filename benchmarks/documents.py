@@ -82,7 +82,10 @@ TABLES = (
     Table("paired tests", MEASURED, "scoreboard.json", scoreboard_comparisons.document),
     Table("our means without noir and ghost", MEASURED, "scoreboard.json", scoreboard_independent.document),
     Table("attacks at strength", MEASURED, "scoreboard.json", scoreboard_attacks.document),
-    Table("the main rows on miniature-unet", MEASURED, "scoreboard-miniature-unet.json", scoreboard_table.document),
+    *(
+        Table(f"the main rows on {model}", MEASURED, f"scoreboard-{model}.json", scoreboard_table.document)
+        for model in ("miniature-unet", LTX_NAME)
+    ),
     Table("settings of guards and baselines", MEASURED, "tuning.json", tuning.document),
     Table("answers to the blind sheet", MEASURED, "blind.json", blind.document),
     Table("goals of velocity erasing", MEASURED, "scoreboard.json", partial(_goals, "velocity")),

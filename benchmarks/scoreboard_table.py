@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.board_plan import left_out
+from benchmarks.board_plan import PLANNED_MODEL, left_out
 from benchmarks.methods import METHODS, Method
 from benchmarks.scoreboard_comparisons import FEWEST_TO_TEST, OUTCOMES, is_tested, significant
 from benchmarks.scoreboard_judges import DIFFER, disagreement, judges, with_own_differences
@@ -121,11 +121,13 @@ def document(board: Mapping[str, Any]) -> str:
 
 
 def _plan(board: Mapping[str, Any]) -> str:
-    """What of the plan is measured, what it took and what the plan leaves out."""
+    """What of the plan is measured, what it took and what the plan leaves out; for a model without a plan what it took."""
     threads = board["machine"].get("threads", board["machine"]["cores"])
+    took = f"The rows took {hours(board['rows'], threads):.1f} core-hours."
+    if board["model"] != PLANNED_MODEL:
+        return took
     runs = runs_a_concept(board["rows"])
     parts = [progress(board), f"Our methods have {runs}." if runs else ""]
-    took = f"The rows took {hours(board['rows'], threads):.1f} core-hours."
     return " ".join([*filter(None, parts), took, left_out({name: method.title for name, method in METHODS.items()})])
 
 
