@@ -52,6 +52,7 @@ CHANGES: dict[str, Change] = {
     REFERENCE: Change("the preset", {}),
     "preset_quick": Change("preset quick", PRESETS["quick"].velocity),
     "preset_thorough": Change("preset thorough", PRESETS["thorough"].velocity),
+    **{f"steps_{steps}": Change(f"{steps} steps", {"steps": steps}) for steps in (100, 200, 800)},
     "no_augmentation": Change("without augmentation", {"augmentation": "none"}),
     "grammar": Change("augmentation by grammar", {"augmentation": "grammar"}),
     "localized": Change("with localisation", {"kind": "bottleneck", "localization_weight": 1.0}),
@@ -141,7 +142,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         board["rows"].append({**finished(path, make), "method": name, "settings": dict(CHANGES[name].settings)})
         _write(board, out)
     if options.save:
-        _save(board, RESULTS)
+        _save(board, RESULTS, "ablations-strong" if options.strong else "ablations")
     return board
 
 
@@ -191,8 +192,8 @@ def _write(board: Mapping[str, Any], out: Path) -> None:
         temporary.write_text(document(board) + "\n", encoding="utf-8")
 
 
-def _save(board: Mapping[str, Any], folder: Path) -> None:
-    with atomic_path(folder / "ablations.json") as temporary:
+def _save(board: Mapping[str, Any], folder: Path, name: str = "ablations") -> None:
+    with atomic_path(folder / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(board, indent=1) + "\n", encoding="utf-8")
 
 

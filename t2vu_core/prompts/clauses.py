@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from t2vu_core.prompts import english
 
+LONGEST_WORD = 60
 _WORD = re.compile(r"[^\W\d_]+")
 _OWN = r"(?:its|his|her|their)"
 _LATER = re.compile(
@@ -20,9 +21,11 @@ _LATER = re.compile(
 _CLAUSE_END = re.compile(r"[,.;:!?)\]]|\s(?:while|as|when|until)\s+(?:an?|the)\s", re.IGNORECASE)
 _RELATIVE = re.compile(r"(?P<comma>,)?\s+(?:that|which|who)\s+", re.IGNORECASE)
 _SUBORDINATE = r"(?:while|as|when|whenever|where|until|because|since)"
+_NO_ROLE = r"(?<=\w)(?<!ed)(?<!such)(?<!known)(?<!same)"
+"""Not before "dressed as" and the like."""
 _OBJECT_NEXT = re.compile(rf"\s+(?:an?|the|{_OWN}|it|them|himself|herself|itself)\b", re.IGNORECASE)
 _PREPOSITION_NEXT = re.compile(r"\s+(?:at|to|into|onto|toward|towards|like|up|down|away|off|out|around|back)\b", re.IGNORECASE)
-_PRONOUN = re.compile(r"\b(?:it|its|itself|they|them|their|themselves|who)\b", re.IGNORECASE)
+_PRONOUN = re.compile(r"\b(?:it|its|itself|who|(?P<several>they|them|their|themselves))\b", re.IGNORECASE)
 _DESCRIBED = r"(?:in|with|on)\s+(?P<words>[^,.;!?]+?)(?=\s(?:while|as|when|and)\s|[,.;!?]|$)"
 _AFTER_SCENE = ("while", "as", "when", "with", "and", "or", "at", "in", "on", "by")
 _SUBJECT_AND_VERB = re.compile(r"(?P<subject>[^\W\d_]+)(?P<also>\s+[a-z]+ly)?\s+(?P<verb>[^\W\d_]+)\b")
@@ -63,15 +66,12 @@ def without_clauses_of(text: str, mark: str) -> str:
     def gone(found: re.Match[str]) -> str:
         acts = any(_is_finite(found["word"], several) for several in (False, True))
         # "A cosplayer as X poses" has no other verb.
-        return (
-            "" if acts and (has_verb(text[: found.start()], several=False) or found["join"].lower() != "as") else found.group()
-        )
+        another = found["join"].lower() != "as" or has_verb(text[: found.start()], several=False)
+        return "" if acts and another else found.group()
 
     text = re.sub(rf"^{_SUBORDINATE}\s+{mark}\s+[^,.;!?]+,\s*", "", text, flags=re.IGNORECASE)
-    clause = (
-        rf"(?<=\w)(?<!ed)(?<!such)(?<!known)(?<!same),?\s+(?P<join>{_SUBORDINATE})\s+{mark}\s+(?=(?P<word>[^\W\d_]+))[^,.;:!?]+"
-    )
-    return re.sub(clause, gone, text, flags=re.IGNORECASE)
+    does = rf"(?P<join>{_SUBORDINATE})\s+{mark}\s+(?=(?P<word>[^\W\d_]+))[^,.;:!?]+"
+    return re.sub(rf"{_NO_ROLE},?\s+{does}", gone, text, flags=re.IGNORECASE)
 
 
 def is_broken(text: str, empty: str) -> bool:
@@ -79,7 +79,9 @@ def is_broken(text: str, empty: str) -> bool:
 
     `empty` is what stands for a scene without the subject.
     """
-    if _PRONOUN.search(text) or re.match(r"(?:each other|one another)\b", text, re.IGNORECASE):
+    pronoun = _PRONOUN.search(text)
+    others = pronoun and pronoun["several"] and any(map(english.is_plural, _WORD.findall(text[: pronoun.start()])))
+    if (pronoun and not others) or re.match(r"(?:each other|one another)\b", text, re.IGNORECASE):
         return True
     described = re.search(rf"{re.escape(empty)}\s+{_DESCRIBED}", text, re.IGNORECASE)
     if described and has_verb(described["words"], several=False):
@@ -180,5 +182,5 @@ def _is_finite(word: str, several: bool) -> bool:
 
 
 def _word_before(text: str, found: re.Match[str]) -> str:
-    words = _WORD.findall(text[: found.start()])
+    words = _WORD.findall(text[max(0, found.start() - LONGEST_WORD) : found.start()])
     return str(words[-1]) if words else ""

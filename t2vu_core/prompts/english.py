@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 from unittest import mock
@@ -78,6 +78,7 @@ def knows_word(word: str) -> bool:
     return bool(lemminflect.getAllLemmas(word.lower()))
 
 
+@lru_cache(maxsize=4096)
 def parts_of_speech(word: str) -> tuple[str, ...]:
     """NOUN, VERB, ADJ and ADV, as far as the lexicon has the word as one."""
     return tuple(lemminflect.getAllLemmas(word.lower()))
@@ -235,6 +236,7 @@ def word_lists() -> Mapping[str, Any]:
     return lists
 
 
+@lru_cache(maxsize=4096)
 def _lemmas(word: str, part: str) -> tuple[str, ...]:
     found: tuple[str, ...] = lemminflect.getAllLemmas(word.lower(), part).get(part, ())
     return found

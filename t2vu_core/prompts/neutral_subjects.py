@@ -44,6 +44,8 @@ _OBJECT_OF = re.compile(
 HELD = r"(?:\s+(?:in|on|at|around|over)\s+(?:its|his|her|their|one|both|each)\s+[^\W\d_]+|\s+on\s+(?:it|them|top)\b)?"
 """Where somebody has it: "with a cigarette in her hand"."""
 _JOINED = re.compile(rf"{_ANY}\s*(?:\band\s+(?=[\w(])|,\s*(?={_DETERMINER.pattern}\s))", re.IGNORECASE)
+_NEAR = 300
+"""Characters before a name in which its article and adjectives are looked for."""
 _WORD_BEFORE = re.compile(r"[^\W\d_]+")
 _NEXT_WORD = re.compile(r"\s+(?P<word>[^\W\d_]+(?:-[^\W\d_]+)*)")
 _ITS_PART = re.compile(rf"(?P<gap>{_ANY})\s+and\s+(?:its|his|her|their)\s+[^\W\d_]+", re.IGNORECASE)
@@ -119,7 +121,7 @@ def _words_before(text: str, start: int, *, nouns: bool) -> tuple[str, int]:
 
     With `nouns` other nouns may stand between them: "a red sports car".
     """
-    place, first, described, words = start, start, True, list(_WORD_BEFORE.finditer(text[:start]))
+    place, first, described, words = start, start, True, list(_WORD_BEFORE.finditer(text, max(0, start - _NEAR), start))
     for index, word in reversed(list(enumerate(words))[-4:]):
         if text[word.end() : place].strip():
             break
@@ -238,7 +240,10 @@ def _after_actions(gap: str, rest: str) -> tuple[str, str]:
     """As `_after_action`, without what else the subject does in the sentence."""
     rest = without_relative(rest, several=gap == GAPS)
     left, changed = _after_action(gap, rest)
-    return left, without_later_actions(changed, several=gap == GAPS) if changed != rest else rest
+    if changed == rest:
+        return left, rest
+    own = re.split(f"(?={_ANY})", changed, maxsplit=1)
+    return left, "".join([without_later_actions(own[0], several=gap == GAPS), *own[1:]])
 
 
 def _after_action(gap: str, rest: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from t2vu_core.mentions import says
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.concept import understand
 from t2vu_core.prompts.kinds import KINDS
+from t2vu_core.prompts.lines import MAX_CHARACTERS
 from t2vu_core.prompts.neutral import without_concepts
 from t2vu_core.prompts.plan import FEW_PAIRS, PromptPlan, plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
@@ -214,12 +215,20 @@ def test_where_a_sentence_needs_its_subject_something_of_its_class_does_what_it_
     assert without_concepts(prompt, understand(ConceptRequest(concept), GENERAL)) == neutral
 
 
+@pytest.mark.timeout(120)
+def test_the_longest_prompt_does_not_hang() -> None:
+    concepts = understand(ConceptRequest("dog"), GENERAL)
+    for clause in ("a dog runs, jumps and lands in a pond while a dog barks, ", "dog and rocks and waves, ", "no dog and a "):
+        assert not says(without_concepts(clause * (MAX_CHARACTERS // len(clause)), concepts), concepts[0].names)
+
+
 @pytest.mark.parametrize(
     ("prompt", "neutral"),
     [
         ("A dog and a cat sit on a sofa and look outside", "A cat sits on a sofa and looks outside"),
         ("A girl and her dog walk along a canal", "A girl walks along a canal"),
         ("A man and a woman sit next to a dog", "A man and a woman sit"),
+        ("People lift their hats next to a dog", "People lift their hats"),
         ("Cats and dogs play in a garden", "Cats play in a garden"),
     ],
 )
