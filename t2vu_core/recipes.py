@@ -39,8 +39,7 @@ PRESETS: Mapping[Preset, PresetSettings] = {
     ),
     "balanced": PresetSettings(velocity={}, few_shot={}),
     "thorough": PresetSettings(
-        # More steps are what takes learned tokens (PROBE) away: this takes about twice the time of balanced.
-        velocity={"steps": 800, "concept_trajectories": 128, "preserve_trajectories": 96},
+        velocity={"steps": 500, "concept_trajectories": 96, "preserve_trajectories": 96},
         few_shot={"steps": 400, "shots": 16, "prompts": 128},
     ),
     # T2VUnlearning (arXiv 2505.17550) as its authors describe it: one point per step, no other loss than theirs.
