@@ -92,7 +92,6 @@ TABLES = (
     Table("goals of velocity erasing, thorough", MEASURED, "scoreboard.json", partial(_goals, "velocity_thorough")),
     Table("a style in exact words", MEASURED, "exact_words.json", exact_words.document),
     Table("ablations", MEASURED, "ablations.json", ablations.document),
-    Table("ablations at strength", MEASURED, "ablations-strong.json", ablations.document),
     Table("ablations of version 0.1", MEASURED, "ablations-0.1.json", ablations.document),
     Table("the first steps by width", MEASURED, "width.json", width.document),
     Table("a step of velocity erasing", MEASURED, "velocity_step-cpu.json", velocity_step.table),
