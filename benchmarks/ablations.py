@@ -142,7 +142,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         board["rows"].append({**finished(path, make), "method": name, "settings": dict(CHANGES[name].settings)})
         _write(board, out)
     if options.save:
-        _save(board, RESULTS, "ablations-strong" if options.strong else "ablations")
+        _save(board, RESULTS)
     return board
 
 
@@ -192,8 +192,8 @@ def _write(board: Mapping[str, Any], out: Path) -> None:
         temporary.write_text(document(board) + "\n", encoding="utf-8")
 
 
-def _save(board: Mapping[str, Any], folder: Path, name: str = "ablations") -> None:
-    with atomic_path(folder / f"{name}.json") as temporary:
+def _save(board: Mapping[str, Any], folder: Path) -> None:
+    with atomic_path(folder / "ablations.json") as temporary:
         temporary.write_text(json.dumps(board, indent=1) + "\n", encoding="utf-8")
 
 

@@ -55,7 +55,7 @@ def without_relative(rest: str, *, several: bool) -> str:
     words = list(_WORD.finditer(rest[found.end() :]))
     for before, word in pairwise(words[1:]):
         after_noun = "NOUN" in english.parts_of_speech(before.group())
-        if after_noun and _is_finite(word.group(), several) and not english.is_plural(before.group()):
+        if after_noun and _is_finite(word.group(), several=several) and not english.is_plural(before.group()):
             return f" {rest[found.end() + word.start() :]}"
     return f" {rest[found.end() :]}"
 
@@ -64,9 +64,9 @@ def without_clauses_of(text: str, mark: str) -> str:
     """The text without ", while X watches" where X is a mark (a regular expression), and without "While X watches, "."""
 
     def gone(found: re.Match[str]) -> str:
-        acts = any(_is_finite(found["word"], several) for several in (False, True))
+        acts = any(_is_finite(found["word"], several=several) for several in (False, True))
         # "A cosplayer as X poses" has no other verb.
-        another = found["join"].lower() != "as" or has_verb(text[: found.start()], several=False)
+        another = found["join"].lower() != "as" or has_verb(text[: found.start()])
         return "" if acts and another else found.group()
 
     text = re.sub(rf"^{_SUBORDINATE}\s+{mark}\s+[^,.;!?]+,\s*", "", text, flags=re.IGNORECASE)
@@ -84,7 +84,7 @@ def is_broken(text: str, empty: str) -> bool:
     if (pronoun and not others) or re.match(r"(?:each other|one another)\b", text, re.IGNORECASE):
         return True
     described = re.search(rf"{re.escape(empty)}\s+{_DESCRIBED}", text, re.IGNORECASE)
-    if described and has_verb(described["words"], several=False):
+    if described and has_verb(described["words"]):
         return True
     found = re.search(rf"{re.escape(empty)}(?P<comma>,(?:\s+and)?)?\s+(?P<word>[^\W\d_]+)", text, re.IGNORECASE)
     if found is None:
@@ -92,18 +92,14 @@ def is_broken(text: str, empty: str) -> bool:
     word, parts = found["word"].lower(), english.parts_of_speech(found["word"])
     if found["comma"]:
         return _is_finite(word, several=False) or word.endswith(("ing", "ed"))
-    return word not in _AFTER_SCENE and (word not in english.word_lists()["function_words"] or "VERB" in parts)
+    return word not in _AFTER_SCENE and (not english.is_function_word(word) or "VERB" in parts)
 
 
-def has_verb(text: str, *, several: bool) -> bool:
+def has_verb(text: str) -> bool:
     """Whether a noun in the text has a verb in the present: "a woman leans", but not "two lamps" or "the rain"."""
-    words = _WORD.findall(text)
     return any(
-        _is_finite(word, several)
-        and "NOUN" in english.parts_of_speech(before)
-        and not english.is_plural(before)
-        and word.lower() not in english.word_lists()["function_words"]
-        for before, word in pairwise(words)
+        english.is_present(word, several=False) and "NOUN" in english.parts_of_speech(before) and not english.is_plural(before)
+        for before, word in pairwise(_WORD.findall(text))
     )
 
 
@@ -123,7 +119,7 @@ def _first_disagreement(text: str) -> re.Match[str] | None:
     place = 0
     while found := _SUBJECT_AND_VERB.search(text, place):
         verb, subject = found["verb"].lower(), found["subject"].lower()
-        noun = "NOUN" in english.parts_of_speech(subject) and subject not in english.word_lists()["function_words"]
+        noun = "NOUN" in english.parts_of_speech(subject) and not english.is_function_word(subject)
         if verb == "are" or (noun and _is_base(verb)):
             others = re.search(r"\band\b", text[:place], re.IGNORECASE)
             return None if others or english.is_plural(subject) else found
@@ -136,7 +132,7 @@ def _is_base(word: str) -> bool:
     return (
         word in english.verb_lemmas(word)
         and not {"ADJ", "ADV"} & set(english.parts_of_speech(word))
-        and word not in (english.word_lists()["function_words"])
+        and not english.is_function_word(word)
     )
 
 
@@ -148,11 +144,11 @@ def _acts(rest: str, found: re.Match[str], several: bool) -> bool:
     """Whether what was found is a verb of the lost subject, not another thing of the scene."""
     word, join, following = found["word"].lower(), found["join"].strip(" ,").lower(), rest[found.end() :]
     parts = english.parts_of_speech(word)
-    if "VERB" not in parts or word in english.word_lists()["function_words"]:
+    if "VERB" not in parts or english.is_function_word(word):
         return False
     if word.endswith("ing"):
         return "NOUN" not in parts or bool(join and join != "and") or _OBJECT_NEXT.match(following) is not None
-    if not _is_finite(word, several):
+    if not _is_finite(word, several=several):
         return False
     if "NOUN" not in parts or found["also"] or _OBJECT_NEXT.match(following):
         return True
@@ -165,20 +161,14 @@ def _acts(rest: str, found: re.Match[str], several: bool) -> bool:
 def _goes_on(following: str, several: bool) -> bool:
     """Whether another verb follows: ", blinks, and sneezes a flame"."""
     after = re.match(r"(?:,?\s+and\s+|,\s*)(?P<word>[^\W\d_]+)", following)
-    if after is None or not _is_finite(after["word"], several):
+    if after is None or not _is_finite(after["word"], several=several):
         return False
     return "NOUN" not in english.parts_of_speech(after["word"]) or bool(_OBJECT_NEXT.match(following, after.end()))
 
 
-def _is_finite(word: str, several: bool) -> bool:
-    """Whether the word can be a verb in the present ("flies", "fly") of a subject in that number."""
-    word = word.lower()
-    if word in english.word_lists()["auxiliaries"]:
-        return True
-    if "VERB" not in english.parts_of_speech(word) or word in english.word_lists()["function_words"]:
-        return False
-    base = word in english.verb_lemmas(word)
-    return base if several else word.endswith("s") and not base
+def _is_finite(word: str, *, several: bool) -> bool:
+    """Whether the word can be a verb in the present of a subject in that number, or an auxiliary."""
+    return word.lower() in english.word_lists()["auxiliaries"] or english.is_present(word, several=several)
 
 
 def _word_before(text: str, found: re.Match[str]) -> str:

@@ -89,6 +89,20 @@ def verb_lemmas(word: str) -> tuple[str, ...]:
     return _lemmas(word, "VERB")
 
 
+def is_function_word(word: str) -> bool:
+    """Whether the word is an article, a pronoun, a preposition, an auxiliary or the like."""
+    return word.lower() in word_lists()["function_words"]
+
+
+def is_present(word: str, *, several: bool) -> bool:
+    """Whether the word can be a verb in the present ("flies", "fly") of a subject in that number."""
+    word = word.lower()
+    if is_function_word(word) or "VERB" not in parts_of_speech(word):
+        return False
+    base = word in verb_lemmas(word)
+    return base if several else word.endswith("s") and not base
+
+
 def is_proper(name: str) -> bool:
     """Whether the name is written as proper names are, with a capital; "SUV" and "American flag" are none."""
     first, *others = name.split() or [""]

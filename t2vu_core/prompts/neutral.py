@@ -108,7 +108,7 @@ def _without_style(text: str, name: str, replacement: str) -> str:
 
 
 def _is_noun(word: str) -> bool:
-    return "NOUN" in english.parts_of_speech(word) and word.lower() not in english.word_lists()["function_words"]
+    return "NOUN" in english.parts_of_speech(word) and not english.is_function_word(word)
 
 
 def _without_attribute(text: str, name: str, replacement: str) -> str:

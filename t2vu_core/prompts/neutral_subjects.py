@@ -128,7 +128,7 @@ def _words_before(text: str, start: int, *, nouns: bool) -> tuple[str, int]:
         place = word.start()
         if _DETERMINER.fullmatch(word.group()):
             return word.group(), place
-        if _is_function_word(word.group()):
+        if english.is_function_word(word.group()):
             break
         parts = english.parts_of_speech(word.group())
         described = described and "ADJ" in parts
@@ -153,7 +153,7 @@ def _word_after(text: str) -> str:
 def _is_noun_before(rest: str) -> bool:
     """Whether another noun follows, to which the name only adds something: "ghost house", "car crash"."""
     word = _word_after(rest)
-    if not word or _is_function_word(word) or (word.endswith("ing") and "VERB" in english.parts_of_speech(word)):
+    if not word or english.is_function_word(word) or (word.endswith("ing") and "VERB" in english.parts_of_speech(word)):
         return False
     return english.singular(word) == word and "NOUN" in english.parts_of_speech(word)
 
@@ -209,7 +209,7 @@ def _filled(text: str, concept: Concept) -> str:
 
 def _opens(before: str) -> bool:
     """Whether a subject opens the sentence, or a caption, after this; ", a cigarette in her hand" does not."""
-    aside = before.rstrip().endswith(",") and has_verb(_SENTENCE_END.split(before)[-1], several=False)
+    aside = before.rstrip().endswith(",") and has_verb(_SENTENCE_END.split(before)[-1])
     return bool(_OPENING.search(before)) and EMPTY_SCENE not in before and not aside
 
 
@@ -262,7 +262,7 @@ def _after_action(gap: str, rest: str) -> tuple[str, str]:
         return gap, rest
     word = following["word"]
     known = english.knows_word(word) or word[0].isupper()
-    is_object = _DETERMINER.fullmatch(word) or (known and not _is_function_word(word))
+    is_object = _DETERMINER.fullmatch(word) or (known and not english.is_function_word(word))
     return ("", rest.lstrip()) if is_object else (gap, rest)
 
 
@@ -284,7 +284,7 @@ def _end_of_verbs(rest: str, *, several: bool) -> int:
         elif acted and word == "and" and _is_verb(following, several, helped):
             acted = False
             continue
-        elif helped and not acted and not _is_function_word(word):
+        elif helped and not acted and not english.is_function_word(word):
             pass
         elif acted and word in english.word_lists()["particles"] and not _takes_object(following):
             return found.end()
@@ -295,19 +295,15 @@ def _end_of_verbs(rest: str, *, several: bool) -> int:
 
 
 def _takes_object(word: str) -> bool:
-    return bool(word) and (bool(_DETERMINER.fullmatch(word)) or not _is_function_word(word))
+    return bool(word) and (bool(_DETERMINER.fullmatch(word)) or not english.is_function_word(word))
 
 
 def _is_verb(word: str, several: bool, helped: bool) -> bool:
     """Whether the word can be the verb of a subject in the singular ("flies", "flying", "flew") or plural ("fly")."""
-    if not word or _is_function_word(word) or "VERB" not in english.parts_of_speech(word):
+    if not word or english.is_function_word(word) or "VERB" not in english.parts_of_speech(word):
         return False
     base = word in english.verb_lemmas(word)
     return helped or word.endswith("ing") or (several if base else not (several and word.endswith("s")))
-
-
-def _is_function_word(word: str) -> bool:
-    return word.lower() in english.word_lists()["function_words"]
 
 
 def _place_before() -> re.Pattern[str]:

@@ -21,6 +21,10 @@ def plan(concept: str) -> PromptPlan:
     return plan_request(ConceptRequest(concept), GENERAL, PlanSize(200, 60, 0))
 
 
+def neutral_form(concept: str, prompt: str) -> str:
+    return without_concepts(prompt, understand(ConceptRequest(concept), GENERAL))
+
+
 @pytest.mark.parametrize(
     ("concept", "kind", "names", "spoken"),
     [
@@ -160,7 +164,7 @@ def test_nothing_that_means_the_concept_is_kept_as_its_neighbour(concept: str, e
 def test_prompts_as_users_write_them_stay_sentences_and_keep_the_rest_of_the_scene(
     concept: str, prompt: str, neutral: str
 ) -> None:
-    assert without_concepts(prompt, understand(ConceptRequest(concept), GENERAL)) == neutral
+    assert neutral_form(concept, prompt) == neutral
 
 
 def test_people_of_a_kind_have_other_people_as_neighbours() -> None:
@@ -193,7 +197,7 @@ def test_a_concept_of_which_hardly_a_sentence_can_be_made_is_warned_of() -> None
     ],
 )
 def test_what_else_the_concept_does_leaves_the_scene_with_it(concept: str, prompt: str, neutral: str) -> None:
-    assert without_concepts(prompt, understand(ConceptRequest(concept), GENERAL)).lower() == neutral.lower()
+    assert neutral_form(concept, prompt).lower() == neutral.lower()
 
 
 @pytest.mark.parametrize(
@@ -212,7 +216,7 @@ def test_what_else_the_concept_does_leaves_the_scene_with_it(concept: str, promp
 def test_where_a_sentence_needs_its_subject_something_of_its_class_does_what_it_did(
     concept: str, prompt: str, neutral: str
 ) -> None:
-    assert without_concepts(prompt, understand(ConceptRequest(concept), GENERAL)) == neutral
+    assert neutral_form(concept, prompt) == neutral
 
 
 @pytest.mark.timeout(120)
@@ -233,4 +237,4 @@ def test_the_longest_prompt_does_not_hang() -> None:
     ],
 )
 def test_verbs_agree_with_the_subject_that_stays(prompt: str, neutral: str) -> None:
-    assert without_concepts(prompt, understand(ConceptRequest("dog"), GENERAL)) == neutral
+    assert neutral_form("dog", prompt) == neutral
