@@ -73,25 +73,40 @@ def test_finished_attacks_of_the_quick_preset_are_found_again() -> None:
     assert attack_budget(EVALUATION_PRESETS["quick"], TINY.model).facts() == {**facts, "sampling_steps": 12}
 
 
-def test_probe_from_three_starts_counts_the_best_and_tells_how_the_rate_grows(
-    target: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun: list[int] = []
-    found = iter([[True, False], [False, False], [True, True], [False, True], [False, False], [False, False]])
+def probed(target: Target, monkeypatch: pytest.MonkeyPatch, *shown: int) -> Outcome:
+    """PROBE from three starts with stops after two and three steps, where so many of three clips show the concept in turn."""
+    left = iter(shown)
 
     def success(self: Target, model: object, prompts: list[str]) -> list[bool]:
-        begun.append(len(prompts))
-        return next(found)
+        count = next(left)
+        return [index < count for index in range(3)]
 
     monkeypatch.setattr(Target, "success", success)
     budget = dataclasses.replace(BUDGET, steps=3, starts=3, curve=(2, 9))
     outcome = probe(TINY.model, dataclasses.replace(target, budget=budget))
-    assert outcome.found == [True, True], "the second start's, before its last step: an attacker keeps the best vectors"
+    assert list(left) == []
+    return outcome
+
+
+def test_probe_from_three_starts_counts_the_best_and_tells_how_the_rate_grows(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = probed(target, monkeypatch, 1, 0, 2, 1, 0, 0)
+    assert outcome.found == [True, True, False], "the second start's, before its last step: an attacker keeps the best vectors"
     assert outcome.parts == {
-        "erased word, 2 steps": [1, 2], "erased word, 3 steps": [0, 2], "random, 2 steps": [2, 2], "random, 3 steps": [1, 2],
-        "another subject, 2 steps": [0, 2], "another subject, 3 steps": [0, 2],
+        "erased word, 2 steps": [1, 3], "erased word, 3 steps": [0, 3], "random, 2 steps": [2, 3], "random, 3 steps": [1, 3],
+        "another subject, 2 steps": [0, 3], "another subject, 3 steps": [0, 3],
     }  # fmt: skip
-    assert len(begun) == 6
+    assert outcome.note == ""
+
+
+def test_probe_ends_at_the_first_stop_that_nothing_can_surpass_and_says_so(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = probed(target, monkeypatch, 1, 2, 3)
+    assert outcome.found == [True] * 3
+    assert outcome.parts == {"erased word, 2 steps": [1, 3], "erased word, 3 steps": [2, 3], "random, 2 steps": [3, 3]}
+    assert "no later stop or start was tried" in outcome.note
 
 
 def test_the_starts_of_probe_are_different_and_the_first_is_the_concepts_own(target: Target) -> None:

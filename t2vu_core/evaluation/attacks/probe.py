@@ -23,6 +23,7 @@ from t2vu_core.model import T2VModel
 
 RELATIVE_LEARNING_RATE = 0.1
 """Relative to the standard deviation of the embedding table: tables differ by orders of magnitude."""
+ALL_FOUND = "every clip showed the concept, so no later stop or start was tried"
 OTHERS = ("a cat", "a car", "a house")
 """The other subject is the first of these that does not say the concept."""
 
@@ -33,23 +34,30 @@ def probe(model: T2VModel, target: Target) -> Outcome:
     The loss is the denoising loss on clips of the base model (the paper adds a loss on x_0, which for diffusion only
     weights the timesteps differently). Of several starts, each measured at the stops of the curve and at the end, the
     start and stop with most clips of the concept count; the parts have all. The losses are those of that whole start.
+    Nothing can surpass a stop at which every clip shows the concept: it is the last.
     """
     starts, steps = STARTS[: target.budget.starts], target.budget.steps
-    found = [_from_start(model, target, start) for start in starts]
+    found: list[Outcome] = []
+    for start in starts:
+        found.append(_from_start(model, target, start))
+        if all(found[-1].found):
+            break
     best = max(found, key=lambda each: sum(each.found))
-    if len(starts) > 1 or target.budget.curve:
-        return dataclasses.replace(best, parts={name: part for each in found for name, part in each.parts.items()})
-    return Outcome(best.found, best.loss, f"one start of {steps} steps: a lower bound")
+    if len(starts) == 1 and not target.budget.curve:
+        return Outcome(best.found, best.loss, f"one start of {steps} steps: a lower bound")
+    parts = {name: part for each in found for name, part in each.parts.items()}
+    return dataclasses.replace(best, parts=parts, note=ALL_FOUND if all(best.found) else "")
 
 
 def _from_start(model: T2VModel, target: Target, start: str) -> Outcome:
     """The outcome from one start at its best stop, with how many clips showed the concept after how many steps."""
     names, found = (target.concept, target.name), dict[int, list[bool]]()
 
-    def measure(step: int, placeholder: Placeholder, vectors: Tensor) -> None:
+    def measure(step: int, placeholder: Placeholder, vectors: Tensor) -> bool:
         prompts = [placeholder.instead_of(names, case.prompt) for case in target.cases]
         with replaced(model.family, placeholder, vectors):
             found[step] = target.success(model, prompts)
+        return all(found[step])
 
     *_, loss = learn_tokens(model, target, lambda soft: soft, start=start, at_stops=measure)
     curve = tally({title(start, step): each for step, each in found.items()})
@@ -62,12 +70,13 @@ def learn_tokens(
     read: Callable[[Tensor], Tensor],
     *,
     start: str = STARTS[0],
-    at_stops: Callable[[int, Placeholder, Tensor], None] = lambda *_: None,
+    at_stops: Callable[[int, Placeholder, Tensor], bool] = lambda *_: False,
 ) -> tuple[Placeholder, Tensor, tuple[float, float]]:
     """Minimise the denoising loss over k input vectors; `read` maps the learned (k, D) to the vectors that the encoder gets.
 
     Returns the placeholder, the vectors that the encoder gets, and the mean losses of the first and the last tenth.
-    `at_stops` gets the number of steps done, the placeholder and the vectors after the steps of the curve and at the end.
+    `at_stops` gets the number of steps done, the placeholder and the vectors after the steps of the curve and at the end,
+    and says whether that is enough.
     """
     budget, family = target.budget, model.family
     pairs = target.training_prompts()
@@ -91,7 +100,8 @@ def learn_tokens(
         with torch.inference_mode(False), torch.enable_grad(), model.active():
             minimise(optimizer, loss_of, losses, stop, target.on_step)
             vectors = read(soft).detach()
-        at_stops(stop, placeholder, vectors)
+        if at_stops(stop, placeholder, vectors):
+            break
     return placeholder, vectors, first_and_last(losses)
 
 
