@@ -39,7 +39,7 @@ PRESETS: Mapping[Preset, PresetSettings] = {
     ),
     "balanced": PresetSettings(velocity={}, few_shot={}),
     "thorough": PresetSettings(
-        velocity={"steps": 500, "concept_trajectories": 96, "preserve_trajectories": 96},
+        velocity={"steps": 500, "concept_trajectories": 96, "preserve_trajectories": 96, "probe_rounds": 4},
         few_shot={"steps": 400, "shots": 16, "prompts": 128},
     ),
     # T2VUnlearning (arXiv 2505.17550) as its authors describe it: one point per step, no other loss than theirs.
@@ -65,9 +65,10 @@ PRESETS: Mapping[Preset, PresetSettings] = {
     ),
 }
 LOW_MEMORY: Mapping[str, Any] = {
-    "concept_batch": 1, "preserve_batch": 2, "gradient_checkpointing": True, "trajectory_cache": "disk",
+    "concept_batch": 1, "preserve_batch": 2, "gradient_checkpointing": True, "trajectory_cache": "disk", "probe_rounds": 0,
 }  # fmt: skip
-"""What a velocity recipe changes for a model that fills its device: three points per step instead of twelve."""
+"""What a velocity recipe changes for a model that fills its device: three points per step instead of twelve, and no rounds
+of learned tokens, which need the text encoder next to it."""
 
 
 def _option(default: Any, meaning: str, low: float | None = None, high: float | None = None) -> Any:
@@ -166,6 +167,10 @@ class VelocityRecipe(_Recipe):
     refresh_every: int = _option(0, "steps between resampling the concept's trajectories with the eraser; 0: never", 0, 100_000)
     adversarial_steps: int = _option(0, "steps that train soft tokens to bring the concept back before it is erased", 0, 1000)
     adversarial_radius: float = _option(0.3, "how far soft tokens may move, as a share of an embedding's norm", 1e-3, 100.0)
+    probe_rounds: int = _option(
+        0, "times that tokens are learned which bring the concept back past the eraser, and are then erased too", 0, 100
+    )
+    probe_steps: int = _option(100, "steps of learning tokens in each of these rounds", 1, 10_000)
     gradient_checkpointing: bool = _option(False, "recompute activations instead of keeping them")
     augmentation: Augmentation = _option("templates", "how the concept's prompts are made")
     seed: int = _option(0, "seed of prompts, noise, batches and weights", 0, 2**63 - 1)

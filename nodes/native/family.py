@@ -251,6 +251,11 @@ class NativeFamily(Family):
         yield
 
     @contextlib.contextmanager
+    def encoder_here(self) -> Iterator[None]:
+        """ComfyUI fetches the text encoder when it encodes."""
+        yield
+
+    @contextlib.contextmanager
     def text_attention(
         self, positions: Sequence[Sequence[int]], size: ClipSize, layers: MaskLayers = "all"
     ) -> Iterator[TextAttention]:

@@ -38,7 +38,8 @@ from t2vu_core.weight_sketch import Sketch, sketch
 MaskLayers = Literal["all", "middle"]
 """The layers whose attention forms a mask: all layers with an eraser, or the middle half of them."""
 
-LEAVING = ("text_encoder", "vae")
+TEXT_ENCODER = "text_encoder"
+LEAVING = (TEXT_ENCODER, "vae")
 """Components that a training run does not need at every step, by the beginning of their names."""
 LORA_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 
@@ -160,6 +161,19 @@ class Family(abc.ABC):
                 _move(part, torch.device("cpu"))
             if any(home.type == "cuda" for home in homes):
                 torch.cuda.empty_cache()
+            yield
+        finally:
+            for part, home in zip(moved, homes, strict=True):
+                _move(part, home)
+
+    @contextlib.contextmanager
+    def encoder_here(self) -> Iterator[None]:
+        """Inside this context, text encoders that `offload_encoder` moved away compute next to the denoiser."""
+        moved = [part for name, part in self.components().items() if name.startswith(TEXT_ENCODER)]
+        homes = [next(part.parameters()).device for part in moved]
+        try:
+            for part in moved:
+                _move(part, self.device)
             yield
         finally:
             for part, home in zip(moved, homes, strict=True):

@@ -60,6 +60,9 @@ class MemoryPlan:
     host_only: bool = False
     """Whether the model computes on the CPU: then trajectories in memory take from the same memory."""
 
+    with_encoder: bool = False
+    """Whether steps of learned tokens (`probe_rounds`) need the text encoder's gradients while the erasers are trained."""
+
     least_weights: int | None = None
     """Bytes of the weights that must be on the device, where ComfyUI moves the others there layer by layer; None elsewhere."""
 
@@ -91,7 +94,11 @@ class MemoryPlan:
     def _peak(self, weights: int, loading: int) -> int:
         stored = self.trajectories if self.host_only and self.trajectories_on == "memory" else 0
         resident = weights + self.prompts + stored
-        return max(loading + self.encoding + self.prompts, resident + self.sampling, resident + self.erasers + self.activations)
+        training = resident + self.erasers + self.activations
+        if self.with_encoder:
+            # No more rows than in a step; the encoder's own activations are taken to be as large as those of encoding.
+            training += loading - weights + self.encoding
+        return max(loading + self.encoding + self.prompts, resident + self.sampling, training)
 
 
 def _with_reserve(peak: int) -> int:
@@ -206,6 +213,7 @@ class Planner:
             trajectories=_trajectory_bytes(family, recipe, size),
             trajectories_on=recipe.trajectory_cache,
             host_only=self.host_only,
+            with_encoder=bool(recipe.probe_rounds),
             least_weights=shaped.least_weights(),
         )  # fmt: skip
 

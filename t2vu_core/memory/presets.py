@@ -30,9 +30,12 @@ BATCHES = ((4, 8), (2, 4), (1, 2))
 """Points with and without the concept in a step."""
 FRAMES = 17
 """What a placement must have room for before frames are given up for it."""
-CHOSEN = ("num_frames", "height", "width", "concept_batch", "preserve_batch", "gradient_checkpointing", "trajectory_cache")
+CHOSEN = (
+    "num_frames", "height", "width", "concept_batch", "preserve_batch", "gradient_checkpointing", "trajectory_cache",
+    "probe_rounds",
+)  # fmt: skip
 """Settings of a recipe that a preset chooses."""
-SAVING: Mapping[str, Any] = {"gradient_checkpointing": True, "trajectory_cache": "disk"}
+SAVING: Mapping[str, Any] = {"gradient_checkpointing": True, "trajectory_cache": "disk", "probe_rounds": 0}
 
 
 @dataclass(frozen=True)

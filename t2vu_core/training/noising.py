@@ -1,10 +1,19 @@
-"""Adding noise to clean latents as a scheduler removes it."""
+"""Adding noise to clean latents as a scheduler removes it, and the denoising loss on clips.
+
+Shapes: B clips; latents as the family's denoiser takes them.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from t2vu_core.families import ClipSize, Family, TextCondition
+
+NUM_TIMESTEPS = 50
+"""Of the schedule that random timesteps are drawn from."""
 
 
 def add_noise(scheduler: Any, clean: Tensor, eps: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,3 +40,17 @@ def add_noise(scheduler: Any, clean: Tensor, eps: Tensor, place: Tensor) -> tupl
 
 def _like(values_B: Tensor, latents: Tensor) -> Tensor:
     return values_B.to(latents).view(-1, *[1] * (latents.dim() - 1))
+
+
+def denoising_loss(
+    family: Family, clean: Tensor, condition: TextCondition, size: ClipSize, generator: torch.Generator
+) -> Tensor:
+    """Mean squared error of one pass at random timesteps, for latents (B, ...) of clips and their prompts."""
+    scheduler = family.make_scheduler(NUM_TIMESTEPS, size)
+    index = torch.randint(0, NUM_TIMESTEPS, (len(clean),), generator=generator)
+    eps = torch.randn(clean.shape, generator=generator).to(clean)
+    latents, target = add_noise(scheduler, clean, eps, index)
+    timesteps = scheduler.timesteps.cpu()[index].to(clean.device)
+    with family.mixed_precision():
+        prediction = family.predict(latents, timesteps, condition, size)
+    return (prediction.float() - target).pow(2).mean()

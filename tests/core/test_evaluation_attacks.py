@@ -13,10 +13,9 @@ from t2vu_core.evaluation import MEASURING_SEEDS, WorldDetector, load_prompt_set
 from t2vu_core.evaluation.attacks import ATTACKS, AttackBudget, AttackTask, Target, run_attacks
 from t2vu_core.evaluation.attacks.base import Outcome, compare_with_controls
 from t2vu_core.evaluation.attacks.clip_start import continued
-from t2vu_core.evaluation.attacks.denoising import NUM_TIMESTEPS, clip_latents, denoising_loss
+from t2vu_core.evaluation.attacks.denoising import clip_latents
 from t2vu_core.evaluation.attacks.probe import STARTS, learn_tokens, probe
 from t2vu_core.evaluation.attacks.prompt_attack import allowed_tokens, nearest, spellings, straight_through
-from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from t2vu_core.evaluation.attacks.regrowth import fine_tuned, with_fresh_lora
 from t2vu_core.evaluation.attacks.run import budget_of
 from t2vu_core.evaluation.cases import parse_prompt_set
@@ -25,7 +24,8 @@ from t2vu_core.evaluation.session import attack_budget
 from t2vu_core.evaluation.settings import EVALUATION_PRESETS, EvaluationSettings
 from t2vu_core.miniature.detector import MiniatureDetector
 from t2vu_core.model import load_model
-from t2vu_core.training.noising import add_noise
+from t2vu_core.training.noising import NUM_TIMESTEPS, add_noise, denoising_loss
+from t2vu_core.training.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
 from tests.core.tiny_few_shot import ghostless
 from tests.core.tiny_models import TINY_MODELS, TinyModel
 

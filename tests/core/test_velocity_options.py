@@ -63,11 +63,12 @@ def test_a_lora_is_trained_saved_and_applied(tmp_path: Path) -> None:
         {"clip_start_share": 1.0},
         {"reference": "empty"},
         {"adversarial_steps": 2},
+        {"probe_rounds": 2, "probe_steps": 2},
         {"localization_weight": 1.0, "mask_threshold": 0.0},
         {"localization_weight": 1.0, "mask_source": "attention", "mask_layers": "middle"},
         {
             "localization_weight": 1.0, "two_subject_trajectories": 2, "guided_objective": True, "refresh_every": 3,
-            "adversarial_steps": 1, "gradient_checkpointing": True,
+            "adversarial_steps": 1, "probe_rounds": 2, "probe_steps": 1, "gradient_checkpointing": True,
         },
     ],
     ids=lambda changes: "+".join(changes),

@@ -34,7 +34,7 @@ SETTINGS = {
     "concept_trajectories": 10, "preserve_trajectories": 3, "two_subject_trajectories": 2, "trajectory_steps": 2, "steps": 6,
     "rank": 4, "eta": 50, "concept_batch": 3, "preserve_batch": 5, "kind": "bottleneck", "localization_weight": 1,
     "refresh_every": 4, "adversarial_steps": 2, "mixed_share": 0.5, "clip_start_share": 0.5, "guided_objective": "true",
-    "gradient_checkpointing": "true",
+    "gradient_checkpointing": "true", "probe_rounds": 2, "probe_steps": 2,
 }  # fmt: skip
 SHARDED = ["--use_fsdp", "--fsdp_version", "2"]
 LAUNCH = ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]

@@ -1,59 +1,23 @@
-"""The denoising loss of a model on clips, which all attacks minimise, and the latents of those clips.
+"""The clips that attacks are trained on, as latents, and the losses that they report.
 
 Shapes: B clips; latents as the family's denoiser takes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from t2vu_core.families import ClipSize, Family, TextCondition
 from t2vu_core.model import T2VModel
 from t2vu_core.sampling import Step, denoise, guided, noise
-from t2vu_core.training.noising import add_noise
-
-NUM_TIMESTEPS = 50
-"""Of the schedule that the random timesteps are drawn from."""
 
 
 def first_and_last(losses: Sequence[float]) -> tuple[float, float]:
     """Means of the first and of the last tenth of the losses: single losses vary with the noise and the timestep."""
     tenth = max(1, len(losses) // 10)
     return sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
-
-
-def minimise(
-    optimizer: torch.optim.Optimizer,
-    loss_of: Callable[[], Tensor],
-    losses: list[float],
-    until: int,
-    on_step: Callable[[], None],
-) -> None:
-    """Take steps on a loss until there are so many losses; each is appended."""
-    while len(losses) < until:
-        loss = loss_of()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-        on_step()
-
-
-def denoising_loss(
-    family: Family, clean: Tensor, condition: TextCondition, size: ClipSize, generator: torch.Generator
-) -> Tensor:
-    """Mean squared error of one pass at random timesteps, for latents (B, ...) of clips and their prompts."""
-    scheduler = family.make_scheduler(NUM_TIMESTEPS, size)
-    index = torch.randint(0, NUM_TIMESTEPS, (len(clean),), generator=generator)
-    eps = torch.randn(clean.shape, generator=generator).to(clean)
-    latents, target = add_noise(scheduler, clean, eps, index)
-    timesteps = scheduler.timesteps.cpu()[index].to(clean.device)
-    with family.mixed_precision():
-        prediction = family.predict(latents, timesteps, condition, size)
-    return (prediction.float() - target).pow(2).mean()
 
 
 @torch.no_grad()

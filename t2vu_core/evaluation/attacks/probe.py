@@ -15,14 +15,20 @@ import torch
 from torch import Tensor
 
 from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target, tally
-from t2vu_core.evaluation.attacks.denoising import denoising_loss, first_and_last, minimise
-from t2vu_core.evaluation.attacks.pseudo_tokens import Placeholder, input_embeddings, replaced, token_ids
+from t2vu_core.evaluation.attacks.denoising import first_and_last
 from t2vu_core.evaluation.probe_stops import STARTS, title
 from t2vu_core.mentions import says
 from t2vu_core.model import T2VModel
+from t2vu_core.training.pseudo_tokens import (
+    ClipsToDenoise,
+    Placeholder,
+    TokenLearner,
+    drawn_tokens,
+    replaced,
+    table_of,
+    token_ids,
+)
 
-RELATIVE_LEARNING_RATE = 0.1
-"""Relative to the standard deviation of the embedding table: tables differ by orders of magnitude."""
 ALL_FOUND = "every clip showed the concept, so no later stop or start was tried"
 OTHERS = ("a cat", "a car", "a house")
 """The other subject is the first of these that does not say the concept."""
@@ -31,10 +37,9 @@ OTHERS = ("a cat", "a car", "a house")
 def probe(model: T2VModel, target: Target) -> Outcome:
     """Learn input embeddings of the text encoder with which the model denoises clips of the concept.
 
-    The loss is the denoising loss on clips of the base model (the paper adds a loss on x_0, which for diffusion only
-    weights the timesteps differently). Of several starts, each measured at the stops of the curve and at the end, the
-    start and stop with most clips of the concept count; the parts have all. The losses are those of that whole start.
-    Nothing can surpass a stop at which every clip shows the concept: it is the last.
+    The loss is the denoising loss on clips of the base model. Of several starts, each measured at the stops of the curve
+    and at the end, the start and stop with most clips of the concept count; the parts have all. The losses are those of
+    that whole start. Nothing can surpass a stop at which every clip shows the concept: it is the last.
     """
     starts, steps = STARTS[: target.budget.starts], target.budget.steps
     found: list[Outcome] = []
@@ -84,38 +89,23 @@ def learn_tokens(
         case.prompt for case in target.cases], budget.tokens)  # fmt: skip
     clean = target.latents_of_base([pair[0] for pair in pairs], TARGET_SEED + budget.seed * 1000)
     prompts = [pair[1].replace("{}", placeholder.text) for pair in pairs]
-    generator = torch.Generator().manual_seed(budget.seed)
-    with torch.inference_mode(False):
-        soft = _start(model, target, start).requires_grad_()
-        optimizer = torch.optim.AdamW([soft], RELATIVE_LEARNING_RATE * float(_table(model).std()), weight_decay=0.0)
-    losses: list[float] = []
-
-    def loss_of() -> Tensor:
-        rows = torch.randperm(len(prompts), generator=generator)[: budget.batch_size].tolist()
-        with replaced(family, placeholder, read(soft)):
-            condition = family.encode_with_gradients([prompts[row] for row in rows])
-        return denoising_loss(family, clean[rows], condition, model.clip_size(), generator)
-
+    learner = TokenLearner(
+        family, placeholder, ClipsToDenoise(prompts, clean, model.clip_size()), _start(model, target, start),
+        torch.Generator().manual_seed(budget.seed), batch_size=budget.batch_size, read=read,
+    )  # fmt: skip
     for stop in sorted({*(step for step in budget.curve if step < budget.steps), budget.steps}):
-        with torch.inference_mode(False), torch.enable_grad(), model.active():
-            minimise(optimizer, loss_of, losses, stop, target.on_step)
-            vectors = read(soft).detach()
+        with model.active():
+            vectors = learner.learn(stop, target.on_step)
         if at_stops(stop, placeholder, vectors):
             break
-    return placeholder, vectors, first_and_last(losses)
-
-
-def _table(model: T2VModel) -> Tensor:
-    table: Tensor = input_embeddings(model.family).weight  # type: ignore[assignment]
-    return table.detach().float()
+    return placeholder, vectors, first_and_last(learner.losses)
 
 
 def _start(model: T2VModel, target: Target, start: str) -> Tensor:
     """The first vectors, (k, D): the tokens of a text, repeated, or tokens that the budget's seed draws."""
-    table, count = _table(model), target.budget.tokens
+    table, count = table_of(model.family), target.budget.tokens
     if start == "random":
-        generator = torch.Generator().manual_seed(target.budget.seed)
-        return table[torch.randint(0, len(table), (count,), generator=generator)].clone()
+        return drawn_tokens(table, count, torch.Generator().manual_seed(target.budget.seed))
     text = target.concept
     if start == "another subject":
         text = next(other for other in OTHERS if not says(other, (target.concept, target.name)))

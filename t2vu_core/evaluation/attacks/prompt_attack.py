@@ -15,8 +15,8 @@ from torch import Tensor
 
 from t2vu_core.evaluation.attacks.base import Outcome, Target
 from t2vu_core.evaluation.attacks.probe import learn_tokens
-from t2vu_core.evaluation.attacks.pseudo_tokens import input_embeddings, replaced, token_ids
 from t2vu_core.model import T2VModel
+from t2vu_core.training.pseudo_tokens import input_embeddings, replaced, token_ids
 
 
 def prompt_attack(model: T2VModel, target: Target) -> Outcome:

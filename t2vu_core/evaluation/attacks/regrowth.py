@@ -15,13 +15,14 @@ from torch import Tensor
 from t2vu_core.erasers import EraserSet
 from t2vu_core.erasure import Erasure
 from t2vu_core.evaluation.attacks.base import TARGET_SEED, Outcome, Target
-from t2vu_core.evaluation.attacks.denoising import denoising_loss, first_and_last, minimise
+from t2vu_core.evaluation.attacks.denoising import first_and_last
 from t2vu_core.families import TextCondition
 from t2vu_core.model import AppliedErasure, T2VModel
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.plan import plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.training.noising import denoising_loss
 
 LEARNING_RATE = 1e-3
 FRESH_RANK = 8
@@ -62,7 +63,13 @@ def fine_tuned(model: T2VModel, target: Target) -> tuple[T2VModel, tuple[float, 
             return denoising_loss(family, clean[rows], texts, model.clip_size(), generator)
 
         with erasers.attached(erasers.fit(applied.sites(family)), strength=applied.strength):
-            minimise(optimizer, loss_of, losses, budget.steps, target.on_step)
+            while len(losses) < budget.steps:
+                loss = loss_of()
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.item())
+                target.on_step()
     erasure = dataclasses.replace(applied.erasure, tensors={k: v.cpu() for k, v in erasers.named_tensors().items()})
     grown = dataclasses.replace(model, erasures=(*model.erasures[:-1], AppliedErasure(erasure, applied.strength)))
     return grown, first_and_last(losses)

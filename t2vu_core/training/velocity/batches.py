@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from t2vu_core.objectives.localization import outside_mask
 from t2vu_core.objectives.velocity import negative_guidance_target
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.aligned import mixed
+from t2vu_core.training.velocity.gapped_prompts import LearnedPrompts
 from t2vu_core.training.velocity.points import TrainingPoints
 from t2vu_core.training.velocity.trajectories import Trajectories
 
@@ -74,16 +75,34 @@ def draw_batch(points: TrainingPoints, recipe: VelocityRecipe, generator: torch.
     erase = _erase(points, recipe, generator)
     keep = _keep(points, recipe, generator) if recipe.preserves else []
     paired = _paired(points, recipe, generator)
+    learned = torch.zeros(len(erase), dtype=torch.bool)
+    if points.learned:
+        learned = _half(len(erase), generator)
+        erase = dataclasses.replace(erase, condition=_with_learned(points.learned, erase, learned, generator))
     if recipe.adversarial_steps:
-        erase = dataclasses.replace(erase, hardened=_half(len(erase), generator))
+        erase = dataclasses.replace(erase, hardened=_half(len(erase), generator) & ~learned)
     return Batch(erase, paired, Rows.cat(keep) if keep else None)
 
 
 def _half(count: int, generator: torch.Generator) -> Tensor:
-    """Half of the rows, bool (R,). Rows are mixed from the first on, so both whole and mixed rows are hardened."""
+    """Half of the rows, bool (R,). Rows are mixed from the first on, so these are both whole and mixed rows."""
     chosen = torch.zeros(count, dtype=torch.bool)
     chosen[torch.randperm(count, generator=generator)[: _count_of(count, 0.5, generator)]] = True
     return chosen
+
+
+def _with_learned(found: Sequence[LearnedPrompts], erase: Rows, chosen: Tensor, generator: torch.Generator) -> TextCondition:
+    """The prompts; those of the chosen rows with the tokens of a round of their concept, drawn at random, if it had one."""
+    assert erase.prompt is not None
+    rows = [erase.condition[row : row + 1] for row in range(len(erase))]
+    for row in chosen.nonzero().flatten().tolist():
+        prompt = int(erase.prompt[row])
+        fitting = [learned for learned in found if prompt in learned.rows]
+        if fitting:
+            learned = fitting[int(torch.randint(0, len(fitting), (1,), generator=generator))]
+            place = learned.rows[prompt]
+            rows[row] = learned.condition[place : place + 1].to(erase.condition.embeds_BSD.device)
+    return TextCondition.cat(rows)
 
 
 def _count_of(rows: int, share: float, generator: torch.Generator) -> int:

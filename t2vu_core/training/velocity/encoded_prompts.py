@@ -21,6 +21,7 @@ from t2vu_core.prompts.wording import SUBJECT_KINDS
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.velocity.aligned import aligned_neutral
+from t2vu_core.training.velocity.gapped_prompts import GappedPrompts
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,17 @@ class EncodedPrompts:
     """Where the concept's tokens are in the text, for `concept` and `two_subjects`."""
     near: Tensor | None = None
     """Which preserve prompts show a neighbour of the concept, bool (C,); None if that is not told apart."""
+    gapped: GappedPrompts | None = None
+    """The concept's prompts with a placeholder in its place, for recipes with rounds of PROBE."""
 
 
 def encode_prompts(
     family: Family, plan: PromptPlan, prompt_set: PromptSet, recipe: VelocityRecipe, on_progress: ProgressCallback | None = None
 ) -> EncodedPrompts:
-    """Encode every prompt, so that the text encoder is not needed any more. What `on_progress` raises stops it."""
+    """Encode every prompt, so that the text encoder is not needed any more but for rounds of PROBE.
+
+    What `on_progress` raises stops it. Raises UserError if rounds are asked for and the tokenizer has no word for them.
+    """
     pairs = repeated(plan.pairs, recipe.concept_trajectories)
     texts = {"empty": [""], "concept": [pair.prompt for pair in pairs], "neutral": [pair.neutral for pair in pairs]}
     both = _two_subjects(plan, prompt_set, recipe)
@@ -58,6 +64,7 @@ def encode_prompts(
         texts |= {"two_subjects": [pair.prompt for pair in both], "alone": [pair.neutral for pair in both]}
     if plan.preserve and recipe.preserves:
         texts["preserve"] = repeated(plan.preserve, recipe.preserve_trajectories)
+    gapped = GappedPrompts.of(family, plan, pairs) if recipe.probe_rounds else None
     positions: dict[str, Positions] = {
         name: [named_at(family, prompt, plan.names) for prompt in texts[name]] for name in NEUTRAL_OF if name in texts
     }
@@ -68,7 +75,7 @@ def encode_prompts(
     if recipe.mixed_share:
         both_texts = list(zip(texts["concept"], texts["neutral"], strict=True))
         conditions["aligned"] = aligned_neutral(family, both_texts, conditions["concept"], conditions["neutral"])
-    return EncodedPrompts(conditions, positions, told_apart)
+    return EncodedPrompts(conditions, positions, told_apart, gapped)
 
 
 def _encoded(

@@ -23,6 +23,7 @@ from t2vu_core.training.run import Run
 from t2vu_core.training.velocity.cache import gigabytes
 from t2vu_core.training.velocity.clip_starts import ClipStarts
 from t2vu_core.training.velocity.encoded_prompts import NEUTRAL_OF, EncodedPrompts, Positions, first_named
+from t2vu_core.training.velocity.gapped_prompts import LearnedPrompts
 from t2vu_core.training.velocity.own_schedule import trajectory_guidance, trajectory_steps
 from t2vu_core.training.velocity.rollout import Driver, OnClips, Route, TrajectoryPrompts, batches_of, trajectory_parts
 from t2vu_core.training.velocity.trajectories import Trajectories
@@ -47,6 +48,8 @@ class TrainingPoints:
     two_subjects: Trajectories | None
     preserve: Trajectories | None
     clip_starts: ClipStarts | None = None
+    learned: tuple[LearnedPrompts, ...] = ()
+    """The concept's prompts with the tokens of each round of PROBE so far."""
 
     @property
     def num_bytes(self) -> int:
@@ -86,9 +89,12 @@ def sample_points(run: Run[VelocityRecipe], prompts: EncodedPrompts, masks: Mask
 
 
 def _started(prompts: EncodedPrompts, recipe: VelocityRecipe) -> list[int]:
-    """The concept's trajectories whose clips are starts: those that follow their own prompt, if it names the concept."""
-    if not (recipe.clip_start_share and recipe.preserves):
-        return []
+    """The concept's trajectories whose clips are starts."""
+    return with_concept(prompts, recipe) if recipe.clip_start_share and recipe.preserves else []
+
+
+def with_concept(prompts: EncodedPrompts, recipe: VelocityRecipe) -> list[int]:
+    """The concept's trajectories whose clips show it: those that follow their own prompt, if it names the concept."""
     positions = prompts.positions["concept"]
     neutral = _neutral_way(positions, recipe)
     return [index for index, named in enumerate(positions) if named and not neutral[index]]

@@ -22,6 +22,7 @@ from t2vu_core.training.run import Run
 from t2vu_core.training.velocity.batches import Batch, Rows, draw_batch
 from t2vu_core.training.velocity.localizing import OutsideMask
 from t2vu_core.training.velocity.points import TrainingPoints, refreshed
+from t2vu_core.training.velocity.probe_rounds import STATE, ProbeRounds
 from t2vu_core.training.velocity.soft_tokens import soft_token_attack
 from t2vu_core.training.workers import Workers
 
@@ -47,17 +48,19 @@ class Part:
 class VelocityStep:
     """Gives the loss of a step, with the erasers attached and `localizing.record` recording.
 
-    On-policy runs replace `points` while they train.
+    On-policy runs and rounds of PROBE replace `points` while they train.
     """
 
     def __init__(self, run: Run[VelocityRecipe], points: TrainingPoints, erasers: EraserSet, localizing: OutsideMask) -> None:
         self.points = points
         self._run, self._erasers, self._localizing = run, erasers, localizing
         self._refreshes = 0
+        self._rounds = ProbeRounds(run, points)
 
     def loss(self, step: int) -> Tensor:
         """This process's part of the loss at a step."""
         self._refresh(step)
+        self._probe(step)
         recipe = self._run.recipe
         batch = draw_batch(self.points, recipe, step_generator(recipe.seed, step))
         share = _share(batch, self._run.workers)
@@ -77,11 +80,20 @@ class VelocityStep:
         if due <= self._refreshes:
             return
         if step % every == 0:
-            run.state.extra = {name: tensor.clone() for name, tensor in self._erasers.named_tensors().items()}
-        student = EraserSet.from_tensors(run.state.extra).eval().requires_grad_(False).to(run.family.device)
+            learned = {name: tensor for name, tensor in run.state.extra.items() if name.startswith(STATE)}
+            run.state.extra = {name: tensor.clone() for name, tensor in self._erasers.named_tensors().items()} | learned
+        kept = {name: tensor for name, tensor in run.state.extra.items() if not name.startswith(STATE)}
+        student = EraserSet.from_tensors(kept).eval().requires_grad_(False).to(run.family.device)
         with self._erasers.switched_off():
             self.points = refreshed(run, self.points, student, due)
         self._refreshes = due
+
+    def _probe(self, step: int) -> None:
+        """Learn tokens that bring the concept back past the current erasers, before the steps that the recipe says."""
+        if not self._run.recipe.probe_rounds:
+            return
+        self._localizing.begin(None, torch.empty(0))
+        self.points = dataclasses.replace(self.points, learned=self._rounds.until(step))
 
     def _row_groups(self, share: Batch) -> dict[str, Rows]:
         """The rows of the pass by name, in order; those with masks come first."""
