@@ -81,6 +81,7 @@ CHANGES: dict[str, Change] = {
     "guided": Change("objective after guidance", {"guided_objective": True}),
     "on_policy": Change("on-policy, trajectories refreshed every 60 steps", {"refresh_every": 60}),
     "adversarial": Change("4 steps of adversarial soft tokens", {"adversarial_steps": 4}),
+    "probe_rounds": Change("4 rounds of learned tokens", {"probe_rounds": 4}),
     **{
         f"clip_start_{percent}": Change(
             f"{percent} % of the neutral points start from a clip", {"clip_start_share": percent / 100}

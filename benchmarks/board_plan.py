@@ -31,8 +31,11 @@ KEPT_TURNS = 6
 """Six concepts in turn have other prompts to keep: there are twelve for each kept concept, and a row uses about two."""
 NEVER_KNEW_CONCEPTS = ("ghost", "in noir style")
 """A subject and a style: models that never knew these are trained, one for each (`t2vu miniature build --without`)."""
-STRONG = (*BEST, "velocity_thorough", "never_knew")
 STRONG_CONCEPTS = ("ghost", "octopus", "wizard", "in noir style")
+THOROUGH_CONCEPTS = ("ghost", "in noir style", "in sepia style", "in pencil sketch style")
+"""The preset `thorough` is for styles above all: every style, and the subject that came back most often."""
+STRONG = {**dict.fromkeys((*BEST, "never_knew"), STRONG_CONCEPTS), "velocity_thorough": THOROUGH_CONCEPTS}
+"""Where each of these methods is attacked at strength."""
 ON_STRONG_CONCEPTS = ("safree", "public_port", "receler", "leco", "refusal")
 """Methods measured on four concepts only, so that the board takes less than twelve hours of two cores."""
 SIX_CONCEPTS = (*STRONG_CONCEPTS, "cat", "in sepia style")
@@ -42,7 +45,8 @@ FURTHER_RUNS = {"velocity": SIX_CONCEPTS}
 ATTACKED_ON = dict.fromkeys(("paper", "esd", "closed_form", "encoder"), SIX_CONCEPTS)
 """Where a method is attacked; all of its concepts for the others."""
 FEWER_CONCEPTS = {
-    **dict.fromkeys(("never_knew", "velocity_thorough"), NEVER_KNEW_CONCEPTS),
+    "never_knew": NEVER_KNEW_CONCEPTS,
+    "velocity_thorough": THOROUGH_CONCEPTS,
     **dict.fromkeys(ON_STRONG_CONCEPTS, STRONG_CONCEPTS),
 }
 """Concepts of the methods that are not measured on all; with fewer than six, no paired test compares them with ours."""
@@ -79,7 +83,7 @@ def has_further_runs(method: str, concept: str) -> bool:
 def is_strong(cell: Cell) -> bool:
     """Whether a row is attacked at strength."""
     method, concept, seed = cell
-    return method in STRONG and concept in STRONG_CONCEPTS and seed == ATTACKED_SEED
+    return concept in STRONG.get(method, ()) and seed == ATTACKED_SEED
 
 
 def attacks_on(cell: Cell) -> tuple[str, ...]:
@@ -109,15 +113,16 @@ def strong_steps(attack_steps: int) -> int:
 
 def left_out(titles: Mapping[str, str]) -> str:
     """What the plan does not contain, in words; `titles` are those of the methods."""
+    elsewhere = [name for name, concepts in STRONG.items() if concepts == STRONG_CONCEPTS]
     return (
         "The plan leaves out attacks on guards and on all but the first training run of a concept. PROBE with "
         f"{STRONG_STEPS} steps from {STRONG_STARTS} starts, the prompt search and other settings of sampling are planned only "
-        f"on {', '.join(STRONG_CONCEPTS)}, for: {_listed(STRONG, titles)}. Fine-tuning of {REGROWTH_STEPS} steps is planned on "
-        f"the same concepts, for: {_listed(REGROWTH, titles)}. On six concepts only, {', '.join(SIX_CONCEPTS[-2:])} besides "
+        f"on {', '.join(STRONG_CONCEPTS)}, for: {_listed(elsewhere, titles)}. Fine-tuning of {REGROWTH_STEPS} steps is planned "
+        f"on the same concepts, for: {_listed(REGROWTH, titles)}. On six concepts only, {', '.join(SIX_CONCEPTS[-2:])} besides "
         f"these, are the further training runs of {_listed(FURTHER_RUNS, titles)} and the attacks on "
         f"{_listed(ATTACKED_ON, titles)}. Measured only on these four concepts: "
-        f"{_listed(ON_STRONG_CONCEPTS, titles)}; only on {' and '.join(NEVER_KNEW_CONCEPTS)}: "
-        f"{_listed((name for name, few in FEWER_CONCEPTS.items() if few == NEVER_KNEW_CONCEPTS), titles)}."
+        f"{_listed(ON_STRONG_CONCEPTS, titles)}; only on {', '.join(THOROUGH_CONCEPTS)}, and attacked at strength there: "
+        f"{titles['velocity_thorough']}; only on {' and '.join(NEVER_KNEW_CONCEPTS)}: {titles['never_knew']}."
     )
 
 

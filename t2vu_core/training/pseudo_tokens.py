@@ -33,15 +33,18 @@ class Placeholder:
 
     @classmethod
     def choose(cls, tokenizer: Any, prompts: Sequence[str], count: int) -> Placeholder:
-        """The first word of the vocabulary that stays one token in a sentence; UserError if there is none."""
+        """The first word of the vocabulary that stays one token in a sentence, else a letter or digit; UserError if none."""
+        used = {token for prompt in prompts for token in token_ids(tokenizer, prompt)}
         said = " ".join(prompts).lower()
-        for piece, token in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]):
-            word = piece.replace("▁", "").replace("Ġ", "").replace("</w>", "")
-            if not re.fullmatch("[a-z]{3,}", word) or word in said:
-                continue
-            if token_ids(tokenizer, f"a {word} {word}")[-2:] == [token, token]:
-                return cls(word, token, count)
-        raise UserError("The model's tokenizer has no unused one-token word, which this attack needs.")
+        pieces = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+        for form in ("[a-z]{3,}", "[a-z0-9]{1,2}"):
+            for piece, token in pieces:
+                word = piece.replace("▁", "").replace("Ġ", "").replace("</w>", "")
+                if not re.fullmatch(form, word) or token in used or (len(word) > 2 and word in said):
+                    continue
+                if token_ids(tokenizer, f"a {word} {word}")[-2:] == [token, token]:
+                    return cls(word, token, count)
+        raise UserError("The model's tokenizer has no unused word of one token, which learning tokens needs.")
 
     @property
     def text(self) -> str:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from t2vu_pack.nodes.native import Sampled, model_from_comfyui, with_encoder
 from t2vu_pack.nodes.native.miniature import load_miniature
 
-from t2vu_core import Erasure, FewShotRecipe, T2VModel, UserError, unlearn_encoder
+from t2vu_core import Erasure, FewShotRecipe, T2VModel, UserError, VelocityRecipe, erase_velocity, unlearn_encoder
 
 PROMPT = "a ghost under a starry night"
 RECIPE = {"steps": 2, "shots": 1, "prompts": 2, "preserve_prompts": 2}
@@ -83,6 +83,14 @@ def bytes_of(stored: torch.Tensor) -> torch.Tensor:
     return plain.view(torch.uint8)
 
 
+def losses_of(clip: Any, **settings: int) -> list[float]:
+    """Of a velocity training run of three steps."""
+    few = {"concept_trajectories": 2, "preserve_trajectories": 2, "trajectory_steps": 2, "steps": 3, "rank": 2}
+    erasure = erase_velocity(made(clip), "ghost", VelocityRecipe.preset("quick", **few, **settings))
+    losses: list[float] = erasure.training["losses"]
+    return losses
+
+
 def accepted(clip: Any, erasure: Erasure) -> str:
     try:
         with_encoder(clip, erasure, 1.0, allow_other_base=False)
@@ -105,4 +113,6 @@ eraser = closed_form(native)
 eraser.save(folder / "closed_form")
 save_file(clips_of(native, eraser), folder / "found.safetensors")
 said["attacks"] = attacked(native, folder)
+said["losses"] = losses_of(miniature.clip)
+said["losses with learned tokens"] = losses_of(miniature.clip, probe_rounds=1, probe_steps=2)
 (folder / "found.json").write_text(json.dumps(said), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,13 @@ def test_the_closed_form_solves_the_same_on_both(found: Found) -> None:
 
 def test_every_attack_runs(found: Found) -> None:
     assert {name: len(clips) for name, clips in found.said["attacks"].items()} == dict.fromkeys(ATTACKS, 2)
+
+
+def test_velocity_erasing_learns_tokens_through_the_clip_while_it_trains(found: Found) -> None:
+    plain, rounds = found.said["losses"], found.said["losses with learned tokens"]
+    assert plain[:1] == rounds[:1], "the round is before the second step"
+    assert plain[1:] != rounds[1:]
+    assert all(math.isfinite(loss) for loss in rounds)
 
 
 @pytest.mark.parametrize("how", FORMATS)
