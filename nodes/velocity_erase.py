@@ -162,7 +162,10 @@ def _concept_inputs() -> list[io.Input]:
     return [
         Model.Input("model", tooltip="The model to erase from. Erasers already on it stay on while this one is trained."),
         concept_input(),
-        preset_input(VelocityRecipe.presets(), "How long and how carefully to train. paper: the published recipe."),
+        preset_input(
+            VelocityRecipe.presets(),
+            "How long and how carefully to train. thorough: also against learned tokens. paper: the published recipe.",
+        ),
         seed_input("Seed of the training. The same seed gives the same eraser."),
         synonyms_input(),
         concept_prompts_input(", typed or from any node that outputs text. augmentation supplies the rest."),
@@ -230,7 +233,7 @@ def _memory_inputs() -> list[io.Input]:
             default=False,
             optional=True,
             tooltip="For a model that fills the GPU: three points in a step instead of twelve, recomputed activations, "
-            "trajectories on disk. Use more steps then.",
+            "trajectories on disk, no rounds of learned tokens. Use more steps then.",
         ),
     ]
 

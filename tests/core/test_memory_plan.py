@@ -130,6 +130,13 @@ def test_aligned_prompts_and_clips_to_start_from_are_planned(monkeypatch: pytest
     assert plan.prompts == sum(each.embeds_BSD.nbytes for each in encoded.values())
 
 
+def test_rounds_of_learned_tokens_are_planned_with_the_text_encoder_next_to_the_denoiser() -> None:
+    tiny = TINY_MODELS["wan-2.1"]
+    plain, rounds = (Planner.of(tiny.folder, of_size(tiny, probe_rounds=count), torch.float32).plan() for count in (0, 2))
+    assert rounds.peak == sum((rounds.loading, rounds.encoding, rounds.prompts, rounds.erasers, rounds.activations))
+    assert rounds.peak > plain.peak
+
+
 @pytest.mark.parametrize("name", TINY_MODELS)
 def test_planned_prompts_have_the_shapes_of_encoded_ones(name: str) -> None:
     family = TINY_MODELS[name].model.family
@@ -214,6 +221,7 @@ def test_presets_take_what_fits_and_say_that_nothing_was_measured() -> None:
     roomy = memory_preset(tiny.folder, 16 * GB, own, torch.bfloat16, {"height": 64, "width": 96})
     assert roomy.placement == Placement()
     assert roomy.settings["concept_batch"] == 4
+    assert roomy.settings["probe_rounds"] == 0, "they need the text encoder next to the denoiser"
     assert roomy.settings["num_frames"] == tiny.model.family.defaults.size.num_frames
     assert "not measured" in roomy.describe()
     tight = roomy.plan.needed - 20_000
