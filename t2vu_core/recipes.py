@@ -39,7 +39,7 @@ PRESETS: Mapping[Preset, PresetSettings] = {
     ),
     "balanced": PresetSettings(velocity={}, few_shot={}),
     "thorough": PresetSettings(
-        velocity={"steps": 500, "concept_trajectories": 96, "preserve_trajectories": 96, "probe_rounds": 4},
+        velocity={"steps": 500, "concept_trajectories": 96, "preserve_trajectories": 96, "probe_rounds": 8},
         few_shot={"steps": 400, "shots": 16, "prompts": 128},
     ),
     # T2VUnlearning (arXiv 2505.17550) as its authors describe it: one point per step, no other loss than theirs.

@@ -29,7 +29,7 @@ def rounds(**changes: object) -> VelocityRecipe:
 
 
 def test_the_rounds_are_spread_over_the_steps_and_leave_some_after_the_last() -> None:
-    assert starts_of_rounds(rounds(steps=400, probe_rounds=4)) == [150, 210, 270, 330]
+    assert starts_of_rounds(rounds(steps=400, probe_rounds=4)) == [100, 150, 200, 250]
     assert starts_of_rounds(rounds(steps=1, probe_rounds=3)) == [0, 1, 1]
     assert starts_of_rounds(recipe()) == []
 
@@ -121,6 +121,6 @@ def test_every_architecture_trains_against_learned_tokens(name: str) -> None:
 
 def test_only_the_thorough_preset_pays_for_rounds_and_low_memory_leaves_them_out() -> None:
     presets = {name: VelocityRecipe.preset(name).probe_rounds for name in VelocityRecipe.presets()}
-    assert presets == {"quick": 0, "balanced": 0, "thorough": 4, "paper": 0}
+    assert presets == {"quick": 0, "balanced": 0, "thorough": 8, "paper": 0}
     small = VelocityRecipe.preset("thorough", **LOW_MEMORY)
     assert (small.probe_rounds, rows_of(small)) == (0, 3)

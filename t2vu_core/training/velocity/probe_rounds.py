@@ -17,7 +17,7 @@ from t2vu_core.training.run import Run
 from t2vu_core.training.velocity.gapped_prompts import TOKENS, LearnedPrompts
 from t2vu_core.training.velocity.points import TrainingPoints, with_concept
 
-FIRST, SPREAD = 0.375, 0.6
+FIRST, SPREAD = 0.25, 0.5
 """The first round is after this share of the steps, and all rounds are spread evenly over this share of them."""
 STATE = "learned_tokens."
 """Before the number of a round, in the state of a run."""
