@@ -30,7 +30,7 @@ def rounds(**changes: object) -> VelocityRecipe:
 
 def test_the_rounds_are_spread_over_the_steps_and_leave_some_after_the_last() -> None:
     assert starts_of_rounds(rounds(steps=400, probe_rounds=4)) == [100, 150, 200, 250]
-    assert starts_of_rounds(rounds(steps=1, probe_rounds=3)) == [0, 1, 1]
+    assert starts_of_rounds(rounds(steps=1, probe_rounds=3)) == [0, 0, 1]
     assert starts_of_rounds(recipe()) == []
 
 
@@ -41,7 +41,7 @@ def test_each_round_learns_other_tokens_with_which_the_prompts_no_longer_name_th
     assert gapped is not None
     assert all("ghost" not in text and text.count(gapped.placeholder.word) == TOKENS for text in gapped.texts)
     found = ProbeRounds(run, points)
-    assert [len(found.until(step)) for step in (0, 2, 3, 7)] == [0, 0, 1, 2]
+    assert [len(found.until(step)) for step in (0, 1, 2, 7)] == [0, 0, 1, 2]
     first, second = (run.state.extra[f"{STATE}{number}"] for number in (0, 1))
     assert first.shape == second.shape == (TOKENS, TINY.model.family.text.encoder.get_input_embeddings().embedding_dim)
     assert not torch.equal(first, second)
@@ -65,14 +65,14 @@ def test_half_of_the_points_with_the_concept_get_learned_tokens_once_there_are_s
 
 
 @pytest.mark.parametrize("changes", [{}, {"refresh_every": 2}], ids=["once", "on-policy"])
-@pytest.mark.parametrize("at", [2, 3, 5, 7])
+@pytest.mark.parametrize("at", [1, 2, 3, 6])
 def test_a_training_that_stops_around_its_rounds_resumes_bit_for_bit(tmp_path: Path, changes: dict[str, int], at: int) -> None:
     class Stopped(Exception):
         pass
 
     def stop(done: TrainProgress) -> None:
         # Of the reports with that step, the last is inside the round, if there is one there.
-        if done.stage == "training" and done.step == at and (at != 3 or done.note.endswith("step 2 of 3 of learned tokens")):
+        if done.stage == "training" and done.step == at and (at != 2 or done.note.endswith("step 2 of 3 of learned tokens")):
             raise Stopped
 
     asked = rounds(**changes)
@@ -90,7 +90,7 @@ def test_a_stop_within_a_round_keeps_what_was_trained_before_it() -> None:
             raise StopEarly
 
     erasure = erase_velocity(TINY.model, "ghost", rounds(), on_progress=stop)
-    assert len(erasure.training["losses"]) == 3
+    assert len(erasure.training["losses"]) == 2
     assert erasure.partial
 
 
