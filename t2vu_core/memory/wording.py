@@ -46,6 +46,8 @@ def training_advice(plan: MemoryPlan) -> str:
     if plan.least_weights is not None:
         return "Switch low_memory on, or lower the width, height and number of frames of the model's clips."
     smaller = "lower num_frames, height and width, or concept_batch and preserve_batch, or set gradient_checkpointing=true"
+    if plan.with_encoder:
+        smaller = f"leave out the rounds of learned tokens (probe_rounds=0), {smaller}"
     if plan.weights > plan.activations and not plan.placement.streams:
         return f"Store the denoiser in 8 bits (base_dtype=fp8) or offload its blocks (offload=blocks), or {smaller}."
     return f"{smaller.capitalize()}."

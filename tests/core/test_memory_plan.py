@@ -24,6 +24,7 @@ from t2vu_core.memory.plan import GB, MemoryPlan, Planner
 from t2vu_core.memory.presets import memory_preset, preset_for
 from t2vu_core.memory.shapes import shaped_model, weight_bytes
 from t2vu_core.memory.text_shapes import text_condition
+from t2vu_core.memory.wording import training_advice
 from t2vu_core.model import load_model
 from t2vu_core.model_source import ModelSource
 from t2vu_core.quantised_weights import stored_bytes
@@ -135,6 +136,8 @@ def test_rounds_of_learned_tokens_are_planned_with_the_text_encoder_next_to_the_
     plain, rounds = (Planner.of(tiny.folder, of_size(tiny, probe_rounds=count), torch.float32).plan() for count in (0, 2))
     assert rounds.peak == sum((rounds.loading, rounds.encoding, rounds.prompts, rounds.erasers, rounds.activations))
     assert rounds.peak > plain.peak
+    assert "probe_rounds=0" in training_advice(rounds)
+    assert "probe_rounds" not in training_advice(plain)
 
 
 @pytest.mark.parametrize("name", TINY_MODELS)
