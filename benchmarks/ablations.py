@@ -23,7 +23,7 @@ from tqdm import tqdm
 from benchmarks.board_plan import STRONG_STARTS, STRONG_STEPS, Cell
 from benchmarks.command_line import print_board
 from benchmarks.development import development_prompts
-from benchmarks.methods import Method, trained_on, velocity
+from benchmarks.methods import Method, facts_of, trained_on, velocity
 from benchmarks.scoreboard_row import finished, measure
 from benchmarks.scoreboard_statistics import about_intervals
 from benchmarks.scoreboard_table import markdown
@@ -176,7 +176,7 @@ def _settings(options: argparse.Namespace) -> EvaluationSettings:
 def _digest(recipe: VelocityRecipe, cell: Cell, model: T2VModel, judge: Mapping[str, Any]) -> str:
     """Hash of everything that decides a row; the name of its file."""
     _, concept, seed = cell
-    return fingerprint_of({**recipe.describe(), "seed": seed}, concept, model.base.hash, dict(judge))[:16]
+    return fingerprint_of({**facts_of(recipe.describe()), "seed": seed}, concept, model.base.hash, dict(judge))[:16]
 
 
 def _cells(names: list[str], options: argparse.Namespace) -> Iterator[Cell]:

@@ -264,8 +264,14 @@ def _published(title: str, method: Callable[..., Erased], fewer: Mapping[str, An
 
 
 def _ours(title: str, method: Callable[..., Any], recipe: Any, preset: str, fewer: Mapping[str, Any]) -> Method:
-    settings = {"preset": preset, **recipe.preset(preset, **fewer).describe()}
+    settings = {"preset": preset, **facts_of(recipe.preset(preset, **fewer).describe())}
     return Method(title, method(preset, **fewer), trained=True, settings=settings)
+
+
+def facts_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe of ours that a row is valid for. A recipe without rounds of learned tokens trains as it did before there were any."""
+    without = () if settings.get("probe_rounds") else ("probe_rounds", "probe_steps")
+    return {name: value for name, value in settings.items() if name not in without}
 
 
 METHODS = methods()

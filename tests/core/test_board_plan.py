@@ -27,6 +27,7 @@ from t2vu_core.miniature.worlds import WORLD_32
 from t2vu_core.prompts.concept import understand
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.scores import AttackPart
 from tests.core.example_scores import attack
 from tests.core.tiny_models import TINY_MODELS
@@ -177,3 +178,9 @@ def test_the_peak_of_memory_is_that_of_the_work_and_not_of_work_before_it() -> N
     assert peak.mib is not None
     assert nothing.mib < 16
     assert 40 < peak.mib < 80
+
+
+def test_rows_without_rounds_of_learned_tokens_stay_valid_and_those_with_them_name_them() -> None:
+    assert "probe_rounds" not in METHODS["velocity"].settings
+    assert METHODS["velocity_thorough"].settings["probe_rounds"] == VelocityRecipe.preset("thorough").probe_rounds
+    assert {"probe_steps", "steps"} <= set(METHODS["velocity_thorough"].settings)
