@@ -269,7 +269,10 @@ def _ours(title: str, method: Callable[..., Any], recipe: Any, preset: str, fewe
 
 
 def facts_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a recipe of ours that a row is valid for. A recipe without rounds of learned tokens trains as it did before there were any."""
+    """The settings of a recipe of ours that a row is valid for.
+
+    Without rounds of learned tokens it trains as it did before there were any.
+    """
     without = () if settings.get("probe_rounds") else ("probe_rounds", "probe_steps")
     return {name: value for name, value in settings.items() if name not in without}
 
