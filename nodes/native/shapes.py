@@ -21,7 +21,7 @@ from t2vu_core.families.eraser_site import is_linear
 from t2vu_core.memory.allocations import Allocations
 from t2vu_core.memory.placement import AS_LOADED
 from t2vu_core.memory.shapes import STORED, ShapedModel, largest_layer, weight_bytes
-from t2vu_core.training.velocity.encoded_prompts import ENCODE_BATCH
+from t2vu_core.training.velocity.gapped_prompts import ENCODE_BATCH
 
 from .. import comfy_bridge
 from .denoiser import NativeDenoiser

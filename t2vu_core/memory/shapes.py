@@ -31,7 +31,7 @@ from t2vu_core.miniature.bundled import bundled_folder, bundled_names
 from t2vu_core.model_source import ModelSource
 from t2vu_core.pipelines import failures_blamed
 from t2vu_core.quiet import quiet_libraries
-from t2vu_core.training.velocity.encoded_prompts import ENCODE_BATCH
+from t2vu_core.training.velocity.gapped_prompts import ENCODE_BATCH
 
 log = logging.getLogger(__name__)
 

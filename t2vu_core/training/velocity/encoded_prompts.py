@@ -21,12 +21,10 @@ from t2vu_core.prompts.wording import SUBJECT_KINDS
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
 from t2vu_core.training.velocity.aligned import aligned_neutral
-from t2vu_core.training.velocity.gapped_prompts import GappedPrompts
+from t2vu_core.training.velocity.gapped_prompts import ENCODE_BATCH, GappedPrompts
 
 log = logging.getLogger(__name__)
 
-ENCODE_BATCH = 16
-"""Prompts of one encoder pass: T5-XXL's attention over 512 tokens takes 0.2 GB for each."""
 Item = TypeVar("Item")
 Positions = list[list[int]]
 NEUTRAL_OF = {"concept": "neutral", "two_subjects": "alone"}
