@@ -114,7 +114,10 @@ def test_rounds_search_for_each_of_several_concepts_in_turn(monkeypatch: pytest.
 def test_every_architecture_trains_against_learned_tokens(name: str) -> None:
     tiny = TINY_MODELS[name]
     size = {"num_frames": tiny.num_frames, "height": tiny.height, "width": tiny.width}
-    erasure = erase_velocity(tiny.model, "ghost", rounds(steps=4, probe_rounds=1, probe_steps=1, **size))
+    told: list[TrainProgress] = []
+    asked = rounds(steps=4, probe_rounds=1, probe_steps=1, **size)
+    erasure = erase_velocity(tiny.model, "ghost", asked, on_progress=told.append)
+    assert [done.note for done in told if "learned tokens" in done.note] == ["round 1 of 1: step 1 of 1 of learned tokens"]
     assert all(torch.isfinite(tensor).all() for tensor in erasure.tensors.values())
     assert len(erasure.training["losses"]) == 4
 

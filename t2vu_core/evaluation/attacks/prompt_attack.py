@@ -16,14 +16,13 @@ from torch import Tensor
 from t2vu_core.evaluation.attacks.base import Outcome, Target
 from t2vu_core.evaluation.attacks.probe import learn_tokens
 from t2vu_core.model import T2VModel
-from t2vu_core.training.pseudo_tokens import input_embeddings, replaced, token_ids
+from t2vu_core.training.pseudo_tokens import replaced, table_of, token_ids
 
 
 def prompt_attack(model: T2VModel, target: Target) -> Outcome:
     """Find words, none of them the concept's own, with which the model denoises clips of the concept."""
-    table: Tensor = input_embeddings(model.family).weight  # type: ignore[assignment]
     allowed = allowed_tokens(model, target)
-    words_VD = table.detach()[allowed].float()
+    words_VD = table_of(model.family)[allowed]
     placeholder, vectors, loss = learn_tokens(model, target, lambda soft: straight_through(soft, words_VD))
     words = model.family.text.tokenizer.decode(allowed[nearest(vectors, words_VD)].tolist())
     prompts = [placeholder.instead_of((target.concept, target.name), case.prompt) for case in target.cases]
@@ -34,12 +33,11 @@ def prompt_attack(model: T2VModel, target: Target) -> Outcome:
 def allowed_tokens(model: T2VModel, target: Target) -> Tensor:
     """All tokens except special ones and those that spell the concept, (V,), on the device of the embedding table."""
     tokenizer = model.family.text.tokenizer
-    table: Tensor = input_embeddings(model.family).weight  # type: ignore[assignment]
     own = {*token_ids(tokenizer, target.concept), *token_ids(tokenizer, target.name), *tokenizer.all_special_ids}
     said = spellings(f"{target.concept} {target.name}")
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
     allowed = [token for piece, token in vocabulary if token not in own and _bare(piece) not in said]
-    return torch.tensor(allowed, device=table.device)
+    return torch.tensor(allowed, device=table_of(model.family).device)
 
 
 def spellings(text: str) -> set[str]:
