@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from benchmarks.methods import GUARD_TITLES
 from t2vu_core.evaluation import EvaluationSettings
 from t2vu_core.evaluation.attacks.other_settings import RUNS as OTHER_SETTINGS
 
@@ -24,7 +25,7 @@ REGROWTH_STEPS = 500
 ATTACKED_SEED = 0
 """Only the first training run of a concept is attacked."""
 ATTACKED = ("probe", "clip_start")
-"""The attacks on every such row that has a model of its own; a guard is no part of a model, and an attacker leaves it out."""
+"""The attacks on every such row."""
 CLIPS = {"per_register": 8, "kept": 24, "attack_clips": 24}
 """What a row measures: with 12 concepts 96 clips per register, 288 of other concepts, and as many of each attack."""
 KEPT_TURNS = 6
@@ -36,17 +37,27 @@ THOROUGH_CONCEPTS = ("ghost", "in noir style", "in sepia style", "in pencil sket
 """The preset `thorough` is for styles above all: every style, and the subject that came back most often."""
 STRONG = {**dict.fromkeys((*BEST, "never_knew"), STRONG_CONCEPTS), "velocity_thorough": THOROUGH_CONCEPTS}
 """Where each of these methods is attacked at strength."""
-ON_STRONG_CONCEPTS = ("safree", "public_port", "receler", "leco", "refusal")
+ON_STRONG_CONCEPTS = ("safree", "public_port", "leco", "refusal")
 """Methods measured on four concepts only, so that the board takes less than twelve hours of two cores."""
+RECELER_CONCEPTS = ("ghost", "octopus", "in noir style")
+"""Its training run takes longest."""
 SIX_CONCEPTS = (*STRONG_CONCEPTS, "cat", "in sepia style")
 """As many as a paired test needs at least."""
 FURTHER_RUNS = {"velocity": SIX_CONCEPTS}
 """Where a method has more than one training run; all concepts for the others."""
-ATTACKED_ON = dict.fromkeys(("paper", "esd", "closed_form", "encoder"), SIX_CONCEPTS)
+TWO_CONCEPTS = ("ghost", "in noir style")
+"""A subject and a style."""
+ATTACKED_ON = {
+    **dict.fromkeys(("encoder", "closed_form", "esd"), STRONG_CONCEPTS),
+    **dict.fromkeys(("paper", "public_port", "receler", "leco", "refusal"), TWO_CONCEPTS),
+    # An attacker leaves a guard out, and the attacks on the base are the controls of the other rows.
+    **dict.fromkeys(("base", *GUARD_TITLES), ()),
+}
 """Where a method is attacked; all of its concepts for the others."""
 FEWER_CONCEPTS = {
     "never_knew": NEVER_KNEW_CONCEPTS,
     "velocity_thorough": THOROUGH_CONCEPTS,
+    "receler": RECELER_CONCEPTS,
     **dict.fromkeys(ON_STRONG_CONCEPTS, STRONG_CONCEPTS),
 }
 """Concepts of the methods that are not measured on all; with fewer than six, no paired test compares them with ours."""
@@ -55,6 +66,8 @@ CHEAP_STEPS = 150
 """PROBE on all other rows: from one start."""
 STRONG_ATTACKS = ("prompt_attack", *OTHER_SETTINGS)
 """Besides those on every row."""
+WITH_STRONG_ATTACKS = ("velocity", "velocity_thorough", "encoder", "never_knew")
+"""Where these run too: on our methods and their control."""
 Cell = tuple[str, str, int]
 """Method, concept and training seed of a row."""
 
@@ -91,7 +104,7 @@ def attacks_on(cell: Cell) -> tuple[str, ...]:
     method, concept, seed = cell
     if seed != ATTACKED_SEED or concept not in ATTACKED_ON.get(method, (concept,)):
         return ()
-    return (*ATTACKED, *STRONG_ATTACKS) if is_strong(cell) else ATTACKED
+    return (*ATTACKED, *STRONG_ATTACKS) if is_strong(cell) and method in WITH_STRONG_ATTACKS else ATTACKED
 
 
 def is_regrown(cell: Cell) -> bool:
@@ -114,15 +127,18 @@ def strong_steps(attack_steps: int) -> int:
 def left_out(titles: Mapping[str, str]) -> str:
     """What the plan does not contain, in words; `titles` are those of the methods."""
     elsewhere = [name for name, concepts in STRONG.items() if concepts == STRONG_CONCEPTS]
+    searched = [name for name in WITH_STRONG_ATTACKS if name in elsewhere]
+    on_two = [name for name, concepts in ATTACKED_ON.items() if concepts == TWO_CONCEPTS]
     return (
         "The plan leaves out attacks on guards and on all but the first training run of a concept. PROBE with "
-        f"{STRONG_STEPS} steps from {STRONG_STARTS} starts, the prompt search and other settings of sampling are planned only "
-        f"on {', '.join(STRONG_CONCEPTS)}, for: {_listed(elsewhere, titles)}. Fine-tuning of {REGROWTH_STEPS} steps is planned "
-        f"on the same concepts, for: {_listed(REGROWTH, titles)}. On six concepts only, {', '.join(SIX_CONCEPTS[-2:])} besides "
-        f"these, are the further training runs of {_listed(FURTHER_RUNS, titles)} and the attacks on "
-        f"{_listed(ATTACKED_ON, titles)}. Measured only on these four concepts: "
-        f"{_listed(ON_STRONG_CONCEPTS, titles)}; only on {', '.join(THOROUGH_CONCEPTS)}, and attacked at strength there: "
-        f"{titles['velocity_thorough']}; only on {' and '.join(NEVER_KNEW_CONCEPTS)}: {titles['never_knew']}."
+        f"{STRONG_STEPS} steps from {STRONG_STARTS} starts is planned only on {', '.join(STRONG_CONCEPTS)}, for: "
+        f"{_listed(elsewhere, titles)}. Fine-tuning of {REGROWTH_STEPS} steps is planned on the same concepts, for: "
+        f"{_listed(REGROWTH, titles)}; the prompt search and other settings of sampling for: {_listed(searched, titles)}. Of "
+        f"these methods, all but {titles['velocity']} are attacked on no other concepts; on {' and '.join(TWO_CONCEPTS)} only: "
+        f"{_listed(on_two, titles)}. On six concepts only, {', '.join(SIX_CONCEPTS[-2:])} besides the four, are the further "
+        f"training runs of {_listed(FURTHER_RUNS, titles)}. Measured only on the four: {_listed(ON_STRONG_CONCEPTS, titles)}; "
+        f"only on {', '.join(RECELER_CONCEPTS)}: {titles['receler']}; only on {', '.join(THOROUGH_CONCEPTS)}, and attacked at "
+        f"strength there: {titles['velocity_thorough']}; only on {' and '.join(NEVER_KNEW_CONCEPTS)}: {titles['never_knew']}."
     )
 
 

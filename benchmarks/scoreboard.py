@@ -292,6 +292,7 @@ def _digest(
     asked = [prompts.name, prompts.sha256] if prompts else None
     if model.family.device.type != "cpu":
         meter |= {"device": model.family.device.type}
+    probe = probe and bool(attacks_on(cell))
     if probe:
         strong = settings_for(cell, settings)
         meter |= {"attacks": attacks_on(cell), "probe": [strong.probe_steps, strong.probe_starts], "curve": CURVE}

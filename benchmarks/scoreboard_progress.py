@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.board_plan import PLANNED_MODEL, Cell, attacks_on, is_regrown, is_strong, planned_cells, trainings
-from benchmarks.methods import GUARD_TITLES, METHODS
+from benchmarks.methods import METHODS
 from benchmarks.scoreboard_comparisons import OURS
 
 Row = Mapping[str, Any]
@@ -23,8 +23,6 @@ def cell_of(row: Row) -> Cell:
 def is_done(row: Row) -> bool:
     """Whether a row has all that the plan measures on it, its attacks too."""
     cell = cell_of(row)
-    if cell[0] in GUARD_TITLES:
-        return True
     wanted = [*attacks_on(cell), *(["probe_strong"] if is_strong(cell) else []), *(["regrowth"] if is_regrown(cell) else [])]
     return all(row.get(name) is not None for name in wanted)
 

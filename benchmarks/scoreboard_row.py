@@ -51,7 +51,7 @@ def measure(
     start = time.monotonic()
     with peak_memory(model.family.device) as peak:
         erased = method.apply(model, concept, seed)
-    attacks = () if not probe or erased.model.guard else attacks_on(cell)
+    attacks = attacks_on(cell) if probe else ()
     evaluation = evaluate(
         erased.model, concept, before=model, detector=detector, prompts=prompts,
         settings=settings_for(cell, settings) if attacks else settings, attacks=attacks, out=out, on_progress=on_progress,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.board_plan import REGROWTH_STEPS, Cell, attacks_on, is_regrown, settings_for
-from benchmarks.methods import GUARD_TITLES, Method
+from benchmarks.methods import Method
 from t2vu_core.evaluation import EvaluationSettings
 from t2vu_core.evaluation.attacks.run import NOTHING, attack_seconds
 from t2vu_core.evaluation.cases import ERASED_REGISTERS
@@ -54,7 +54,7 @@ class RowTimes:
 
     def attacks(self, cell: Cell) -> float:
         """Seconds of the attacks on the row's model, of its clips without one, and of the fine-tuning."""
-        if not self.probe or cell[0] in GUARD_TITLES:
+        if not self.probe or not attacks_on(cell):
             return 0.0
         budget = attack_budget(settings_for(cell, self.settings), self.model)
         seconds = sum(attack_seconds(name, budget, self.seconds_a_step) for name in (NOTHING, *attacks_on(cell)))

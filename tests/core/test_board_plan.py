@@ -67,7 +67,9 @@ def test_one_training_run_of_the_best_methods_meets_every_attack() -> None:
     assert is_regrown(STRONG)
     assert attacks_on(("velocity", "pizza", 0)) == attacks_on(("leco", "ghost", 0)) == ATTACKED
     assert attacks_on(("velocity", "ghost", 1)) == attacks_on(("paper", "pizza", 0)) == ()
-    assert attacks_on(("paper", "cat", 0)) == ATTACKED
+    assert attacks_on(("paper", "in noir style", 0)) == attacks_on(("closed_form", "ghost", 0)) == ATTACKED
+    assert attacks_on(("base", "ghost", 0)) == attacks_on(("safree", "ghost", 0)) == attacks_on(("leco", "octopus", 0)) == ()
+    assert is_regrown(("closed_form", "ghost", 0))
     assert not is_regrown(("velocity", "pizza", 0))
     assert is_strong(("never_knew", "in noir style", 0))
     assert not is_strong(("velocity", "pizza", 0))
@@ -77,7 +79,7 @@ def test_one_training_run_of_the_best_methods_meets_every_attack() -> None:
     assert settings_for(STRONG, dataclasses.replace(QUICK, attack_steps=15)).probe_steps == 60
 
 
-@pytest.mark.parametrize(("cell", "attacks"), [(STRONG, 8), (("velocity", "ghost", 1), 0), (("base", "ghost", 0), 2)])
+@pytest.mark.parametrize(("cell", "attacks"), [(STRONG, 8), (("velocity", "ghost", 1), 0), (("esd", "ghost", 0), 2)])
 def test_a_row_gets_the_attacks_of_the_plan(cell: Cell, attacks: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: dict[str, Any] = {}
 

@@ -117,6 +117,8 @@ def test_a_board_is_made_in_parts_and_repeats_nothing(tmp_path: Path, capsys: py
     assert board(tmp_path, "--concepts", "robot,ghost", "--methods", "negative_prompt") == 0
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert "negative_prompt robot 0: about" in capsys.readouterr().err
+    assert board(tmp_path, "--concepts", "ghost", "--methods", "base,negative_prompt", "--probe") == 0
+    assert "rows to make" not in capsys.readouterr().err, "the plan attacks neither, so both rows are whole"
     assert set(rows_in(tmp_path)) == {("base", "ghost"), ("negative_prompt", "ghost"), ("negative_prompt", "robot")}
     assert "| negative prompt |" in (tmp_path / "scoreboard.md").read_text()
     assert (tmp_path / "scoreboard.png").stat().st_size > 5000
