@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.core.tiny_models import TINY_MODELS
 from tools.comfyui.server import REPOSITORY
 
 TRAINED = ["erase_velocity", "unlearn_encoder", "several_concepts", "measure"]
+ON_THE_MINIATURE = ("unlearn_encoder",)
+"""The others run on a tiny model: the trajectories of `quick` take a minute on the miniature."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,9 @@ def test_the_readme_stays_short() -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_an_example_runs_and_says_what_it_wrote(name: str, tmp_path: Path) -> None:
-    few = ("--clips", "1") if name == "measure" else ()
+    few = ["--clips", "1"] if name == "measure" else []
+    if name not in ON_THE_MINIATURE:
+        few += ["--model", str(TINY_MODELS["cogvideox-2b"].folder)]
     printed = _example(name, "--out", str(tmp_path / name), "--steps", "2", *few)
     written = [Path(line.split(": ")[0]) for line in printed.splitlines() if line.startswith(str(tmp_path))]
     assert written
