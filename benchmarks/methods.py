@@ -126,8 +126,8 @@ def esd(model: T2VModel, concept: str, seed: int, *, steps: int = 200, rate: flo
     """ESD (Gandikota et al., arXiv 2303.07345), its attention variant, on the joint attention of a video transformer.
 
     Full fine-tuning of the attention's projections towards v(x, 0) - eta (v(x, c) - v(x, 0)), x_t from rollouts of
-    the frozen model, no preservation. 200 iterations as published; the default learning rate is four times the
-    paper's 5e-5; `benchmarks.tuning` tries both.
+    the frozen model, no preservation. 200 iterations as in the authors' later code, whose learning rate is 5e-5 (their first
+    code: 1000 at 1e-5); the default rate is four times that, which `benchmarks.tuning` chose.
     """
     start = time.monotonic()
     family = model.family

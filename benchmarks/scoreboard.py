@@ -94,7 +94,11 @@ def judges_for(model: T2VModel, wanted: bool | None) -> Detector:
 
 
 def printed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as it is printed: without results per clip, with all of `FIELDS`."""
+    """A row as it is printed: without results per clip, with all of `FIELDS`.
+
+    `erased_...` and `judge2_erased` are shares of clips that still show the concept; `kept` and `neighbours` are relative to
+    the base.
+    """
     return {**dict.fromkeys(FIELDS), **{name: value for name, value in row.items() if name not in NOT_PRINTED}}
 
 

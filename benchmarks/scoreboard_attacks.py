@@ -13,6 +13,7 @@ from t2vu_core.evaluation.attacks import AttackBudget
 from t2vu_core.evaluation.report.wording import percent
 
 NOT_MEASURED = "Not measured yet."
+VOID_BELOW = 0.1
 COLUMNS = ("prompt_attack", "clip_start", *(name for name in STRONG_ATTACKS if name != "prompt_attack"))
 
 
@@ -26,7 +27,8 @@ def document(board: Mapping[str, Any]) -> str:
     head = (
         f"PROBE: {AttackBudget.tokens} learned tokens, the best of {STRONG_STARTS} starts at any recorded stop up to "
         f"{strong_steps(cheap)} steps, and after {cheap} steps from one start, as on all other rows. The share of clips "
-        "that show the concept; in brackets the same attack on the unerased model."
+        "that show the concept; in brackets the same attack on the unerased model. *Void*: where that shows the concept in "
+        f"less than {100 * VOID_BELOW:.0f} % of clips, the attack does not work and says nothing."
     )
     titles = ("method", "concept", "PROBE at strength", "PROBE", *(name.replace("_", " ") for name in COLUMNS), "regrowth")
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
@@ -53,6 +55,8 @@ def _line(row: Mapping[str, Any], regrown: float | None) -> str:
 
 
 def _cell(share: float | None, control: float | None) -> str:
+    if share is not None and control is not None and control < VOID_BELOW:
+        return f"void ({percent(control)})"
     return percent(share) if share is None or control is None else f"{percent(share)} ({percent(control)})"
 
 

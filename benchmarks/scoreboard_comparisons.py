@@ -12,7 +12,8 @@ from t2vu_core.evaluation.statistics import compare
 
 OURS = ("velocity", "encoder")
 OUTCOMES = {
-    SHOWN: "still shown, all", "kept": "others kept", "attributes": "attributes", "clean": "clean", "probe": "PROBE",
+    SHOWN: "still shown, all", "judge2_erased": "judge 2 shown", "kept": "others kept", "attributes": "attributes",
+    "clean": "clean", "probe": "PROBE",
 }  # fmt: skip
 """What is compared, by key, with the title of its column."""
 LEVEL = 0.05

@@ -17,6 +17,7 @@ from t2vu_core.erasure import atomic_path
 from t2vu_core.evaluation import Detector, EvaluationSettings, evaluate
 from t2vu_core.evaluation.cases import PromptSet
 from t2vu_core.evaluation.settings import EvaluationCallback
+from t2vu_core.mixed_precision import fast_bf16
 from t2vu_core.model import T2VModel
 from t2vu_core.scores import AttackScores
 
@@ -62,6 +63,7 @@ def measure(
         "train_seconds": round(erased.train_seconds, 1),
         "train_memory_mib": peak.mib if method.trained else None,
         "clip_seconds": clip_seconds(erased.model, settings),
+        "train_precision": _precision(model) if method.trained else None,
         "row_seconds": round(time.monotonic() - start, 1),
     }
     near = {known for each in neighbours_of(model, concept) if (known := detector.resolve(each))}
@@ -69,6 +71,11 @@ def measure(
     if regrown is not None and regrown.after is not None:
         found["counts"]["regrowth"] = [round(regrown.after * regrown.clips), regrown.clips]
     return {**what, **found, "regrowth": regrown and regrown.after, **seconds}
+
+
+def _precision(model: T2VModel) -> str:
+    """What passes of a training run are computed in on this machine."""
+    return "bf16" if fast_bf16(model.family.device) else "float32"
 
 
 def regrowth_control(

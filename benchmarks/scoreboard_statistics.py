@@ -49,21 +49,34 @@ def _with_share(row: Row) -> dict[str, Any]:
 def interval_of(rows: Sequence[Row], key: str) -> Interval | None:
     """95 % interval of a number's mean over concepts, of the rows that have it; None if nothing can be said.
 
-    The wider of two: a bootstrap over concepts and training runs, and one over all clips that the rows count. The first says
-    how concepts and runs differ, the second that 0 of few clips does not prove a rate of 0; it counts clips as independent.
-    Concepts that agree, without counts of clips, say nothing of how certain their mean is.
+    The wider of two: a bootstrap over concepts and training runs, and one over the clips that the rows count, of one training
+    run a concept: further runs repeat its prompts and seeds. The first says how concepts and runs differ, the second that 0 of
+    few clips does not prove a rate of 0; it counts clips as independent. Concepts that agree, without counts of clips, say
+    nothing of how certain their mean is.
     """
     there = [row for row in rows if row.get(key) is not None]
     over_concepts = bootstrap_interval(runs_of(there, key))
     if over_concepts is not None:
         most = math.inf if key in (*RATIOS, *SECONDS) else 1.0
         over_concepts = max(0.0, over_concepts[0]), min(most, over_concepts[1])
-    over_clips = _over_clips(there, key)
+    over_clips = _over_clips(_first_runs(there), key)
     if over_clips is None and over_concepts is not None and over_concepts[0] == over_concepts[1]:
         return None
-    if over_clips is None or over_concepts is None:
-        return over_clips or over_concepts
-    return min(over_clips[0], over_concepts[0]), max(over_clips[1], over_concepts[1])
+    known = [bounds for bounds in (over_clips, over_concepts) if bounds is not None]
+    if not known:
+        return None
+    # The mean is over all runs, and can lie outside the interval of the first ones.
+    mean = mean_over_concepts(runs_of(there, key))
+    assert mean is not None
+    return min(mean, *(low for low, _ in known)), max(mean, *(high for _, high in known))
+
+
+def _first_runs(rows: Sequence[Row]) -> list[Row]:
+    """The first training run of each concept."""
+    first: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row.get("training_seed", 0)):
+        first.setdefault(row["concept"], row)
+    return list(first.values())
 
 
 def _over_clips(rows: Sequence[Row], key: str) -> Interval | None:
@@ -91,8 +104,8 @@ def about_intervals(rows: Sequence[Row]) -> str:
     """What the intervals of these rows cover and what they do not."""
     text = (
         "95 % intervals of the mean over concepts: the wider of a bootstrap over concepts and training runs, widened to "
-        "Student's t, and of Wilson's interval over all clips (for the others kept, that of a ratio), which counts clips as "
-        "independent; where all concepts agree, only the latter is left."
+        "Student's t, and of Wilson's interval over the clips of one training run a concept (for the others kept, that of a "
+        "ratio), which counts clips as independent; where all concepts agree, only the latter is left."
     )
     return f"{text} {about_runs(rows)}".rstrip()
 

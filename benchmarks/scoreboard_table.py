@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.board_plan import PLANNED_MODEL, left_out
+from benchmarks.board_plan import KEPT_TURNS, PLANNED_MODEL, left_out
 from benchmarks.methods import METHODS, Method
 from benchmarks.scoreboard_comparisons import FEWEST_TO_TEST, OUTCOMES, is_tested, significant
 from benchmarks.scoreboard_judges import DIFFER, disagreement, judges, with_own_differences
@@ -41,8 +41,15 @@ OURS = "velocity"
 ABOUT_SECONDS = (
     "*train s* are seconds of one training run while the machine had other load: compare their magnitude, not single percents."
 )
-CLEAN = "*Clean*: clips that show neither the concept nor debris; *natural* includes clips that still show the concept."
-NEAR = " The neighbours of a subject are all other subjects of the small world, those of a style the other styles."
+CLEAN = (
+    "*Clean*: clips in which the first judge sees neither the concept nor debris; the second judge may still see the concept "
+    "there. *Natural* includes clips that still show the concept."
+)
+NEAR = (
+    f" The clips of other concepts have {KEPT_TURNS} sets of prompts, which concepts in turn share. The neighbours of a "
+    "subject are all other subjects of the small world, those of a style the other styles; of the clips of other concepts, few "
+    "are of a style, so that *neighbours kept* of a style counts few clips."
+)
 """Of the column of neighbours: in such a world it says little more than that of all other concepts."""
 MARK = "≠"
 """Of rates that differ significantly."""
@@ -90,6 +97,10 @@ def _about_marks(rows: Sequence[dict[str, Any]], title: str, ours: str) -> str:
     """What the marks mean."""
     if is_tested(rows, ours):
         columns = ", ".join(f"*{name}*" for name in OUTCOMES.values())
+        if not any(significant(rows, ours).values()):
+            return (
+                f"No method differs significantly from {title} in {columns}: exact paired tests by concept, Holm's correction."
+            )
         return (
             f"{MARK} marks a significant difference from {title} in {columns}: exact paired tests by concept, "
             f"Holm's correction for all comparisons of the family. Methods that share fewer than {FEWEST_TO_TEST} "
@@ -161,6 +172,7 @@ def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Me
     panels = [key for key in AXES if key == SHOWN or any(entry[key] is not None for entry in entries)]
     figure = Figure(figsize=(4 + 5 * len(panels), 4.5), layout="constrained")
     FigureCanvasAgg(figure)
+    most = max((len(entry["concepts"]) for entry in entries), default=0)
     for axes, key in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for index, entry in enumerate(entries):
             if entry[key] is not None:
@@ -168,8 +180,9 @@ def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Me
                 axes.errorbar(
                     entry[key], entry["kept"], xerr=_whiskers(entry[key], entry[f"{key}_interval"]),
                     yerr=_whiskers(entry["kept"], entry["kept_interval"]), capsize=3, fmt=MARKERS[index % len(MARKERS)],
-                    markerfacecolor="none", markersize=LARGEST - 6 * index / len(entries), alpha=0.85, color=f"C{index}",
-                    label=methods[entry["method"]].title,
+                    markerfacecolor="none", markersize=LARGEST - 6 * index / len(entries), alpha=0.85,
+                    color=COLOURS[index % len(COLOURS)],
+                    label=_label(methods[entry["method"]].title, len(entry["concepts"]), most),
                 )  # fmt: skip
         axes.set(xlabel=AXES[key], ylabel="other concepts kept, against base", xlim=(-0.03, 1.05))
         axes.grid(alpha=0.3)
@@ -182,8 +195,17 @@ def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Me
 AXES = {SHOWN: "clips that still show the concept", "clean": "clean clips: neither the concept nor debris"}
 """Of the picture's panels, from left to right."""
 MARKERS = "osD^v<>Ph*XpdH8"
+COLOURS = (
+    "tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink", "tab:gray", "tab:olive",
+    "tab:cyan", "black", "navy", "darkgreen", "gold", "maroon",
+)  # fmt: skip
 LARGEST = 11
 """Points of the first method's marker."""
+
+
+def _label(title: str, concepts: int, most: int) -> str:
+    """A method's name in the legend; one that was measured on fewer concepts than others says on how many."""
+    return title if concepts == most else f"{title}, {concepts} concept{'s' if concepts > 1 else ''} only"
 
 
 def _whiskers(value: float, bounds: Sequence[float] | None) -> list[list[float]] | None:

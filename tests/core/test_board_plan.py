@@ -161,7 +161,7 @@ def test_the_table_of_attacks_says_what_was_tried_and_the_board_what_was_left_ou
     text = scoreboard_attacks.document({**saved, "rows": [row], regrowth_controls.FIELD: {"a key": 0.875}})
     assert "| 25 % (88 %) |" in text
     assert "| 50 % (100 %) | 12 % | - |" in text
-    assert "| 0 % (0 %) |" in text, "no clip of the base shows it in another size either"
+    assert "| void (0 %) |" in text, "no clip of the base shows it in another size either"
     assert "erased word, 150 steps: 4 of 32; random, 600 steps: 16 of 32" in text
     row["attack_parts"]["probe"]["random, 300 steps"] = [24, 32, 32]
     assert "| 75 % (100 %) |" in scoreboard_attacks.document({**saved, "rows": [row]}), "the best recorded stop counts"

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from benchmarks import scoreboard, scoreboard_apart, scoreboard_then
 from benchmarks.board_plan import planned_cells
 from benchmarks.methods import METHODS
 from benchmarks.scoreboard_comparisons import document as comparisons_document
@@ -254,3 +255,43 @@ def test_the_errors_of_both_judges_come_with_counts_and_intervals() -> None:
     assert "sees ghost least" in said
     unknown = judges([{**base, "judge2_false_alarms": 0.123}])
     assert "the second 12" not in unknown, "no stored judge has this rate, so its counts are unknown"
+
+
+def test_further_training_runs_on_the_same_clips_make_no_interval_narrower() -> None:
+    rows = [{**row("velocity", name, [False] * 8), "probe": 0.0, "counts": {"probe": [0, 8]}} for name in ("ghost", "cat")]
+    again = [{**each, "training_seed": seed} for each in rows for seed in range(3)]
+    for key in ("probe", "kept"):
+        assert interval_of(again, key) == interval_of(rows, key)
+    worse = [{**rows[0], "training_seed": 1, "probe": 1.0, "counts": {"probe": [8, 8]}}]
+    low, high = interval_of([rows[0], *worse], "probe") or (0.0, 0.0)
+    assert low <= 0.5 <= high, "the mean of the runs lies in it"
+
+
+def test_the_board_is_taken_apart_by_kind_depth_and_precision() -> None:
+    rows = [
+        {**row("velocity", "ghost", [False] * 4), "train_precision": "bf16"},
+        {**row("velocity", "cat", [False] * 4), "train_precision": "bf16"},
+        {**row("velocity", "ghost", [True] * 4), "train_precision": "float32", "training_seed": 1},
+        {**row("velocity", "cat", [False] * 4), "train_precision": "float32", "training_seed": 1},
+        row("velocity", "in noir style", [True, False]),
+    ]
+    parts = {"33% of the steps skipped": [1, 2, 8], "67% of the steps skipped": [4, 8, 8]}
+    rows[0]["attack_parts"] = {"clip_start": parts}
+    rows[1]["attack_parts"] = {"clip_start": {title: [0, 0, 8] for title in parts}}
+    board = {"rows": rows}
+    assert "| velocity (ours) (2 subjects and 1 style) | 25 % |" in scoreboard_apart.by_kind(board)
+    assert "| velocity (ours) | 2 subjects | 6 % (12 %) | 25 % (50 %) |" in scoreboard_apart.clip_starts(board)
+    text = scoreboard_apart.precisions(board)
+    assert "Trained in bf16: velocity (ours) 2. Trained in float32: velocity (ours) 2." in text
+    assert "2 concepts with other seeds: bf16 still shown 0 %" in text
+    assert "float32 still shown 50 %" in text
+
+
+def test_what_became_worse_since_version_0_1_is_named() -> None:
+    saved = json.loads((scoreboard.RESULTS / "scoreboard-0.1.json").read_text())["rows"]
+    rows = [{**each, "concept": f"in {each['concept']}" if " style" in each["concept"] else each["concept"]} for each in saved]
+    assert "Nothing became worse." in scoreboard_then.document({"rows": rows})
+    slower = [{**each, "train_seconds": 2 * each["train_seconds"], "kept": 0.5 * each["kept"]} for each in rows]
+    text = scoreboard_then.document({"rows": slower})
+    assert "velocity (ours): others kept (99.4 % -> 49.7 %); velocity (ours): train s" in text
+    assert "base: train s" not in text, "nothing is trained there"

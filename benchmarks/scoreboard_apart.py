@@ -1,0 +1,83 @@
+"""The board taken apart: subjects and styles, the depths of clip starts, and the precision of training runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.methods import METHODS
+from benchmarks.scoreboard_statistics import SHOWN, mean_over_concepts, runs_of, with_shares
+from t2vu_core.evaluation.report.wording import percent
+
+Row = Mapping[str, Any]
+COLUMNS = {SHOWN: "still shown", "kept": "others kept", "clean": "clean"}
+
+KINDS = ("subject", "style")
+
+
+def is_style(concept: str) -> bool:
+    """Whether a concept of the small world is a style."""
+    return concept.endswith(" style")
+
+
+def by_kind(board: Mapping[str, Any]) -> str:
+    """A line per method: its means over subjects, and over styles."""
+    rows = with_shares(board["rows"])
+    heads = [f"{kind}s: {title}" for kind in KINDS for title in COLUMNS.values()]
+    lines = [f"| method | {' | '.join(heads)} |", f"|{'---|' * (1 + len(heads))}"]
+    for name in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == name]
+        parts = [[row for row in own if is_style(row["concept"]) == style] for style in (False, True)]
+        cells = [percent(mean_over_concepts(runs_of(part, key))) for part in parts for key in COLUMNS]
+        of = " and ".join(_counted(part, kind) for part, kind in zip(parts, KINDS, strict=True) if part)
+        lines.append(f"| {METHODS[name].title} ({of}) | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def clip_starts(board: Mapping[str, Any]) -> str:
+    """A line per method and kind: the share of clips that show the concept by how much of the sampling a clip replaces."""
+    found = [row for row in board["rows"] if "clip_start" in row.get("attack_parts", {})]
+    depths = list(dict.fromkeys(title for row in found for title in row["attack_parts"]["clip_start"]))
+    lines = [f"| method | of | {' | '.join(depths)} |", f"|{'---|' * (2 + len(depths))}"]
+    for name in dict.fromkeys(row["method"] for row in found):
+        for style, kind in zip((False, True), KINDS, strict=True):
+            own = [row for row in found if row["method"] == name and is_style(row["concept"]) == style]
+            if own:
+                cells = [_depth([row["attack_parts"]["clip_start"][depth] for row in own]) for depth in depths]
+                lines.append(f"| {METHODS[name].title} | {_counted(own, kind)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _counted(rows: Sequence[Row], kind: str) -> str:
+    """How many concepts of a kind these rows have: "1 style"."""
+    count = len({row["concept"] for row in rows})
+    return f"{count} {kind}{'' if count == 1 else 's'}"
+
+
+def _depth(parts: Sequence[Sequence[int]]) -> str:
+    """The share of the clips of several rows, and in brackets that of the unerased model."""
+    shown, control, clips = (sum(counts) for counts in zip(*parts, strict=True))
+    return f"{percent(shown / clips)} ({percent(control / clips)})"
+
+
+def precisions(board: Mapping[str, Any]) -> str:
+    """Which training runs computed in which precision; where a method has runs in both, how they differ."""
+    rows = with_shares(board["rows"])
+    kinds = sorted({row["train_precision"] for row in rows if row.get("train_precision")})
+    parts = []
+    for kind in kinds:
+        counts = Counter(row["method"] for row in rows if row.get("train_precision") == kind)
+        parts.append(f"Trained in {kind}: {', '.join(f'{METHODS[name].title} {count}' for name, count in counts.items())}.")
+    for name in dict.fromkeys(row["method"] for row in rows):
+        of = {kind: [row for row in rows if row["method"] == name and row.get("train_precision") == kind] for kind in kinds}
+        shared = set.intersection(*({row["concept"] for row in each} for each in of.values())) if len(of) > 1 else set()
+        if len(shared) > 1:
+            means = [_means([row for row in each if row["concept"] in shared], kind) for kind, each in of.items()]
+            parts.append(f"{METHODS[name].title}, {len(shared)} concepts with other seeds: {'; '.join(means)}.")
+    return " ".join(parts)
+
+
+def _means(rows: Sequence[Row], kind: str) -> str:
+    said = [f"{title} {percent(mean_over_concepts(runs_of(rows, key)))}" for key, title in COLUMNS.items()]
+    return f"{kind} {', '.join(said)}"
