@@ -1,7 +1,8 @@
 """The settings that `benchmarks.tuning` tries for each guard and baseline.
 
-The first ones are those of its paper or code: SAFREE's are those of its authors' text-to-video code, ESD's rate is its paper's.
-The exception is the refusal direction, whose code is our reading of the method, and whose first settings are ours.
+The first ones are those of its paper or code: SAFREE's are those of its authors' text-to-video code, ESD's rate is that of its
+authors' later code. The exception is the refusal direction, whose code is our reading of the method, and whose first settings
+are ours.
 """
 
 from __future__ import annotations
