@@ -143,8 +143,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         board["rows"].append({**finished(path, make), "method": name, "settings": dict(CHANGES[name].settings)})
         _write(board, out)
     if options.save:
-        _save(board, RESULTS)
+        _save(with_saved(board, RESULTS / "ablations.json"), RESULTS)
     return board
+
+
+def with_saved(board: Mapping[str, Any], saved: Path) -> dict[str, Any]:
+    """The board with the saved rows that it lacks, in the order of `CHANGES`, if they were measured on the same."""
+    before = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else {}
+    if any(before.get(name) != value for name, value in board.items() if name != "rows"):
+        return dict(board)
+    rows = {(row["method"], row["concept"], row["training_seed"]): row for row in (*before["rows"], *board["rows"])}
+    return {**board, "rows": sorted(rows.values(), key=lambda row: list(CHANGES).index(row["method"]))}
 
 
 def document(board: Mapping[str, Any]) -> str:

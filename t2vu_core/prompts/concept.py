@@ -100,7 +100,7 @@ def _understand(title: str, request: ConceptRequest, prompts: PromptSet, near: S
     return Concept(
         title, choice.kind, choice.reason, choice.sure, names, _replacements(request, choice.kind, common, prompts, names),
         tuple(near) if near and not request.neighbours else _neighbours(request, choice, common, prompts, names),
-        choice.of, proper, doubts(title, choice, request, common, known_neighbours=prompts.own or bool(near)),
+        choice.of, proper, doubts(title, choice, request, common, prompts, known_neighbours=prompts.own or bool(near)),
         () if prompts.own else shown_by(choice.concept),
     )  # fmt: skip
 
@@ -191,7 +191,7 @@ def _replacements(
     request: ConceptRequest, kind: ConceptKind, common: CommonConcept | None, prompts: PromptSet, names: Sequence[str]
 ) -> tuple[str, ...]:
     """The user's, then those of the kind that do not say the concept."""
-    group = common.group if common and not prompts.own else None
+    group = None if prompts.own else common.group if common else _class_of(names[0], kind)
     by_kind: dict[ConceptKind, list[str | None]] = {
         "thing": [EMPTY_SCENE, group], "character": [EMPTY_SCENE, group], "person": [group, A_PERSON, EMPTY_SCENE],
         "style": [""], "attribute": [""], "act": [common.instead if common else CALM, CALM],
@@ -199,6 +199,13 @@ def _replacements(
     usual = [text for text in by_kind[kind] if text is not None and not (text and says(text, names))]
     given = [] if request.replacement is None else [_as_replacement(request.replacement, kind)]
     return tuple(dict.fromkeys([*given, *usual])) or (EMPTY_SCENE,)
+
+
+def _class_of(concept: str, kind: ConceptKind) -> str | None:
+    """What a thing that the table does not have is one of, if its noun is there: "a cat" for a grumpy cat."""
+    noun = english.head(concept)
+    found = common_concept(noun, kind) if kind == "thing" and noun != bare(concept).lower() else None
+    return english.with_article(found.name) if found else None
 
 
 def _as_replacement(words: str, kind: ConceptKind) -> str:

@@ -7,13 +7,16 @@ import re
 from t2vu_core.errors import UserError
 from t2vu_core.mentions import STYLE_STARTS, bare, says
 from t2vu_core.prompts import english
-from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept, synonyms
-from t2vu_core.prompts.kinds import KindChoice
+from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept, sexual_names, synonyms
+from t2vu_core.prompts.kinds import KindChoice, in_own_set
+from t2vu_core.prompts.prompt_set import PromptSet
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.wording import SUBJECT_KINDS, does
 
 NOTHING = ("nothing", "none", "nobody", "no one")
 """Replacements that mean nothing at all."""
+UNDERWEAR = ("underwear", "lingerie")
+"""The table has these with nudity and sex, and yet somebody may want people in them instead."""
 _NOUN_PHRASE = ("a ", "an ", "the ")
 
 
@@ -25,6 +28,9 @@ def check_replacement(words: str, title: str, kind: ConceptKind, names: tuple[st
         kind in ("character", "person") and english.is_proper(name) and says(name, [words]) for name in names
     ):
         raise UserError(f"The replacement {words!r} means {title!r} itself: name something else.")
+    listed = common_concept(title, kind)
+    if listed is not None and listed.sexual and says(words, sexual_names()) and not says(words, UNDERWEAR):
+        raise UserError(f"The replacement {words!r} is nudity or sex, as {title!r} is: name something else.")
     if kind == "style" and _is_thing(words):
         raise UserError(
             f'The replacement {words!r} is not a style: write how the scene is shown, for example "as a photograph".'
@@ -32,10 +38,19 @@ def check_replacement(words: str, title: str, kind: ConceptKind, names: tuple[st
 
 
 def doubts(
-    title: str, choice: KindChoice, request: ConceptRequest, common: CommonConcept | None, *, known_neighbours: bool
+    title: str,
+    choice: KindChoice,
+    request: ConceptRequest,
+    common: CommonConcept | None,
+    prompts: PromptSet,
+    *,
+    known_neighbours: bool,
 ) -> tuple[str, ...]:
-    """What does not seem to fit: a kind, a replacement, two concepts in one, neighbours that are not near."""
+    """What does not seem to fit: the model, a kind, a replacement, two concepts in one, neighbours that are not near."""
     found: list[str] = []
+    words = [word for name, others in prompts.names.items() for word in (name, *others)]
+    if prompts.own and words and not in_own_set(title, words):
+        found.append(f"The prompts that come with this model do not name {title!r}: it may not be able to draw it at all.")
     kind, listed = choice.kind, common_concept(title)
     close = listed is not None and {kind, listed.kind} in ({"thing", "character"}, {"person", "style"})
     if request.kind != "auto" and listed is not None and common_concept(title, kind) is None and not close:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from t2vu_core.errors import UserError
-from t2vu_core.mentions import STYLE_ENDS, STYLE_STARTS, bare
+from t2vu_core.mentions import STYLE_ENDS, STYLE_STARTS, bare, says
 from t2vu_core.prompts import english
 from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept
 
@@ -98,6 +98,11 @@ def _own_set(concept: str, known: Sequence[str]) -> KindChoice | None:
         if is_style(name) or exact:
             return KindChoice("style" if is_style(name) else "thing", f"the model's own prompts know {name!r}", concept=concept)
     return None
+
+
+def in_own_set(concept: str, known: Sequence[str]) -> bool:
+    """Whether these names of a model's own prompts say the concept, or contain it."""
+    return bool(_own_set(concept, known)) or any(says(name, [concept]) or says(concept, [name]) for name in known)
 
 
 def _style_words(concept: str, known: Sequence[str]) -> KindChoice | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ablations import CHANGES, REFERENCE, RESULTS, main
+from benchmarks.ablations import CHANGES, REFERENCE, RESULTS, main, with_saved
 from t2vu_core.recipes import VelocityRecipe
 from tests.core.tiny_models import TINY_MODELS
 
@@ -71,3 +71,17 @@ def test_an_unknown_row_is_refused_before_anything_is_trained(tmp_path: Path, ca
 def test_a_stronger_attack_needs_an_attack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--out", str(tmp_path), "--strong"]) == 2
     assert "add --probe" in capsys.readouterr().err
+
+
+def test_saving_a_few_rows_keeps_those_that_were_saved_before(tmp_path: Path) -> None:
+    def board(*names: str, **facts: str) -> dict:
+        rows = [{"method": name, "concept": "santa", "training_seed": 0, "kept": facts.get("kept")} for name in names]
+        return {"model": "miniature", "meter": facts.get("meter", "quick"), "rows": rows}
+
+    saved = tmp_path / "ablations.json"
+    assert with_saved(board("lora"), saved) == board("lora"), "nothing is saved yet"
+    saved.write_text(json.dumps(board("bottleneck", REFERENCE)))
+    both = with_saved(board("eta_1", REFERENCE, kept="new"), saved)
+    assert [row["method"] for row in both["rows"]] == [REFERENCE, "eta_1", "bottleneck"]
+    assert [row["kept"] for row in both["rows"]] == ["new", "new", None]
+    assert with_saved(board("eta_1", meter="full"), saved) == board("eta_1", meter="full"), "rows of another meter do not mix"

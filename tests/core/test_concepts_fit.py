@@ -12,6 +12,7 @@ import pytest
 
 from t2vu_core.errors import UserError
 from t2vu_core.mentions import says
+from t2vu_core.miniature.bundled import bundled_folder
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.common_concepts import ConceptKind
 from t2vu_core.prompts.english import with_article
@@ -134,6 +135,33 @@ def test_soldiers_become_people() -> None:
 def test_a_replacement_that_means_the_concept_is_refused(concept: str, words: str) -> None:
     with pytest.raises(UserError, match=re.escape(f"The replacement {words!r} means {concept!r} itself")):
         plan(concept, replacement=words)
+
+
+def test_nudity_is_not_replaced_by_more_of_it() -> None:
+    with pytest.raises(UserError, match="The replacement 'topless' is nudity or sex, as 'nudity' is: name something else"):
+        plan("nudity", replacement="topless")
+    assert plan("nudity", replacement="in underwear").concepts[0].replacement == "in underwear"
+    assert plan("nudity", replacement="in a swimsuit").concepts[0].replacement == "in a swimsuit"
+
+
+@pytest.mark.parametrize(
+    ("concept", "candidate"),
+    [("grumpy cat", "a cat"), ("vintage sports car", "a car"), ("wet t-shirt", "a shirt"), ("grey zorblax", None)],
+)
+def test_a_thing_with_more_words_can_become_its_class(concept: str, candidate: str | None) -> None:
+    assert plan(concept).concepts[0].replacements == tuple(filter(None, (EMPTY_SCENE, candidate)))
+
+
+def test_a_model_with_prompts_of_its_own_says_what_they_do_not_name() -> None:
+    prompts = prompt_set_for(bundled_folder("miniature"))
+
+    def warned(concept: str) -> bool:
+        made = plan_request(ConceptRequest(concept), prompts, PlanSize(16, 16, 0))
+        return any("do not name" in text for text in made.warnings)
+
+    assert [warned(concept) for concept in ("zebra", "nudity", "a violin")] == [True] * 3
+    known = ("ghost", "ghosts", "phantom", "a cat", "sepia", "in noir style", "sketch", "Santa")
+    assert not [concept for concept in known if warned(concept)]
 
 
 @pytest.mark.parametrize(
