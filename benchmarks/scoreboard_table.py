@@ -36,6 +36,8 @@ SHORT = (
 """The README's columns, of those that were measured; the measured documents have all."""
 INTERVAL = re.compile(r"(\d+) %(?: \((-?\d+) to (\d+) %\))?")
 """As the measured documents write a rate; the README's table has "97% (94-100)"."""
+OWN_CONCEPTS = re.compile(r", ([^|]+) only\|")
+"""As the measured documents name the concepts of a row that has fewer than others; the README's table has their number."""
 NO_FIGURE = "-"
 OURS = "velocity"
 ABOUT_SECONDS = (
@@ -148,11 +150,17 @@ def summary(board: Mapping[str, Any]) -> str:
     table = _table(board["rows"], METHODS, OURS)
     columns = [name for name in SHORT if any(cells[name] != NO_FIGURE for cells in table)]
     cells = INTERVAL.sub(_short_rate, markdown(board["rows"], columns=columns).partition("\n\n")[0]).replace(" | ", "|")
+    cells = OWN_CONCEPTS.sub(_their_number, cells)
     differs = f"{MARK}: significantly different from {METHODS[OURS].title}."
     parts = [f"Model {board['model']}, {concepts} concepts", runs_a_concept(board["rows"])]
     said = [f"{', '.join(filter(None, parts))}.", progress(board), disagreement(board["rows"])]
     said += ["95 % intervals in brackets.", about_runs(board["rows"]), differs]
     return f"{' '.join(filter(None, said))}\n\n{cells}"
+
+
+def _their_number(found: re.Match[str]) -> str:
+    count = found[1].count(",") + 1
+    return f" ({count} concept{'' if count == 1 else 's'})|"
 
 
 def _short_rate(found: re.Match[str]) -> str:

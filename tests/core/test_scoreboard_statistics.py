@@ -193,6 +193,15 @@ def test_a_board_says_how_much_of_the_plan_is_measured() -> None:
     assert is_done({**trained, "training_seed": 1}), "only the first training run is attacked"
 
 
+def test_the_readme_says_on_how_many_concepts_a_row_was_measured() -> None:
+    rows = [row("velocity", name, [False]) for name in ("ghost", "cat", "in noir style")]
+    rows += [row("safree", name, [True]) for name in ("ghost", "in noir style")] + [row("leco", "ghost", [True])]
+    board = {"model": "miniature", "rows": rows, **FACTS}
+    assert "| SAFREE (2 concepts)|" in summary(board)
+    assert "| LECO (1 concept)|" in summary(board)
+    assert "| SAFREE, ghost, in noir style only |" in document(board)
+
+
 def test_the_readme_says_how_many_training_runs_a_concept_has() -> None:
     rows = [{**row(name, "ghost", [False]), "training_seed": 0} for name in ("velocity", "encoder")]
     assert "1 concepts, 1 of 3 training runs a concept. 0 of" in summary({"model": "miniature", "rows": rows, **FACTS})
