@@ -36,8 +36,6 @@ SHORT = (
 """The README's columns, of those that were measured; the measured documents have all."""
 INTERVAL = re.compile(r"(\d+) %(?: \((-?\d+) to (\d+) %\))?")
 """As the measured documents write a rate; the README's table has "97% (94-100)"."""
-OWN_CONCEPTS = re.compile(r", ([^|]+) only\|")
-"""As the measured documents name the concepts of a row that has fewer than others; the README's table has their number."""
 NO_FIGURE = "-"
 OURS = "velocity"
 ABOUT_SECONDS = (
@@ -86,12 +84,17 @@ def markdown(
     methods: Mapping[str, Method] = METHODS,
     ours_name: str = OURS,
     columns: Sequence[str] = HEAD,
+    *,
+    named: bool = True,
 ) -> str:
-    """The table; a mark shows which methods differ significantly from ours, or from the first one if ours is missing."""
+    """The table; a mark shows which methods differ significantly from ours, or from the first one if ours is missing.
+
+    A row that has fewer concepts than others names them, or only has their number.
+    """
     names = list(dict.fromkeys(row["method"] for row in rows))
     ours = ours_name if ours_name in names else next(iter(names), "")
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    lines += [f"| {' | '.join(cells[name] for name in columns)} |" for cells in _table(rows, methods, ours)]
+    lines += [f"| {' | '.join(cells[name] for name in columns)} |" for cells in _table(rows, methods, ours, named=named)]
     return "\n".join(lines if len(names) < 2 else [*lines, "", _about_marks(rows, methods[ours].title, ours)])
 
 
@@ -149,18 +152,14 @@ def summary(board: Mapping[str, Any]) -> str:
     concepts = len({row["concept"] for row in board["rows"]})
     table = _table(board["rows"], METHODS, OURS)
     columns = [name for name in SHORT if any(cells[name] != NO_FIGURE for cells in table)]
-    cells = INTERVAL.sub(_short_rate, markdown(board["rows"], columns=columns).partition("\n\n")[0]).replace(" | ", "|")
-    cells = OWN_CONCEPTS.sub(_their_number, cells)
+    cells = INTERVAL.sub(_short_rate, markdown(board["rows"], columns=columns, named=False).partition("\n\n")[0]).replace(
+        " | ", "|"
+    )
     differs = f"{MARK}: significantly different from {METHODS[OURS].title}."
     parts = [f"Model {board['model']}, {concepts} concepts", runs_a_concept(board["rows"])]
     said = [f"{', '.join(filter(None, parts))}.", progress(board), disagreement(board["rows"])]
     said += ["95 % intervals in brackets.", about_runs(board["rows"]), differs]
     return f"{' '.join(filter(None, said))}\n\n{cells}"
-
-
-def _their_number(found: re.Match[str]) -> str:
-    count = found[1].count(",") + 1
-    return f" ({count} concept{'' if count == 1 else 's'})|"
 
 
 def _short_rate(found: re.Match[str]) -> str:
@@ -221,19 +220,26 @@ def _whiskers(value: float, bounds: Sequence[float] | None) -> list[list[float]]
     return None if bounds is None else [[max(0.0, value - bounds[0])], [max(0.0, bounds[1] - value)]]
 
 
-def _table(rows: Sequence[dict[str, Any]], methods: Mapping[str, Method], ours: str) -> list[dict[str, str]]:
+def _table(
+    rows: Sequence[dict[str, Any]], methods: Mapping[str, Method], ours: str, *, named: bool = True
+) -> list[dict[str, str]]:
     """The cells of all rows by column."""
     entries, marks = pooled(rows), significant(rows, ours)
     every = set().union(*(entry["concepts"] for entry in entries))
-    of = [_cells(entry, methods, every, marks.get(entry["method"], set())) for entry in entries]
+    of = [_cells(entry, _title(entry, methods, every, named=named), marks.get(entry["method"], set())) for entry in entries]
     return [dict(zip(HEAD, cells, strict=True)) for cells in of]
 
 
-def _cells(entry: Mapping[str, Any], methods: Mapping[str, Method], concepts: set[str], differing: set[str]) -> list[str]:
-    """The cells of a row; a method that was not measured on all concepts of the board names its own."""
-    title = methods[entry["method"]].title
-    if entry["concepts"] != concepts:
-        title += f", {', '.join(sorted(entry['concepts']))} only"
+def _title(entry: Mapping[str, Any], methods: Mapping[str, Method], concepts: set[str], *, named: bool) -> str:
+    """The method; one that was not measured on all concepts of the board names its own, or says how many it has."""
+    title, own = methods[entry["method"]].title, entry["concepts"]
+    if own == concepts:
+        return title
+    return f"{title}, {', '.join(sorted(own))} only" if named else f"{title}, {len(own)} concept{'' if len(own) == 1 else 's'}"
+
+
+def _cells(entry: Mapping[str, Any], title: str, differing: set[str]) -> list[str]:
+    """The cells of a row."""
     rates = {key: (entry[key], entry[f"{key}_interval"]) for key in PERCENT}
     marked = [with_interval(*rates[key]) + _part(entry, key) + (f" {MARK}" if key in differing else "") for key in PERCENT]
     return [title, *marked, *(NO_FIGURE if entry[key] is None else f"{entry[key]:.1f}" for key in SECONDS)]

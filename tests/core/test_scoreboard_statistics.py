@@ -197,8 +197,8 @@ def test_the_readme_says_on_how_many_concepts_a_row_was_measured() -> None:
     rows = [row("velocity", name, [False]) for name in ("ghost", "cat", "in noir style")]
     rows += [row("safree", name, [True]) for name in ("ghost", "in noir style")] + [row("leco", "ghost", [True])]
     board = {"model": "miniature", "rows": rows, **FACTS}
-    assert "| SAFREE (2 concepts)|" in summary(board)
-    assert "| LECO (1 concept)|" in summary(board)
+    assert "| SAFREE, 2 concepts|" in summary(board)
+    assert "| LECO, 1 concept|" in summary(board)
     assert "| SAFREE, ghost, in noir style only |" in document(board)
 
 
