@@ -94,11 +94,7 @@ def judges_for(model: T2VModel, wanted: bool | None) -> Detector:
 
 
 def printed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as it is printed: without results per clip, with all of `FIELDS`.
-
-    `erased_...` and `judge2_erased` are shares of clips that still show the concept; `kept` and `neighbours` are relative to
-    the base.
-    """
+    """A row as it is printed, with all of `FIELDS`; `erased_...` and `judge2_erased` are shares that still show the concept."""
     return {**dict.fromkeys(FIELDS), **{name: value for name, value in row.items() if name not in NOT_PRINTED}}
 
 

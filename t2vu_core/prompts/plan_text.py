@@ -25,24 +25,29 @@ def plan_text(described: Mapping[str, Any]) -> str:
     lines += ["", f"prompts      {min(SHOWN_PAIRS, len(pairs))} of {len(pairs)}, each with what it becomes"]
     for prompt, neutral in pairs[:SHOWN_PAIRS]:
         lines += [f"  {prompt}", f"    -> {neutral or '(an empty prompt)'}"]
-    near = len(described.get("near", ()))
-    about = f", {near} of them about neighbours" if near else ""
-    lines += ["", f"preserved    {len(described['preserve'])} prompts{about}"]
+    lines += ["", _preserved(described)]
     lines += [f"erasers      {described['sites']}"] if described.get("sites") else []
     return "\n".join([*lines, *(f"warning      {text}" for text in described.get("warnings", ()))])
 
 
 def plan_ahead(described: Mapping[str, Any]) -> str:
-    """The lines that a person checks before the training: kind, replacement, a few pairs, warnings."""
+    """The lines that a person checks before the training: kind, replacement, neighbours, a few pairs, warnings."""
     concepts = described.get("concepts") or [described]
     lines = [
         line
         for concept in (concepts.values() if isinstance(concepts, Mapping) else concepts)
         for line in _concept(concept)
-        if line.startswith(("concept", "kind", "instead"))
+        if line.startswith(("concept", "kind", "instead", "neighbours"))
     ]
+    lines += [_preserved(described)]
     lines += [f"{prompt} -> {neutral or '(an empty prompt)'}" for prompt, neutral in described["pairs"][:SHOWN_AHEAD]]
     return "\n".join([*lines, *(f"warning      {text}" for text in described.get("warnings", ()))])
+
+
+def _preserved(described: Mapping[str, Any]) -> str:
+    near = len(described.get("near", ()))
+    about = f", {near} of them about neighbours" if near else ""
+    return f"preserved    {len(described['preserve'])} prompts{about}"
 
 
 def _concept(concept: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ from t2vu_core.prompts.english import head, is_plural, mass_nouns, with_article,
 from t2vu_core.prompts.kinds import KINDS, choose_kind
 from t2vu_core.prompts.neutral import without_concepts
 from t2vu_core.prompts.plan import PromptPlan, plan_request
-from t2vu_core.prompts.plan_text import plan_text
+from t2vu_core.prompts.plan_text import plan_ahead, plan_text
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.wording import EMPTY_SCENE, Wording
@@ -342,4 +342,7 @@ def test_the_plan_is_what_the_file_keeps_and_what_people_read() -> None:
     assert "nothing: a person without it" in text
     assert made.pairs[0].prompt in text
     assert "30 of them about neighbours" in text
+    ahead = plan_ahead(made.describe())
+    assert "neighbours   " in ahead, "as a node shows it before it samples anything"
+    assert "30 of them about neighbours" in ahead
     assert "if that is wrong, choose its kind" in plan_text(plan("zorblax").describe())
