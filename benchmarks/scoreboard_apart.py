@@ -9,16 +9,11 @@ from typing import Any
 from benchmarks.methods import METHODS
 from benchmarks.scoreboard_statistics import SHOWN, mean_over_concepts, runs_of, with_shares
 from t2vu_core.evaluation.report.wording import percent
+from t2vu_core.prompts.kinds import is_style
 
 Row = Mapping[str, Any]
 COLUMNS = {SHOWN: "still shown", "kept": "others kept", "clean": "clean"}
-
 KINDS = ("subject", "style")
-
-
-def is_style(concept: str) -> bool:
-    """Whether a concept of the small world is a style."""
-    return concept.endswith(" style")
 
 
 def by_kind(board: Mapping[str, Any]) -> str:
