@@ -60,7 +60,7 @@ def test_training_shows_its_stages_and_a_loss_curve(comfy: ComfyServer, trained:
     assert any("training 2/2, loss" in line for line in said)
     assert any("Memory, planned:" in line for line in said), "the memory plan is not told before the first pass"
     ahead = "a wrong kind would be read only after the training"
-    assert re.search(r"kind +thing.*\ninstead .*\n.*ghost.* -> ", said[0]), ahead
+    assert re.search(r"kind +thing.*\ninstead .*\nneighbours .*\npreserved +\d+ prompts.*\n.*ghost.* -> ", said[0]), ahead
     assert all("instead " in line for line in said), "the plan is gone after the first step"
     assert Image.open(comfy.file(trained.result.files("loss")[0])).width > 300
 
