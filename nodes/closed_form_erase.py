@@ -4,6 +4,7 @@ from comfy_api.v0_0_2 import io
 
 from t2vu_core import ClosedFormRecipe, T2VModel, erase_closed_form
 from t2vu_core.prompts.plan_text import plan_text
+from t2vu_core.training.progress import TrainProgress
 
 from . import comfy_bridge
 from .checks import check_concept, problem
@@ -18,6 +19,7 @@ from .declare import (
     seed_input,
     synonyms_input,
 )
+from .neutral_look import AUTO, check_input, check_output, look_at_neutral
 from .words import said
 
 LOWER = "load the model in fp8"
@@ -35,10 +37,11 @@ class ClosedFormErase(io.ComfyNode):
                 "write the result. The input model does not change."
             ),
             search_aliases=["uce", "rece", "fast erase", "erase concept", "unlearn", *ALIASES],
-            inputs=[*_concept_inputs(), *_strength_inputs(), *concept_detail_inputs(), _objective_input()],
+            inputs=[*_concept_inputs(), *_strength_inputs(), *concept_detail_inputs(), _objective_input(), check_input()],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="For Apply Eraser, Save Erasure and Export LoRA."),
                 plan_output(),
+                check_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -61,6 +64,7 @@ class ClosedFormErase(io.ComfyNode):
         preserve_weight: float = ClosedFormRecipe.preserve_weight,
         rounds: int = ClosedFormRecipe.rounds,
         objective: str = ClosedFormRecipe.objective,
+        neutral_check: str = AUTO,
         **details: str,
     ) -> io.NodeOutput:
         request = request_of(concept, synonyms, preserve_prompts, concept_prompts, **details)
@@ -68,13 +72,18 @@ class ClosedFormErase(io.ComfyNode):
             "balanced", seed=seed, eta=eta, preserve_weight=preserve_weight, rounds=rounds, objective=objective
         )
         progress = comfy_bridge.Progress(cls.hidden.unique_id)
+
+        def told(done: TrainProgress) -> None:
+            progress.report(done.step, done.total, done.preview)
+
         comfy_bridge.make_room()
         with comfy_bridge.enough_memory("an eraser was computed", LOWER):
-            eraser = erase_closed_form(
-                model, request, recipe, on_progress=lambda done: progress.report(done.step, done.total, None)
-            )
-        words = "\n".join(filter(None, [f"Computed in {eraser.training['seconds']} s.", eraser.training["warning"]]))
-        return io.NodeOutput(eraser, plan_text(eraser.prompts), ui=said(words))
+            look = look_at_neutral(model, request, recipe, neutral_check, told)
+            eraser = look.noted(erase_closed_form(model, look.request, recipe, on_progress=told))
+        found = eraser.training["warning"], look.message
+        words = "\n".join(filter(None, (f"Computed in {eraser.training['seconds']} s.", *found)))
+        plan = "\n\n".join(filter(None, (plan_text(eraser.prompts), look.message)))
+        return io.NodeOutput(eraser, plan, look.picture, ui=said(words) | look.shown(cls))
 
 
 def _concept_inputs() -> list[io.Input]:

@@ -29,6 +29,7 @@ from .declare import (
     steps_input,
     synonyms_input,
 )
+from .neutral_look import check_input, check_output, look_at_neutral
 from .pictures import loss_picture
 from .training_view import TrainingView
 from .words import said
@@ -60,6 +61,7 @@ class FewShotUnlearn(io.ComfyNode):
                 *_method_inputs(),
                 *concept_detail_inputs(),
                 _through_input(),
+                check_input(),
             ],
             outputs=[
                 UnlearnedEncoder.Output(
@@ -70,6 +72,7 @@ class FewShotUnlearn(io.ComfyNode):
                 io.Image.Output("learned_from", display_name="shots", tooltip="The images it was trained on."),
                 io.Image.Output("loss", display_name="loss", tooltip="The training loss as a picture."),
                 plan_output(),
+                check_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -94,6 +97,7 @@ class FewShotUnlearn(io.ComfyNode):
         objective: str = OBJECTIVES[0],
         steps: int = 0,
         through: Any = None,
+        neutral_check: str = AUTO,
         **details: str,
     ) -> io.NodeOutput:
         recipe = FewShotRecipe.preset(preset, seed=seed, objective=objective, **nonzero(shots=shots, steps=steps))
@@ -102,23 +106,25 @@ class FewShotUnlearn(io.ComfyNode):
         comfy_bridge.make_room()
         image = _image_model(image_model, model) if through is None else through
         source = model or image
-        if source is not None:
-            view.show_plan(plan_ahead(plan_encoder(source, request, recipe).describe()))
+        assert source is not None, "a missing model is refused where the image model is chosen"
+        view.show_plan(plan_ahead(plan_encoder(source, request, recipe).describe()))
         with comfy_bridge.enough_memory("a text encoder was trained", LOWER):
+            look = look_at_neutral(source, request, recipe, neutral_check, view)
             encoder = unlearn_encoder(
                 model,
-                request,
+                look.request,
                 recipe,
                 image_model=image,
                 images=None if images is None else images.clone().movedim(-1, 1)[:, :3],
                 unfinished_folder=comfy_bridge.unfinished_runs(),
                 on_progress=view,
             )
-        trained = encoder.training
+        encoder, trained = look.noted(encoder), encoder.training
         words = f"{view.close(encoder)}\nremaining effect of the concept: {max(0.0, trained['remaining']):.0%}"
         shown = (NO_SHOTS if view.kept is None else view.kept)[:, 0].movedim(1, -1).contiguous()
-        plan = plan_text(encoder.prompts)
-        return io.NodeOutput(encoder, shown, loss_picture(trained["losses"]), plan, ui=said(words))
+        plan = "\n\n".join(filter(None, (plan_text(encoder.prompts), look.message)))
+        told = said("\n".join(filter(None, (words, look.message)))) | look.shown(cls)
+        return io.NodeOutput(encoder, shown, loss_picture(trained["losses"]), plan, look.picture, ui=told)
 
 
 def _image_model(choice: str, model: T2VModel | None) -> ImageModel | None:

@@ -1,4 +1,4 @@
-"""The neutral check of Velocity Erase Fine-tune: what takes the concept's place, looked at before the training."""
+"""The neutral check of the nodes that train: what takes the concept's place, looked at before the training."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -8,9 +8,11 @@ import torch
 from comfy_api.v0_0_2 import io, ui
 from torch import Tensor
 
-from t2vu_core import ConceptRequest, Erasure, T2VModel, VelocityRecipe
+from t2vu_core import ConceptRequest, Erasure, T2VModel
 from t2vu_core.evaluation.detectors import open_detector
 from t2vu_core.evaluation.neutral_check import NeutralCheck, check_neutral
+from t2vu_core.evaluation.neutral_source import AnyRecipe
+from t2vu_core.training.few_shot.shot_models import AnyImageModel
 from t2vu_core.training.progress import ProgressCallback
 
 from . import comfy_bridge
@@ -35,11 +37,11 @@ class NeutralLook:
         """An IMAGE: the clips, or a black pixel without a check."""
         return torch.zeros(1, 1, 1, 3) if self.check is None else self.check.sheet().movedim(0, -1)[None]
 
-    def noted(self, eraser: Erasure) -> Erasure:
-        """The eraser whose description says what was found."""
+    def noted(self, erasure: Erasure) -> Erasure:
+        """The erasure whose description says what was found."""
         if self.check is None:
-            return eraser
-        return dataclasses.replace(eraser, prompts={**eraser.prompts, "neutral_check": self.check.describe()})
+            return erasure
+        return dataclasses.replace(erasure, prompts={**erasure.prompts, "neutral_check": self.check.describe()})
 
     def shown(self, node: type[io.ComfyNode]) -> dict[str, Any]:
         """The picture under the node."""
@@ -47,12 +49,16 @@ class NeutralLook:
 
 
 def look_at_neutral(
-    model: T2VModel, request: ConceptRequest, recipe: VelocityRecipe, asked: str, on_progress: ProgressCallback
+    model: T2VModel | AnyImageModel, request: ConceptRequest, recipe: AnyRecipe, asked: str, on_progress: ProgressCallback
 ) -> NeutralLook:
-    """Make a few clips of the neutral prompts, judged as `asked` says: by the bundled models' own detector, or a named one."""
+    """Make a few clips of the neutral prompts, judged as `asked` says: by the bundled models' own detector, or a named one.
+
+    An image model is for a text encoder without a video model.
+    """
     if asked == OFF:
         return NeutralLook(request)
-    detector = None if asked == AUTO else open_detector(comfy_bridge.detector_in_folders(asked), model)
+    video_model = model if isinstance(model, T2VModel) else None
+    detector = None if asked == AUTO else open_detector(comfy_bridge.detector_in_folders(asked), video_model)
     check = check_neutral(model, request, recipe, detector=detector, on_progress=on_progress)
     return NeutralLook(check.request, check)
 

@@ -5,36 +5,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from t2vu_core.commands.concept_options import request_of
 from t2vu_core.commands.erase_closed_form import run_closed_form, show_closed_form
+from t2vu_core.commands.neutral_look import add_neutral_check, check_only, checked_order, noted, show_check
 from t2vu_core.commands.options import DTYPES, add_placement, open_model, placement_of
 from t2vu_core.commands.progress_bars import kept_on_interrupt, note, training_bar
 from t2vu_core.commands.training import TrainingOrder, add_training, closing_message, settings_of
-from t2vu_core.erasure import Erasure, atomic_path
+from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
-from t2vu_core.evaluation.detectors import open_detector
-from t2vu_core.evaluation.neutral_check import NeutralCheck, check_neutral
 from t2vu_core.memory.explain import limit_of, memory_line
 from t2vu_core.memory.placement import AS_LOADED
 from t2vu_core.memory.presets import fixed_settings, memory_preset
 from t2vu_core.memory.shapes import check_source
 from t2vu_core.model import T2VModel
-from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import LOW_MEMORY, ClosedFormRecipe, VelocityRecipe
 from t2vu_core.training.sharding import shard_base
 from t2vu_core.training.velocity.train import MASK_OVERLAY, erase_velocity
 from t2vu_core.training.workers import Workers
-from t2vu_core.video import enlarge, to_uint8
 
 METHODS = ("velocity", "closed_form")
 HELP = "train an eraser: modules in the denoiser that move its predictions away from a concept"
-
-NEUTRAL_PICTURE, SHEET_HEIGHT = "neutral_check.png", 768
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,25 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="choose frames, size, batch, checkpointing and --offload so that the plan fits in a GPU of that size (8, 12, 16, "
         "24), with the base in bf16; settings of --method-option stay",
     )  # fmt: skip
-    parser.add_argument("--check-only", action="store_true",
-                        help="only look at what takes the concept's place: a few clips of the neutral prompts")  # fmt: skip
-    parser.add_argument("--no-check", action="store_true", help="train without that look")
-    parser.add_argument(
-        "--detector", metavar="D", help="what judges those clips, for example clip:FOLDER (default: the bundled models' own)"
-    )
+    add_neutral_check(parser)
     add_placement(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any] | None:
     """Train and write the erasure. With several processes (`accelerate launch`), only rank 0 writes; the others return None."""
     if options.method == "closed_form":
-        if options.check_only:
-            raise UserError("--check-only is for --method velocity: a closed form takes seconds, so look at its clips.")
         return run_closed_form(options)
     settings = {**(LOW_MEMORY if options.low_memory else {}), **settings_of(options)}
     recipe = VelocityRecipe.preset(options.preset, **settings)
     if options.check_only:
-        return _check_only(options, recipe)
+        return check_only(options, recipe)
     order = TrainingOrder.of(options)
     if options.memory is not None:
         recipe = _fitted(options, recipe)
@@ -85,18 +69,13 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
     model = _open(options, workers)
     if workers.first and not workers.sharded and (line := memory_line(model.family, recipe)):
         note(line)
-    # Processes could choose differently, so only a single one looks.
-    check = None if options.no_check or workers.count > 1 else _check(model, order.request, recipe, options)
-    if workers.first and workers.count > 1 and not options.no_check:
+    check = None
+    if workers.count == 1:
+        order, check = checked_order(model, order, recipe, options)
+    elif workers.first and not options.no_check:
+        # Processes could choose differently.
         note("Several processes do not look at the neutral prompts: run it once with --check-only in one process.")
-    if check is not None:
-        order = dataclasses.replace(order, request=check.request)
-        note(check.message)
-        if order.log_folder is not None:
-            _save_sheet(check, order.log_folder)
-    erasure = _train(model, order, recipe, workers)
-    if check is not None:
-        erasure = dataclasses.replace(erasure, prompts={**erasure.prompts, "neutral_check": check.describe()})
+    erasure = noted(_train(model, order, recipe, workers), check)
     path = order.save(erasure) if workers.first else None
     Workers.leave()
     if path is None:
@@ -119,33 +98,12 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
     }
 
 
-def _check_only(options: argparse.Namespace, recipe: VelocityRecipe) -> dict[str, Any]:
-    """Look at the neutral prompts and train nothing; the picture goes into `--log`."""
-    check = _check(open_model(options), request_of(options), recipe, options)
-    picture = _save_sheet(check, Path(options.log)) if options.log else None
-    return {**check.describe(), "picture": picture and str(picture)}
-
-
-def _check(model: T2VModel, request: ConceptRequest, recipe: VelocityRecipe, options: argparse.Namespace) -> NeutralCheck:
-    detector = open_detector(options.detector, model) if options.detector else None
-    with training_bar() as on_progress:
-        return check_neutral(model, request, recipe, detector=detector, on_progress=on_progress)
-
-
-def _save_sheet(check: NeutralCheck, folder: Path) -> Path:
-    sheet = check.sheet()
-    picture = Image.fromarray(to_uint8(enlarge(sheet[None], max(1, SHEET_HEIGHT // sheet.shape[-2])))[0])
-    with atomic_path(folder / NEUTRAL_PICTURE) as temporary:
-        picture.save(temporary)
-    return folder / NEUTRAL_PICTURE
-
-
 def show(result: dict[str, Any]) -> str:
     """What was written, or what the neutral check found."""
     if result.get("method") == "closed_form":
         return show_closed_form(result)
     if "tried" in result:
-        return "\n".join(filter(None, (result["message"], result["picture"])))
+        return show_check(result)
     made = f"{result['out']}: an eraser of {result['concept']!r}, {result['steps']} steps in {result['seconds']} s."
     return closing_message(made, stopped=result["stopped"], log=result["log"], warning=result["warning"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from t2vu_core.commands.neutral_look import check_only, checked_order, noted
 from t2vu_core.commands.options import open_model
 from t2vu_core.commands.progress_bars import training_bar
 from t2vu_core.commands.training import TrainingOrder, settings_of
@@ -19,12 +20,15 @@ OF_VELOCITY = ("low_memory", "memory", "log", "resume", "language_model")
 def run_closed_form(options: argparse.Namespace) -> dict[str, Any]:
     """Compute and write the erasure. Raises UserError for an option that has no effect here."""
     for name in OF_VELOCITY:
-        if getattr(options, name) not in (None, False):
+        if getattr(options, name) not in (None, False) and not (options.check_only and name == "log"):
             raise UserError(f"--{name.replace('_', '-')} has no effect with --method closed_form: leave it out.")
     recipe = ClosedFormRecipe.preset(options.preset, **settings_of(options))
+    if options.check_only:
+        return check_only(options, recipe)
     order, model = TrainingOrder.of(options), open_model(options)
+    order, check = checked_order(model, order, recipe, options)
     with training_bar() as on_progress:
-        erasure = erase_closed_form(model, order.request, recipe, on_progress=on_progress)
+        erasure = noted(erase_closed_form(model, order.request, recipe, on_progress=on_progress), check)
     return {
         "out": str(order.save(erasure)),
         "method": "closed_form",
@@ -34,6 +38,7 @@ def run_closed_form(options: argparse.Namespace) -> dict[str, Any]:
         "pushed": erasure.training["pushed"],
         "warning": erasure.training["warning"],
         "scores": None,
+        "neutral_check": check and check.describe(),
     }
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from t2vu_core.commands.neutral_look import add_neutral_check, check_only, checked_order, noted, show_check
 from t2vu_core.commands.options import DTYPES, open_model
 from t2vu_core.commands.progress_bars import kept_on_interrupt, training_bar
 from t2vu_core.commands.training import TrainingOrder, add_training, closing_message, settings_of
@@ -32,21 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", metavar="DIR", help="a folder of images of the concept (default: they are generated)")
     parser.add_argument("--shots", type=int, metavar="N", help="number of images to generate (default: the preset's)")
     parser.add_argument("--objective", choices=OBJECTIVES, help="what the encoder is trained for (default: negative_guidance)")
+    add_neutral_check(parser)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train and write the unlearned encoder."""
     named = {"shots": options.shots, "objective": options.objective}
     settings = {**settings_of(options), **{key: value for key, value in named.items() if value is not None}}
-    recipe, order = FewShotRecipe.preset(options.preset, **settings), TrainingOrder.of(options)
+    recipe = FewShotRecipe.preset(options.preset, **settings)
+    if options.check_only:
+        return check_only(options, recipe)
+    order = TrainingOrder.of(options)
     images = None if options.images is None else read_images(Path(options.images))
     model = open_model(options)
+    image_model = _image_model(options, model)
+    order, check = checked_order(model, order, recipe, options)
     with training_bar() as bar, kept_on_interrupt(bar) as on_progress:
         erasure = unlearn_encoder(
-            model, order.request, recipe, image_model=_image_model(options, model), images=images,
+            model, order.request, recipe, image_model=image_model, images=images,
             log_folder=order.log_folder, on_progress=on_progress,
         )  # fmt: skip
-    path = order.save(erasure)
+    path = order.save(noted(erasure, check))
     kept = (
         "seconds", "shot_seconds", "steps", "through", "shots", "remaining", "preserve_moved", "ended", "parameters", "warning",
     )  # fmt: skip
@@ -59,11 +66,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         **{key: erasure.training[key] for key in kept},
         "log": order.log_folder and str(order.log_folder),
         "scores": None,
+        "neutral_check": check and check.describe(),
     }
 
 
 def show(result: dict[str, Any]) -> str:
-    """What was written."""
+    """What was written, or what the neutral check found."""
+    if "tried" in result:
+        return show_check(result)
     file, concepts = f"{result['out']} ({result['bytes'] / 2**20:.1f} MiB)", ", ".join(map(repr, result["concepts"]))
     trained = f"{result['steps']} steps in {result['seconds']} s, shots {result['shots']}"
     made = f"{file}: a text encoder without {concepts}, {trained}."

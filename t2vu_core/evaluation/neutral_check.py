@@ -18,25 +18,19 @@ from torch import Tensor
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors import Detector, WorldDetector
 from t2vu_core.evaluation.instead import Observer
+from t2vu_core.evaluation.neutral_source import AnyRecipe, NeutralSource, Preview
 from t2vu_core.families.spelling import check_visible
 from t2vu_core.mentions import bare, says
-from t2vu_core.model import SampleStep, T2VModel
-from t2vu_core.prompts.candidates import PlanSize
+from t2vu_core.model import T2VModel
 from t2vu_core.prompts.concept import Concept, understand
-from t2vu_core.prompts.plan import plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
-from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.training.few_shot.shot_models import AnyImageModel
 from t2vu_core.training.progress import ProgressCallback, TrainProgress
-from t2vu_core.training.run import check_precision
-from t2vu_core.training.velocity.points import clip_size
 
 CLIPS = 4
-STEPS = 12
-"""Denoising steps of a clip: enough to see what it will be."""
 FIRST_SEED = 499_000
 """Counted from the run's first seed; a training run and an evaluation use others."""
-Step = Callable[[int, SampleStep], None]
 
 
 @dataclass(frozen=True)
@@ -121,31 +115,32 @@ class NeutralCheck:
 
 
 def check_neutral(
-    model: T2VModel,
+    model: T2VModel | AnyImageModel,
     request: ConceptRequest,
-    recipe: VelocityRecipe,
+    recipe: AnyRecipe,
     *,
     detector: Detector | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> NeutralCheck:
     """Try the plan's replacements until one can be drawn.
 
-    `detector` is by default the miniatures' own for a bundled model that knows the concept, and none for other models. With
-    several concepts, or a replacement that the user gave, nothing else is taken. Raises UserError before the first clip for
-    what a training run refuses; an exception from `on_progress` stops the check.
+    An image model is for a text encoder that is trained without a video model; its clips have one frame. So have those of a
+    recipe that computes single frames, except for the miniatures' own detector, which knows whole clips. `detector` is by
+    default that one for a bundled model that knows the concept, and none for other models. With several concepts, or a
+    replacement that the user gave, nothing else is taken. Raises UserError before the first clip for what a training run
+    refuses; an exception from `on_progress` stops the check.
     """
-    clip_size(model.family, recipe)
-    check_precision(model.family)
-    check_visible(model.family.text.tokenizer, request.concepts)
-    concepts = understand(request, prompt_set_for(model.family.folder))
+    source = NeutralSource(model, recipe)
+    source.check()
+    check_visible(source.text.tokenizer, request.concepts)
+    concepts = understand(request, prompt_set_for(source.folder))
     detector = detector or own_detector(model, [concept.title for concept in concepts])
     judge = _Judge.of(detector, concepts)
     choices = concepts[0].replacements if len(concepts) == 1 else concepts[0].replacements[:1]
     asked = [request, *(dataclasses.replace(request, replacement=words) for words in choices[1:] if words)]
     tried: list[Candidate] = []
     for number, each in enumerate(asked):
-        tell = partial(_tell, on_progress, number)
-        tried.append(_look(model, each, recipe, judge, tell))
+        tried.append(_look(source, each, judge, partial(_tell, on_progress, number)))
         if tried[-1].drawable is not False:
             break
     good = next((index for index, each in enumerate(tried) if each.drawable is not False), 0)
@@ -153,9 +148,9 @@ def check_neutral(
     return NeutralCheck(asked[chosen], request.title, tuple(tried), tried[chosen], request.replacement is not None)
 
 
-def own_detector(model: T2VModel, concepts: Sequence[str]) -> Detector | None:
-    """The detector of a bundled model's world, if it knows the concepts."""
-    if not prompt_set_for(model.family.folder).own:
+def own_detector(model: T2VModel | AnyImageModel, concepts: Sequence[str]) -> Detector | None:
+    """The detector of a bundled video model's world, if it knows the concepts."""
+    if not isinstance(model, T2VModel) or not prompt_set_for(model.family.folder).own:
         return None
     try:
         detector = WorldDetector.for_model(model)
@@ -191,20 +186,14 @@ class _Judge:
         return None if self.observer is None else sum(not each.natural for each in self.observer.look(clips))
 
 
-def _look(model: T2VModel, request: ConceptRequest, recipe: VelocityRecipe, judge: _Judge, tell: Step) -> Candidate:
-    prompt_set = prompt_set_for(model.family.folder)
-    size = PlanSize(recipe.concept_trajectories, recipe.preserve_trajectories, recipe.seed, recipe.augmentation)
-    plan = plan_request(dataclasses.replace(request, language_model=None), prompt_set, size)
-    words = plan.concepts[0].replacement
-    prompts = _neutral_prompts([pair.neutral for pair in plan.pairs], words)
-    first = 1_000_000 * (recipe.seed + 1) + FIRST_SEED
-    clips = [
-        model.sample(
-            prompt, seeds=first + index, num_inference_steps=STEPS, num_frames=recipe.num_frames or None,
-            height=recipe.height or None, width=recipe.width or None, on_step=partial(tell, index),
-        )
-        for index, prompt in enumerate(prompts)
-    ]  # fmt: skip
+def _look(
+    source: NeutralSource, request: ConceptRequest, judge: _Judge, tell: Callable[[int, int, int, Preview | None], None]
+) -> Candidate:
+    neutral, words = source.plan(request)
+    prompts = _neutral_prompts(neutral, words)
+    first = 1_000_000 * (source.recipe.seed + 1) + FIRST_SEED
+    whole = isinstance(judge.detector, WorldDetector)
+    clips = [source.clip(prompt, first + index, partial(tell, index), whole=whole) for index, prompt in enumerate(prompts)]
     made = torch.cat(clips)
     return Candidate(words, tuple(prompts), made, judge.shows_concept(made), judge.incoherent(made))
 
@@ -217,11 +206,11 @@ def _neutral_prompts(neutral: Sequence[str], words: str) -> list[str]:
     return [pool[index * len(pool) // min(CLIPS, len(pool))] for index in range(min(CLIPS, len(pool)))]
 
 
-def _tell(on_progress: ProgressCallback | None, number: int, clip: int, step: SampleStep) -> None:
+def _tell(on_progress: ProgressCallback | None, number: int, clip: int, step: int, total: int, preview: Preview | None) -> None:
     if on_progress is not None:
-        done = clip * step.total + step.step
+        done = clip * total + step
         note = f"replacement {number + 1}" if number else ""
-        on_progress(TrainProgress("neutral check", done, CLIPS * step.total, preview=step.preview, note=note))
+        on_progress(TrainProgress("neutral check", done, CLIPS * total, preview=preview, note=note))
 
 
 def _named(candidate: Candidate | None) -> str:

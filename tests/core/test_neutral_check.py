@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from t2vu_core import ConceptRequest, T2VModel, VelocityRecipe, load_model
+from t2vu_core import (
+    ClosedFormRecipe,
+    ConceptRequest,
+    Erasure,
+    FewShotRecipe,
+    T2VModel,
+    UserError,
+    VelocityRecipe,
+    load_image_model,
+    load_model,
+)
 from t2vu_core.cli import main
 from t2vu_core.evaluation.detectors import Judgement
-from t2vu_core.evaluation.neutral_check import CLIPS, STEPS, check_neutral
+from t2vu_core.evaluation.neutral_check import CLIPS, check_neutral
+from t2vu_core.evaluation.neutral_source import STEPS
 from t2vu_core.training.progress import TrainProgress
 
 
@@ -81,11 +93,12 @@ def test_the_next_replacement_is_taken_where_the_first_shows_the_concept(model: 
 def test_a_class_takes_the_place_of_a_scene_that_shows_the_concept(
     model: T2VModel, drawn: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from t2vu_core.evaluation import neutral_check
+    from t2vu_core.evaluation import neutral_check, neutral_source
     from t2vu_core.prompts.prompt_set import prompt_set_for
 
     general = prompt_set_for(None)
-    monkeypatch.setattr(neutral_check, "prompt_set_for", lambda folder: general)
+    for module in (neutral_check, neutral_source):
+        monkeypatch.setattr(module, "prompt_set_for", lambda folder: general)
     request = ConceptRequest(("golden retriever",))
     check = check_neutral(model, request, RECIPE, detector=Detector())
     assert [each.replacement for each in check.tried] == ["an empty scene", "a dog"]
@@ -107,6 +120,45 @@ def test_without_a_detector_the_clips_are_only_shown(
     assert "Look at the clips" in check.message
 
 
+def test_both_other_methods_are_looked_at_before_they_compute(model: T2VModel) -> None:
+    for recipe in (FewShotRecipe.preset("quick"), ClosedFormRecipe()):
+        check = check_neutral(model, ConceptRequest(("ghost",)), recipe)
+        assert check.taken.drawable
+        assert check.taken.clips.shape == (CLIPS, 9, 3, 32, 32), "the miniatures' detector judges single frames badly"
+        assert not any("ghost" in prompt for prompt in check.taken.prompts)
+
+
+def test_what_no_miniatures_detector_judges_has_the_frames_of_the_recipe(model: T2VModel) -> None:
+    check = check_neutral(model, ConceptRequest(("a lighthouse",)), FewShotRecipe.preset("quick"))
+    assert check.taken.clips.shape == (CLIPS, 1, 3, 32, 32), "hours of whole clips before a training run on single frames"
+    assert check.sheet().shape == (3, CLIPS * 32, 32)
+
+
+def test_an_encoder_without_a_video_model_is_looked_at_through_its_image_model() -> None:
+    stages: list[TrainProgress] = []
+    image_model = load_image_model("miniature-unet-image")
+    check = check_neutral(image_model, ConceptRequest(("ghost",)), FewShotRecipe.preset("quick"), on_progress=stages.append)
+    assert check.taken.drawable is None
+    assert check.taken.clips.shape == (CLIPS, 1, 3, 32, 32)
+    assert check.taken.clips.std() > 0.05, "blank images"
+    assert stages[-1].step == CLIPS * STEPS
+
+
+def test_a_few_step_model_is_looked_at_with_its_own_steps(model: T2VModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = dataclasses.replace(model.family.defaults, num_inference_steps=4)
+    monkeypatch.setattr(type(model.family), "defaults", property(lambda self: few))
+    stages: list[TrainProgress] = []
+    check_neutral(model, ConceptRequest(("a lighthouse",)), FewShotRecipe(), on_progress=stages.append)
+    assert stages[-1].total == CLIPS * 4, "a distilled model is only right at its own steps"
+
+
+def test_a_clip_that_cannot_be_trained_on_is_refused_before_the_first_look(model: T2VModel, drawn: list[str]) -> None:
+    for recipe in (RECIPE, FewShotRecipe(), ClosedFormRecipe()):
+        with pytest.raises(UserError, match="cannot|multiple"):
+            check_neutral(model, ConceptRequest(("ghost",)), dataclasses.replace(recipe, height=33))
+    assert not drawn
+
+
 def test_a_cancel_stops_it(model: T2VModel) -> None:
     class Cancelled(Exception):
         pass
@@ -126,3 +178,29 @@ def test_the_command_looks_without_training(drawn: list[str], tmp_path: Path, ca
     assert [file.name for file in tmp_path.iterdir()] == ["neutral_check.png"]
     assert main(["erase", "--model", "miniature", "--concept", "cat"]) == 2
     assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["unlearn-encoder"], ["erase", "--method", "closed_form"]])
+def test_the_commands_of_the_other_methods_look_too(
+    command: list[str], drawn: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*command, "--model", "miniature", "--concept", "cat", "--instead", "a robot", "--check-only"]
+    assert main([*arguments, "--log", str(tmp_path)]) == 0
+    assert "neutral_check.png" in capsys.readouterr().out
+    assert [file.name for file in tmp_path.iterdir()] == ["neutral_check.png"]
+    assert [("robot" in prompt) for prompt in drawn[:CLIPS]] == [True] * CLIPS, "another replacement was looked at first"
+
+
+def test_the_file_of_every_method_keeps_what_was_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = {"unlearn-encoder": ["prompts=4", "steps=1", "shots=1", "shot_steps=1"], "erase": ["concept_prompts=4"]}
+    for command, settings in few.items():
+        out = tmp_path / f"{command}.safetensors"
+        arguments = [command, "--model", "miniature", "--concept", "ghost", "--out", str(out)]
+        arguments += ["--method", "closed_form"] if command == "erase" else []
+        arguments += [word for setting in (*settings, "preserve_prompts=4") for word in ("--method-option", setting)]
+        assert main(arguments) == 0
+        assert Erasure.load(out).prompts["neutral_check"]["taken"] == "an empty scene"
+        assert "an empty scene" in capsys.readouterr().err, "the message is not shown before it trains"
+        assert main([*arguments, "--no-check"]) == 0
+        assert "neutral_check" not in Erasure.load(out).prompts
+        capsys.readouterr()
