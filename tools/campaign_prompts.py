@@ -41,7 +41,8 @@ def graphs() -> list[Graph]:
     shown = node("PreviewImage", images=["sample", 0])
     apply = node("T2VUApplyEraser", model=["load", 0], eraser=["erase", 0], strength=1.0)
     save = node("T2VUSaveErasure", erasure=["erase", 0], name="campaign", overwrite=True)
-    few = node("T2VUFewShotUnlearn", model=["load", 0], concept="ghost", preset="quick", seed=0, shots=1, steps=1)
+    short = {"preset": "quick", "shots": 1, "steps": 1, "neutral_check": "off"}
+    few = node("T2VUFewShotUnlearn", model=["load", 0], concept="ghost", seed=0, **short)
     guard = node("T2VUGuard", model=["load", 0], method="safree", concepts="ghost")
     file = node("T2VULoadErasure", file="campaign.safetensors")
     lora = node("T2VUExportLora", eraser=["erase", 0], folder="output/loras", name="x")

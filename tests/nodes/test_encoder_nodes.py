@@ -19,6 +19,7 @@ STRENGTH = 10.0
 def unlearn(**changes: Any) -> dict[str, Any]:
     """A training run of one step on one shot: enough to give an encoder that says something else."""
     inputs = {"model": ["load", 0], "concept": "ghost", "preset": "quick", "seed": 0, "shots": 1, "steps": 1}
+    inputs |= {"neutral_check": "off"}
     return node("T2VUFewShotUnlearn", **inputs | changes)
 
 
@@ -31,8 +32,9 @@ def unlearned(comfy: ComfyServer) -> Result:
     """The run that trained and saved an encoder, and sampled with it and without."""
     graph: Graph = {
         "load": load(),
-        "unlearn": unlearn(),
+        "unlearn": unlearn(neutral_check="auto"),
         "save": node("T2VUSaveErasure", erasure=["unlearn", 0], name=NAME, overwrite=True),
+        "neutral": node("SaveImage", images=["unlearn", 4], filename_prefix="neutral"),
         "shots": node("SaveImage", images=["unlearn", 1], filename_prefix="shots"),
         "loss": node("SaveImage", images=["unlearn", 2], filename_prefix="loss"),
         "apply": apply_encoder("unlearn"),
@@ -51,6 +53,9 @@ def test_the_node_shows_its_shots_its_loss_and_its_stages(comfy: ComfyServer, un
     assert any("shots 1/" in line and "0 of 1 made" in line for line in said), "every denoising step is told"
     assert any("shots" in line and "1 of 1 made" in line for line in said)
     assert any("training 1/1, loss" in line for line in said)
+    assert any("neutral check 48/48" in line for line in said), "what takes its place is not looked at"
+    assert "The model draws 'an empty scene'" in unlearned.outputs["unlearn"]["text"][0]
+    assert pixels(comfy, unlearned, "neutral").shape == (1, 4 * 32, 3 * 32, 3), "its clips are not handed on"
     assert "instead " in said[0], "a wrong kind would be read only after the training"
     assert len(unlearned.files("shots")) == 1
     assert Image.open(comfy.file(unlearned.files("shots")[0])).size == (32, 32)

@@ -16,7 +16,6 @@ from PIL import Image
 
 from t2vu_core.guards import GUARDS
 from t2vu_core.model import load_model
-from tests.nodes.conftest import Trained
 from tests.nodes.graphs import apply, frames_of, load, node, pixels, refusal, sample
 from tools.comfyui import ComfyServer, Result, queue
 from tools.comfyui.client import Graph
@@ -46,9 +45,9 @@ def text(result: Result, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def erased(trained: Trained) -> Graph:
+def erased(eraser_name: str) -> Graph:
     """A model with the shared eraser on it, as the node `apply`."""
-    return {"load": load(), "file": node("T2VULoadErasure", file=trained.name), "apply": apply("file")}
+    return {"load": load(), "file": node("T2VULoadErasure", file=eraser_name), "apply": apply("file")}
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ FRESH = itertools.count()
 def encoder(comfy: ComfyServer) -> Erasure:
     """An encoder of one training step, as Load Unlearned Encoder offers it."""
     inputs = {"model": ["load", 0], "concept": "ghost", "preset": "quick", "seed": 3, "shots": 1, "steps": 1}
+    inputs |= {"neutral_check": "off"}
     graph: Graph = {
         "load": load(),
         "unlearn": node("T2VUFewShotUnlearn", **inputs),

@@ -133,7 +133,15 @@ def test_a_training_run_shows_previews_and_goes_on_after_a_cancel(comfy: ComfySe
 def test_a_text_encoder_unlearns_and_fits_the_folder(comfy: ComfyServer) -> None:
     """ComfyUI's T5 has the names, the tokens and the identity of the folder's."""
     graph = {name: entry for name, entry in shipped().items() if name in ("1", "2")}
-    few = {"concept": "ghost", "preset": "quick", "seed": 0, "shots": 1, "steps": 1, "image_model": "none"}
+    few = {
+        "concept": "ghost",
+        "preset": "quick",
+        "seed": 0,
+        "shots": 1,
+        "steps": 1,
+        "image_model": "none",
+        "neutral_check": "off",
+    }
     graph |= {
         "folder": node("T2VULoadModel", model="miniature-ltx", dtype="float32"),
         "encoder": node("T2VUFewShotUnlearn", model=["2", 0], **few),
