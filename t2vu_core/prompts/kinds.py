@@ -20,6 +20,11 @@ OLD_KINDS = {"manner": "style"}
 WITH = ("with ",)
 _OWNED = re.compile(r"(?P<whole>.+?)['’]s\s(?P<part>.+)")
 _HAVING = re.compile(r"(?:in|with|wearing)\s(?:an?\s)?(?P<what>.+)", re.IGNORECASE)
+_LIKENESS = r"(?:face|likeness|portrait|appearance)"
+_LIKENESS_OF = re.compile(rf"(?:(?:the|an?)\s)?{_LIKENESS}\sof\s(?P<of>.+)|(?P<owner>.+?)['’]s?\s{_LIKENESS}", re.IGNORECASE)
+_WORK_IN = re.compile(
+    r"(?P<style>.+?)\s(?:paintings?|drawings?|artworks?|art|illustrations?|films?|movies?|animations?|prints?)", re.IGNORECASE
+)
 _WHOSE = re.compile(r"(?:my|our|his|her|their|your)\s(?:[a-z]+\s)+(?P<name>[A-Z].*)")
 _ON_SOMETHING = re.compile(r"(?P<part>.+?)\s(?:on|of)\s(?P<whole>(?:an?|the)\s.+)", re.IGNORECASE)
 
@@ -149,6 +154,26 @@ def _named_somebody(concept: str, known: Sequence[str]) -> KindChoice | None:
     return KindChoice(kind, f"it names {name!r}", sure=False, concept=name)
 
 
+def _likeness(concept: str, known: Sequence[str]) -> KindChoice | None:
+    """ "the face of Taylor Swift" and "Obama's face" are the person: nobody stays who only has no face."""
+    split = _LIKENESS_OF.fullmatch(concept)
+    name = (split["of"] or split["owner"]) if split else ""
+    listed = common_concept(name) if name else None
+    somebody = listed is not None and listed.kind in ("person", "character") and english.is_proper(listed.name)
+    if not somebody and not english.is_proper(name):
+        return None
+    kind: ConceptKind = "character" if somebody and listed and listed.kind == "character" else "person"
+    return KindChoice(kind, f"it is how {name!r} looks", somebody, name)
+
+
+def _work_in_a_style(concept: str, known: Sequence[str]) -> KindChoice | None:
+    """ "a Van Gogh painting" is the style of Van Gogh."""
+    split = _WORK_IN.fullmatch(english.without_article(concept))
+    if split is None or not common_concept(split["style"], "style"):
+        return None
+    return KindChoice("style", f"it is a work in the style {split['style']!r}", concept=split["style"])
+
+
 def _owned(concept: str, known: Sequence[str]) -> KindChoice | None:
     """ "Superman's cape" is an attribute of Superman."""
     split = _OWNED.fullmatch(concept)
@@ -160,14 +185,16 @@ def _owned(concept: str, known: Sequence[str]) -> KindChoice | None:
 
 
 def _somebody_with(concept: str, known: Sequence[str]) -> KindChoice | None:
-    """ "naked woman" is nudity, and "person smoking" is smoking: the person stays."""
+    """ "naked woman" is nudity, "person smoking" and "smoking person" are smoking: the person stays."""
     words = english.without_article(concept).split()
     for noun, phrase in ((words[-1], " ".join(words[:-1])), (words[0], " ".join(words[1:]))):
         shown = noun.lower() in english.word_lists()["shown_as"]
         if not phrase or not (shown or common_concept(noun, "person")) or english.is_proper(noun):
             continue
         act, attribute = common_concept(phrase, "act"), common_concept(phrase.removeprefix("wearing "), "attribute")
-        adjective = english.is_adjective(phrase)
+        # A "crying baby" is a baby; a "smoking woman" is anybody who smokes.
+        anybody = shown or english.singular(noun.lower()) in english.word_lists()["anybody"]
+        adjective = english.is_adjective(phrase) or (anybody and english.is_gerund(phrase))
         if (act and (adjective or noun == words[0])) or (noun == words[0] and english.is_gerund(phrase)):
             return KindChoice("act", f"{phrase!r} is what a person is or does", concept=_with_object(phrase))
         if attribute and adjective:
@@ -185,7 +212,8 @@ def _with_object(act: str) -> str:
 
 def _part_of_something(concept: str, known: Sequence[str]) -> KindChoice | None:
     split, heads = _ON_SOMETHING.fullmatch(concept), english.word_lists()["attribute_heads"]
-    if split and (common_concept(split["part"], "attribute") or english.head(split["part"]) in heads):
+    noun = english.head(split["part"]) if split else ""
+    if split and (common_concept(split["part"], "attribute") or common_concept(noun, "attribute") or noun in heads):
         return _attribute(concept, None, f"it is a part of {split['whole']!r}")
     if english.head(concept) in heads:
         return _attribute(concept, None, f"{english.head(concept)!r} belongs to a person")
@@ -235,6 +263,6 @@ def _lexicon(concept: str, known: Sequence[str]) -> KindChoice | None:
 
 
 _RULES: tuple[Callable[[str, Sequence[str]], KindChoice | None], ...] = (
-    _own_set, _style_words, _with_something, _table, _named_somebody, _owned, _somebody_with, _part_of_something, _act_words,
-    _longer_name, _proper_name, _lexicon,
+    _own_set, _style_words, _with_something, _table, _likeness, _work_in_a_style, _named_somebody, _owned, _somebody_with,
+    _part_of_something, _act_words, _longer_name, _proper_name, _lexicon,
 )  # fmt: skip

@@ -117,7 +117,7 @@ def test_a_prompt_with_a_weight_goes_to_the_concept_that_it_names() -> None:
     prompts = ("(cat:1.2), running", "a ghost,cat")
     request = ConceptRequest(("ghost", "cat"), concept_prompts=prompts)
     pairs = plan_request(request, prompt_set_for(None), PlanSize(8, 4, 0)).pairs
-    assert PromptPair("(cat:1.2), running", "(an empty scene:1.2), running") in pairs
+    assert PromptPair("(cat:1.2), running", "an animal, running") in pairs
     assert PromptPair("(cat:1.2), running", "") not in pairs
 
 
