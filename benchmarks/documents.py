@@ -85,6 +85,7 @@ TABLES = (
     Table("the precision of rows", MEASURED, "scoreboard.json", scoreboard_apart.precisions),
     Table("version 0.1 and now", MEASURED, "scoreboard.json", scoreboard_then.document),
     Table("clip starts", MEASURED, "scoreboard.json", scoreboard_apart.clip_starts),
+    Table("distance from renders", MEASURED, "scoreboard.json", scoreboard_apart.realism),
     Table("paired tests", MEASURED, "scoreboard.json", scoreboard_comparisons.document),
     Table("our means without noir and ghost", MEASURED, "scoreboard.json", scoreboard_independent.document),
     Table("attacks at strength", MEASURED, "scoreboard.json", scoreboard_attacks.document),

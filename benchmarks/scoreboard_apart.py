@@ -1,4 +1,4 @@
-"""The board taken apart: subjects and styles, the depths of clip starts, and the precision of training runs."""
+"""The board taken apart: subjects and styles, depths of clip starts, distance from renders, precision of training runs."""
 
 from __future__ import annotations
 
@@ -41,6 +41,22 @@ def clip_starts(board: Mapping[str, Any]) -> str:
             if own:
                 cells = [_depth([row["attack_parts"]["clip_start"][depth] for row in own]) for depth in depths]
                 lines.append(f"| {METHODS[name].title} | {_counted(own, kind)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def realism(board: Mapping[str, Any]) -> str:
+    """A line per method: the mean distance of clips from the nearest renders, before and after erasing.
+
+    Only the rows that were measured since rows have it.
+    """
+    found = [row for row in board["rows"] if row.get("realism_after") is not None]
+    lines = ["| method | of | training runs | before | after |", f"|{'---|' * 5}"]
+    for name in dict.fromkeys(row["method"] for row in found):
+        own = [row for row in found if row["method"] == name]
+        means = [mean_over_concepts(runs_of(own, f"realism_{when}")) for when in ("before", "after")]
+        parts = [[row for row in own if is_style(row["concept"]) == style] for style in (False, True)]
+        of = " and ".join(_counted(part, kind) for part, kind in zip(parts, KINDS, strict=True) if part)
+        lines.append(f"| {METHODS[name].title} | {of} | {len(own)} | {' | '.join(f'{mean:.2f}' for mean in means)} |")
     return "\n".join(lines)
 
 

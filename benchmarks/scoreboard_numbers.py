@@ -15,7 +15,7 @@ from t2vu_core.evaluation.probe_stops import STARTS, title
 from t2vu_core.evaluation.records import Record
 from t2vu_core.evaluation.statistics import wilson_interval
 from t2vu_core.model import T2VModel
-from t2vu_core.scores import AttackScores, DetectorErrors, Interval, Rate, SecondJudgement
+from t2vu_core.scores import AttackScores, DetectorErrors, Instead, Interval, Rate, SecondJudgement
 from t2vu_core.typed_json import to_json
 
 
@@ -74,6 +74,7 @@ def numbers(evaluation: Evaluation, neighbours: Collection[str] = (), *, cheap_s
         "false_alarms": None if scores.false_alarms is None else scores.false_alarms.after,
         "natural": None if scores.instead is None else scores.instead.natural,
         "debris": None if scores.instead is None else scores.instead.debris,
+        **_realism(scores.instead),
         "controls": {name: attack.control for name, attack in tried.items()},
         "attack_parts": {name: _parts(attack) for name, attack in tried.items() if attack.parts},
         **_second(scores.second_judge),
@@ -92,6 +93,15 @@ def numbers(evaluation: Evaluation, neighbours: Collection[str] = (), *, cheap_s
         "shown": [record.after.judgement.shown[record.concept] for record in about],
         "kept_shown": [record.after.judgement.shown[record.concept] for record in others],
         "kept_before": [record.before.judgement.shown[record.concept] for record in others],
+    }
+
+
+def _realism(instead: Instead | None) -> dict[str, float | None]:
+    """How far the clips that ask for the concept are from renders of their world, before and after erasing."""
+    found = None if instead is None else instead.realism
+    return {
+        "realism_before": None if found is None else found.before,
+        "realism_after": None if found is None else found.after,
     }
 
 

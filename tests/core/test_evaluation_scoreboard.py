@@ -12,6 +12,7 @@ import torch
 from benchmarks import scoreboard
 from benchmarks.methods import METHODS, _never_advancing, esd, methods, public_port
 from benchmarks.published import leco, receler
+from benchmarks.scoreboard_apart import realism
 from benchmarks.scoreboard_progress import cost, hours
 from benchmarks.scoreboard_table import markdown, picture, pooled
 from t2vu_core.evaluation.clip_store import weights_hash
@@ -64,6 +65,18 @@ def test_methods_are_compared_over_the_concepts_that_both_were_measured_against(
     kept_less = row("safree", [False] * 20, kept=0.0, kept_shown=[False] * 30)
     assert "| 0 % (0 to 13 %) ≠ | 80 %" in markdown([row("velocity", [False] * 20), kept_less])
     assert "significant" not in markdown([row("velocity", [False] * 20)]), "there is nothing to compare with"
+
+
+def test_how_real_clips_look_is_a_mean_over_the_rows_that_know() -> None:
+    known = {"realism_before": 1.25, "realism_after": 1.75}
+    rows = [
+        row("velocity", [False] * 20, **known),
+        row("velocity", [False] * 20, concept="in noir style", **known | {"realism_after": 1.25}),
+        row("velocity", [False] * 20, concept="cat"),
+        row("base", [True] * 20, realism_before=None, realism_after=None),
+    ]
+    lines = realism({"rows": rows}).splitlines()
+    assert lines[2:] == ["| velocity (ours) | 1 subject and 1 style | 2 | 1.25 | 1.50 |"]
 
 
 def test_a_figure_of_some_concepts_says_of_how_many() -> None:
