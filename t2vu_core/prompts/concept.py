@@ -18,6 +18,7 @@ from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.wording import A_PERSON, EMPTY_SCENE, SUBJECT_KINDS, Wording, as_style, does
 
 CALM = "calm"
+_PLAIN_STYLES = ("in realistic style", "in natural colors", "as a photograph")
 NONE: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
@@ -194,11 +195,31 @@ def _replacements(
     group = None if prompts.own else common.group if common else _class_of(names[0], kind)
     by_kind: dict[ConceptKind, list[str | None]] = {
         "thing": [EMPTY_SCENE, group], "character": [EMPTY_SCENE, group], "person": [group, A_PERSON, EMPTY_SCENE],
-        "style": [""], "attribute": [""], "act": [common.instead if common else CALM, CALM],
+        "style": ["", None if prompts.own else _plain_style(common)],
+        "attribute": ["", None if prompts.own else _another(common)],
+        "act": [common.instead if common else CALM, CALM],
     }  # fmt: skip
     usual = [text for text in by_kind[kind] if text is not None and not (text and says(text, names))]
     given = [] if request.replacement is None else [_as_replacement(request.replacement, kind)]
     return tuple(dict.fromkeys([*given, *usual])) or (EMPTY_SCENE,)
+
+
+def _plain_style(common: CommonConcept | None) -> str | None:
+    """What a style becomes where the model draws it without being asked: what lies near it, if that is plain.
+
+    Camera moves and what lies over a scene have nothing of the kind.
+    """
+    if common is None:
+        return _PLAIN_STYLES[0]
+    plain_itself = "realis" in common.name.lower()
+    if plain_itself or not any(form.startswith(("as ", "like ")) or "style" in form for form in common.said):
+        return None
+    return next((near for near in common.neighbours if near in _PLAIN_STYLES), _PLAIN_STYLES[0])
+
+
+def _another(common: CommonConcept | None) -> str | None:
+    """What an attribute becomes where the model draws it without being asked: "black hair" of red hair."""
+    return None if common is None or english.is_adjective(common.name) else common.neighbours[0]
 
 
 def _class_of(concept: str, kind: ConceptKind) -> str | None:

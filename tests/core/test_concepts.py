@@ -16,6 +16,7 @@ from t2vu_core.errors import UserError
 from t2vu_core.mentions import mentions, says
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.common_concepts import ConceptKind, number_of_concepts
+from t2vu_core.prompts.concept import understand
 from t2vu_core.prompts.english import head, is_plural, mass_nouns, with_article, word_lists
 from t2vu_core.prompts.kinds import KINDS, choose_kind
 from t2vu_core.prompts.neutral import without_concepts
@@ -172,6 +173,24 @@ def test_a_name_is_found_however_its_accents_are_typed() -> None:
     made = plan(apart, concept_prompts=("Beyonc\u00e9 sings on a stage",), kind="person")
     assert "a person sings on a stage" in [pair.neutral for pair in made.pairs]
     assert ConceptRequest(("Beyonc\u00e9", apart)).concepts == ("Beyonc\u00e9",)
+
+
+@pytest.mark.parametrize(
+    ("concept", "second"),
+    [
+        ("noir", "in natural colors"), ("Van Gogh", "in realistic style"), ("dreampunk style", "in realistic style"),
+        ("red hair", "black hair"), ("logo on a shirt", "stripes"), ("bald", None), ("slow motion", None), ("realism", None),
+        ("film grain", None),
+    ],
+)  # fmt: skip
+def test_a_style_or_attribute_that_is_drawn_unasked_has_a_second_replacement(concept: str, second: str | None) -> None:
+    found = understand(ConceptRequest(concept), prompt_set_for(None))[0]
+    assert found.replacements == ("", *([second] if second else []))
+    assert found.replacement == "", "the plain sentence is tried first"
+    if second:
+        pairs = plan(concept, replacement=second).pairs
+        assert sum(says(pair.neutral, [second]) for pair in pairs) > len(pairs) / 2
+        assert not any(says(pair.neutral, found.names) for pair in pairs)
 
 
 @pytest.mark.parametrize(
