@@ -109,7 +109,7 @@ class FewShotUnlearn(io.ComfyNode):
         assert source is not None, "a missing model is refused where the image model is chosen"
         view.show_plan(plan_ahead(plan_encoder(source, request, recipe).describe()))
         with comfy_bridge.enough_memory("a text encoder was trained", LOWER):
-            look = look_at_neutral(source, request, recipe, neutral_check, view)
+            look = look_at_neutral(source, request, recipe, neutral_check, view, through=None if model is None else image)
             encoder = unlearn_encoder(
                 model,
                 look.request,

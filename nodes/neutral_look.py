@@ -49,17 +49,22 @@ class NeutralLook:
 
 
 def look_at_neutral(
-    model: T2VModel | AnyImageModel, request: ConceptRequest, recipe: AnyRecipe, asked: str, on_progress: ProgressCallback
+    model: T2VModel | AnyImageModel,
+    request: ConceptRequest,
+    recipe: AnyRecipe,
+    asked: str,
+    on_progress: ProgressCallback,
+    through: AnyImageModel | None = None,
 ) -> NeutralLook:
     """Make a few clips of the neutral prompts, judged as `asked` says: by the bundled models' own detector, or a named one.
 
-    An image model is for a text encoder without a video model.
+    An image model is for a text encoder without a video model; a video model's encoder may be trained `through` one.
     """
     if asked == OFF:
         return NeutralLook(request)
     video_model = model if isinstance(model, T2VModel) else None
     detector = None if asked == AUTO else open_detector(comfy_bridge.detector_in_folders(asked), video_model)
-    check = check_neutral(model, request, recipe, detector=detector, on_progress=on_progress)
+    check = check_neutral(model, request, recipe, through=through, detector=detector, on_progress=on_progress)
     return NeutralLook(check.request, check)
 
 

@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
     settings = {**(LOW_MEMORY if options.low_memory else {}), **settings_of(options)}
     recipe = VelocityRecipe.preset(options.preset, **settings)
     if options.check_only:
-        return check_only(options, recipe)
+        return check_only(open_model(options), recipe, options)
     order = TrainingOrder.of(options)
     if options.memory is not None:
         recipe = _fitted(options, recipe)

@@ -24,7 +24,7 @@ def run_closed_form(options: argparse.Namespace) -> dict[str, Any]:
             raise UserError(f"--{name.replace('_', '-')} has no effect with --method closed_form: leave it out.")
     recipe = ClosedFormRecipe.preset(options.preset, **settings_of(options))
     if options.check_only:
-        return check_only(options, recipe)
+        return check_only(open_model(options), recipe, options)
     order, model = TrainingOrder.of(options), open_model(options)
     order, check = checked_order(model, order, recipe, options)
     with training_bar() as on_progress:

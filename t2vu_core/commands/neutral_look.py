@@ -10,13 +10,13 @@ from typing import Any
 from PIL import Image
 
 from t2vu_core.commands.concept_options import request_of
-from t2vu_core.commands.options import open_model
 from t2vu_core.commands.progress_bars import note, training_bar
 from t2vu_core.commands.training import TrainingOrder
 from t2vu_core.erasure import Erasure, atomic_path
 from t2vu_core.evaluation.detectors import open_detector
 from t2vu_core.evaluation.neutral_check import NeutralCheck, check_neutral
 from t2vu_core.evaluation.neutral_source import AnyRecipe
+from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.video import enlarge, to_uint8
@@ -35,12 +35,12 @@ def add_neutral_check(parser: argparse.ArgumentParser) -> None:
 
 
 def checked_order(
-    model: T2VModel, order: TrainingOrder, recipe: AnyRecipe, options: argparse.Namespace
+    model: T2VModel, order: TrainingOrder, recipe: AnyRecipe, options: argparse.Namespace, through: ImageModel | None = None
 ) -> tuple[TrainingOrder, NeutralCheck | None]:
     """The order with the replacement that can be drawn, and what was seen; with `--no-check` the order as it was."""
     if options.no_check:
         return order, None
-    check = _look(model, order.request, recipe, options)
+    check = _look(model, order.request, recipe, options, through)
     note(check.message)
     if order.log_folder is not None:
         _save_sheet(check, order.log_folder)
@@ -54,9 +54,11 @@ def noted(erasure: Erasure, check: NeutralCheck | None) -> Erasure:
     return dataclasses.replace(erasure, prompts={**erasure.prompts, "neutral_check": check.describe()})
 
 
-def check_only(options: argparse.Namespace, recipe: AnyRecipe) -> dict[str, Any]:
+def check_only(
+    model: T2VModel, recipe: AnyRecipe, options: argparse.Namespace, through: ImageModel | None = None
+) -> dict[str, Any]:
     """Look at the neutral prompts and train nothing; the picture goes into `--log`."""
-    check = _look(open_model(options), request_of(options), recipe, options)
+    check = _look(model, request_of(options), recipe, options, through)
     picture = _save_sheet(check, Path(options.log)) if options.log else None
     return {**check.describe(), "picture": picture and str(picture)}
 
@@ -66,10 +68,12 @@ def show_check(result: dict[str, Any]) -> str:
     return "\n".join(filter(None, (result["message"], result["picture"])))
 
 
-def _look(model: T2VModel, request: ConceptRequest, recipe: AnyRecipe, options: argparse.Namespace) -> NeutralCheck:
+def _look(
+    model: T2VModel, request: ConceptRequest, recipe: AnyRecipe, options: argparse.Namespace, through: ImageModel | None
+) -> NeutralCheck:
     detector = open_detector(options.detector, model) if options.detector else None
     with training_bar() as on_progress:
-        return check_neutral(model, request, recipe, detector=detector, on_progress=on_progress)
+        return check_neutral(model, request, recipe, through=through, detector=detector, on_progress=on_progress)
 
 
 def _save_sheet(check: NeutralCheck, folder: Path) -> Path:

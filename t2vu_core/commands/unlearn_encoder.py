@@ -41,13 +41,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     named = {"shots": options.shots, "objective": options.objective}
     settings = {**settings_of(options), **{key: value for key, value in named.items() if value is not None}}
     recipe = FewShotRecipe.preset(options.preset, **settings)
-    if options.check_only:
-        return check_only(options, recipe)
-    order = TrainingOrder.of(options)
+    order = None if options.check_only else TrainingOrder.of(options)
     images = None if options.images is None else read_images(Path(options.images))
     model = open_model(options)
     image_model = _image_model(options, model)
-    order, check = checked_order(model, order, recipe, options)
+    if order is None:
+        return check_only(model, recipe, options, image_model)
+    order, check = checked_order(model, order, recipe, options, image_model)
     with training_bar() as bar, kept_on_interrupt(bar) as on_progress:
         erasure = unlearn_encoder(
             model, order.request, recipe, image_model=image_model, images=images,

@@ -119,18 +119,20 @@ def check_neutral(
     request: ConceptRequest,
     recipe: AnyRecipe,
     *,
+    through: AnyImageModel | None = None,
     detector: Detector | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> NeutralCheck:
     """Try the plan's replacements until one can be drawn.
 
     An image model is for a text encoder that is trained without a video model; its clips have one frame. So have those of a
-    recipe that computes single frames, except for the miniatures' own detector, which knows whole clips. `detector` is by
+    recipe that computes single frames, except for the miniatures' own detector, which knows whole clips. `through` is the
+    image model that a video model's text encoder is trained through: its images have the recipe's size. `detector` is by
     default that one for a bundled model that knows the concept, and none for other models. With several concepts, or a
     replacement that the user gave, nothing else is taken. Raises UserError before the first clip for what a training run
     refuses; an exception from `on_progress` stops the check.
     """
-    source = NeutralSource(model, recipe)
+    source = NeutralSource(model, recipe, through)
     source.check()
     check_visible(source.text.tokenizer, request.concepts)
     concepts = understand(request, prompt_set_for(source.folder))

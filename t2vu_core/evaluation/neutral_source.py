@@ -10,12 +10,14 @@ from pathlib import Path
 from torch import Tensor
 
 from t2vu_core.families.text import Text
+from t2vu_core.image_model import ImageModel
 from t2vu_core.model import T2VModel
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.plan import plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import ClosedFormRecipe, FewShotRecipe, VelocityRecipe
+from t2vu_core.training.closed_form.train import check_closed_form
 from t2vu_core.training.few_shot.plan import plan_encoder
 from t2vu_core.training.few_shot.shot_models import AnyImageModel
 from t2vu_core.training.run import check_precision
@@ -35,6 +37,8 @@ class NeutralSource:
 
     model: T2VModel | AnyImageModel
     recipe: AnyRecipe
+    through: AnyImageModel | None = None
+    """The image model that the text encoder of a video model is trained through: the recipe's size is that of its images."""
 
     @property
     def text(self) -> Text:
@@ -54,16 +58,21 @@ class NeutralSource:
 
     def check(self) -> None:
         """Raise UserError for a size or a precision that the run refuses."""
-        recipe = self.recipe
-        if not isinstance(self.model, T2VModel):
-            self.model.check_size(*self._image_size())
+        recipe, model = self.recipe, self.model
+        image_model = self.through if isinstance(model, T2VModel) else model
+        if image_model is not None:
+            image_model.check_size(*self._image_size(image_model))
+            check_precision(image_model if isinstance(image_model, ImageModel) else None)
+        if not isinstance(model, T2VModel):
             return
         if isinstance(recipe, VelocityRecipe):
-            clip_size(self.model.family, recipe)
+            clip_size(model.family, recipe)
+        elif self.through is None:
+            model.clip_size(recipe.num_frames, recipe.height, recipe.width)
+        if isinstance(recipe, ClosedFormRecipe):
+            check_closed_form(model.family, recipe)
         else:
-            self.model.clip_size(recipe.num_frames, recipe.height, recipe.width)
-        if not isinstance(recipe, ClosedFormRecipe):
-            check_precision(self.model.family)
+            check_precision(model.family)
 
     def plan(self, request: ConceptRequest) -> tuple[list[str], str]:
         """The neutral prompts of the run's plan, and what takes the first concept's place, in words."""
@@ -83,22 +92,21 @@ class NeutralSource:
         An exception from `told` stops the sampling.
         """
         if not isinstance(self.model, T2VModel):
-            height, width = self._image_size()
+            height, width = self._image_size(self.model)
             images = self.model.sample(
                 prompt, seeds=seed, num_inference_steps=self.steps, height=height, width=width,
                 on_step=lambda step, total: told(step, total, None),
             )  # fmt: skip
             return images[:, None]
-        frames = self.recipe.num_frames
+        own = self.through is not None
+        frames = 1 if own else self.recipe.num_frames
         if whole and not isinstance(self.recipe, VelocityRecipe):
             frames = max(frames, self.model.family.defaults.size.num_frames)
         return self.model.sample(
             prompt, seeds=seed, num_inference_steps=self.steps, num_frames=frames or None,
-            height=self.recipe.height or None, width=self.recipe.width or None,
+            height=None if own else self.recipe.height or None, width=None if own else self.recipe.width or None,
             on_step=lambda step: told(step.step, step.total, step.preview),
         )  # fmt: skip
 
-    def _image_size(self) -> tuple[int, int]:
-        assert not isinstance(self.model, T2VModel)
-        own = self.model.size
-        return self.recipe.height or own[0], self.recipe.width or own[1]
+    def _image_size(self, image_model: AnyImageModel) -> tuple[int, int]:
+        return self.recipe.height or image_model.size[0], self.recipe.width or image_model.size[1]

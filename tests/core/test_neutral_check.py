@@ -156,7 +156,20 @@ def test_a_clip_that_cannot_be_trained_on_is_refused_before_the_first_look(model
     for recipe in (RECIPE, FewShotRecipe(), ClosedFormRecipe()):
         with pytest.raises(UserError, match="cannot|multiple"):
             check_neutral(model, ConceptRequest(("ghost",)), dataclasses.replace(recipe, height=33))
+    with pytest.raises(UserError, match="rounds has no effect"):
+        check_neutral(model, ConceptRequest(("ghost",)), ClosedFormRecipe(objective="refusal", rounds=1))
     assert not drawn
+
+
+def test_the_size_of_the_images_that_an_encoder_is_trained_through_is_not_asked_of_the_video_model(
+    model: T2VModel, drawn: list[str]
+) -> None:
+    recipe, image_model = FewShotRecipe(height=40, width=24), load_image_model("miniature-unet-image")
+    with pytest.raises(UserError, match="24 x 40"):
+        check_neutral(model, ConceptRequest(("cat",)), recipe)
+    assert check_neutral(model, ConceptRequest(("cat",), replacement="a robot"), recipe, through=image_model).given
+    with pytest.raises(UserError, match="multiples"):
+        check_neutral(model, ConceptRequest(("cat",)), dataclasses.replace(recipe, height=33), through=image_model)
 
 
 def test_a_cancel_stops_it(model: T2VModel) -> None:

@@ -66,15 +66,13 @@ def erase_closed_form(
     of the model that can be changed reads the text, or a setting has no effect with the recipe's objective.
     """
     request, recipe, start = ConceptRequest.of(concept), recipe or ClosedFormRecipe(), time.monotonic()
-    _check(recipe)
     with free_threads(), torch.inference_mode(False), torch.no_grad(), model.active() as family:
+        check_closed_form(family, recipe)
         check_visible(family.text.tokenizer, request.concepts)
         size = PlanSize(recipe.concept_prompts, recipe.preserve_prompts, recipe.seed, recipe.augmentation)
         plan = plan_request(request, prompt_set_for(family.folder), size)
         unused = warn_unused(plan, request, PROMPT_SETTINGS)
         sites = key_value_sites(family)
-        if not sites:
-            raise UserError(NO_TEXT)
         collected = _collect(family, plan, recipe, sites, on_progress)
         changes, push = _solved(collected, recipe, on_progress)
         erasers = EraserSet({site.name: _eraser(site, *changes[collected.group_of[site.name]]) for site in sites})
@@ -88,8 +86,10 @@ def erase_closed_form(
     )  # fmt: skip
 
 
-def _check(recipe: ClosedFormRecipe) -> None:
-    """Raises UserError for a setting that has no effect with refusal directions."""
+def check_closed_form(family: Family, recipe: ClosedFormRecipe) -> None:
+    """Raises UserError for a model whose text nothing reads, and for a setting that has no effect with refusal directions."""
+    if not key_value_sites(family):
+        raise UserError(NO_TEXT)
     if recipe.objective != "refusal":
         return
     for name in ("rounds", "preserve_weight"):
