@@ -10,7 +10,7 @@ const REVOKED_MS = 600;
 
 // Nodes 2.0 shows three lines of a text: this one grows with its words.
 document.head.appendChild(document.createElement("style")).textContent = `
-[data-widget-name="${WIDGET}"] [node-type^="T2VU"] textarea { field-sizing: content; height: auto; min-height: 100%;
+[data-widget-name="${WIDGET}"] [node-type^="T2VU"] textarea, [node-type^="T2VU"] textarea[readonly] { field-sizing: content; height: auto; min-height: 100%;
   max-height: ${MOST_LINES * LINE + MARGIN}px; }`;
 
 export function showWords(node, text) {
@@ -31,10 +31,13 @@ export function removeProgress(node) {
 // The last preview of a running node would stay over, or next to, the picture of its output.
 export function removePreview(node) {
   const stores = document.querySelector("#vue-app")?.__vue_app__?.config.globalProperties.$pinia?._s;
-  stores?.get("nodeOutput")?.revokePreviewsByExecutionId?.(String(node.id));
+  const outputs = stores?.get("nodeOutput");
+  outputs?.revokePreviewsByExecutionId?.(String(node.id));
   // ComfyUI waits 0.4 s. Classic nodes look for pictures again where they have none.
   setTimeout(() => {
     node.images = node.preview = undefined;
+    // Nodes 2.0 have chosen between preview and output by now, and choose again when told of the output.
+    outputs?.refreshNodeOutputs?.(node);
     node.setDirtyCanvas?.(true, true);
   }, REVOKED_MS);
 }
