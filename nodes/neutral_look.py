@@ -1,6 +1,5 @@
 """The neutral check of the nodes that train: what takes the concept's place, looked at before the training."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +37,8 @@ class NeutralLook:
         return torch.zeros(1, 1, 1, 3) if self.check is None else self.check.sheet().movedim(0, -1)[None]
 
     def noted(self, erasure: Erasure) -> Erasure:
-        """The erasure whose description says what was found."""
-        if self.check is None:
-            return erasure
-        return dataclasses.replace(erasure, prompts={**erasure.prompts, "neutral_check": self.check.describe()})
+        """The erasure with what was found, if anything was looked at."""
+        return erasure if self.check is None else self.check.noted_in(erasure)
 
     def shown(self, node: type[io.ComfyNode]) -> dict[str, Any]:
         """The picture under the node."""

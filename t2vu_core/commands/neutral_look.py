@@ -48,10 +48,8 @@ def checked_order(
 
 
 def noted(erasure: Erasure, check: NeutralCheck | None) -> Erasure:
-    """The erasure whose description says what was found."""
-    if check is None:
-        return erasure
-    return dataclasses.replace(erasure, prompts={**erasure.prompts, "neutral_check": check.describe()})
+    """The erasure with what was found, if anything was looked at."""
+    return erasure if check is None else check.noted_in(erasure)
 
 
 def check_only(

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.detectors import Detector, WorldDetector
 from t2vu_core.evaluation.instead import Observer
@@ -106,6 +107,10 @@ class NeutralCheck:
             "tried": [each.describe() for each in self.tried],
             "message": self.message,
         }
+
+    def noted_in(self, erasure: Erasure) -> Erasure:
+        """The erasure whose description says what was found."""
+        return dataclasses.replace(erasure, prompts={**erasure.prompts, "neutral_check": self.describe()})
 
     def sheet(self) -> Tensor:
         """First, middle and last frame of the clips of the replacement that is taken, one clip a row: (3, H, W) in [0, 1]."""

@@ -155,7 +155,7 @@ def _named_somebody(concept: str, known: Sequence[str]) -> KindChoice | None:
 
 
 def _likeness(concept: str, known: Sequence[str]) -> KindChoice | None:
-    """ "the face of Taylor Swift" and "Obama's face" are the person: nobody stays who only has no face."""
+    """ "the face of Taylor Swift" and "Obama's face" are the person: a face cannot go alone."""
     split = _LIKENESS_OF.fullmatch(concept)
     name = (split["of"] or split["owner"]) if split else ""
     listed = common_concept(name) if name else None

@@ -49,6 +49,16 @@ def sampled(model: str = "load", **changes: Any) -> Graph:
     return {"load": load(), "sample": sample(model, **changes), "frames": frames_of("sample")}
 
 
+def before_and_after() -> Graph:
+    """The same clip of the nodes `load` and `apply`, saved as `frames before` and `frames after`."""
+    return {
+        "before": sample("load"),
+        "after": sample("apply"),
+        "frames before": frames_of("before"),
+        "frames after": frames_of("after"),
+    }
+
+
 def pixels(server: ComfyServer, result: Result, key: str = "frames") -> np.ndarray:
     """What a node has saved, (F, H, W, 3) uint8."""
     assert result.succeeded, result.error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.nodes.graphs import apply, frames_of, load, node, pixels, sample
+from tests.nodes.graphs import apply, before_and_after, load, node, pixels
 from tools.comfyui import ComfyServer, Result, queue
 from tools.comfyui.client import Graph
 
@@ -18,10 +18,7 @@ def computed(comfy: ComfyServer) -> Result:
         "neutral": node("SaveImage", images=["erase", 2], filename_prefix="closed_form_neutral"),
         "plan": node("PreviewAny", source=["erase", 1]),
         "apply": apply("erase", strength=1.0),
-        "before": sample("load"),
-        "after": sample("apply"),
-        "frames before": frames_of("before"),
-        "frames after": frames_of("after"),
+        **before_and_after(),
     }
     result = queue(comfy.url, graph)
     assert result.succeeded, result.error

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.nodes.graphs import apply, frames_of, load, node, pixels, refusal, sample, sampled
+from tests.nodes.graphs import apply, before_and_after, frames_of, load, node, pixels, refusal, sample, sampled
 from tools.comfyui import ComfyServer, Result, queue
 from tools.comfyui.client import Control, Event, Graph
 
@@ -38,10 +38,7 @@ def unlearned(comfy: ComfyServer) -> Result:
         "shots": node("SaveImage", images=["unlearn", 1], filename_prefix="shots"),
         "loss": node("SaveImage", images=["unlearn", 2], filename_prefix="loss"),
         "apply": apply_encoder("unlearn"),
-        "before": sample("load"),
-        "after": sample("apply"),
-        "frames before": frames_of("before"),
-        "frames after": frames_of("after"),
+        **before_and_after(),
     }
     result = queue(comfy.url, graph)
     assert result.succeeded, result.error

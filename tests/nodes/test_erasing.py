@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from t2vu_core import Erasure, VelocityRecipe
 from tests.core.full_disk import small_disk
 from tests.nodes.conftest import Trained
-from tests.nodes.graphs import apply, erase, frames_of, load, node, pixels, refusal, sample, sampled
+from tests.nodes.graphs import apply, before_and_after, erase, load, node, pixels, refusal, sampled
 from tools.comfyui import ComfyServer, queue
 from tools.comfyui.client import Control, Event, Graph
 
@@ -26,10 +26,7 @@ def _before_and_after(eraser: str, **changes: object) -> Graph:
         "load": load(),
         "file": node("T2VULoadErasure", file=eraser),
         "apply": apply("file", **changes),
-        "before": sample("load"),
-        "after": sample("apply"),
-        "frames before": frames_of("before"),
-        "frames after": frames_of("after"),
+        **before_and_after(),
     }
 
 
