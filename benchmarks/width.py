@@ -1,8 +1,8 @@
 """How far the first steps of velocity erasing move what the attention gives, by width: `python -m benchmarks.width`.
 
 Denoisers of the real width with random weights and two layers, on a tiny clip: by what share the erasers change what the
-attentions give, after a few steps of the usual recipe, with the learning rate as it is and scaled by width. Settings were
-chosen at width 192, so the other rows should look like its row.
+attentions give, after a few steps of the usual recipe, with the learning rate as it is and scaled by width. Architectures
+differ at any width, so each is built narrow too: a row of the real width should look like its narrow one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ RESULTS = Path(__file__).parent / "results"
 TEXT_TOKENS = 8
 SHOWN = (2, 5, 10, 20, 50)
 """Steps whose shares are in the table."""
+EARLY = (2, 5, 10, 20)
+"""Those of them that are compared with a narrow model."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,19 @@ def _blocks(name: str, attention: str) -> Callable[[Any], list[nn.Module]]:
     return lambda model: [getattr(block, attention) for block in getattr(model, name)]
 
 
+_COGVIDEOX_2B = Shape(_cogvideox, 30, _blocks("transformer_blocks", "attn1"), edit_video, (2, 16, 4, 6), 64, _predict)
+_WAN_1_3B = Shape(_wan, 12, _blocks("blocks", "attn2"), edit_whole, (16, 2, 4, 6), 64, _predict)
+_HUNYUAN = Shape(_hunyuan, 24, _blocks("single_transformer_blocks", "attn"), edit_video, (16, 2, 4, 6), 64, _predict_hunyuan)
 SHAPES = {
-    "width 192": Shape(_cogvideox, 3, _blocks("transformer_blocks", "attn1"), edit_video, (2, 16, 4, 6), 64, _predict),
-    "CogVideoX-2B": Shape(_cogvideox, 30, _blocks("transformer_blocks", "attn1"), edit_video, (2, 16, 4, 6), 64, _predict),
-    "Wan 1.3B": Shape(_wan, 12, _blocks("blocks", "attn2"), edit_whole, (16, 2, 4, 6), 64, _predict),
-    "HunyuanVideo": Shape(
-        _hunyuan, 24, _blocks("single_transformer_blocks", "attn"), edit_video, (16, 2, 4, 6), 64, _predict_hunyuan
-    ),
+    "narrow CogVideoX": replace(_COGVIDEOX_2B, heads=3),
+    "CogVideoX-2B": _COGVIDEOX_2B,
+    "narrow Wan": replace(_WAN_1_3B, heads=2),
+    "Wan 1.3B": _WAN_1_3B,
+    "narrow HunyuanVideo": replace(_HUNYUAN, heads=2),
+    "HunyuanVideo": _HUNYUAN,
 }
+NARROW = {"CogVideoX-2B": "narrow CogVideoX", "Wan 1.3B": "narrow Wan", "HunyuanVideo": "narrow HunyuanVideo"}
+"""The shape that each shape of the real width is compared with."""
 
 
 def shares(shape: Shape, recipe: VelocityRecipe, *, steps: int) -> tuple[int, list[float]]:
@@ -178,12 +185,41 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _save(rows: list[dict[str, Any]]) -> None:
+    """Write the rows into width.json, in the place of older ones of the same shapes and kinds."""
+    path = RESULTS / "width.json"
+    before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    found = {(row["kind"], row["name"], row["scaled"]): row for row in [*before, *rows]}
+    order = product(VelocityRecipe.choices("kind"), SHAPES, (False, True))
+    with atomic_path(path) as temporary:
+        kept = [found[each] for each in order if each in found]
+        temporary.write_text(json.dumps({"rows": kept}, indent=1) + "\n", encoding="utf-8")
+
+
 def document(board: Mapping[str, Any]) -> str:
     """The table with what it shows."""
     return (
-        "By what share an attention's output for the concept's prompt is changed before each step: random weights of the real "
-        f"width, two layers.\n\n{table(board['rows'])}"
+        "By what share an attention's output for the concept's prompt is changed before each step: random weights, two layers. "
+        "Architectures differ at any width, so a row of the real width is compared with the narrow row above it.\n\n"
+        f"{table(board['rows'])}\n\nThe shares of the real width divided by those of the narrow row, smallest and largest over "
+        f"steps {', '.join(map(str, EARLY))}; later the loss of these random weights levels off at a share of its own:\n\n"
+        f"{against_narrow(board['rows'])}"
     )
+
+
+def against_narrow(rows: list[dict[str, Any]], steps: tuple[int, ...] = EARLY) -> str:
+    """What each shape of the real width moves, divided by what its narrow one does: the range over these steps, as Markdown."""
+    found = {(row["kind"], row["name"], row["scaled"]): row["shares"] for row in rows}
+    lines = ["| erasers | denoiser | as it is | by width |", "|---|---|---|---|"]
+    for kind, (wide, narrow) in product(VelocityRecipe.choices("kind"), NARROW.items()):
+        pairs = [(found.get((kind, wide, scaled)), found.get((kind, narrow, scaled))) for scaled in (False, True)]
+        cells = [_span([own[step - 1] / other[step - 1] for step in steps]) if own and other else "-" for own, other in pairs]
+        lines.append(f"| {kind} | {wide} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _span(ratios: list[float]) -> str:
+    return f"{min(ratios):.1f} to {max(ratios):.1f}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -195,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
     kinds = VelocityRecipe.choices("kind")
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=list(kinds), metavar="K", help=f"of {', '.join(kinds)}")
     parser.add_argument("--steps", type=int, default=50, help="training steps (default: %(default)s)")
-    parser.add_argument("--save", action="store_true", help="also write benchmarks/results/width.json")
+    parser.add_argument("--save", action="store_true", help="also put these rows into benchmarks/results/width.json")
     options = parser.parse_args(arguments)
     rows = []
     for kind, name, scaled in product(options.kinds, options.shapes, (False, True)):
@@ -204,8 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows.append({"kind": kind, "name": name, "width": width, "scaled": scaled, "shares": shown})
         print(table(rows[-1:]).splitlines()[-1], file=sys.stderr)
     if options.save:
-        with atomic_path(RESULTS / "width.json") as temporary:
-            temporary.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
+        _save(rows)
     print(table(rows))
     return 0
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from t2vu_core.errors import UserError
 from t2vu_core.mentions import says
+from t2vu_core.prompts.braces import alternatives, spelled_out
 from t2vu_core.prompts.candidates import ConceptTexts, PlanSize, candidate_pairs
 from t2vu_core.prompts.common_concepts import ConceptKind
 from t2vu_core.prompts.concept import Concept, understand
@@ -135,6 +136,8 @@ def plan_request(
     concepts = understand(request, prompts, {title: each.neighbours for title, each in written.items()})
     names = [name for concept in concepts for name in concept.names]
     _check_preserve(request, names)
+    own, kept = spelled_out(request.concept_prompts, names), spelled_out(request.preserve_prompts)
+    request = replace(request, concept_prompts=tuple(own), preserve_prompts=tuple(kept))
     check_no_children(concepts, request.concept_prompts)
     share = replace(size, num_pairs=-(-size.num_pairs // len(concepts)))
     free = prompts.without(_avoided(concepts))
@@ -161,7 +164,7 @@ def warn_unused(plan: Any, request: ConceptRequest, settings: tuple[str, str]) -
     messages = list(plan.warnings)
     used = {pair.prompt for pair in plan.pairs}, set(plan.preserve)
     for own, chosen, setting in zip((request.concept_prompts, request.preserve_prompts), used, settings, strict=True):
-        left = [text for text in dict.fromkeys(own) if text not in chosen]
+        left = [text for text in dict.fromkeys(own) if chosen.isdisjoint(alternatives(text))]
         if left:
             messages.append(f"{len(left)} of your {len(own)} prompts are not used ({left[0]!r} is the first): raise {setting}.")
     if messages:

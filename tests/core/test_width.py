@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.width import SHAPES, main, shares
+from benchmarks.width import NARROW, SHAPES, against_narrow, main, shares
 from t2vu_core.erasers import EraserSet
 from t2vu_core.families.eraser_site import EraserSite, edit_whole
 from t2vu_core.recipes import EraserType, VelocityRecipe
@@ -56,7 +56,7 @@ def test_only_what_reads_the_width_is_scaled_and_narrow_sites_are_not() -> None:
 
 @pytest.mark.parametrize("kind", VelocityRecipe.choices("kind"))
 def test_the_benchmark_measures_how_far_the_attention_moves(kind: EraserType) -> None:
-    width, found = shares(SHAPES["width 192"], VelocityRecipe(kind=kind, rank=4), steps=3)
+    width, found = shares(SHAPES["narrow CogVideoX"], VelocityRecipe(kind=kind, rank=4), steps=3)
     assert width == 192
     assert len(found) == 3
     assert found[0] == 0, "a new eraser adds nothing"
@@ -64,7 +64,17 @@ def test_the_benchmark_measures_how_far_the_attention_moves(kind: EraserType) ->
 
 
 def test_the_benchmark_prints_a_row_for_both_learning_rates(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--shapes", "width 192", "--kinds", "lora", "--steps", "1"]) == 0
+    assert main(["--shapes", "narrow CogVideoX", "--kinds", "lora", "--steps", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "| lora | width 192 | 192 | as it is |" in printed
-    assert "| lora | width 192 | 192 | by width |" in printed
+    assert "| lora | narrow CogVideoX | 192 | as it is |" in printed
+    assert "| lora | narrow CogVideoX | 192 | by width |" in printed
+
+
+def test_each_real_width_is_compared_with_its_own_architecture_built_narrow() -> None:
+    assert all(SHAPES[wide].heads > SHAPES[narrow].heads for wide, narrow in NARROW.items())
+    assert all(SHAPES[wide].build is SHAPES[narrow].build for wide, narrow in NARROW.items())
+    row = {"kind": "lora", "scaled": True}
+    compared = against_narrow(
+        [{**row, "name": "narrow Wan", "shares": [0, 0.1, 0.2]}, {**row, "name": "Wan 1.3B", "shares": [0, 0.15, 0.2]}], (2, 3)
+    )
+    assert "| lora | Wan 1.3B | - | 1.0 to 1.5 |" in compared
