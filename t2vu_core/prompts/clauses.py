@@ -61,16 +61,18 @@ def without_relative(rest: str, *, several: bool) -> str:
 
 
 def without_clauses_of(text: str, mark: str) -> str:
-    """The text without ", while X watches" where X is a mark (a regular expression), and without "While X watches, "."""
+    """The text without ", while X watches" and "and X watches" where X is a mark (a regular expression), and without "While X
+    watches, ".
+    """
 
     def gone(found: re.Match[str]) -> str:
         acts = any(_is_finite(found["word"], several=several) for several in (False, True))
         # "A cosplayer as X poses" has no other verb.
-        another = found["join"].lower() != "as" or has_verb(text[: found.start()])
+        another = found["join"].lower() not in ("as", "and") or has_verb(text[: found.start()])
         return "" if acts and another else found.group()
 
     text = re.sub(rf"^{_SUBORDINATE}\s+{mark}\s+[^,.;!?]+,\s*", "", text, flags=re.IGNORECASE)
-    does = rf"(?P<join>{_SUBORDINATE})\s+{mark}\s+(?=(?P<word>[^\W\d_]+))[^,.;:!?]+"
+    does = rf"(?P<join>{_SUBORDINATE}|and)\s+{mark}\s+(?=(?P<word>[^\W\d_]+))[^,.;:!?]+"
     return re.sub(rf"{_NO_ROLE},?\s+{does}", gone, text, flags=re.IGNORECASE)
 
 
@@ -86,13 +88,25 @@ def is_broken(text: str, empty: str) -> bool:
     described = re.search(rf"{re.escape(empty)}\s+{_DESCRIBED}", text, re.IGNORECASE)
     if described and has_verb(described["words"]):
         return True
+    if re.search(rf"(?i:{re.escape(empty)}\s+)(?:as\s+an?\s|from\s+[A-Z])", text):
+        # "as a knight", "from Frozen"
+        return True
     found = re.search(rf"{re.escape(empty)}(?P<comma>,(?:\s+and)?)?\s+(?P<word>[^\W\d_]+)", text, re.IGNORECASE)
     if found is None:
         return False
     word, parts = found["word"].lower(), english.parts_of_speech(found["word"])
     if found["comma"]:
+        # "An empty scene, green and shiny, coils around a branch"
+        aside = re.match(r"[^,.;!?]*,\s*(?P<word>[^\W\d_]+)", text[found.start("word") :])
+        if aside and _only_describes(aside.group()) and english.is_present(aside["word"], several=False):
+            return True
         return _is_finite(word, several=False) or word.endswith(("ing", "ed"))
     return word not in _AFTER_SCENE and (not english.is_function_word(word) or "VERB" in parts)
+
+
+def _only_describes(aside: str) -> bool:
+    """Whether there are only adjectives and adverbs before the last word: "green and shiny, coils"."""
+    return all({"ADJ", "ADV", "and"} & {*english.parts_of_speech(word), word} for word in _WORD.findall(aside)[:-1])
 
 
 def has_verb(text: str) -> bool:

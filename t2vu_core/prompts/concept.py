@@ -150,7 +150,9 @@ def _names_of_thing(concept: str, common: CommonConcept | None) -> list[str]:
 
 
 def _as_adjective(concept: str) -> list[str]:
-    """ "red hair" is also said as "red-haired"."""
+    """ "red hair" is also said as "red-haired", and "beard" as "bearded"."""
+    if alone := english.word_lists()["one_word_adjectives"].get(english.without_article(concept).lower()):
+        return [alone]
     words, form = concept.split(), english.word_lists()["attribute_adjectives"].get(english.head(concept))
     return [f"{words[0]}-{form}"] if form and len(words) == 2 else []
 
@@ -158,7 +160,8 @@ def _as_adjective(concept: str) -> list[str]:
 def _style_names(concept: str, common: CommonConcept | None, prompts: PromptSet) -> list[str]:
     own, known = bare(concept), [name for name in prompts.names if bare(name).lower() == bare(concept).lower()]
     if own != concept:
-        return [concept]
+        usual = [] if common is None or prompts.own else _ways_to_say(own, common)
+        return list(dict.fromkeys([concept, *usual]))
     if known:
         return [known[0]]
     lies_over = common_concept(english.head(own), "style") if common is None else None
@@ -167,7 +170,12 @@ def _style_names(concept: str, common: CommonConcept | None, prompts: PromptSet)
     if common is None:
         # "Jane Doe" is an artist, "solarpunk" a look.
         return [f"in the style of {own}" if english.is_proper(own) else as_style(f"{own} style")]
-    return list(dict.fromkeys(form.replace("{}", name) for name in (own, common.name, *common.also) for form in common.said))
+    return _ways_to_say(own, common)
+
+
+def _ways_to_say(own: str, common: CommonConcept) -> list[str]:
+    names = (own, common.name, *common.also)
+    return list(dict.fromkeys(form.replace("{}", name) for name in names for form in common.said))
 
 
 def _proper_names(names: Sequence[str], kind: ConceptKind, common: CommonConcept | None) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ _LIES_OVER = (
     r"(?:visible|seen|shown|placed|overlaid|printed|stamped)?\s*(?:over|on|in|across|at|above)?\s+(?:top\s+of\s+)?(?=(?:an?|the)\s)"
 )
 """What is said of something that lies over a picture, where it is the subject."""
+_ON_TOP_OF = r"\s+(?:on|over|across)\s+(?:top\s+of\s+)?(?=(?:an?|the)\s)"
 _IN_BRACKETS = re.compile(r"\(+(?P<words>[^()]*?)(?::\s*\d*\.?\d+)?\)+")
 """ComfyUI's weights: "(ghost:1.2)", "((ghost))"."""
 _LOWER_START = re.compile(r"(?:^|(?<=[.!?])\s+)[^\W\d_]")
@@ -98,7 +99,9 @@ def _without_style(text: str, name: str, replacement: str) -> str:
     if name.lower().startswith("with ") and not replacement:
         text = re.sub(rf"\s+with\s+(?:[^\W\d_]+\s+){{0,2}}{own}{_SOMEWHERE}", "", text, flags=re.IGNORECASE)
     if not replacement:
-        text = re.sub(rf"(?:^|(?<=[.!?]\s))(?:(?:an?|the)\s+)?{own}{_LIES_OVER}", "", text, flags=re.IGNORECASE)
+        text = re.sub(
+            rf"(?:^|(?<=[.!?]\s))(?:(?:an?|the)\s+)?{own}(?:{_LIES_OVER}|{_ON_TOP_OF})", "", text, flags=re.IGNORECASE
+        )
         style = rf"(?:(?:{_STYLE_BEFORE})\s+)?(?:an?\s+|the\s+)?{own}{_LOOK}?(?=\s*(?:[.,;!?]|$))"
         text = re.sub(f"{_PREDICATE}{style}", "", text, flags=re.IGNORECASE)
     whole = re.compile(rf"(?<!\w)(?:{_STYLE_BEFORE})\s+(?:an?\s+|the\s+)?{own}{_LOOK}?(?P<noun>\s+[^\W\d_]+)?", re.IGNORECASE)
@@ -185,7 +188,7 @@ def _not_doing(found: re.Match[str], replacement: str) -> str:
     if _IS.search(found.string[: found.start()]):
         return replacement
     doing = found.group().split()[0].lower()
-    return f"is {replacement}" if doing.endswith("s") and "VERB" in english.parts_of_speech(doing) else ""
+    return f"is {replacement}" if english.is_present(doing, several=False) else ""
 
 
 def _drop(text: str, pattern: re.Pattern[str], instead: str = "") -> str:

@@ -29,8 +29,9 @@ _PICTURE = (
     r"(?:shot|video|clip|footage|close-?up|portrait|picture|photo|photograph|image|render|rendering|animation|painting|drawing|"
     r"illustration|sketch|view|scene|film|movie|time-?lapse|recording|pan|zoom|frame)s?"
 )
+_FOLLOWS = rf"(?:camera|view|drone|{_PICTURE}) follows?"
 _OPENING = re.compile(
-    rf"(?:^|\b(?:{_PICTURE} of|shows?|(?:we|you|camera) sees?|features?|opens on|follows?|there (?:is|are))\s"
+    rf"(?:^|\b(?:{_PICTURE} of|shows?|(?:we|you|camera) sees?|features?|opens on|{_FOLLOWS}|there (?:is|are))\s"
     r"|[.:(\[{\"“'|,]\s*)$",
     re.IGNORECASE,
 )
@@ -44,6 +45,13 @@ _OBJECT_OF = re.compile(
 HELD = r"(?:\s+(?:in|on|at|around|over)\s+(?:its|his|her|their|one|both|each)\s+[^\W\d_]+|\s+on\s+(?:it|them|top)\b)?"
 """Where somebody has it: "with a cigarette in her hand"."""
 _JOINED = re.compile(rf"{_ANY}\s*(?:\band\s+(?=[\w(])|,\s*(?={_DETERMINER.pattern}\s))", re.IGNORECASE)
+_ROLE = re.compile(r"\b(?:as|like)\s+$", re.IGNORECASE)
+"""Before somebody whom another one looks like: "dressed as Elsa dance"."""
+_LIST_ITEM = rf"(?:{_DETERMINER.pattern}\s+[\w-]+|(?-i:[A-Z])[\w-]*(?:\s+(?-i:[A-Z])[\w-]*)?|[\w-]+s)"
+_FIRST_OF_LIST = re.compile(rf"{_ANY}\s*,\s*(?={_LIST_ITEM}(?:\s*,\s*{_LIST_ITEM})*\s*,?\s+and\s+{_LIST_ITEM})", re.IGNORECASE)
+_FIRST_OF_THREE = re.compile(rf"{_ANY}\s*,\s*(?P<item>{_LIST_ITEM})\s*,\s+and\s+(?={_LIST_ITEM})", re.IGNORECASE)
+_WITHIN_LIST = re.compile(rf"(?<=\w)\s*,\s*{_ANY}\s*,?(?=\s+and\s)", re.IGNORECASE)
+_LAST_OF_LIST = re.compile(rf"(?<=\w)\s*,\s*(?P<item>{_LIST_ITEM})\s*,?\s+and\s+{_ANY}(?!\w)", re.IGNORECASE)
 _NEAR = 300
 """Characters before a name in which its article and adjectives are looked for."""
 _WORD_BEFORE = re.compile(r"[^\W\d_]+")
@@ -88,7 +96,9 @@ def mark_subjects(text: str, concept: Concept, name: str, *, compounds: bool = T
         end += 0 if found["possessive"] else len(possessive)
         leaves, adjectives = concept.replacement == EMPTY_SCENE, text[first + len(determiner) : start].strip()
         joined = re.search(r"\band\s+$", text[:first]) and _is_verb(_word_after(text[end:]), several=True, helped=False)
-        if compounds and spaced and not (possessive or several or joined) and _is_noun_before(text[end:]):
+        worn = text[:first].rstrip().lower().endswith(" wearing")
+        role = not common and _ROLE.search(text[:first])
+        if compounds and spaced and not (possessive or several or joined or role) and _is_noun_before(text[end:], worn=worn):
             kept = text[end:].lstrip()
             if determiner.lower() in ("a", "an"):
                 kept, first = english.indefinite(f"{adjectives} {kept}".strip()), first
@@ -96,7 +106,7 @@ def mark_subjects(text: str, concept: Concept, name: str, *, compounds: bool = T
                 first = start
             text = f"{text[:first]}{kept}"
         elif possessive and leaves:
-            text = f"{text[:first]}{determiner}{text[end:] if determiner else text[end:].lstrip()}"
+            text = f"{text[:first]}{_owned(determiner, text[end:].lstrip())}"
         else:
             count = f"{determiner} " if several and not leaves and determiner.lower() in _COUNTS else ""
             text = f"{text[:first]}{count}{GAPS if several else GAP}{possessive}{text[end:]}"
@@ -128,7 +138,7 @@ def _words_before(text: str, start: int, *, nouns: bool) -> tuple[str, int]:
         place = word.start()
         if _DETERMINER.fullmatch(word.group()):
             return word.group(), place
-        if english.is_function_word(word.group()):
+        if english.is_function_word(word.group()) or word.group().lower() == "like":
             break
         parts = english.parts_of_speech(word.group())
         described = described and "ADJ" in parts
@@ -145,16 +155,42 @@ def _acts(word: str, before: str) -> bool:
     return verb and "NOUN" in english.parts_of_speech(before) and "ADJ" not in english.parts_of_speech(before)
 
 
+def _owned(determiner: str, rest: str) -> str:
+    """What somebody has, with an article of its own: "a tiger's eyes" are "eyes", and "Elsa's blue dress" is "a blue dress"."""
+    if determiner.lower() not in ("", "a", "an"):
+        return f"{determiner} {rest}"
+    noun = _first_noun(rest)
+    one = noun and not english.is_plural(noun) and english.is_countable(noun) and english.knows_word(noun)
+    return english.indefinite(rest) if one else rest
+
+
+def _first_noun(rest: str) -> str:
+    """The noun of the phrase at the start: "dress" of "blue dress sparkles"."""
+    noun, end = "", 0
+    for found in _WORD_BEFORE.finditer(rest):
+        word, parts = found.group(), english.parts_of_speech(found.group())
+        verb = word.endswith("ing") or (noun and word.endswith("s") and "VERB" in parts) or (noun and english.is_plural(noun))
+        if verb or rest[end : found.start()].strip() or english.is_function_word(word) or not {"ADJ", "NOUN"} & set(parts):
+            break
+        noun, end = word if "NOUN" in parts else noun, found.end()
+    return noun
+
+
 def _word_after(text: str) -> str:
     following = _NEXT_WORD.match(text)
     return following["word"].lower() if following else ""
 
 
-def _is_noun_before(rest: str) -> bool:
-    """Whether another noun follows, to which the name only adds something: "ghost house", "car crash"."""
+def _is_noun_before(rest: str, *, worn: bool) -> bool:
+    """Whether another noun follows, to which the name only adds something: "ghost house", "car crash".
+
+    What is `worn` has no verb after it, so that the noun may be a plural: "wearing Mickey Mouse ears".
+    """
     word = _word_after(rest)
     if not word or english.is_function_word(word) or (word.endswith("ing") and "VERB" in english.parts_of_speech(word)):
         return False
+    if worn and "NOUN" in english.parts_of_speech(word):
+        return True
     return english.singular(word) == word and "NOUN" in english.parts_of_speech(word)
 
 
@@ -178,6 +214,8 @@ def _left(text: str, concept: Concept) -> str:
     for pattern in (_ITS_PART, _OF_SOMEBODY):
         text = pattern.sub(r"\g<gap>", text)
     text = re.sub(rf"{_ANY}(?:\s*(?:,|and)\s*{_ANY})+", GAPS, text)
+    text = _FIRST_OF_LIST.sub("", _FIRST_OF_THREE.sub(r"\g<item> and ", text))
+    text = _LAST_OF_LIST.sub(r" and \g<item>", _WITHIN_LIST.sub("", text))
     joined, text = re.search(rf"{_ANY}\s+and\b|\band\s+{_ANY}", text), _JOINED.sub(_unjoined, text)
     text = re.sub(rf"(?<=[\w)])\s*(?:\s(?:and|{_BESIDE})\s+{_ANY}{HELD}|,\s*{_ANY}(?=,|$))", "", text, flags=re.IGNORECASE)
     if not re.search(_ANY, text):

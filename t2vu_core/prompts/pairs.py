@@ -21,4 +21,4 @@ def tidy(text: str) -> str:
     text = " ".join(_EMPTY_WEIGHT.sub("", text).split())
     for gap, mend in ((" ,", ","), (" .", "."), (",.", "."), (",,", ",")):
         text = text.replace(gap, mend)
-    return text.strip(" ,")
+    return re.sub(r"^\s*:\s+", "", text).strip(" ,")

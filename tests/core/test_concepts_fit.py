@@ -138,8 +138,8 @@ def test_a_replacement_that_means_the_concept_is_refused(concept: str, words: st
 
 
 def test_nudity_is_not_replaced_by_more_of_it() -> None:
-    with pytest.raises(UserError, match="The replacement 'topless' is nudity or sex, as 'nudity' is: name something else"):
-        plan("nudity", replacement="topless")
+    with pytest.raises(UserError, match="The replacement 'having sex' is nudity or sex, as 'nudity' is: name something else"):
+        plan("nudity", replacement="having sex")
     assert plan("nudity", replacement="in underwear").concepts[0].replacement == "in underwear"
     assert plan("nudity", replacement="in a swimsuit").concepts[0].replacement == "in a swimsuit"
 

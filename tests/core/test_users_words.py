@@ -172,12 +172,43 @@ def test_nothing_that_means_the_concept_is_kept_as_its_neighbour(concept: str, e
         ("watermark", "A watermark is visible over a beach", "A beach"),
         ("Van Gogh", "The picture is in the style of Van Gogh", "The picture"),
         ("blood", "A surgeon with blood on his gloves looks at the monitor", "A surgeon looks at the monitor"),
+        ("watermark", "Watermark on a video of a dog", "a video of a dog"),
+        ("studio ghibli style", "Ghibli-inspired landscape with a cottage", "landscape with a cottage"),
+        ("nudity", "Topless man working in the garden", "fully dressed man working in the garden"),
+        ("Tom Cruise", "A man who looks like Tom Cruise waves at fans", "A man who looks like a person waves at fans"),
+        ("Elsa", "Two girls dressed as Elsa dance at a party", "Two girls dressed as a princess dance at a party"),
+        ("Elsa", "Elsa from Frozen sings on a balcony", "a princess from Frozen sings on a balcony"),
+        ("Elsa", "Elsa's blue dress sparkles in the light", "a blue dress sparkles in the light"),
+        ("tiger", "Close-up of a tiger's eyes opening slowly", "Close-up of eyes opening slowly"),
+        ("tiger", "a tiger as a knight", "an animal as a knight"),
+        ("Mickey Mouse", "A toddler wearing Mickey Mouse ears laughs", "A toddler wearing ears laughs"),
+        ("snake", "Guards follow a snake through a hall", "Guards follow an animal through a hall"),
+        ("snake", "The snake, green and shiny, coils around a branch", "An animal, green and shiny, coils around a branch"),
+        ("black and white", "Black and white: rain on a window", "rain on a window"),
+        ("kissing", "Two men kiss at the wedding", "Two men at the wedding"),
+        ("beard", "An old bearded fisherman mends a net", "An old fisherman mends a net"),
     ],
 )
 def test_prompts_as_users_write_them_stay_sentences_and_keep_the_rest_of_the_scene(
     concept: str, prompt: str, neutral: str
 ) -> None:
     assert neutral_form(concept, prompt) == neutral
+
+
+@pytest.mark.parametrize(
+    "names", [("Batman", "Superman", "Wonder Woman"), ("a wolf", "a cat", "a bird"), ("wolves", "cats", "birds")]
+)
+def test_a_list_of_three_stays_a_list_of_the_other_two(names: tuple[str, str, str]) -> None:
+    one, two, three = names
+    concept = {"a wolf": "wolf", "wolves": "wolf"}.get(one, one)
+    left = f"{two} and {three} in a park"
+    for listed in (
+        f"{one}, {two} and {three}",
+        f"{two}, {one} and {three}",
+        f"{two}, {three} and {one}",
+        f"{one}, {two}, and {three}",
+    ):
+        assert neutral_form(concept, f"{listed} in a park") == left
 
 
 def test_people_of_a_kind_have_other_people_as_neighbours() -> None:
@@ -207,6 +238,8 @@ def test_a_concept_of_which_hardly_a_sentence_can_be_made_is_warned_of() -> None
         ("cat", "A tabby cat leaps from a sill and knocks over a vase, 4k, cinematic.", "A sill, 4k, cinematic."),
         ("horse", "Wild horses gallop across a plain and kick up dust", "a plain"),
         ("ghost", "A ghost floats past rocks and waves at night", "Rocks and waves at night"),
+        ("dog", "A boy throws a ball and his dog catches it", "A boy throws a ball"),
+        ("dog", "A man runs, a cat sleeps and a dog barks", "A man runs, a cat sleeps"),
     ],
 )
 def test_what_else_the_concept_does_leaves_the_scene_with_it(concept: str, prompt: str, neutral: str) -> None:
@@ -219,7 +252,7 @@ def test_what_else_the_concept_does_leaves_the_scene_with_it(concept: str, promp
         ("dog", "A dog wearing sunglasses drives a car and howls", "An animal wearing sunglasses drives a car and howls"),
         ("dog", "The camera follows a dog as it walks away", "The camera follows an animal as it walks away"),
         ("dog", "Two dogs chase each other through tall grass", "Animals chase each other through tall grass"),
-        ("dog", "A boy throws a ball and his dog catches it", "A boy throws a ball and an animal catches it"),
+        ("dog", "A boy throws a ball to his dog and it barks", "A boy throws a ball to an animal and it barks"),
         ("cat", "The cat, tired after a long day, falls asleep", "An animal, tired after a long day, falls asleep"),
         ("cat", "A cat with green eyes stares into the camera", "An animal with green eyes stares into the camera"),
         ("horse", "A race in which a horse overtakes the others", "A race in which an animal overtakes the others"),
