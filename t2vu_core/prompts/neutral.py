@@ -22,6 +22,8 @@ _SOMEWHERE = (
 """Where something lies over a picture."""
 _LOOK = r"(?:[\s-](?:styles?|inspired|like|themed|toned|tones?|aesthetics?|looks?|vibes?)(?!\w))"
 """What is said after a style's name: "anime-inspired", "sepia tones"."""
+_A_PICTURE = "a picture"
+_OF_HIS = r"(?P<before>\b(?:of|into|with)\s+)?(?P<owner>\b(?:his|her|their|its|my|your|our)\s+)?"
 _ITS = re.compile(r"['’]s$|\b(?:my|your|his|her|its|our|their|whose)$", re.IGNORECASE)
 _HAS = re.compile(r"\s+(?:has|have|had)$", re.IGNORECASE)
 _IS = re.compile(r"\b(?:is|are|was|were|be|being)\s+$", re.IGNORECASE)
@@ -113,6 +115,8 @@ def _without_style(text: str, name: str, replacement: str) -> str:
             return found.group()
         return f"{as_style(replacement) if replacement else ''}{noun}"
 
+    # "an oil painting of a harbor": something still shows the harbor.
+    text = re.sub(rf"\b(?P<article>an?|the)\s+{own}(?=\s+(?:of|with|showing)\s)", _A_PICTURE, text, flags=re.IGNORECASE)
     text = _drop(whole.sub(gone, text), re.compile(f"{own}{_LOOK}", re.IGNORECASE))
     text = _drop(text, mentions(name))
     return text if not replacement or as_style(replacement) in text else f"{text}, {as_style(replacement)}"
@@ -173,12 +177,19 @@ def _without_act(text: str, name: str, replacement: str) -> str:
     if english.is_adjective(name):
         return _drop(text, pattern, replacement if english.is_adjective(replacement) else "")
     if does(name):
+        text = re.sub(f"{_OF_HIS}(?P<noun>{pattern.pattern})", _as_something, text, flags=re.IGNORECASE)
         left = re.sub(f"{pattern.pattern}{_OBJECT}", lambda found: _not_doing(found, replacement), text, flags=re.IGNORECASE)
         return left if left.strip() else attached(A_PERSON, replacement, "act")
     people = f"{replacement} people" if english.is_adjective(replacement) else f"people {replacement}"
     for found in reversed(list(pattern.finditer(text))):
         text = f"{_before_attribute(text[: found.start()])} {people}{text[found.end() :]}"
     return text
+
+
+def _as_something(found: re.Match[str]) -> str:
+    """ "wipes her tears" is "wipes something"."""
+    noun = (found["before"] or found["owner"]) and english.is_plural(found["noun"])
+    return f"{found['before'] or ''}{SOMETHING}" if noun else found.group()
 
 
 def _not_doing(found: re.Match[str], replacement: str) -> str:

@@ -22,7 +22,8 @@ SOMETHING = "something"
 _ANY = f"[{GAP}{GAPS}]"
 _COUNTS = ("some", "two", "three", "four", "five", "several", "many")
 _DETERMINER = re.compile(
-    rf"(?:an?|the|no|my|your|his|her|our|their|its|this|that|these|those|one|every|each|{'|'.join(_COUNTS)})", re.IGNORECASE
+    rf"(?:an?|the|no|my|your|his|her|our|their|its|this|that|these|those|one|another|every|each|{'|'.join(_COUNTS)})",
+    re.IGNORECASE,
 )
 _BESIDE = r"(?:together with|along with|with|next to|beside|behind|near|in front of|alongside)"
 _PICTURE = (
@@ -48,10 +49,14 @@ _JOINED = re.compile(rf"{_ANY}\s*(?:\band\s+(?=[\w(])|,\s*(?={_DETERMINER.patter
 _ROLE = re.compile(r"\b(?:as|like)\s+$", re.IGNORECASE)
 """Before somebody whom another one looks like: "dressed as Elsa dance"."""
 _LIST_ITEM = rf"(?:{_DETERMINER.pattern}\s+[\w-]+|(?-i:[A-Z])[\w-]*(?:\s+(?-i:[A-Z])[\w-]*)?|[\w-]+s)"
-_FIRST_OF_LIST = re.compile(rf"{_ANY}\s*,\s*(?={_LIST_ITEM}(?:\s*,\s*{_LIST_ITEM})*\s*,?\s+and\s+{_LIST_ITEM})", re.IGNORECASE)
-_FIRST_OF_THREE = re.compile(rf"{_ANY}\s*,\s*(?P<item>{_LIST_ITEM})\s*,\s+and\s+(?={_LIST_ITEM})", re.IGNORECASE)
-_WITHIN_LIST = re.compile(rf"(?<=\w)\s*,\s*{_ANY}\s*,?(?=\s+and\s)", re.IGNORECASE)
-_LAST_OF_LIST = re.compile(rf"(?<=\w)\s*,\s*(?P<item>{_LIST_ITEM})\s*,?\s+and\s+{_ANY}(?!\w)", re.IGNORECASE)
+_LIST_START = rf"(?P<start>(?:^|(?<=[.!?:]\s)|\b{_PICTURE}\s+of\s)\s*"
+_LIST_ITEMS = rf"{_LIST_ITEM}(?:\s*,\s*{_LIST_ITEM})*"
+_FIRST_OF_THREE = re.compile(rf"{_LIST_START}){_ANY}\s*,\s*(?P<item>{_LIST_ITEM})\s*,\s+and\s+(?={_LIST_ITEM})", re.IGNORECASE)
+_FIRST_OF_LIST = re.compile(rf"{_LIST_START}){_ANY}\s*,\s*(?={_LIST_ITEMS}\s*,?\s+and\s+{_LIST_ITEM})", re.IGNORECASE)
+_WITHIN_LIST = re.compile(rf"{_LIST_START}{_LIST_ITEMS})\s*,\s*{_ANY}\s*,?(?=\s+and\s)", re.IGNORECASE)
+_LAST_OF_LIST = re.compile(
+    rf"{_LIST_START}{_LIST_ITEMS})\s*,\s*(?P<item>{_LIST_ITEM})\s*,?\s+and\s+{_ANY}(?!\w)", re.IGNORECASE
+)
 _NEAR = 300
 """Characters before a name in which its article and adjectives are looked for."""
 _WORD_BEFORE = re.compile(r"[^\W\d_]+")
@@ -60,6 +65,7 @@ _ITS_PART = re.compile(rf"(?P<gap>{_ANY})\s+and\s+(?:its|his|her|their)\s+[^\W\d
 _OF_SOMEBODY = re.compile(rf"(?P<gap>{_ANY})\s+of\s+{_DETERMINER.pattern}\s+[^\W\d_]+", re.IGNORECASE)
 _TO_VIEWER = re.compile(r"\s+(?:at|to|towards?|into)\s+(?:the|a)\s+(?:camera|viewer|lens|audience)", re.IGNORECASE)
 _OWN_OBJECT = re.compile(r"\s+(?:its|his|her|their)\s+[^\W\d_]+", re.IGNORECASE)
+_ORDINALS = ("second", "third", "fourth", "fifth", "other")
 _ADVERBS = ("not", "also", "just", "then", "now", "still")
 _AT_SOMETHING = re.compile(rf"\s+at\s+(?={_DETERMINER.pattern}\s)", re.IGNORECASE)
 _STATE = re.compile(
@@ -141,12 +147,18 @@ def _words_before(text: str, start: int, *, nouns: bool) -> tuple[str, int]:
         if english.is_function_word(word.group()) or word.group().lower() == "like":
             break
         parts = english.parts_of_speech(word.group())
+        parts = ("ADJ",) if word.group().lower() in _ORDINALS or _is_participle(word.group()) else parts
         described = described and "ADJ" in parts
         first = place if described else first
         noun = nouns and "NOUN" in parts and not _acts(word.group(), words[index - 1].group() if index else "")
         if parts and "ADJ" not in parts and not noun:
             break
     return "", first
+
+
+def _is_participle(word: str) -> bool:
+    """Whether it can stand before a noun: "a wounded soldier"."""
+    return word.endswith("ed") and "VERB" in english.parts_of_speech(word) and word not in english.verb_lemmas(word)
 
 
 def _acts(word: str, before: str) -> bool:
@@ -191,7 +203,9 @@ def _is_noun_before(rest: str, *, worn: bool) -> bool:
         return False
     if worn and "NOUN" in english.parts_of_speech(word):
         return True
-    return english.singular(word) == word and "NOUN" in english.parts_of_speech(word)
+    lemmas = english.verb_lemmas(word)
+    past = lemmas and word not in lemmas and "ADJ" in english.parts_of_speech(word)
+    return english.singular(word) == word and "NOUN" in english.parts_of_speech(word) and not past
 
 
 def _emptied(text: str, concept: Concept) -> str:
@@ -211,16 +225,23 @@ def _left(text: str, concept: Concept) -> str:
     if not english.is_countable(concept.names[0]):
         text = _STATE.sub("", text)
     text = without_clauses_of(text, _ANY)
+    text = _without_list_item(text)
     for pattern in (_ITS_PART, _OF_SOMEBODY):
         text = pattern.sub(r"\g<gap>", text)
     text = re.sub(rf"{_ANY}(?:\s*(?:,|and)\s*{_ANY})+", GAPS, text)
-    text = _FIRST_OF_LIST.sub("", _FIRST_OF_THREE.sub(r"\g<item> and ", text))
-    text = _LAST_OF_LIST.sub(r" and \g<item>", _WITHIN_LIST.sub("", text))
     joined, text = re.search(rf"{_ANY}\s+and\b|\band\s+{_ANY}", text), _JOINED.sub(_unjoined, text)
     text = re.sub(rf"(?<=[\w)])\s*(?:\s(?:and|{_BESIDE})\s+{_ANY}{HELD}|,\s*{_ANY}(?=,|$))", "", text, flags=re.IGNORECASE)
     if not re.search(_ANY, text):
         return agreeing(text) if joined else text
     return _filled(_without_actions(text), concept)
+
+
+def _without_list_item(text: str) -> str:
+    """ "a ghost, a cat and a dog" is "a cat and a dog"."""
+    text = _FIRST_OF_THREE.sub(r"\g<start>\g<item> and ", text)
+    text = _FIRST_OF_LIST.sub(r"\g<start>", text)
+    text = _WITHIN_LIST.sub(r"\g<start>", text)
+    return _LAST_OF_LIST.sub(r"\g<start> and \g<item>", text)
 
 
 def _unjoined(found: re.Match[str]) -> str:

@@ -186,6 +186,13 @@ def test_nothing_that_means_the_concept_is_kept_as_its_neighbour(concept: str, e
         ("snake", "The snake, green and shiny, coils around a branch", "An animal, green and shiny, coils around a branch"),
         ("black and white", "Black and white: rain on a window", "rain on a window"),
         ("kissing", "Two men kiss at the wedding", "Two men at the wedding"),
+        ("oil painting style", "An oil painting of a harbor at dawn", "A picture of a harbor at dawn"),
+        ("crying", "A crying boy wipes his tears", "A boy wipes something"),
+        ("soldier", "A wounded soldier is carried by a medic", "A person is carried by a medic"),
+        ("sword", "A sword stuck in a stone", "An empty scene in a stone"),
+        ("cat", "A girl, her cat and her dog watch TV", "A girl and her dog watch TV"),
+        ("cat", "In a meadow, a cat and a dog play", "In a meadow, a dog plays"),
+        ("cat", "In a meadow, a dog and a cat play", "In a meadow, a dog plays"),
         ("beard", "An old bearded fisherman mends a net", "An old fisherman mends a net"),
     ],
 )
