@@ -39,7 +39,9 @@ def progress(board: Mapping[str, Any]) -> str:
     done = sum(there.values())
     if done == len(planned):
         return f"All {done} rows of the plan are done."
-    return f"{done} of {len(planned)} rows of the plan are done; {len(there) - done} more lack only their attacks."
+    rest = len(there) - done
+    attacks = f"; {rest} more lack{'s' if rest == 1 else ''} only {'its' if rest == 1 else 'their'} attacks" if rest else ""
+    return f"{done} of {len(planned)} rows of the plan are done{attacks}."
 
 
 def runs_a_concept(rows: Sequence[Row]) -> str:

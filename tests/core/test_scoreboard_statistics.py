@@ -182,7 +182,7 @@ def test_a_board_says_how_much_of_the_plan_is_measured() -> None:
     guard, trained = ({**row(name, "ghost", [True]), **planned} for name in ("safree", "esd"))
     attacked = {**row("paper", "pizza", [True]), **planned, "probe": 0.1, "clip_start": 0.2}
     text = document({"model": "miniature", "rows": [guard, trained, attacked], **FACTS})
-    assert f"2 of {len(planned_cells(METHODS))} rows of the plan are done; 1 more lack only their attacks." in text
+    assert f"2 of {len(planned_cells(METHODS))} rows of the plan are done; 1 more lacks only its attacks." in text
     assert "The rows took 1.5 core-hours." in text
     assert "2 cores, 1 used" in text
     assert "The plan leaves out attacks on guards" in text
