@@ -58,7 +58,7 @@ _LAST_OF_LIST = re.compile(
     rf"{_LIST_START}{_LIST_ITEMS})\s*,\s*(?P<item>{_LIST_ITEM})\s*,?\s+and\s+{_ANY}(?!\w)", re.IGNORECASE
 )
 _NEAR = 300
-"""Characters before a name in which its article and adjectives are looked for."""
+"""Characters before a name in which its article, its adjectives and what it is the object of are looked for."""
 _WORD_BEFORE = re.compile(r"[^\W\d_]+")
 _NEXT_WORD = re.compile(r"\s+(?P<word>[^\W\d_]+(?:-[^\W\d_]+)*)")
 _ITS_PART = re.compile(rf"(?P<gap>{_ANY})\s+and\s+(?:its|his|her|their)\s+[^\W\d_]+", re.IGNORECASE)
@@ -102,8 +102,8 @@ def mark_subjects(text: str, concept: Concept, name: str, *, compounds: bool = T
         end += 0 if found["possessive"] else len(possessive)
         leaves, adjectives = concept.replacement == EMPTY_SCENE, text[first + len(determiner) : start].strip()
         joined = re.search(r"\band\s+$", text[:first]) and _is_verb(_word_after(text[end:]), several=True, helped=False)
-        worn = text[:first].rstrip().lower().endswith(" wearing")
-        role = not common and _ROLE.search(text[:first])
+        worn = text[max(0, first - _NEAR) : first].rstrip().lower().endswith(" wearing")
+        role = not common and _ROLE.search(text, max(0, first - _NEAR), first)
         if compounds and spaced and not (possessive or several or joined or role) and _is_noun_before(text[end:], worn=worn):
             kept = text[end:].lstrip()
             if determiner.lower() in ("a", "an"):
@@ -249,7 +249,7 @@ def _unjoined(found: re.Match[str]) -> str:
     before, following = found.string[: found.start()], _WORD_BEFORE.match(found.string, found.end())
     word = following.group() if following else ""
     acts = "VERB" in english.parts_of_speech(word) and not re.search(r"\bwith\s*$", before, re.IGNORECASE)
-    return found.group() if acts and not (_DETERMINER.fullmatch(word) or _OPENING.search(before)) else ""
+    return found.group() if acts and not (_DETERMINER.fullmatch(word) or _OPENING.search(before[-_NEAR:])) else ""
 
 
 def _filled(text: str, concept: Concept) -> str:
@@ -269,7 +269,7 @@ def _filled(text: str, concept: Concept) -> str:
 def _opens(before: str) -> bool:
     """Whether a subject opens the sentence, or a caption, after this; ", a cigarette in her hand" does not."""
     aside = before.rstrip().endswith(",") and has_verb(_SENTENCE_END.split(before)[-1])
-    return bool(_OPENING.search(before)) and EMPTY_SCENE not in before and not aside
+    return bool(_OPENING.search(before[-_NEAR:])) and EMPTY_SCENE not in before and not aside
 
 
 def _without_actions(text: str) -> str:
@@ -289,7 +289,8 @@ def _without_action(sentence: str) -> str:
     done = ""
     while found := re.search(_ANY, sentence):
         done, rest = done + sentence[: found.start()], sentence[found.end() :]
-        is_object = _OBJECT_OF.search(done) and not _OPENING.search(done)
+        near = done[-_NEAR:]
+        is_object = _OBJECT_OF.search(near) and not _OPENING.search(near)
         gap, sentence = (found.group(), rest) if is_object else _after_actions(found.group(), rest)
         done += gap
     return done + sentence
