@@ -210,10 +210,14 @@ def document(board: Mapping[str, Any]) -> str:
 def against_narrow(rows: list[dict[str, Any]], steps: tuple[int, ...] = EARLY) -> str:
     """What each shape of the real width moves, divided by what its narrow one does: the range over these steps, as Markdown."""
     found = {(row["kind"], row["name"], row["scaled"]): row["shares"] for row in rows}
+    steps = tuple(step for step in steps if all(len(row["shares"]) >= step for row in rows))
     lines = ["| erasers | denoiser | as it is | by width |", "|---|---|---|---|"]
     for kind, (wide, narrow) in product(VelocityRecipe.choices("kind"), NARROW.items()):
         pairs = [(found.get((kind, wide, scaled)), found.get((kind, narrow, scaled))) for scaled in (False, True)]
-        cells = [_span([own[step - 1] / other[step - 1] for step in steps]) if own and other else "-" for own, other in pairs]
+        cells = [
+            _span([own[step - 1] / other[step - 1] for step in steps]) if own and other and steps else "-"
+            for own, other in pairs
+        ]
         lines.append(f"| {kind} | {wide} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

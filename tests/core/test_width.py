@@ -75,6 +75,7 @@ def test_each_real_width_is_compared_with_its_own_architecture_built_narrow() ->
     assert all(SHAPES[wide].build is SHAPES[narrow].build for wide, narrow in NARROW.items())
     row = {"kind": "lora", "scaled": True}
     compared = against_narrow(
-        [{**row, "name": "narrow Wan", "shares": [0, 0.1, 0.2]}, {**row, "name": "Wan 1.3B", "shares": [0, 0.15, 0.2]}], (2, 3)
+        [{**row, "name": "narrow Wan", "shares": [0, 0.1, 0.2]}, {**row, "name": "Wan 1.3B", "shares": [0, 0.15, 0.2]}],
+        (2, 3, 50),
     )
     assert "| lora | Wan 1.3B | - | 1.0 to 1.5 |" in compared
