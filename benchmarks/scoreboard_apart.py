@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.methods import METHODS
+from benchmarks.methods import METHODS, THOROUGH
 from benchmarks.scoreboard_statistics import SHOWN, mean_over_concepts, runs_of, with_shares
-from t2vu_core.evaluation.report.wording import percent
+from t2vu_core.evaluation.report.wording import percent, with_interval
+from t2vu_core.evaluation.statistics import wilson_interval
 from t2vu_core.prompts.kinds import is_style
 
 Row = Mapping[str, Any]
@@ -31,16 +32,20 @@ def by_kind(board: Mapping[str, Any]) -> str:
 
 
 def clip_starts(board: Mapping[str, Any]) -> str:
-    """A line per method and kind: the share of clips that show the concept by how much of the sampling a clip replaces."""
+    """A line per method and kind: the share of clips that show the concept by how much of the sampling a clip replaces.
+
+    With Wilson's intervals, which count the clips of all concepts as independent, and the unerased model's share.
+    """
     found = [row for row in board["rows"] if "clip_start" in row.get("attack_parts", {})]
     depths = list(dict.fromkeys(title for row in found for title in row["attack_parts"]["clip_start"]))
-    lines = [f"| method | of | {' | '.join(depths)} |", f"|{'---|' * (2 + len(depths))}"]
+    lines = [f"| method | of | clips | {' | '.join(depths)} |", f"|{'---|' * (3 + len(depths))}"]
     for name in dict.fromkeys(row["method"] for row in found):
         for style, kind in zip((False, True), KINDS, strict=True):
             own = [row for row in found if row["method"] == name and is_style(row["concept"]) == style]
             if own:
-                cells = [_depth([row["attack_parts"]["clip_start"][depth] for row in own]) for depth in depths]
-                lines.append(f"| {METHODS[name].title} | {_counted(own, kind)} | {' | '.join(cells)} |")
+                parts = [[row["attack_parts"]["clip_start"][depth] for row in own] for depth in depths]
+                cells = [_counted(own, kind), str(sum(clips for *_, clips in parts[0])), *map(_depth, parts)]
+                lines.append(f"| {METHODS[name].title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -67,9 +72,9 @@ def _counted(rows: Sequence[Row], kind: str) -> str:
 
 
 def _depth(parts: Sequence[Sequence[int]]) -> str:
-    """The share of the clips of several rows, and in brackets that of the unerased model."""
+    """The share of the clips of several rows with its interval, and that of the unerased model."""
     shown, control, clips = (sum(counts) for counts in zip(*parts, strict=True))
-    return f"{percent(shown / clips)} ({percent(control / clips)})"
+    return f"{with_interval(shown / clips, wilson_interval(shown, clips))}; {percent(control / clips)}"
 
 
 def precisions(board: Mapping[str, Any]) -> str:
@@ -86,7 +91,20 @@ def precisions(board: Mapping[str, Any]) -> str:
         if len(shared) > 1:
             means = [_means([row for row in each if row["concept"] in shared], kind) for kind, each in of.items()]
             parts.append(f"{METHODS[name].title}, {len(shared)} concepts with other seeds: {'; '.join(means)}.")
-    return " ".join(parts)
+    return " ".join([*parts, *_slower(rows)])
+
+
+def _slower(rows: Sequence[Row]) -> list[str]:
+    """How much longer the preset `thorough` trains than `balanced`, on the same concepts and in the same precision."""
+
+    def kind(row: Row) -> tuple[str, str | None]:
+        return row["concept"], row.get("train_precision")
+
+    own = {kind(row): row["train_seconds"] for row in rows if row["method"] == THOROUGH}
+    ratios = [own[kind(row)] / row["train_seconds"] for row in rows if row["method"] == "velocity" and kind(row) in own]
+    if not ratios:
+        return []
+    return [f"{METHODS[THOROUGH].title} trains {min(ratios):.1f} to {max(ratios):.1f} times as long, in the same precision."]
 
 
 def _means(rows: Sequence[Row], kind: str) -> str:

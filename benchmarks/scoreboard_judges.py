@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.board_plan import KEPT_TURNS
 from benchmarks.methods import METHODS, Method
 from t2vu_core.evaluation.detectors.miniature import names_of
 from t2vu_core.evaluation.detectors.miniature_accuracy import accuracy_file
@@ -70,9 +71,12 @@ def _false_positives(base: Sequence[Row]) -> list[str]:
         return []
     clips = sum(len(row["kept_shown"]) for row in first)
     seen = round(sum(row["false_alarms"] * len(row["kept_shown"]) for row in first))
+    twice = (
+        ", some of them the same for several concepts, so that the interval is too narrow" if len(first) > KEPT_TURNS else ""
+    )
     text = (
         f"False positives, with 95 % intervals: the first judge on {_counted(seen, clips)} clips of other concepts by the base "
-        "model. On renders of other content:"
+        f"model{twice}. On renders of other content:"
     )
     concepts, parts = [row["concept"] for row in first], []
     own = _on_renders(json.loads(accuracy_file(WORLD_32).read_text(encoding="utf-8"))["concepts"], concepts)

@@ -21,7 +21,7 @@ SHOWN = "shown_share"
 """The share of all clips of a row that ask for the concept and show it."""
 RATIOS = ("kept", "neighbours")
 """Relative to before: these can exceed 1."""
-SECONDS = ("train_seconds", "train_memory_mib")
+SECONDS = ("train_seconds", "clip_seconds", "train_memory_mib")
 MOST_EXACT = 14
 """Concepts up to which all signs are tried; beyond, a fixed sample of them."""
 SAMPLED = 2**MOST_EXACT
@@ -49,10 +49,10 @@ def _with_share(row: Row) -> dict[str, Any]:
 def interval_of(rows: Sequence[Row], key: str) -> Interval | None:
     """95 % interval of a number's mean over concepts, of the rows that have it; None if nothing can be said.
 
-    The wider of two: a bootstrap over concepts and training runs, and one over the clips that the rows count, of one training
-    run a concept: further runs repeat its prompts and seeds. The first says how concepts and runs differ, the second that 0 of
-    few clips does not prove a rate of 0; it counts clips as independent. Concepts that agree, without counts of clips, say
-    nothing of how certain their mean is.
+    What two of them cover together: a bootstrap over concepts and training runs, and one over the clips that the rows count,
+    of one training run a concept: further runs repeat its prompts and seeds. The first says how concepts and runs differ, the
+    second that 0 of few clips does not prove a rate of 0; it counts clips as independent. Concepts that agree, without counts
+    of clips, say nothing of how certain their mean is.
     """
     there = [row for row in rows if row.get(key) is not None]
     over_concepts = bootstrap_interval(runs_of(there, key))
@@ -103,9 +103,9 @@ def _before(row: Row, key: str) -> float:
 def about_intervals(rows: Sequence[Row]) -> str:
     """What the intervals of these rows cover and what they do not."""
     text = (
-        "95 % intervals of the mean over concepts: the wider of a bootstrap over concepts and training runs, widened to "
-        "Student's t, and of Wilson's interval over the clips of one training run a concept (for the others kept, that of a "
-        "ratio), which counts clips as independent; where all concepts agree, only the latter is left."
+        "95 % intervals of the mean over concepts: what two cover together, a bootstrap over concepts and training runs, "
+        "widened to Student's t, and Wilson's interval over the clips of one training run a concept (for the others kept, that "
+        "of a ratio), which counts clips as independent; where all concepts agree, only the latter is left."
     )
     return f"{text} {about_runs(rows)}".rstrip()
 

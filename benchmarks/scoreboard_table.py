@@ -27,7 +27,7 @@ from t2vu_core.evaluation.report.wording import with_interval
 HEAD = (
     "method", "still shown, short", "still shown, refined", "still shown, all", "others kept", "attributes", "PROBE",
     "other names", "two subjects", "in any frame", "in the mean frame", "neighbours kept", "PROBE at strength", "clip start",
-    "regrowth", "clean", "natural", "debris", "judge 2 shown", "judges differ", "train s", "train MiB",
+    "regrowth", "clean", "natural", "debris", "judge 2 shown", "judges differ", "train s", "clip s", "train MiB",
 )  # fmt: skip
 SHORT = (
     "method", "still shown, all", "judge 2 shown", "others kept", "attributes", "clean", "PROBE", "PROBE at strength",
@@ -39,11 +39,13 @@ INTERVAL = re.compile(r"(\d+) %(?: \((-?\d+) to (\d+) %\))?")
 NO_FIGURE = "-"
 OURS = "velocity"
 ABOUT_SECONDS = (
-    "*train s* are seconds of one training run while the machine had other load: compare their magnitude, not single percents."
+    "*train s* are seconds of one training run, *clip s* of one clip in a batch, on processors that "
+    "differ between rows and at times had other load: compare their magnitude, not single percents."
 )
 CLEAN = (
-    "*Clean*: clips in which the first judge sees neither the concept nor debris; the second judge may still see the concept "
-    "there. *Natural* includes clips that still show the concept."
+    "*Clean*: clips in which the first judge sees no concept and which are not debris: an empty scene, by the first judge, or "
+    "another subject, by both. The second judge may still see the concept there. So a scene left empty counts as clean more "
+    "easily than another subject does. *Natural* includes clips that still show the concept."
 )
 NEAR = (
     f" The clips of other concepts have {KEPT_TURNS} sets of prompts, which concepts in turn share. The neighbours of a "
@@ -156,8 +158,9 @@ def summary(board: Mapping[str, Any]) -> str:
         " | ", "|"
     )
     differs = f"{MARK}: significantly different from {METHODS[OURS].title}."
-    parts = [f"Model {board['model']}, {concepts} concepts", runs_a_concept(board["rows"])]
-    said = [f"{', '.join(filter(None, parts))}.", progress(board), disagreement(board["rows"])]
+    runs = runs_a_concept(board["rows"])
+    said = [f"Model {board['model']}, {concepts} concepts{f'; our methods: {runs}' if runs else ''}."]
+    said += [progress(board), disagreement(board["rows"])]
     said += ["95 % intervals in brackets.", about_runs(board["rows"]), differs]
     return f"{' '.join(filter(None, said))}\n\n{cells}"
 

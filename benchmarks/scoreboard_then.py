@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.methods import METHODS
-from benchmarks.scoreboard_statistics import SHOWN, mean_over_concepts, runs_of, with_shares
+from benchmarks.scoreboard_statistics import SHOWN, Runs, mean_over_concepts, runs_of, with_shares
 
 BEFORE = Path(__file__).parent / "results" / "scoreboard-0.1.json"
 COLUMNS = {
@@ -35,8 +35,9 @@ def document(board: Mapping[str, Any]) -> str:
             continue
         cells = []
         for key, (title, more) in COLUMNS.items():
-            pair = [_mean([row for row in rows if row["concept"] in shared], key) for rows in (old, new)]
-            cells.append(" -> ".join(_said(key, value) for value in pair))
+            runs = [runs_of([row for row in rows if row["concept"] in shared], key) for rows in (old, new)]
+            pair = [mean_over_concepts(each) for each in runs]
+            cells.append(" -> ".join(_said(key, value) for value in pair) + _fewer(runs, len(shared)))
             if _is_worse(key, more, *pair):
                 worse.append(f"{METHODS[name].title}: {title} ({cells[-1]})")
         lines.append(f"| {METHODS[name].title} | {len(shared)} | {' | '.join(cells)} |")
@@ -47,8 +48,12 @@ def _todays(concept: str) -> str:
     return f"in {concept}" if concept.endswith(" style") else concept
 
 
-def _mean(rows: list[dict[str, Any]], key: str) -> float | None:
-    return mean_over_concepts(runs_of(rows, key))
+def _fewer(runs: Sequence[Runs], concepts: int) -> str:
+    """On how many concepts a figure is there, now and then, where not on all that the line counts."""
+    there = [len(each) for each in runs if each]
+    if all(count == concepts for count in there):
+        return ""
+    return f" ({' -> '.join(str(count) for count in there)} concept{'' if there[-1] == 1 else 's'})"
 
 
 def _said(key: str, value: float | None) -> str:

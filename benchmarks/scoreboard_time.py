@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 from benchmarks.board_plan import REGROWTH_STEPS, Cell, attacks_on, is_regrown, settings_for
@@ -38,8 +39,10 @@ class RowTimes:
 
     def seconds(self, cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> float:
         """The estimate as a number; without the training of methods that no finished row has."""
-        known = {row["method"]: row["train_seconds"] for row in rows}
-        seconds = sum(self.without_training(cell) + known.get(cell[0], 0.0) for cell in cells)
+        known: dict[str, list[float]] = {}
+        for row in rows:
+            known.setdefault(row["method"], []).append(row["train_seconds"])
+        seconds = sum(self.without_training(cell) + mean(known.get(cell[0], [0.0])) for cell in cells)
         # Rows of a concept share the attacks on the base.
         return seconds + sum(
             max(self.attacks(cell) for cell in cells if cell[1] == concept) for concept in {cell[1] for cell in cells}

@@ -11,6 +11,7 @@ from t2vu_core.commands.options import add_device, add_single_file, open_model
 from t2vu_core.erasure import Erasure
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation.cases import load_prompt_set
+from t2vu_core.evaluation.claims import POWER
 from t2vu_core.evaluation.detectors import DETECTORS, open_detector
 from t2vu_core.evaluation.progress_bar import evaluation_bar
 from t2vu_core.evaluation.settings import EVALUATION_VERSION
@@ -116,10 +117,11 @@ def _line(claim: dict[str, Any]) -> str:
 
 
 def _verdict(claim: dict[str, Any]) -> str:
-    """Whether a claim holds, and from which count of the clips that were made again it would not."""
+    """Whether a claim holds, from which count of the clips that were made again it would not, and which true rate they find."""
     if not claim["holds"]:
         return "does not hold"
     if not claim["could_fail"]:
         return "too few clips to contradict it"
     or_beyond = "more" if claim["direction"] == "at most" else "fewer"
-    return f"holds; {claim['fails_from']} or {or_beyond} of {claim['clips']} would contradict it"
+    count = f"{claim['fails_from']} or {or_beyond} of {claim['clips']} would contradict it"
+    return f"holds; {count}, which a true rate of {claim['finds']:.0%} does {POWER:.0%} of the time"

@@ -12,6 +12,8 @@ from t2vu_core.scores import Interval, Rate, Scores
 
 SIGNIFICANCE = 0.05
 """For all claims together (Holm 1979): the chance that scores which are right are said not to hold."""
+POWER = 0.8
+"""With this chance clips contradict a claim at the rate that `Checked.finds` names."""
 Direction = Literal["at most", "at least"]
 
 
@@ -31,9 +33,17 @@ class Claim:
 
     def p(self, found: int, clips: int) -> float:
         """One-sided binomial test: the chance of a result as bad as `found` of `clips`, if the true rate is the bound."""
-        rate = self.bound()
+        return self.chance(found, clips, self.bound())
+
+    def chance(self, found: int, clips: int, rate: float) -> float:
+        """The chance of a result as bad as `found` of `clips` at a true rate."""
         worse = range(found, clips + 1) if self.direction == "at most" else range(found + 1)
         return min(1.0, math.fsum(math.comb(clips, k) * rate**k * (1 - rate) ** (clips - k) for k in worse))
+
+    def finds(self, fails_from: int, clips: int) -> float:
+        """The true rate, in whole percent, from which `clips` reach the count that contradicts the claim with `POWER`."""
+        percents = range(101) if self.direction == "at most" else range(100, -1, -1)
+        return next(rate / 100 for rate in percents if self.chance(fails_from, clips, rate / 100) >= POWER)
 
     def fails_from(self, clips: int, level: float) -> int | None:
         """The count of `clips` nearest to the claim that contradicts it at this level; None if no count does."""
@@ -58,6 +68,11 @@ class Checked:
     def could_fail(self) -> bool:
         """Whether these clips can contradict the claim by themselves."""
         return self.fails_from is not None
+
+    @property
+    def finds(self) -> float | None:
+        """The true rate that these clips would contradict with `POWER`, by themselves: rates nearer to the claim often pass."""
+        return None if self.fails_from is None else self.claim.finds(self.fails_from, self.clips)
 
 
 def claims_of(scores: Scores) -> Iterator[Claim]:

@@ -62,6 +62,7 @@ class Verification:
                 "holds": row.holds,
                 "could_fail": row.could_fail,
                 "fails_from": row.fails_from,
+                "finds": row.finds,
             }
             for row in self.checked
         ]

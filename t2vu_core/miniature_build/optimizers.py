@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from t2vu_core.errors import NotFinite
 from t2vu_core.mixed_precision import fast_bf16
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -35,11 +36,19 @@ class Optimizers:
             group["peak"] = group["lr"]
 
     def step(self, loss: Tensor, *, factor: float) -> None:
-        """Backward and one update, at `factor` times the peak learning rates."""
+        """Backward and one update, at `factor` times the peak learning rates.
+
+        Raises NotFinite before anything is updated, if a gradient is inf or NaN.
+        """
         for parameter in self.parameters:
             parameter.grad = None
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        if not torch.isfinite(norm):
+            raise NotFinite(
+                f"The gradients became {norm.item()}, at a loss of {loss.item():.4g}; the same command goes on from the last "
+                "state that was kept."
+            )
         self._step_muon(self.muon_rate * factor)
         for group in self.adam.param_groups:
             group["lr"] = group["peak"] * factor

@@ -142,6 +142,9 @@ def test_the_estimate_counts_what_the_plan_adds() -> None:
     # 1,800 steps of PROBE and 500 of fine-tuning against 150 steps.
     assert strong > 5 * plain
     assert times.attacks(("safree", "ghost", 0)) == 0
+    runs = [{"method": "leco", "train_seconds": seconds} for seconds in (10.0, 40.0)]
+    cell = [("leco", "ghost", 0)]
+    assert times.seconds(cell, runs) - times.seconds(cell, []) == pytest.approx(25), "the mean of the runs that are there"
 
 
 def test_the_table_of_attacks_says_what_was_tried_and_the_board_what_was_left_out() -> None:

@@ -124,13 +124,14 @@ def test_the_document_has_the_counted_steps_of_safree() -> None:
 
 MODULES = {path.stem: path for path in sorted(BENCHMARKS.glob("*.py"))}
 MEASURES = {
-    "PROMPT_SETS", "built_in", "evaluate", "evaluate_to", "load_prompt_set", "measuring_prompts", "prompts_of", "turned",
+    "PROMPT_SETS", "built_in", "evaluate", "evaluate_to", "load_prompt_set", "measuring_prompts", "prompts=None", "prompts_of",
+    "scoreboard", "turned",
 }  # fmt: skip
-"""The names through which a module gets at prompts that measure."""
+"""The names through which a module gets at prompts that measure; without prompts an evaluation takes the shipped ones."""
 
 
 def names_in(path: Path) -> set[str]:
-    """All names that a module uses, imports or defines, attributes included."""
+    """All names that a module uses, imports or defines, attributes and modules included; and whether it gives no prompts."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Name):
@@ -141,7 +142,25 @@ def names_in(path: Path) -> set[str]:
             names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names |= {part for alias in node.names for part in (alias.name.split(".")[-1], alias.asname) if part}
+            names |= {node.module.split(".")[-1]} if isinstance(node, ast.ImportFrom) and node.module else set()
+        elif isinstance(node, ast.keyword) and node.arg in ("prompts", "prompts_for"):
+            names |= {f"{node.arg}=None"} if isinstance(node.value, ast.Constant) and node.value.value is None else set()
     return names
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "from benchmarks.scoreboard_row import measure\nmeasure(method, model, detector, cell, settings, prompts=None)",
+        "from benchmarks import scoreboard\nscoreboard.main(['--concepts', 'ghost'])",
+        "from benchmarks.scoreboard import main\nmain(['--concepts', 'ghost'])",
+        "import t2vu_core.evaluation as e\ne.evaluate(model, 'ghost')",
+    ],
+)
+def test_a_script_that_measures_past_the_development_prompts_is_found(script: str, tmp_path: Path) -> None:
+    path = tmp_path / "sneaky.py"
+    path.write_text(script)
+    assert names_in(path) & MEASURES
 
 
 def test_only_the_modules_that_measure_get_at_the_prompts_that_measure() -> None:

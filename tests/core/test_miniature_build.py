@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from t2vu_core.cli import main
-from t2vu_core.errors import UserError
+from t2vu_core.errors import NotFinite, UserError
 from t2vu_core.miniature.bundled import UNET_NAME, WEIGHTS
 from t2vu_core.miniature.world import SECOND, STYLE, STYLES, SUBJECTS, sample_labels, sample_labels_without, shows
 from t2vu_core.miniature_build import progress
 from t2vu_core.miniature_build.architecture import make_scheduler, make_text_encoder, make_tokenizer
 from t2vu_core.miniature_build.build import NAME, BuildPlan, build_without, export, train_further
+from t2vu_core.miniature_build.optimizers import Optimizers
 from t2vu_core.miniature_build.stages import new_folder
 from t2vu_core.miniature_build.train_denoiser import encode_clips
 from t2vu_core.miniature_build.train_text_encoder import train_text_encoder
@@ -51,6 +52,28 @@ def test_who_favours_a_subject_sees_it_twice_as_often() -> None:
     counts = torch.bincount(drawn, minlength=len(SUBJECTS)).float()
     others = counts[torch.arange(len(SUBJECTS)) != GHOST].mean()
     assert 1.8 < counts[GHOST] / others < 2.2
+
+
+def test_a_build_stops_where_its_gradients_are_not_numbers() -> None:
+    """It would go on for hours and leave weights that draw nothing."""
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    optimizers = Optimizers([weight], [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": 1e-2}])
+    with pytest.raises(NotFinite, match="gradients became nan"):
+        optimizers.step((weight * float("nan")).sum(), factor=1.0)
+    assert torch.equal(weight, torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_a_long_build_is_compiled_in_float32_only(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bf16 the compiled denoiser's gradients are NaN on a processor with AVX-512."""
+    monkeypatch.setattr(progress, "fast_bf16", lambda _device: bf16)
+    monkeypatch.setattr(progress.shutil, "which", lambda _name: "g++")
+    compiled: list[bool] = []
+    module = torch.nn.Linear(2, 2)
+    monkeypatch.setattr(module, "compile", lambda: compiled.append(True))
+    progress.compile_for(module, progress.MINUTES_WORTH_COMPILING)
+    progress.compile_for(module, progress.MINUTES_WORTH_COMPILING / 2)
+    assert compiled == ([] if bf16 else [True])
 
 
 def test_a_favoured_name_that_the_world_does_not_have_is_refused_before_anything_is_read(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_clips_too_few_to_contradict_anything_are_no_proof(t2vu: Callable, measu
     _, out, _ = verify(t2vu, measured, prompts, "--share", 0.1, "--json")
     result = json.loads(out)
     assert result["holds"] is None
-    assert {claim["fails_from"] for claim in result["claims"]} == {None}
+    assert {claim["fails_from"] for claim in result["claims"]} == {claim["finds"] for claim in result["claims"]} == {None}
 
 
 @pytest.mark.parametrize(
@@ -233,8 +233,12 @@ def test_a_claim_fails_from_the_count_that_is_named_and_not_before() -> None:
         step = 1 if row.claim.direction == "at most" else -1
         assert row.claim.p(shown, clips) <= level < row.claim.p(shown - step, clips)
     erased = next(row for row in check_claims(right, right) if row.claim.name == "erased")
-    named = [index < (erased.fails_from or 0) for index in range(40)]
-    below = [index + 1 < (erased.fails_from or 0) for index in range(40)]
+    assert erased.fails_from is not None
+    assert erased.finds is not None
+    chances = [erased.claim.chance(erased.fails_from, 40, rate) for rate in (erased.finds - 0.01, erased.finds)]
+    assert chances[0] < 0.8 <= chances[1]
+    named = [index < erased.fails_from for index in range(40)]
+    below = [index + 1 < erased.fails_from for index in range(40)]
     repeated = [
         Verification("ghost", "b", check_claims(right, scores(after, [True] * 40)), [], 1.0, None, EVALUATION_VERSION)
         for after in (below, named)
