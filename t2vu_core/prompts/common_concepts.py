@@ -112,7 +112,7 @@ def _keys(name: str) -> tuple[str, ...]:
     singular = sorted(english.noun_forms(noun), key=len)
     # The lexicon lacks some nouns, and so their plurals.
     forms = (own, *(own.replace(noun, form) for form in singular), own.removesuffix("s")) if noun else (own,)
-    written_otherwise = _proper_keys().get(_letters(own)) if len(_letters(own)) >= _FEWEST_LETTERS else None
+    written_otherwise = _proper_keys().get(_letters(own)) if _is_long_enough(_letters(own)) else None
     return (*forms, written_otherwise) if written_otherwise else forms
 
 
@@ -121,6 +121,11 @@ def plain_name(name: str) -> str:
     letters = unicodedata.normalize("NFKD", re.sub(r"[-_]", " ", english.without_article(name).lower().replace("’", "'")))
     plain = " ".join("".join(letter for letter in letters if not unicodedata.combining(letter)).split())
     return plain.replace("colour", "color")
+
+
+def _is_long_enough(letters: str) -> bool:
+    """Whether a name of these letters is hardly another word: "spiderman", "r2d2"."""
+    return len(letters) >= _FEWEST_LETTERS or (len(letters) > 3 and any(map(str.isdigit, letters)) and not letters.isdigit())
 
 
 def _letters(plain: str) -> str:

@@ -175,7 +175,8 @@ def _as_adjective(concept: str) -> list[str]:
     if alone := english.word_lists()["one_word_adjectives"].get(english.without_article(concept).lower()):
         return [alone]
     words, form = concept.split(), english.word_lists()["attribute_adjectives"].get(english.head(concept))
-    return [f"{words[0]}-{form}"] if form and len(words) == 2 else []
+    described = len(words) == 2 and not english.DETERMINER.match(concept)
+    return [f"{words[0]}-{form}"] if form and described else []
 
 
 def _style_names(concept: str, common: CommonConcept | None, prompts: PromptSet) -> list[str]:

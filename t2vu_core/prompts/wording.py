@@ -131,7 +131,8 @@ def attached(subject: str, phrase: str, kind: ConceptKind) -> str:
         return subject
     if english.is_adjective(phrase) and phrase not in _AFTER_NOUN and not (kind == "attribute" and _is_thing(phrase)):
         return english.with_adjective(subject, phrase)
-    if kind == "attribute" and english.head(phrase) in english.word_lists()["worn"] and not stands_after(phrase):
+    worn = english.head(phrase) in english.word_lists()["worn"] and (not stands_after(phrase) or _is_described(phrase))
+    if kind == "attribute" and worn:
         return f"{subject} wearing {english.with_article(phrase)}"
     if stands_after(phrase) and not (kind == "attribute" and _is_only_noun(phrase)):
         return f"{subject} {phrase}"
@@ -147,6 +148,12 @@ def stands_after(phrase: str) -> bool:
     participle = verb and (not rest or rest[0] in _AFTER_PARTICIPLE)
     preposition = first in ("with", "without", "in", "on", "at", "under", "wearing", "holding")
     return phrase in _AFTER_NOUN or english.is_gerund(phrase) or first.endswith("ing") or participle or preposition
+
+
+def _is_described(phrase: str) -> bool:
+    """Whether the first word is a verb's form that describes the noun: "wedding dress", but not "wearing a dress"."""
+    first = phrase.lower().split()[0]
+    return first.endswith("ing") and first != "wearing" and not english.is_gerund(phrase)
 
 
 def does(phrase: str) -> bool:
