@@ -42,9 +42,15 @@ def bare(name: str) -> str:
             words = words[len(start) :]
             break
     for end in STYLE_ENDS:
-        if words.lower().endswith(end):
+        if words.lower().endswith(end) and not _is_a_name(words):
             words = words[: -len(end)]
     return words or name
+
+
+def _is_a_name(words: str) -> bool:
+    """Whether it is somebody of the name of Styles."""
+    first, *others = words.lower().split()
+    return others == ["styles"] and first in english.word_lists()["first_names"]
 
 
 @lru_cache(maxsize=4096)

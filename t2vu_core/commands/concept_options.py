@@ -6,8 +6,14 @@ import argparse
 from pathlib import Path
 
 from t2vu_core.commands.options import read_prompts
+from t2vu_core.errors import UserError
 from t2vu_core.prompts.kinds import ASKED_KINDS, OLD_KINDS
 from t2vu_core.prompts.request import ConceptRequest
+
+_IF_EMPTY = {
+    "of": "--of is empty: leave it out, or say what the attribute belongs to.",
+    "instead": '--instead is empty: leave it out for what the kind suggests, or write "nothing".',
+}
 
 
 def add_concept(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -29,7 +35,11 @@ def add_concept(parser: argparse.ArgumentParser, *, required: bool = True) -> No
 
 
 def request_of(options: argparse.Namespace) -> ConceptRequest:
-    """What these options ask to have erased."""
+    """What these options ask to have erased. Raises UserError for an option whose words are empty."""
+    for option, problem in _IF_EMPTY.items():
+        words = getattr(options, option)
+        if words is not None and not words.strip():
+            raise UserError(problem)
     return ConceptRequest(
         options.concept,
         synonyms=options.synonym,

@@ -11,14 +11,17 @@ import torch
 
 from t2vu_core.commands.concept_options import add_concept, request_of
 from t2vu_core.commands.training import settings_of
-from t2vu_core.errors import UserError
+from t2vu_core.errors import UserError, reading
 from t2vu_core.families.base import Family
+from t2vu_core.families.spelling import check_visible
 from t2vu_core.memory.shapes import shaped_model
 from t2vu_core.miniature.bundled import bundled_folder, bundled_names, check_built
+from t2vu_core.model_folders import LOCAL
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.plan import plan_request
 from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.prompts.prompt_set import prompt_set_for
+from t2vu_core.quiet import quiet_libraries
 from t2vu_core.recipes import VelocityRecipe
 from t2vu_core.training.velocity.own_schedule import few_step_warning, schedule_line
 
@@ -39,11 +42,17 @@ def asked(options: argparse.Namespace) -> bool:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """The plan of the recipe's prompts. No weights are loaded."""
+    """The plan of the recipe's prompts. No weights are loaded.
+
+    Raises UserError for a folder without a model, and for a concept that the model's tokenizer cannot read.
+    """
     recipe = VelocityRecipe.preset(options.preset, **settings_of(options))
     size = PlanSize(recipe.concept_trajectories, recipe.preserve_trajectories, recipe.seed, recipe.augmentation)
     folder = _folder(options.model)
-    plan = plan_request(request_of(options), prompt_set_for(folder), size)
+    request = request_of(options)
+    if folder is not None and (tokenizer := _tokenizer(folder)):
+        check_visible(tokenizer, request.concepts)
+    plan = plan_request(request, prompt_set_for(folder), size)
     described = plan.describe()
     schedule = _schedule(folder, recipe, described["warnings"])
     shared = {name: described[name] for name in ("kind_reason", "names", "of", "replacement", "replacements", "pairs")}
@@ -66,6 +75,20 @@ def show(result: dict[str, Any]) -> str:
     return str(result["plan"])
 
 
+def _tokenizer(folder: Path) -> Any | None:
+    """The tokenizer of the folder's model, without its encoder; None for one that cannot be read."""
+    if not (folder / "tokenizer").is_dir():
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        with reading(f"The tokenizer in {folder} cannot be read"), quiet_libraries():
+            return AutoTokenizer.from_pretrained(folder / "tokenizer", **LOCAL)
+    except UserError as error:
+        log.info("Whether the model can read the concept is not planned: %s", error)
+        return None
+
+
 def _schedule(folder: Path | None, recipe: VelocityRecipe, warnings: list[str]) -> str | None:
     """What the trajectories of the folder's model follow; None if that cannot be told. A doubt is added to `warnings`."""
     family = None if folder is None else _family(folder)
@@ -77,9 +100,7 @@ def _schedule(folder: Path | None, recipe: VelocityRecipe, warnings: list[str]) 
 
 
 def _family(folder: Path) -> Family | None:
-    """The folder's model without its weights; None for a folder that holds no model that can be read."""
-    if not (folder / "model_index.json").is_file():
-        return None
+    """The folder's model without its weights; None for a model that cannot be read."""
     try:
         return shaped_model(folder, torch.bfloat16).family
     except UserError as error:
@@ -97,4 +118,6 @@ def _folder(model: str | None) -> Path | None:
         raise UserError(
             f"There is no model {model!r}: it is neither a folder nor one of the bundled models ({', '.join(bundled_names())})."
         )
+    if not (folder / "model_index.json").is_file():
+        raise UserError(f"{folder} is not a diffusers model: it has no model_index.json.")
     return folder

@@ -16,6 +16,9 @@ from t2vu_core.prompts import english
 
 ConceptKind = Literal["thing", "character", "person", "style", "attribute", "act"]
 MOST_NEIGHBOURS = 12
+_FEWEST_LETTERS = 6
+"""Shorter names are only found as they are written: "et" is no "E.T."."""
+_SLOT_WITH_ARTICLE = re.compile(r"\ban? \{\}")
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,29 @@ class CommonConcept:
 
 
 def common_concept(name: str, kind: ConceptKind | None = None) -> CommonConcept | None:
-    """The table's concept of that name, in the singular or plural and with or without an article; of `kind` if it is given."""
+    """The table's concept of that name, in the singular or plural and with or without an article; of `kind` if it is given.
+
+    A proper name is found with other spaces, hyphens and full stops too: "spiderman", "H.R. Giger". Of several concepts of one
+    name the one that is written as `name` is comes first: "Robin" is a character and "robin" a bird.
+    """
+    table = _table()
     for key in _keys(name):
-        for found, group in _table().get(key, ()):
-            if kind in (None, group.kind):
+        known = [(found, group) for found, group in table.get(key, ()) if kind in (None, group.kind)]
+        if known:
+            as_written = [(found, group) for found, group in known if not name.islower() and found == name]
+            found, group = (as_written or known)[0]
+            return group.concept(found)
+    return None
+
+
+def with_same_noun(name: str, kind: ConceptKind) -> CommonConcept | None:
+    """The first concept of the kind that is about the same noun, after an adjective: "red hair" for "purple hair"."""
+    noun = english.head(name)
+    if len(name.split()) < 2:
+        return None
+    for entries in _table().values():
+        for found, group in entries:
+            if group.kind == kind and len(found.split()) > 1 and english.head(found) == noun:
                 return group.concept(found)
     return None
 
@@ -89,13 +111,26 @@ def _keys(name: str) -> tuple[str, ...]:
     noun = english.head(own)
     singular = sorted(english.noun_forms(noun), key=len)
     # The lexicon lacks some nouns, and so their plurals.
-    return (own, *(own.replace(noun, form) for form in singular), own.removesuffix("s")) if noun else (own,)
+    forms = (own, *(own.replace(noun, form) for form in singular), own.removesuffix("s")) if noun else (own,)
+    written_otherwise = _proper_keys().get(_letters(own)) if _is_long_enough(_letters(own)) else None
+    return (*forms, written_otherwise) if written_otherwise else forms
 
 
 def plain_name(name: str) -> str:
     """Without article, accents and hyphens, in lower case: "Beyoncé" is "beyonce", "Coca-Cola" is "coca cola"."""
     letters = unicodedata.normalize("NFKD", re.sub(r"[-_]", " ", english.without_article(name).lower().replace("’", "'")))
-    return " ".join("".join(letter for letter in letters if not unicodedata.combining(letter)).split())
+    plain = " ".join("".join(letter for letter in letters if not unicodedata.combining(letter)).split())
+    return plain.replace("colour", "color")
+
+
+def _is_long_enough(letters: str) -> bool:
+    """Whether a name of these letters is hardly another word: "spiderman", "r2d2"."""
+    return len(letters) >= _FEWEST_LETTERS or (len(letters) > 3 and any(map(str.isdigit, letters)) and not letters.isdigit())
+
+
+def _letters(plain: str) -> str:
+    """A plain name without what stands between its letters: "h.r. giger" is "hrgiger"."""
+    return "".join(filter(str.isalnum, plain))
 
 
 @dataclass(frozen=True)
@@ -113,7 +148,8 @@ class _Group:
         """Other ways to say a member."""
         members = self.content["members"]
         detail = members[name] if isinstance(members, dict) else None
-        return tuple(detail) if isinstance(detail, list) else tuple(self.content.get("say", ()))
+        ways = detail if isinstance(detail, list) else self.content.get("say", ())
+        return tuple(_with_fitting_article(way, name) for way in ways)
 
     def concept(self, name: str) -> CommonConcept:
         """A member; its neighbours are two of the group's, the other members, those listed after it first, and the rest."""
@@ -135,6 +171,25 @@ class _Group:
             near = [*near[:2], *names[index + 1 :], *names[:index], *near[2:]]
         others = [other for other in near if not says(other, [name]) and not says(name, [other])]
         return tuple(dict.fromkeys(others))[:MOST_NEIGHBOURS]
+
+
+def _with_fitting_article(way: str, name: str) -> str:
+    """ "as a {} painting" of "oil" is "as an {} painting"."""
+    found = _SLOT_WITH_ARTICLE.search(way)
+    if found is None:
+        return way
+    article = english.indefinite(name).partition(" ")[0]
+    return f"{way[: found.start()]}{article} {way[found.end() - 2 :]}"
+
+
+@cache
+def _proper_keys() -> Mapping[str, str]:
+    """The table's keys of proper names by their letters alone."""
+    keys: dict[str, str] = {}
+    for key, entries in _table().items():
+        if any(not name.islower() for name, _ in entries):
+            keys.setdefault(_letters(key), key)
+    return keys
 
 
 @cache

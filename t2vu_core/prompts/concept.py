@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from t2vu_core.errors import UserError
-from t2vu_core.mentions import bare, says
+from t2vu_core.mentions import bare, mentions, says
 from t2vu_core.prompts import english
-from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept, plain_name, shown_by
+from t2vu_core.prompts.common_concepts import (
+    CommonConcept,
+    ConceptKind,
+    common_concept,
+    plain_name,
+    shown_by,
+    with_same_noun,
+)
 from t2vu_core.prompts.fitting import NOTHING, check_replacement, doubts, same_concept
-from t2vu_core.prompts.kinds import KindChoice, choose_kind, is_overlay
+from t2vu_core.prompts.kinds import KindChoice, choose_kind, is_look, is_overlay
 from t2vu_core.prompts.prompt_set import PromptSet, known_names
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.wording import A_PERSON, EMPTY_SCENE, SUBJECT_KINDS, Wording, as_style, does
@@ -79,6 +86,7 @@ def understand(request: ConceptRequest, prompts: PromptSet, near: Mapping[str, S
     Raises UserError for a replacement or a neighbour that says one of the concepts.
     """
     concepts = tuple(_understand(title, request, prompts, near.get(title, ())) for title in request.concepts)
+    concepts = tuple(_with_doubt_of_twins(concept, concepts[:index]) for index, concept in enumerate(concepts))
     every = [name for concept in concepts for name in concept.names]
     if request.replacement is not None and says(request.replacement, every):
         raise UserError(f"The replacement {request.replacement!r} says the concept itself: name something else.")
@@ -89,6 +97,16 @@ def understand(request: ConceptRequest, prompts: PromptSet, near: Mapping[str, S
         if says(neighbour, every):
             raise UserError(f"The neighbour {neighbour!r} says the concept itself: remove it.")
     return concepts
+
+
+def _with_doubt_of_twins(concept: Concept, before: Sequence[Concept]) -> Concept:
+    """The concept, with a doubt if one before it is the same by another number or name."""
+    own = common_concept(concept.title)
+    for other in before:
+        if mentions(other.title).fullmatch(bare(concept.title)) or (own is not None and own == common_concept(other.title)):
+            doubt = f"{concept.title!r} and {other.title!r} are the same concept: give it once."
+            return replace(concept, doubts=(*concept.doubts, doubt))
+    return concept
 
 
 def _understand(title: str, request: ConceptRequest, prompts: PromptSet, near: Sequence[str]) -> Concept:
@@ -116,12 +134,15 @@ def _own_names(concept: str, kind: ConceptKind, common: CommonConcept | None, pr
         return _names_of_thing(concept, common)
     also = common.also if common else ()
     if kind == "attribute":
-        return [concept, *_as_adjective(concept), *also]
+        is_alias = plain_name(concept) in map(plain_name, also)
+        return [concept, *_as_adjective(concept), *([common.name] if common and is_alias else []), *also]
     # "kissing passionately" is also said as "kissing".
     return [concept, *([common.name, *common.said] if common else []), *also]
 
 
 def _names_of_somebody(concept: str, common: CommonConcept | None) -> list[str]:
+    if common and common.kind == "person" and english.is_proper(common.name) and concept.lower().startswith(("a ", "an ")):
+        concept = english.without_article(concept)
     if common and english.is_proper(english.without_article(common.name)):
         # "the Pope" has an article that "pope" lacks.
         own = [concept] if common.name[0].isupper() or concept != english.without_article(concept) else []
@@ -154,7 +175,8 @@ def _as_adjective(concept: str) -> list[str]:
     if alone := english.word_lists()["one_word_adjectives"].get(english.without_article(concept).lower()):
         return [alone]
     words, form = concept.split(), english.word_lists()["attribute_adjectives"].get(english.head(concept))
-    return [f"{words[0]}-{form}"] if form and len(words) == 2 else []
+    described = len(words) == 2 and not english.DETERMINER.match(concept)
+    return [f"{words[0]}-{form}"] if form and described else []
 
 
 def _style_names(concept: str, common: CommonConcept | None, prompts: PromptSet) -> list[str]:
@@ -167,6 +189,8 @@ def _style_names(concept: str, common: CommonConcept | None, prompts: PromptSet)
     lies_over = common_concept(english.head(own), "style") if common is None else None
     if lies_over and is_overlay(lies_over):
         return [lies_over.said[0].replace("{}", own)]
+    if common is None and is_look(own):
+        return [f"with {english.with_article(own)}"]
     if common is None:
         # "Jane Doe" is an artist, "solarpunk" a look.
         return [f"in the style of {own}" if english.is_proper(own) else as_style(f"{own} style")]
@@ -174,6 +198,10 @@ def _style_names(concept: str, common: CommonConcept | None, prompts: PromptSet)
 
 
 def _ways_to_say(own: str, common: CommonConcept) -> list[str]:
+    one = english.singular(own)
+    if one != own and plain_name(one) in map(plain_name, (common.name, *common.also)):
+        # "cartoons" are said as "in cartoon style".
+        own = own if own in (common.name, *common.also) else one
     names = (own, common.name, *common.also)
     return list(dict.fromkeys(form.replace("{}", name) for name in names for form in common.said))
 
@@ -204,7 +232,7 @@ def _replacements(
     by_kind: dict[ConceptKind, list[str | None]] = {
         "thing": [EMPTY_SCENE, group], "character": [EMPTY_SCENE, group], "person": [group, A_PERSON, EMPTY_SCENE],
         "style": ["", None if prompts.own else _plain_style(common)],
-        "attribute": ["", None if prompts.own else _another(common)],
+        "attribute": ["", None if prompts.own else _another(common, names[0])],
         "act": [common.instead if common else CALM, CALM],
     }  # fmt: skip
     usual = [text for text in by_kind[kind] if text is not None and not (text and says(text, names))]
@@ -225,15 +253,20 @@ def _plain_style(common: CommonConcept | None) -> str | None:
     return next((near for near in common.neighbours if near in _PLAIN_STYLES), _PLAIN_STYLES[0])
 
 
-def _another(common: CommonConcept | None) -> str | None:
+def _another(common: CommonConcept | None, name: str) -> str | None:
     """What an attribute becomes where the model draws it without being asked: "black hair" of red hair."""
-    return None if common is None or english.is_adjective(common.name) else common.neighbours[0]
+    if common is None and (like := with_same_noun(name, "attribute")):
+        others = (other for other in like.neighbours if english.head(other) == english.head(name))
+        return next((other for other in others if not says(other, [name])), None)
+    if common is None:
+        return _class_of(name, "attribute")
+    return None if english.is_adjective(common.name) else common.neighbours[0]
 
 
 def _class_of(concept: str, kind: ConceptKind) -> str | None:
-    """What a thing that the table does not have is one of, if its noun is there: "a cat" for a grumpy cat."""
+    """What a concept that the table lacks is one of, if its noun is there: "a cat" for a grumpy cat, "a hat" for a red hat."""
     noun = english.head(concept)
-    found = common_concept(noun, kind) if kind == "thing" and noun != bare(concept).lower() else None
+    found = common_concept(noun, kind) if kind in ("thing", "attribute") and noun != bare(concept).lower() else None
     return english.with_article(found.name) if found else None
 
 
@@ -288,10 +321,12 @@ def _is_somebody(of: str) -> bool:
 def _general_neighbours(kind: ConceptKind, names: Sequence[str]) -> tuple[str, ...]:
     """The noun that the name is about and its neighbours, else some of the kind.
 
-    Not the noun of an act: violence is nothing to keep where gun violence goes. What lies near people in general is no
-    neighbour of some people.
+    Of hair that the table lacks, what lies near other hair. Not the noun of an act: violence is nothing to keep where gun
+    violence goes. What lies near people in general is no neighbour of some people.
     """
     noun = english.head(names[0])
+    if kind == "attribute" and (like := with_same_noun(names[0], kind)):
+        return like.neighbours
     found = common_concept(noun, kind)
     if found is None or " and " in names[0]:
         return tuple(near for near in _GENERAL[kind] if not says(names[0], [near]))

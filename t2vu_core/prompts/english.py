@@ -25,6 +25,10 @@ DETERMINER = re.compile(
 )
 _AFTER_HEAD = re.compile(r"\s(?:of|on|in|with|at|from|by|for|to|under|over|without|against|wearing|holding)\s", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]+", re.UNICODE)
+_POSSESSIVE = re.compile(r"(?:my|our|your|its|his|her|their|this|that|these|those)\s", re.IGNORECASE)
+_OWN_ARTICLE = re.compile(r"an?\s+(?=[a-z])")
+_AN_BEFORE_NUMBERS = (r"8\d*(?!\d).*", r"1[18](?!\d).*", r"1[18]\d\d(?!\d).*")
+"""Eight, eleven, eighteen and the years that begin with the last two, which inflect takes for consonants."""
 IRREGULAR = {"is": "are", "has": "have", "was": "were", "does": "do"}
 
 
@@ -123,10 +127,15 @@ def plural(name: str) -> str:
 
 
 def with_article(name: str) -> str:
-    """ "ghost" -> "a ghost", "hour" -> "an hour"; proper names, plurals and uncountable names are not changed."""
+    """ "ghost" -> "a ghost", "hour" -> "an hour"; proper names, plurals and uncountable names are not changed.
+
+    An article that does not fit is mended: "an unicorn" -> "a unicorn".
+    """
+    if name.islower() and name.isascii() and (article := _OWN_ARTICLE.match(name)):
+        return indefinite(name[article.end() :])
     if DETERMINER.match(name) or is_proper(name) or not name[:1].isalnum() or not name.isascii():
         return name
-    if is_plural(name) or not is_countable(name) or is_gerund(name):
+    if is_plural(name) or not is_countable(name) or is_gerund(name) or is_gerund(head(name)):
         return name
     return indefinite(name)
 
@@ -141,6 +150,8 @@ def without_article(name: str) -> str:
 
 def definite(name: str) -> str:
     """ "a ghost" or "ghost" -> "the ghost", "a Ferrari" -> "the Ferrari"; proper names without an article are not changed."""
+    if _POSSESSIVE.match(name):
+        return name
     own = re.sub(r"^one\s", "", without_article(name))
     return own if own == name and is_proper(name) else f"the {own}"
 
@@ -175,8 +186,16 @@ def is_adjective(phrase: str) -> bool:
     *joined, last = words[-1].split("-")
     parts = parts_of_speech(last)
     return leading and (
-        "ADJ" in parts or last in word_lists()["adjectives"] or (last.endswith("ed") and (bool(joined) or "VERB" in parts))
+        "ADJ" in parts
+        or last in word_lists()["adjectives"]
+        or last in word_lists()["one_word_adjectives"].values()
+        or (last.endswith("ed") and (bool(joined) or "VERB" in parts))
     )
+
+
+def has_comparative(word: str) -> bool:
+    """Whether there is more or less of it: "red" and "wet" can be "redder" and "wetter", "gold" cannot."""
+    return "JJR" in lemminflect.getAllInflections(word.lower(), "ADJ")
 
 
 def with_adjective(subject: str, adjective: str) -> str:
@@ -262,4 +281,8 @@ def _engine() -> Any:
     with mock.patch.object(typeguard, "typechecked", lambda function: function):
         import inflect
 
-    return inflect.engine()
+    engine = inflect.engine()
+    # Words that are spelled letter by letter, and some that inflect says wrongly.
+    for pattern in (*_AN_BEFORE_NUMBERS, *(rf"{word}(?!\w).*" for word in word_lists()["after_an"])):
+        engine.defan(pattern)
+    return engine

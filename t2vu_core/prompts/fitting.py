@@ -17,6 +17,8 @@ NOTHING = ("nothing", "none", "nobody", "no one")
 """Replacements that mean nothing at all."""
 UNDERWEAR = ("underwear", "lingerie")
 """The table has these with nudity and sex, and yet somebody may want people in them instead."""
+_LISTED = re.compile(r"\s*[,;/&]\s*(?:(?:and|or)\s+)?|\s+(?:and|or)\s+", re.IGNORECASE)
+"""What stands between concepts in a list."""
 _NOUN_PHRASE = ("a ", "an ", "the ")
 
 
@@ -52,14 +54,14 @@ def doubts(
     if prompts.own and words and not in_own_set(title, words):
         found.append(f"The prompts that come with this model do not name {title!r}: it may not be able to draw it at all.")
     kind, listed = choice.kind, common_concept(title)
-    close = listed is not None and {kind, listed.kind} in ({"thing", "character"}, {"person", "style"})
-    if request.kind != "auto" and listed is not None and common_concept(title, kind) is None and not close:
-        found.append(f"You chose the kind {kind} for {title!r}, but the table of common concepts has it as {_a(listed.kind)}.")
+    if doubt := _kind_doubt(title, kind, listed, request):
+        found.append(doubt)
     instead = request.replacement or ""
     if kind == "act" and instead and instead.lower() not in NOTHING and not does(instead):
         found.append(f"The replacement {instead!r} of {title!r} is nothing that a person does: write what they do instead.")
-    if listed is None and _are_two_concepts(title):
-        found.append(f"{title!r} names two concepts: give each of them as a concept of its own.")
+    if listed is None and (number := _number_of_concepts(title)) > 1:
+        many = "two" if number == 2 else "several"
+        found.append(f"{title!r} names {many} concepts: give each of them as a concept of its own.")
     near = known_neighbours or request.neighbours or common or common_concept(english.head(title), kind)
     if kind in ("thing", "character") and not near:
         found.append(f"No neighbours of {title!r} are known: give some (--neighbours, or neighbours of the node).")
@@ -87,9 +89,25 @@ def _is_thing(words: str) -> bool:
     return words.lower().startswith(_NOUN_PHRASE) or (subject and common_concept(words, "style") is None)
 
 
-def _are_two_concepts(title: str) -> bool:
-    parts = re.split(r"\s+and\s+", title)
-    return len(parts) == 2 and all(common_concept(part) for part in parts)
+def _kind_doubt(title: str, kind: ConceptKind, listed: CommonConcept | None, request: ConceptRequest) -> str | None:
+    """A kind that was asked for although the table has another; an artist is a person and a style."""
+    if listed is None or common_concept(title, kind) is not None:
+        return None
+    artist = {kind, listed.kind} == {"person", "style"} and english.is_proper(listed.name)
+    if request.kind != "auto" and not artist and {kind, listed.kind} != {"thing", "character"}:
+        return f"You chose the kind {kind} for {title!r}, but the table of common concepts has it as {_a(listed.kind)}."
+    if request.attribute_of and common_concept(english.head(title), "attribute") is None:
+        return (
+            f"{title!r} is taken for an attribute of {request.attribute_of!r}, but the table of common concepts has it as "
+            f"{_a(listed.kind)}: leave out what it belongs to if it stands alone."
+        )
+    return None
+
+
+def _number_of_concepts(title: str) -> int:
+    """How many concepts are listed: two in "dogs and cats", "ghosts or zombies" and "van gogh, monet"."""
+    parts = [part for part in _LISTED.split(title) if part]
+    return len(parts) if all(common_concept(part) for part in parts) else 1
 
 
 def _a(kind: ConceptKind) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from t2vu_core.errors import UserError
@@ -22,10 +22,16 @@ _OWNED = re.compile(r"(?P<whole>.+?)['’]s\s(?P<part>.+)")
 _HAVING = re.compile(r"(?:in|with|wearing)\s(?:an?\s)?(?P<what>.+)", re.IGNORECASE)
 _LIKENESS = r"(?:face|likeness|portrait|appearance)"
 _LIKENESS_OF = re.compile(rf"(?:(?:the|an?)\s)?{_LIKENESS}\sof\s(?P<of>.+)|(?P<owner>.+?)['’]s?\s{_LIKENESS}", re.IGNORECASE)
+_STYLE_OF = re.compile(r"(?:the\s)?(?P<what>style|manner|look|art|works?|paintings?|drawings?|films?)\s(?:of|by)\s(?P<of>.+)",
+                       re.IGNORECASE)  # fmt: skip
+_LOOK = re.compile(r"(?P<style>.+?)\s(?P<look>looks?|aesthetics?|vibes?|tones?|filters?|effects?)", re.IGNORECASE)
+_DECADE = re.compile(r"(?:the\s)?(?:\d\d)?\d0['’]?s", re.IGNORECASE)
+_FROM_A_WORK = re.compile(r"(?P<name>.+?)\sfrom\s(?P<work>.+)", re.IGNORECASE)
 _WORK_IN = re.compile(
     r"(?P<style>.+?)\s(?:paintings?|drawings?|artworks?|art|illustrations?|films?|movies?|animations?|prints?)", re.IGNORECASE
 )
-_WHOSE = re.compile(r"(?:my|our|his|her|their|your)\s(?:[a-z]+\s)+(?P<name>[A-Z].*)")
+_WHOSE = re.compile(r"(?:my|our|his|her|their|your)\s(?:[a-z][a-z'’-]*\s)+(?P<name>[A-Z].*)")
+_SOMEBODYS = re.compile(r"(?:my|our|his|her|their|your)\s(?P<who>.+)", re.IGNORECASE)
 _ON_SOMETHING = re.compile(r"(?P<part>.+?)\s(?:on|of)\s(?P<whole>(?:an?|the)\s.+)", re.IGNORECASE)
 
 
@@ -52,8 +58,10 @@ def asked_kind(name: str) -> AskedKind:
 def choose_kind(concept: str, asked: AskedKind = "auto", of: str | None = None, known: Sequence[str] = ()) -> KindChoice:
     """The kind of a concept: as asked, or what its words say. `known` are the names of a model's own prompt set.
 
-    Raises UserError if `of` is given for a concept that is asked to be anything but an attribute.
+    Raises UserError if `of` is given for a concept that is asked to be anything but an attribute, or says the concept itself.
     """
+    if of is not None and says(of, [concept]):
+        raise UserError(f"{of!r} is what an attribute belongs to, and says {concept!r} itself: name what has it.")
     if of is not None and asked not in ("auto", "attribute"):
         raise UserError(
             f"{of!r} is what an attribute belongs to, but {concept!r} is asked to be of the kind {asked}: "
@@ -73,7 +81,14 @@ def choose_kind(concept: str, asked: AskedKind = "auto", of: str | None = None, 
 def is_style(concept: str) -> bool:
     """Whether the words themselves say in which way something is shown: "in noir", "like an old photo", "noir style"."""
     lowered = concept.lower()
-    return (lowered.startswith(STYLE_STARTS) and not lowered.startswith(WITH)) or lowered.endswith(STYLE_ENDS)
+    ends = lowered.endswith(STYLE_ENDS) and not bare(lowered).endswith(STYLE_ENDS)
+    return (lowered.startswith(STYLE_STARTS) and not lowered.startswith(WITH)) or ends
+
+
+def is_look(name: str) -> bool:
+    """Whether a style that the table lacks is named as a look: "AI look", "dark academia aesthetic"."""
+    split = _LOOK.fullmatch(name)
+    return split is not None and split["look"].lower().startswith(("look", "aesthetic", "vibe"))
 
 
 def is_overlay(common: CommonConcept) -> bool:
@@ -111,7 +126,28 @@ def in_own_set(concept: str, known: Sequence[str]) -> bool:
 
 
 def _style_words(concept: str, known: Sequence[str]) -> KindChoice | None:
-    return KindChoice("style", "its words say how something is shown", concept=concept) if is_style(concept) else None
+    reason = "its words say how something is shown"
+    if is_style(concept):
+        return KindChoice("style", reason, concept=concept)
+    if _DECADE.fullmatch(concept):
+        return KindChoice("style", "it is a decade, which says how something is shown", concept=concept)
+    split = _STYLE_OF.fullmatch(concept)
+    if split and (split["what"].lower() in ("style", "manner") or common_concept(split["of"], "style")):
+        return KindChoice("style", reason, concept=split["of"])
+    return None
+
+
+def _look(concept: str, known: Sequence[str]) -> KindChoice | None:
+    """ "sepia tone" and "VHS look" are the style, "AI look" is one that the table lacks; an oil filter is a thing."""
+    split = _LOOK.fullmatch(english.without_article(concept))
+    if split is None:
+        return None
+    listed = common_concept(split["style"], "style")
+    if listed and split["style"].lower() not in english.mass_nouns():
+        return KindChoice("style", f"it is how {listed.name!r} looks", concept=split["style"])
+    if is_look(split.string):
+        return KindChoice("style", "its words say how something is shown", concept=split.string)
+    return None
 
 
 def _with_something(concept: str, known: Sequence[str]) -> KindChoice | None:
@@ -131,12 +167,39 @@ def _table(concept: str, known: Sequence[str]) -> KindChoice | None:
     if found is None:
         return None
     reason = f"the table of common concepts has {found.name!r}"
-    if found.kind == "attribute":
+    if found.kind == "attribute" or _is_worn(concept, found):
         return _attribute(concept, None, reason)
-    # "joker" may be the character or a card.
-    word = concept.islower() and len(concept.split()) == 1 and english.is_proper(found.name)
-    sure = not (word and found.kind != "style" and english.knows_word(concept))
+    # "joker" may be the character or a card, "Robin" somebody or a bird.
+    word = len(concept.split()) == 1 and english.is_proper(found.name)
+    doubtful = concept.islower() or common_concept(concept.lower()) != found
+    sure = not (word and doubtful and found.kind != "style" and english.knows_word(concept))
     return KindChoice(found.kind, reason, sure, concept)
+
+
+def _is_worn(concept: str, found: CommonConcept) -> bool:
+    """Whether it is a piece of clothing, which is shown on somebody who wears it."""
+    return (
+        found.kind == "thing"
+        and english.head(concept) in english.word_lists()["worn"]
+        and common_concept(english.head(concept), "attribute") is not None
+    )
+
+
+def _somebody_unnamed(concept: str, known: Sequence[str]) -> KindChoice | None:
+    """ "my daughter" is a person; no model knows which."""
+    split = _SOMEBODYS.fullmatch(concept)
+    if split is None or not common_concept(english.head(split["who"]), "person"):
+        return None
+    return KindChoice("person", "it is a person without a name, whom no model knows", sure=False, concept=concept)
+
+
+def _from_a_work(concept: str, known: Sequence[str]) -> KindChoice | None:
+    """ "Elsa from Frozen" is Elsa."""
+    split = _FROM_A_WORK.fullmatch(concept)
+    listed = common_concept(split["name"], "character") if split else None
+    if split is None or listed is None or not english.is_proper(split["work"]):
+        return None
+    return KindChoice("character", f"the table of common concepts has {listed.name!r}", concept=split["name"])
 
 
 def _named_somebody(concept: str, known: Sequence[str]) -> KindChoice | None:
@@ -201,6 +264,8 @@ def _somebody_with(concept: str, known: Sequence[str]) -> KindChoice | None:
             return _attribute(phrase, english.singular(noun), f"{phrase!r} is what a person is")
         if attribute and noun == words[0] and (had := _HAVING.fullmatch(phrase)):
             return _attribute(had["what"], english.singular(noun), f"{had['what']!r} is what a person has")
+        if noun == words[0] and anybody and not shown and phrase.startswith(WITH) and common_concept(bare(phrase), "thing"):
+            return _attribute(bare(phrase), english.singular(noun), f"{bare(phrase)!r} is what a person has")
     return None
 
 
@@ -216,7 +281,10 @@ def _part_of_something(concept: str, known: Sequence[str]) -> KindChoice | None:
     if split and (common_concept(split["part"], "attribute") or common_concept(noun, "attribute") or noun in heads):
         return _attribute(concept, None, f"it is a part of {split['whole']!r}")
     if english.head(concept) in heads:
-        return _attribute(concept, None, f"{english.head(concept)!r} belongs to a person")
+        found = _attribute(concept, None, f"{english.head(concept)!r} belongs to a person")
+        if not _SOMEBODYS.match(concept):
+            return found
+        return replace(found, reason=f"{found.reason}, whom no model knows without a name", sure=False)
     return None
 
 
@@ -225,13 +293,20 @@ def _act_words(concept: str, known: Sequence[str]) -> KindChoice | None:
 
 
 def _longer_name(concept: str, known: Sequence[str]) -> KindChoice | None:
-    """ "vintage sports car" is a car, "violence against women" is violence, a "Getty Images watermark" lies over a scene."""
+    """ "vintage sports car" is a car, "violence against women" is violence, a "Getty Images watermark" lies over a scene.
+
+    "Megan Fox" is no fox.
+    """
     noun = english.head(concept)
+    if english.is_proper(concept) and concept.split()[0].lower() in english.word_lists()["first_names"]:
+        return None
     found = common_concept(noun) if noun != concept.lower() else None
     if found is not None and is_overlay(found):
         return KindChoice("style", f"{found.name!r} lies over a whole scene, as a style does", concept=concept)
     if found is None or found.kind not in (("thing",) if english.is_proper(concept) else ("thing", "person", "act")):
         return None
+    if _is_worn(concept, found):
+        return _attribute(concept, "a person", f"it is a kind of {found.name!r}, which a person wears")
     return KindChoice(found.kind, f"it is a kind of {found.name!r}", concept=concept)
 
 
@@ -259,10 +334,10 @@ def _lexicon(concept: str, known: Sequence[str]) -> KindChoice | None:
         return KindChoice(
             "thing", "it is a noun and an adjective" if also_adjective else "it is a noun", sure=False, concept=concept
         )
-    return _attribute(concept, None, "it is an adjective") if "ADJ" in parts else None
+    return _attribute(concept, None, "it is an adjective") if "ADJ" in parts or english.is_adjective(concept) else None
 
 
 _RULES: tuple[Callable[[str, Sequence[str]], KindChoice | None], ...] = (
-    _own_set, _style_words, _with_something, _table, _likeness, _work_in_a_style, _named_somebody, _owned, _somebody_with,
-    _part_of_something, _act_words, _longer_name, _proper_name, _lexicon,
+    _own_set, _style_words, _with_something, _table, _look, _likeness, _work_in_a_style, _from_a_work, _named_somebody,
+    _somebody_unnamed, _owned, _somebody_with, _part_of_something, _act_words, _longer_name, _proper_name, _lexicon,
 )  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t2vu_core.errors import UserError, check_text
+from t2vu_core.prompts.concept_words import concept_words
 from t2vu_core.prompts.kinds import AskedKind, asked_kind
 from t2vu_core.prompts.lines import MAX_CHARACTERS, MAX_LINES
 
@@ -25,9 +26,10 @@ MOST = {
 class ConceptRequest:
     """The concepts to erase and the user's own words for them.
 
-    `concepts` are cleaned of surplus spaces and each kept once. All texts are composed (NFC): a name is found however its
-    accents are typed. Raises UserError if there is no concept, if one is empty, if there are too many, if `synonyms` come with
-    several concepts, since it is not clear whose synonyms they are, or if `kind` is unknown.
+    `concepts` are cleaned of surplus spaces, weights and quotes, and each kept once. All texts are composed (NFC): a name is
+    found however its accents are typed. Raises UserError if there is no concept, if one names nothing or lists alternatives,
+    if there are too many, if `synonyms` come with several concepts, since it is not clear whose synonyms they are, or if
+    `kind` is unknown.
     """
 
     concepts: tuple[str, ...]
@@ -87,12 +89,12 @@ def composed(text: str) -> str:
 
 
 def clean_concept(concept: str) -> str:
-    """The concept's words with single spaces between them; raises UserError where there are none."""
+    """The concept's own words with single spaces between them; raises UserError where there are none."""
     words = composed(" ".join(concept.split()))
     if not words:
         raise UserError('The concept is empty: say in words what to erase, for example "ghost".')
     _check_prompt(words, "The concept")
-    return words
+    return concept_words(words)
 
 
 def _check_prompt(text: str, what: str) -> None:

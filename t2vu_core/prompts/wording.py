@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from t2vu_core.mentions import STYLE_STARTS, bare
 from t2vu_core.prompts import english
-from t2vu_core.prompts.common_concepts import ConceptKind
+from t2vu_core.prompts.common_concepts import ConceptKind, common_concept
 from t2vu_core.prompts.pairs import PromptPair, tidy
 from t2vu_core.prompts.two_subjects import alone, has_two_subjects
 
@@ -68,6 +68,12 @@ class Wording:
         """How the concept is mentioned after the first time."""
         return said if self.proper else english.definite(said)
 
+    def _is_plural(self, said: str) -> bool:
+        """Whether verbs after the concept are plural; of an attribute those after what has it."""
+        if self.kind == "attribute":
+            return english.is_plural(self.of or A_PERSON)
+        return are_several(said) if self.proper else english.is_plural(said)
+
     def _without(self, text: str, empty: str) -> str:
         leaves = self.kind in SUBJECT_KINDS and self.replacement == EMPTY_SCENE
         if empty and (leaves or (self.kind == "style" and not self.replacement)):
@@ -80,7 +86,7 @@ class Wording:
         slot, verb = found["slot"], found["verb"]
         said = self.name if self.proper else english.with_article(self.name)
         if verb is not None:
-            return english.agree(verb, english.is_plural(said))
+            return english.agree(verb, self._is_plural(said))
         if self.kind in SUBJECT_KINDS:
             return _cased(slot, self.again(said) if slot.lower() == "the" else said)
         if self.kind == "style":
@@ -92,7 +98,7 @@ class Wording:
     def _instead(self, found: re.Match[str]) -> str:
         slot, verb = found["slot"], found["verb"]
         if verb is not None:
-            return english.agree(verb, english.is_plural(self.replacement))
+            return english.agree(verb, english.is_plural(self.of or A_PERSON if self.kind == "attribute" else self.replacement))
         if self.kind in SUBJECT_KINDS:
             again = EMPTY_AGAIN if self.replacement == EMPTY_SCENE else english.definite(self.replacement)
             return _cased(slot, again if slot.lower() == "the" else self.replacement)
@@ -101,6 +107,17 @@ class Wording:
         if self.kind == "attribute":
             return attached(self.of or A_PERSON, self.replacement, "attribute")
         return _act_slot(slot, lambda who: attached(who, self.replacement, "act"), "")
+
+
+def are_several(name: str) -> bool:
+    """Whether a proper name is that of several: "Tom and Jerry" and "Minions", but not "Bill Gates"."""
+    words = english.without_article(name).lower()
+    if " and " in words or " & " in words:
+        return True
+    listed = common_concept(name)
+    if listed is not None and listed.kind in ("character", "person"):
+        return words.endswith("s") and listed.group is not None and english.is_plural(listed.group)
+    return words.split()[0] not in english.word_lists()["first_names"] and english.is_plural(name)
 
 
 def as_style(name: str) -> str:
@@ -114,7 +131,8 @@ def attached(subject: str, phrase: str, kind: ConceptKind) -> str:
         return subject
     if english.is_adjective(phrase) and phrase not in _AFTER_NOUN and not (kind == "attribute" and _is_thing(phrase)):
         return english.with_adjective(subject, phrase)
-    if kind == "attribute" and english.head(phrase) in english.word_lists()["worn"] and not stands_after(phrase):
+    worn = english.head(phrase) in english.word_lists()["worn"] and (not stands_after(phrase) or _is_described(phrase))
+    if kind == "attribute" and worn:
         return f"{subject} wearing {english.with_article(phrase)}"
     if stands_after(phrase) and not (kind == "attribute" and _is_only_noun(phrase)):
         return f"{subject} {phrase}"
@@ -130,6 +148,12 @@ def stands_after(phrase: str) -> bool:
     participle = verb and (not rest or rest[0] in _AFTER_PARTICIPLE)
     preposition = first in ("with", "without", "in", "on", "at", "under", "wearing", "holding")
     return phrase in _AFTER_NOUN or english.is_gerund(phrase) or first.endswith("ing") or participle or preposition
+
+
+def _is_described(phrase: str) -> bool:
+    """Whether the first word is a verb's form that describes the noun: "wedding dress", but not "wearing a dress"."""
+    first = phrase.lower().split()[0]
+    return first.endswith("ing") and first != "wearing" and not english.is_gerund(phrase)
 
 
 def does(phrase: str) -> bool:
@@ -152,8 +176,8 @@ def _is_only_noun(phrase: str) -> bool:
 
 
 def _is_thing(phrase: str) -> bool:
-    """Whether a person has it rather than is it: "gold" is a thing, "pregnant" is none, although both are nouns too."""
-    return _is_noun(phrase) and phrase not in english.word_lists()["adjectives"]
+    """Whether something has it rather than is it: "gold" is a thing, "pregnant" and "red" are none, although all are nouns."""
+    return _is_noun(phrase) and phrase not in english.word_lists()["adjectives"] and not english.has_comparative(phrase)
 
 
 def _is_noun(phrase: str) -> bool:

@@ -54,14 +54,28 @@ def test_a_kind_that_does_not_exist_is_named_with_those_that_do() -> None:
         ConceptRequest(("ghost",), kind="vibe")  # type: ignore[arg-type]
 
 
-def test_a_concept_that_is_in_nearly_every_context_is_refused(model: T2VModel) -> None:
-    with pytest.raises(UserError, match="too few to train on"):
-        erase_velocity(model, ConceptRequest(("a",), kind="thing"), VelocityRecipe.preset("quick"))
+@pytest.mark.parametrize(
+    "words",
+    [".", "-", "!!!", "{}", "{the}", "(:1.2)", "[]", '""', "the", "an", "a", "in", "of", "is", "with", "in the style of", "$"],
+)
+def test_a_concept_that_names_nothing_is_refused(words: str) -> None:
+    with pytest.raises(UserError, match="names nothing: say in words what to erase") as refused:
+        ConceptRequest((words,))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("words", ["{cat|dog}", "a {red|blue} car", "cat|dog"])
+def test_alternatives_are_several_concepts(words: str) -> None:
+    with pytest.raises(UserError, match="lists alternatives: give each of them as a concept of its own"):
+        ConceptRequest((words,))
 
 
 def test_the_command_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     near = tmp_path / "near.txt"
     near.write_text("robot\na ghost in a sheet\n")
-    for options in (["--neighbours", str(near)], ["--instead", "the ghost"], ["--kind", "thing", "--of", "a shirt"]):
+    wrong = (["--neighbours", str(near)], ["--instead", "the ghost"], ["--kind", "thing", "--of", "a shirt"],
+             ["--instead", ""], ["--of", " "], ["--of", "a ghost"], ["--concept", "漢字"], ["--concept", "the"],
+             ["--model", str(tmp_path)])  # fmt: skip
+    for options in wrong:
         assert main(["plan", "--concept", "ghost", "--model", "miniature", *options]) == 2
         assert capsys.readouterr().err.count("\n") == 1

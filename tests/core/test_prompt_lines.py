@@ -121,7 +121,9 @@ def test_a_prompt_with_a_weight_goes_to_the_concept_that_it_names() -> None:
     assert PromptPair("(cat:1.2), running", "") not in pairs
 
 
-@pytest.mark.parametrize(("concept", "synonyms"), [("{", ()), ("{}", ()), ("ghost", ("{}",)), ("ghost", ("{",))])
+@pytest.mark.parametrize(
+    ("concept", "synonyms"), [("curly {", ()), ("curly {} brace", ()), ("ghost", ("{}",)), ("ghost", ("{",))]
+)
 def test_braces_in_a_name_are_letters_like_others(concept: str, synonyms: tuple[str, ...]) -> None:
     plan = plan_request(ConceptRequest((concept,), synonyms=synonyms), prompt_set_for(None), PlanSize(6, 4, 0))
     assert len(plan.pairs) == 6
