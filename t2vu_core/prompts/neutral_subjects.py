@@ -63,7 +63,7 @@ _IN_STATE = re.compile(
     re.IGNORECASE,
 )
 _SCENE_IN = re.compile(
-    rf"(?<!there is )(?<!there are ){EMPTY_SCENE}\s+(?:in|on|at|inside|under|beneath|upon|before|within|atop|outside)\s+"
+    rf"(?<!there is )(?<!there are ){EMPTY_SCENE}\s+(?:in|on|at|inside|upon|before|within|atop|outside)\s+"
     rf"(?=(?-i:[A-Z][a-z])|{DETERMINER.pattern}\s+(?!(?:style|manner|middle|center|centre|distance|dark|darkness|foreground|background|corner|end|"
     r"top|bottom|left|right|side|front|back|morning|evening|afternoon|night|wind|air|sun|shape|form|way|time|moment)"
     r"(?:\s+(?:of|at|in|on|with|while|as|and)\b|\s*(?:[.,;!?]|$)))\w)",
@@ -77,6 +77,10 @@ _LED_BY = re.compile(
     re.IGNORECASE,
 )
 """ "Inside a car, a couple argues"."""
+_LED_IN = re.compile(
+    r"(?:every|each|one|at|in|on|during|by|late|early|last|that|today|tonight|this)\s[^,.;:]*\s", re.IGNORECASE
+)
+""" "Every night the ghost ..." """
 _SUDDENLY = re.compile(
     rf"(?:^|(?<=[.!?]\s))(?:suddenly|then|now|slowly|meanwhile|finally|later|eventually|again),?\s+(?={ANY})", re.IGNORECASE
 )
@@ -225,7 +229,7 @@ def _without_actions(text: str) -> str:
 def _follows_verb(before: str) -> bool:
     """Whether the words end with a verb of somebody else: "A knight faces", "a child holding", "to reveal"."""
     subject, verb = ["", "", *WORDS.findall(before[-60:])][-2:]
-    if not verb or not before.rstrip().endswith(verb) or "VERB" not in english.parts_of_speech(verb):
+    if verb.lower() in ("", "showing") or not before.rstrip().endswith(verb) or "VERB" not in english.parts_of_speech(verb):
         return False
     noun = "NOUN" in english.parts_of_speech(subject) and not english.is_function_word(subject)
     acts = noun and english.is_present(verb, several=english.is_plural(subject))
@@ -238,7 +242,7 @@ def _without_action(sentence: str) -> str:
         done, rest = done + sentence[: found.start()], sentence[found.end() :]
         near = done[-NEAR:]
         is_object = (_OBJECT_OF.search(near) or _follows_verb(near)) and not _OPENING.search(near)
-        led = bool(done.strip()) and not _OPENING.search(near)
+        led = bool(_LED_IN.fullmatch(done)) and not _OPENING.search(near)
         gap, sentence = (found.group(), rest) if is_object else after_actions(found.group(), rest, led=led)
         done += gap
     return done + sentence
