@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Literal
 
 from t2vu_core.prompts.concept import Concept
+from t2vu_core.prompts.finished import instead_of_all
 from t2vu_core.prompts.grammar import grammar_pairs
 from t2vu_core.prompts.neutral import without_concepts
 from t2vu_core.prompts.pairs import PromptPair
@@ -85,5 +86,5 @@ def _augmented(templates: Sequence[PromptPair], concept: Concept, size: PlanSize
 
 
 def _own_pair(text: str, texts: ConceptTexts) -> PromptPair:
-    """A given prompt with its neutral form; empty if it says none of the concepts."""
-    return PromptPair(text, without_concepts(text, texts.every))
+    """A given prompt with its neutral form; what replaces the concept if it says none of the concepts."""
+    return PromptPair(text, without_concepts(text, texts.every) or instead_of_all(texts.concept))

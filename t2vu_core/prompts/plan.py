@@ -22,10 +22,13 @@ from t2vu_core.prompts.braces import alternatives, spelled_out
 from t2vu_core.prompts.candidates import ConceptTexts, PlanSize, candidate_pairs
 from t2vu_core.prompts.common_concepts import ConceptKind
 from t2vu_core.prompts.concept import Concept, understand
+from t2vu_core.prompts.denials import teaches
+from t2vu_core.prompts.finished import instead_of_all
 from t2vu_core.prompts.grammar import elaborate
 from t2vu_core.prompts.lines import Line
 from t2vu_core.prompts.minors import check_no_children, words_to_avoid
 from t2vu_core.prompts.neighbours import neighbour_prompts
+from t2vu_core.prompts.neutral import without_concepts
 from t2vu_core.prompts.pairs import PromptPair
 from t2vu_core.prompts.prompt_set import PromptSet
 from t2vu_core.prompts.request import ConceptRequest
@@ -55,6 +58,8 @@ class PromptPlan:
     """How many pairs come from each source: `own`, `language_model`, `name`, `templates`, `grammar`."""
     unsaid: tuple[str, ...] = ()
     """The user's prompts that do not name a concept."""
+    left_out: tuple[str, ...] = ()
+    """The user's prompts that only deny a concept, or name somebody else."""
     are_few: bool = False
     """Whether the contexts gave fewer pairs than were asked for, and hardly any."""
 
@@ -100,7 +105,12 @@ class PromptPlan:
         if self.unsaid:
             doubts.append(
                 f"{len(self.unsaid)} of your concept prompts do not name {self.title!r} ({self.unsaid[0]!r} is the first) and "
-                "are trained to become an empty prompt: add the name that they use as a synonym."
+                f"are trained to become {instead_of_all(self.concepts[0])!r}: add the name that they use as a synonym."
+            )
+        if self.left_out:
+            doubts.append(
+                f"{len(self.left_out)} of your concept prompts are left out, since they deny {self.title!r} or name somebody "
+                f"else ({self.left_out[0]!r} is the first): remove or change them."
             )
         return tuple(doubts)
 
@@ -137,7 +147,9 @@ def plan_request(
     names = [name for concept in concepts for name in concept.names]
     _check_preserve(request, names)
     own, kept = spelled_out(request.concept_prompts, names), spelled_out(request.preserve_prompts)
-    request = replace(request, concept_prompts=tuple(own), preserve_prompts=tuple(kept))
+    left_out = tuple(text for text in own if not teaches(text, concepts))
+    taught = tuple(text for text in own if text not in left_out)
+    request = replace(request, concept_prompts=taught, preserve_prompts=tuple(kept))
     check_no_children(concepts, request.concept_prompts)
     share = replace(size, num_pairs=-(-size.num_pairs // len(concepts)))
     free = prompts.without(_avoided(concepts))
@@ -151,9 +163,9 @@ def plan_request(
     pairs = dict(pair for pair in chain.from_iterable(zip_longest(*chosen)) if pair is not None)
     taken = dict(list(pairs.items())[: size.num_pairs])
     preserve, near = _preserve(request, concepts, prompts, size)
-    unsaid = tuple(text for text in request.concept_prompts if not says(text, names))
+    unsaid = tuple(text for text in taught if not (says(text, names) or without_concepts(text, concepts)))
     are_few = "templates" in taken.values() and len(taken) < min(FEW_PAIRS, size.num_pairs)
-    return PromptPlan(concepts, tuple(taken), preserve, near, dict(Counter(taken.values())), unsaid, are_few)
+    return PromptPlan(concepts, tuple(taken), preserve, near, dict(Counter(taken.values())), unsaid, left_out, are_few)
 
 
 def warn_unused(plan: Any, request: ConceptRequest, settings: tuple[str, str]) -> str | None:
@@ -164,6 +176,7 @@ def warn_unused(plan: Any, request: ConceptRequest, settings: tuple[str, str]) -
     messages = list(plan.warnings)
     used = {pair.prompt for pair in plan.pairs}, set(plan.preserve)
     for own, chosen, setting in zip((request.concept_prompts, request.preserve_prompts), used, settings, strict=True):
+        chosen = chosen | set(getattr(plan, "left_out", ()))
         left = [text for text in dict.fromkeys(own) if chosen.isdisjoint(alternatives(text))]
         if left:
             messages.append(f"{len(left)} of your {len(own)} prompts are not used ({left[0]!r} is the first): raise {setting}.")
@@ -202,7 +215,7 @@ def _check_contexts(texts: ConceptTexts, prompts: PromptSet, free: PromptSet, si
 def _written(written: Mapping[str, Written], concept: Concept) -> Sequence[str]:
     prompts = written[concept.title].prompts if concept.title in written else ()
     avoided = words_to_avoid([concept])
-    return [text for text in prompts if not says(text, avoided)]
+    return [text for text in prompts if not says(text, avoided) and teaches(text, [concept])]
 
 
 def _own_prompts(request: ConceptRequest, concepts: Sequence[Concept], concept: Concept) -> list[str]:

@@ -46,8 +46,8 @@ def test_a_dynamic_prompt_trains_only_the_alternatives_that_say_the_concept() ->
     found = plan(request)
     assert found.pairs[:3] == (
         PromptPair("A ghost sleeps in rain", "An empty scene in rain"),
-        PromptPair("A red ghost in a castle", "An empty scene in a castle"),
-        PromptPair("A blue ghost in a castle", "An empty scene in a castle"),
+        PromptPair("A red ghost in a castle", "A castle"),
+        PromptPair("A blue ghost in a castle", "A castle"),
     )
     assert not any(set("{|}") & set(pair.prompt + pair.neutral) for pair in found.pairs)
     assert not found.unsaid

@@ -223,7 +223,7 @@ def test_a_given_prompt_stays_a_sentence_without_the_concept(concepts: str | tup
     [
         ("the ghost's hat", "the hat"), ("ghosts' chains rattle", "chains rattle"), ("ghosts fly", "an empty scene"),
         ("a ghost haunting a house", "a house"), ("ghosts fly over a lake at night", "a lake at night"),
-        ("two ghosts are dancing in a hall", "an empty scene in a hall"), ("my dog sees ghosts", "my dog sees figures"),
+        ("two ghosts are dancing in a hall", "a hall"), ("my dog sees ghosts", "my dog sees figures"),
         ("A ghost walks down the stairs. The ghost is pale. It turns around. The camera follows.",
          "The stairs. The camera follows."),
         ("a ghost slowly waves at the camera", "an empty scene"), ("a ghost and its shadow", "an empty scene"),
@@ -253,8 +253,8 @@ def test_numbers_adjectives_and_owners_stay_grammatical(concept: str, asked: dic
 def test_a_concept_prompt_that_does_not_name_the_concept_is_a_warning() -> None:
     made = plan("Barack Obama", concept_prompts=["a politician waves", "Barack Obama waves"])
     assert made.warnings == (
-        "1 of your concept prompts do not name 'Barack Obama' ('a politician waves' is the first) and are trained to become an "
-        "empty prompt: add the name that they use as a synonym.",
+        "1 of your concept prompts do not name 'Barack Obama' ('a politician waves' is the first) and are trained to become "
+        "'a person': add the name that they use as a synonym.",
     )
 
 
