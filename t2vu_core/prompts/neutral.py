@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from t2vu_core.mentions import STYLE_STARTS, mentions, says
+from t2vu_core.mentions import STYLE_STARTS, mentions, without_weights
 from t2vu_core.prompts import english
 from t2vu_core.prompts.concept import Concept
 from t2vu_core.prompts.neutral_subjects import GAP, GAPS, HELD, SOMETHING, mark_subjects, without_subject
@@ -43,23 +43,16 @@ _LIES_OVER = (
 )
 """What is said of something that lies over a picture, where it is the subject."""
 _ON_TOP_OF = r"\s+(?:on|over|across)\s+(?:top\s+of\s+)?(?=(?:an?|the)\s)"
-_IN_BRACKETS = re.compile(r"\(+(?P<words>[^()]*?)(?::\s*\d*\.?\d+)?\)+")
-"""ComfyUI's weights: "(ghost:1.2)", "((ghost))"."""
 _LOWER_START = re.compile(r"(?:^|(?<=[.!?])\s+)[^\W\d_]")
 
 
 def without_concepts(text: str, concepts: Sequence[Concept]) -> str:
     """The prompt without any of the concepts; empty if it says none of them."""
-    plain = _unweighted(text, [name for concept in concepts for name in concept.names])
+    plain = without_weights(text, [name for concept in concepts for name in concept.names])
     changed = plain
     for concept in concepts:
         changed = _without(changed, concept)
     return "" if changed == plain else _cased_as(tidy(changed), text)
-
-
-def _unweighted(text: str, names: Sequence[str]) -> str:
-    """ "A (ghost:1.2) runs" is "A ghost runs": what is no longer named needs no weight."""
-    return _IN_BRACKETS.sub(lambda found: found["words"] if says(found["words"], names) else found.group(), text)
 
 
 def _cased_as(changed: str, text: str) -> str:

@@ -22,8 +22,9 @@ from t2vu_core.prompts.braces import alternatives, spelled_out
 from t2vu_core.prompts.candidates import ConceptTexts, PlanSize, candidate_pairs
 from t2vu_core.prompts.common_concepts import ConceptKind
 from t2vu_core.prompts.concept import Concept, understand
+from t2vu_core.prompts.fitting import check_kept, same_concept
 from t2vu_core.prompts.grammar import elaborate
-from t2vu_core.prompts.lines import Line
+from t2vu_core.prompts.meanings import kinds_of
 from t2vu_core.prompts.minors import check_no_children, words_to_avoid
 from t2vu_core.prompts.neighbours import neighbour_prompts
 from t2vu_core.prompts.pairs import PromptPair
@@ -57,6 +58,8 @@ class PromptPlan:
     """The user's prompts that do not name a concept."""
     are_few: bool = False
     """Whether the contexts gave fewer pairs than were asked for, and hardly any."""
+    of_a_kind: tuple[str, ...] = ()
+    """The user's preserve prompts and neighbours that say a kind of a concept."""
 
     @property
     def title(self) -> str:
@@ -102,6 +105,11 @@ class PromptPlan:
                 f"{len(self.unsaid)} of your concept prompts do not name {self.title!r} ({self.unsaid[0]!r} is the first) and "
                 "are trained to become an empty prompt: add the name that they use as a synonym."
             )
+        if self.of_a_kind:
+            doubts.append(
+                f"{len(self.of_a_kind)} of your preserve prompts and neighbours say a kind of {self.title!r} "
+                f"({self.of_a_kind[0]!r} is the first): what is kept there works against the erasure."
+            )
         return tuple(doubts)
 
     def _says_subject(self, text: str) -> bool:
@@ -130,12 +138,13 @@ def plan_request(
 
     Several concepts share the pairs in turn. Each gets those of the user's `concept_prompts` that name it, and the first
     one also those that name none. The user's preserve prompts come first; half of the others show neighbours. No context
-    and no preserve prompt says any of the concepts. Raises UserError if a replacement, a neighbour or one of the user's
-    preserve prompts does, if hardly a context is left, or if a prompt for nudity or sex speaks of a child.
+    and no preserve prompt says any of the concepts or a kind of it. Raises UserError if a replacement, a neighbour or one of
+    the user's preserve prompts does (of kinds it only warns), if hardly a context is left, or if a prompt for nudity or sex speaks of a child.
     """
     concepts = understand(request, prompts, {title: each.neighbours for title, each in written.items()})
     names = [name for concept in concepts for name in concept.names]
-    _check_preserve(request, names)
+    check_kept(request.preserve_prompts, "preserve prompt", concepts)
+    of_a_kind = _kinds_kept(request, concepts)
     own, kept = spelled_out(request.concept_prompts, names), spelled_out(request.preserve_prompts)
     request = replace(request, concept_prompts=tuple(own), preserve_prompts=tuple(kept))
     check_no_children(concepts, request.concept_prompts)
@@ -153,7 +162,8 @@ def plan_request(
     preserve, near = _preserve(request, concepts, prompts, size)
     unsaid = tuple(text for text in request.concept_prompts if not says(text, names))
     are_few = "templates" in taken.values() and len(taken) < min(FEW_PAIRS, size.num_pairs)
-    return PromptPlan(concepts, tuple(taken), preserve, near, dict(Counter(taken.values())), unsaid, are_few)
+    sources = dict(Counter(taken.values()))
+    return PromptPlan(concepts, tuple(taken), preserve, near, sources, unsaid, are_few, of_a_kind)
 
 
 def warn_unused(plan: Any, request: ConceptRequest, settings: tuple[str, str]) -> str | None:
@@ -181,12 +191,10 @@ def _a(kind: ConceptKind) -> str:
     return f"{'an' if kind.startswith('a') else 'a'} {kind}"
 
 
-def _check_preserve(request: ConceptRequest, names: Sequence[str]) -> None:
-    for text in request.preserve_prompts:
-        if says(text, names):
-            line = f"Line {text.number} of the preserve prompts, {text!r}," if isinstance(text, Line) else None
-            what = line or f"The preserve prompt {text!r}"
-            raise UserError(f"{what} says {request.title!r}, which is to be erased: remove or change it.")
+def _kinds_kept(request: ConceptRequest, concepts: Sequence[Concept]) -> tuple[str, ...]:
+    """What the user wants kept although it is a kind of a concept: a taxi where cars go."""
+    kinds = [kind for concept in concepts for kind in kinds_of(concept.title)]
+    return tuple(text for text in (*request.preserve_prompts, *request.neighbours) if kinds and says(text, kinds))
 
 
 def _check_contexts(texts: ConceptTexts, prompts: PromptSet, free: PromptSet, size: PlanSize) -> None:
@@ -224,6 +232,10 @@ def _preserve(
     names = [name for concept in concepts for name in (*concept.names, *concept.shown_by)]
     general = [text for text in prompts.preserve if not says(text, names)]
     random.Random(size.seed).shuffle(general)
+    if not prompts.own:
+        # The words of a model's own set are its names.
+        means = list(dict.fromkeys(word for each in concepts for word in same_concept(each.title)))
+        names, general = [*names, *means], [text for text in general if not says(text, means)]
     near: list[str] = []
     if request.neighbours or not prompts.own:
         share = -(-size.num_preserve // len(concepts))
