@@ -2,8 +2,8 @@
 
 A name is found as a word of its own, in any case, singular or plural, with any space, hyphen or underscore between its words,
 in British and American spelling, and inside ComfyUI's weights and braces: "(ghost:1.2)", "(red:1.2) hair", "{ghost|cat}",
-"1girl,ghost". The verb of an act is found in all its forms, "lighting a cigarette" in "she lights her cigarette". A name is never
-found inside another word: "car" is not in "cartoon".
+"1girl,ghost". The verb of an act is found in all its forms: "lighting a cigarette" is in "she lights her cigarette". A name is
+never found inside another word: "car" is not in "cartoon".
 """
 
 from __future__ import annotations

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
 
+from t2vu_core.cli import main
 from t2vu_core.errors import UserError
 from t2vu_core.mentions import says
+from t2vu_core.miniature.bundled import bundled_folder
 from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.common_concepts import common_concept
 from t2vu_core.prompts.concept import understand
+from t2vu_core.prompts.languages import is_english
 from t2vu_core.prompts.lines import prompt_lines
 from t2vu_core.prompts.meanings import kinds_of
 from t2vu_core.prompts.neutral import without_concepts
 from t2vu_core.prompts.plan import PromptPlan, plan_request
 from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
+from t2vu_core.recipes import ClosedFormRecipe, FewShotRecipe, VelocityRecipe
+from t2vu_core.training.few_shot.plan import encoder_plan
 
 GENERAL = prompt_set_for(None)
 
@@ -38,8 +44,8 @@ def plan(concept: str, **asked: Any) -> PromptPlan:
         ("gray hair", "grey hair"), ("grey hair", "gray hair"), ("a watercolor", "watercolour"), ("in greyscale", "grayscale"),
         ("a stylized cat", "stylised cat"), ("at the centre", "center"),
         ("Beyoncé sings", "Beyonce"), ("beyonce sings", "Beyoncé"), ("POKEMON", "Pokémon"),
-        ("(red:1.2) hair", "red hair"), ("a golden (retriever:1.2)", "golden retriever"), ("golden (retriever)", "golden retriever"),
-        ("1girl, (red_hair:1.3)", "red hair"),
+        ("(red:1.2) hair", "red hair"), ("1girl, (red_hair:1.3)", "red hair"),
+        ("a golden (retriever:1.2)", "golden retriever"), ("golden (retriever)", "golden retriever"),
     ],
 )  # fmt: skip
 def test_a_name_is_found_in_the_forms_and_spellings_that_prompts_have(text: str, name: str) -> None:
@@ -49,7 +55,7 @@ def test_a_name_is_found_in_the_forms_and_spellings_that_prompts_have(text: str,
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("a drummer hits her drum", "hitting someone"), ("a red (hair salon)", "red hair"), ("a man builds a house", "building"),
+        ("a drummer hits her drum", "hitting someone"), ("a red (hair salon)", "red hair"), ("he builds a house", "building"),
         ("he paints a wall", "painting"), ("an even road", "evening"), ("the phone rang", "ring"), ("a glass of rosé", "rose"),
         ("smoke rises", "smoking"), ("a person takes a photo of drugs", "taking drugs"),
     ],
@@ -131,3 +137,55 @@ def test_neighbours_are_what_the_model_may_take_for_the_concept(concept: str, ne
     neighbours = plan(concept).concepts[0].neighbours
     assert near <= set(neighbours)
     assert not [(one, two) for one in neighbours for two in neighbours if one != two and says(one, [two]) and says(two, [one])]
+
+
+OTHER_LANGUAGES = [("Geist", "Der Geist winkt"), ("fantasma", "Un fantasma cruza el pasillo"), ("鬼", "一只鬼在花园里跑")]
+
+
+@pytest.mark.parametrize(("concept", "prompt"), OTHER_LANGUAGES)
+def test_a_prompt_in_another_language_is_never_filled_with_an_english_word(concept: str, prompt: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"The prompt {prompt!r} is not in English")) as refused:
+        plan(concept, kind="thing", concept_prompts=(prompt,))
+    assert "--instead" in str(refused.value)
+    made = plan(concept, kind="thing", concept_prompts=(prompt,), replacement="X")
+    assert made.pairs[0].prompt == prompt
+    assert "X" in made.pairs[0].neutral
+    assert [text for text in made.warnings if "not in English" in text]
+
+
+def test_enough_prompts_in_another_language_are_not_mixed_with_english_ones() -> None:
+    own = tuple(f"Der Geist winkt {word}" for word in ("heute", "morgen", "abends", "oft", "selten", "immer", "nie", "dort"))
+    more = tuple(
+        f"Ein Geist {word} im Garten {when}" for word in ("schwebt", "fliegt") for when in ("", "nachts", "früh", "leise")
+    )
+    assert plan("Geist", concept_prompts=own, replacement="Hund").sources.get("templates")
+    alone = plan("Geist", concept_prompts=own + more, replacement="Hund")
+    assert dict(alone.sources) == {"own": 16}
+    assert [text for text in alone.warnings if "without the English contexts" in text]
+
+
+@pytest.mark.parametrize(
+    "text", ["1girl, ghost, park", "a ghost in El Greco style", "ghost, crème brûlée on a table", "a clip of 鬼 in a park"]
+)
+def test_an_english_prompt_with_foreign_names_is_english(text: str) -> None:
+    assert is_english(text, ["ghost", "鬼"])
+
+
+@pytest.mark.parametrize("method", ["velocity", "encoder", "closed_form"])
+def test_the_plan_of_a_method_is_the_one_that_its_training_makes(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, request = bundled_folder("miniature"), ConceptRequest("ghost")
+    assert main(["plan", "--concept", "ghost", "--model", "miniature", "--method", method, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    made: Any
+    if method == "encoder":
+        made = encoder_plan(folder, request, FewShotRecipe.preset("balanced"))
+    else:
+        velocity, closed = VelocityRecipe.preset("balanced"), ClosedFormRecipe.preset("balanced")
+        counts = {
+            "velocity": (velocity.concept_trajectories, velocity.preserve_trajectories),
+            "closed_form": (closed.concept_prompts, closed.preserve_prompts),
+        }[method]
+        made = plan_request(request, prompt_set_for(folder), PlanSize(*counts, 0, velocity.augmentation))
+    assert shown["pairs"] == [[pair.prompt, pair.neutral] for pair in made.pairs]
+    assert (shown["preserve"], shown["near"]) == (len(made.preserve), len(made.near))
+    assert shown["kind"] == "thing"
