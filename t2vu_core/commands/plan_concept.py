@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,33 @@ from t2vu_core.prompts.candidates import PlanSize
 from t2vu_core.prompts.plan import plan_request
 from t2vu_core.prompts.plan_text import plan_text
 from t2vu_core.prompts.prompt_set import prompt_set_for
+from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.quiet import quiet_libraries
-from t2vu_core.recipes import VelocityRecipe
+from t2vu_core.recipes import ClosedFormRecipe, FewShotRecipe, VelocityRecipe
+from t2vu_core.training.few_shot.plan import encoder_plan
 from t2vu_core.training.velocity.own_schedule import few_step_warning, schedule_line
 
 log = logging.getLogger(__name__)
+
+AnyRecipe = VelocityRecipe | FewShotRecipe | ClosedFormRecipe
+RECIPES: Mapping[str, type[AnyRecipe]] = {
+    "velocity": VelocityRecipe,
+    "encoder": FewShotRecipe,
+    "closed_form": ClosedFormRecipe,
+}
 
 MARK = "kind_reason"
 FLAG = "--concept"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The concept, as the commands that train take it."""
+    """The concept, as the commands that train take it, and the method, which decides how many prompts it takes."""
     add_concept(parser, required=False)
+    parser.add_argument(
+        "--method", choices=tuple(RECIPES), default="velocity",
+        help="whose prompts to plan: of velocity erasing, of `t2vu unlearn-encoder`, or of the closed form; settings of "
+        "--method-option are those of its recipe (default: %(default)s)",
+    )  # fmt: skip
 
 
 def asked(options: argparse.Namespace) -> bool:
@@ -42,32 +57,46 @@ def asked(options: argparse.Namespace) -> bool:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """The plan of the recipe's prompts. No weights are loaded.
+    """The plan of the recipe's prompts, as training with that method makes it. No weights are loaded.
 
     Raises UserError for a folder without a model, and for a concept that the model's tokenizer cannot read.
     """
-    recipe = VelocityRecipe.preset(options.preset, **settings_of(options))
-    size = PlanSize(recipe.concept_trajectories, recipe.preserve_trajectories, recipe.seed, recipe.augmentation)
-    folder = _folder(options.model)
-    request = request_of(options)
+    recipe = RECIPES[options.method].preset(options.preset, **settings_of(options))
+    folder, request = _folder(options.model), request_of(options)
     if folder is not None and (tokenizer := _tokenizer(folder)):
         check_visible(tokenizer, request.concepts)
-    plan = plan_request(request, prompt_set_for(folder), size)
-    described = plan.describe()
-    schedule = _schedule(folder, recipe, described["warnings"])
-    shared = {name: described[name] for name in ("kind_reason", "names", "of", "replacement", "replacements", "pairs")}
+    described = _described(folder, request, recipe)
+    concepts = described.get("concepts", [described])
+    first, *others = concepts.values() if isinstance(concepts, Mapping) else concepts
+    velocity = isinstance(recipe, VelocityRecipe)
+    schedule = _schedule(folder, recipe, described["warnings"]) if isinstance(recipe, VelocityRecipe) else None
+    shared = {name: first[name] for name in ("kind_reason", "of", "replacement", "replacements", "neighbours")}
     return {
-        "concept": plan.title,
-        "kind": plan.kind,
+        "concept": request.title,
+        "kind": first["concept_kind"],
+        **({} if velocity else {"method": options.method}),
         **shared,
-        **({"concepts": described["concepts"]} if "concepts" in described else {}),
-        "neighbours": described["neighbours"],
-        "preserve": len(plan.preserve),
-        "near": len(plan.near),
+        "names": described.get("names", first["names"]),
+        "pairs": described["pairs"],
+        **({"concepts": [first, *others]} if others else {}),
+        "preserve": len(described["preserve"]),
+        "near": len(described["near"]),
         "schedule": schedule,
         "warnings": described["warnings"],
         "plan": "\n\n".join(filter(None, (plan_text(described), schedule))),
     }
+
+
+def _described(folder: Path | None, request: ConceptRequest, recipe: AnyRecipe) -> dict[str, Any]:
+    """The plan that training makes, as JSON values."""
+    if isinstance(recipe, FewShotRecipe):
+        return encoder_plan(folder, request, recipe).describe()
+    counts = (
+        (recipe.concept_trajectories, recipe.preserve_trajectories)
+        if isinstance(recipe, VelocityRecipe)
+        else (recipe.concept_prompts, recipe.preserve_prompts)
+    )
+    return plan_request(request, prompt_set_for(folder), PlanSize(*counts, recipe.seed, recipe.augmentation)).describe()
 
 
 def show(result: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from t2vu_core.mentions import bare, says
 from t2vu_core.prompts import english
+from t2vu_core.prompts.spelling import american
 
 ConceptKind = Literal["thing", "character", "person", "style", "attribute", "act"]
 MOST_NEIGHBOURS = 12
@@ -52,7 +53,7 @@ def common_concept(name: str, kind: ConceptKind | None = None) -> CommonConcept 
     name the one that is written as `name` is comes first: "Robin" is a character and "robin" a bird.
     """
     table = _table()
-    for key in _keys(name):
+    for key in name_keys(name):
         known = [(found, group) for found, group in table.get(key, ()) if kind in (None, group.kind)]
         if known:
             as_written = [(found, group) for found, group in known if not name.islower() and found == name]
@@ -87,7 +88,7 @@ def _scenes() -> Mapping[str, Sequence[str]]:
 
 def shown_by(name: str) -> tuple[str, ...]:
     """Words of scenes that show the concept without its name: a campfire shows fire, and waves show water."""
-    return next((tuple(_scenes()[key]) for key in _keys(name) if key in _scenes()), ())
+    return next((tuple(_scenes()[key]) for key in name_keys(name) if key in _scenes()), ())
 
 
 @cache
@@ -98,14 +99,24 @@ def sexual_names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for each in concepts for name in (each.name, *each.said, *each.also)))
 
 
+def members_of_class(name: str) -> tuple[str, ...]:
+    """Things of the table that are this: breeds of "dog", birds of "bird"."""
+    return tuple(dict.fromkeys(member for key in name_keys(name) for member in _classes().get(key, ())))
+
+
 @cache
-def synonyms() -> tuple[tuple[str, ...], ...]:
-    """Groups of common words that mean the same."""
-    text = resources.files("t2vu_core.prompts").joinpath("data/synonyms.json").read_text(encoding="utf-8")
-    return tuple(tuple(group) for group in json.loads(text))
+def _classes() -> Mapping[str, Sequence[str]]:
+    """Things and other names of them by the name of their class."""
+    classes: dict[str, list[str]] = {}
+    for group in {id(group): group for found in _table().values() for _, group in found}.values():
+        if group.kind == "thing" and "class" in group.content:
+            also = [word for names in group.content.get("also", {}).values() for word in names]
+            classes.setdefault(plain_name(group.content["class"]), []).extend([*group.members, *also])
+    return classes
 
 
-def _keys(name: str) -> tuple[str, ...]:
+@cache
+def name_keys(name: str) -> tuple[str, ...]:
     """The name as the table may have it: as it is, without its article, with its head noun in the singular."""
     own = plain_name(bare(name))
     noun = english.head(own)
@@ -117,10 +128,11 @@ def _keys(name: str) -> tuple[str, ...]:
 
 
 def plain_name(name: str) -> str:
-    """Without article, accents and hyphens, in lower case: "Beyoncé" is "beyonce", "Coca-Cola" is "coca cola"."""
+    """Without article, accents and hyphens, in lower case and American spelling: "Beyoncé" is "beyonce", "Coca-Cola" is "coca
+    cola", and "grey hair" is "gray hair".
+    """
     letters = unicodedata.normalize("NFKD", re.sub(r"[-_]", " ", english.without_article(name).lower().replace("’", "'")))
-    plain = " ".join("".join(letter for letter in letters if not unicodedata.combining(letter)).split())
-    return plain.replace("colour", "color")
+    return american(" ".join("".join(letter for letter in letters if not unicodedata.combining(letter)).split()))
 
 
 def _is_long_enough(letters: str) -> bool:
@@ -169,8 +181,17 @@ class _Group:
         if not apart:
             index = names.index(name)
             near = [*near[:2], *names[index + 1 :], *names[:index], *near[2:]]
-        others = [other for other in near if not says(other, [name]) and not says(name, [other])]
-        return tuple(dict.fromkeys(others))[:MOST_NEIGHBOURS]
+        others: list[str] = []
+        for other in near:
+            # "tattoo" and "tattoos" are one neighbour.
+            again = any(_same_words(other, taken) for taken in others)
+            if not (again or says(other, [name]) or says(name, [other])):
+                others.append(other)
+        return tuple(others[:MOST_NEIGHBOURS])
+
+
+def _same_words(name: str, other: str) -> bool:
+    return says(name, [other]) and says(other, [name])
 
 
 def _with_fitting_article(way: str, name: str) -> str:

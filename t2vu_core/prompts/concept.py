@@ -18,8 +18,9 @@ from t2vu_core.prompts.common_concepts import (
     shown_by,
     with_same_noun,
 )
-from t2vu_core.prompts.fitting import NOTHING, check_replacement, doubts, same_concept
+from t2vu_core.prompts.fitting import NOTHING, check_kept, check_replacement, doubts, same_concept
 from t2vu_core.prompts.kinds import KindChoice, choose_kind, is_look, is_overlay
+from t2vu_core.prompts.meanings import object_neighbours
 from t2vu_core.prompts.prompt_set import PromptSet, known_names
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.wording import A_PERSON, EMPTY_SCENE, SUBJECT_KINDS, Wording, as_style, does
@@ -93,9 +94,7 @@ def understand(request: ConceptRequest, prompts: PromptSet, near: Mapping[str, S
     if request.replacement is not None:
         for concept in concepts:
             check_replacement(request.replacement, concept.title, concept.kind, concept.names)
-    for neighbour in request.neighbours:
-        if says(neighbour, every):
-            raise UserError(f"The neighbour {neighbour!r} says the concept itself: remove it.")
+    check_kept(request.neighbours, "neighbour", concepts)
     return concepts
 
 
@@ -329,7 +328,8 @@ def _general_neighbours(kind: ConceptKind, names: Sequence[str]) -> tuple[str, .
         return like.neighbours
     found = common_concept(noun, kind)
     if found is None or " and " in names[0]:
-        return tuple(near for near in _GENERAL[kind] if not says(names[0], [near]))
+        held = object_neighbours(names[0]) if kind == "act" else ()
+        return (*held, *(near for near in _GENERAL[kind] if not says(names[0], [near])))
     if kind == "person":
         return (noun, *(near for near in _GENERAL[kind] if english.without_article(near) != noun))
     return found.neighbours if kind in ("act", "style") else (noun, *found.neighbours)

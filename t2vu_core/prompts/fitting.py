@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from t2vu_core.errors import UserError
 from t2vu_core.mentions import STYLE_STARTS, bare, says
 from t2vu_core.prompts import english
-from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept, sexual_names, synonyms
+from t2vu_core.prompts.common_concepts import CommonConcept, ConceptKind, common_concept, sexual_names
 from t2vu_core.prompts.kinds import KindChoice, in_own_set
+from t2vu_core.prompts.lines import Line
+from t2vu_core.prompts.meanings import is_class_of, kinds_of, same_as
+from t2vu_core.prompts.minors import Named
 from t2vu_core.prompts.prompt_set import PromptSet
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.prompts.wording import SUBJECT_KINDS, does
@@ -23,13 +27,13 @@ _NOUN_PHRASE = ("a ", "an ", "the ")
 
 
 def check_replacement(words: str, title: str, kind: ConceptKind, names: tuple[str, ...]) -> None:
-    """Raises UserError for a replacement that means the concept itself, or that is a noun and replaces a style."""
+    """Raises UserError for a replacement that means the concept or is a kind of it, or that is a noun and replaces a style."""
     if words.lower() in NOTHING:
         return
-    if says(words, _meaning_the_same(title, kind)) or any(
-        kind in ("character", "person") and english.is_proper(name) and says(name, [words]) for name in names
-    ):
+    if says(words, _meaning_the_same(title, kind)) or _part_of_name(words, kind, names):
         raise UserError(f"The replacement {words!r} means {title!r} itself: name something else.")
+    if says(words, kinds_of(title)):
+        raise UserError(f"The replacement {words!r} is a kind of {title!r}: name something else.")
     listed = common_concept(title, kind)
     if listed is not None and listed.sexual and says(words, sexual_names()) and not says(words, UNDERWEAR):
         raise UserError(f"The replacement {words!r} is nudity or sex, as {title!r} is: name something else.")
@@ -37,6 +41,17 @@ def check_replacement(words: str, title: str, kind: ConceptKind, names: tuple[st
         raise UserError(
             f'The replacement {words!r} is not a style: write how the scene is shown, for example "as a photograph".'
         )
+
+
+def check_kept(texts: Sequence[str], what: str, concepts: Sequence[Named]) -> None:
+    """Raises UserError for a text to keep that says a concept or means it; `what` is what such a text is called."""
+    for concept in concepts:
+        words = (*concept.names, *same_as(concept.title))
+        for text in texts:
+            if says(text, words):
+                line = f"Line {text.number} of the {what}s, {text!r}," if isinstance(text, Line) else f"The {what} {text!r}"
+                does = "says" if says(text, concept.names) else "says the same as"
+                raise UserError(f"{line} {does} {concept.title!r}, which is to be erased: remove or change it.")
 
 
 def doubts(
@@ -59,6 +74,8 @@ def doubts(
     instead = request.replacement or ""
     if kind == "act" and instead and instead.lower() not in NOTHING and not does(instead):
         found.append(f"The replacement {instead!r} of {title!r} is nothing that a person does: write what they do instead.")
+    if instead and is_class_of(instead, title):
+        found.append(f"{title!r} is a kind of {instead!r}, for which the model may draw it again: look at the neutral check.")
     if listed is None and (number := _number_of_concepts(title)) > 1:
         many = "two" if number == 2 else "several"
         found.append(f"{title!r} names {many} concepts: give each of them as a concept of its own.")
@@ -69,16 +86,21 @@ def doubts(
 
 
 def same_concept(words: str) -> tuple[str, ...]:
-    """Common words that mean the same as these, and these."""
-    own = bare(words).lower()
-    groups = [group for group in synonyms() if says(own, group) and any(says(word, [own]) for word in group)]
-    return tuple(word for group in groups for word in group)
+    """Common words that mean the same as these, and kinds of them: none of these is a neighbour."""
+    return (*same_as(words), *kinds_of(words))
 
 
 def _meaning_the_same(title: str, kind: ConceptKind) -> list[str]:
     common = common_concept(title, kind)
     listed = [common.name, *common.also, *(common.same if kind == "act" else ())] if common else []
-    return [*listed, *same_concept(title)]
+    return [*listed, *same_as(title)]
+
+
+def _part_of_name(words: str, kind: ConceptKind, names: tuple[str, ...]) -> bool:
+    """Whether the words are a part of somebody's name: "Vincent" of "Vincent van Gogh", but not "a man" of "Iron Man"."""
+    if kind not in ("character", "person", "style") or not (english.is_proper(words) or not english.knows_word(bare(words))):
+        return False
+    return any(english.is_proper(bare(name)) and says(bare(name), [words]) for name in names)
 
 
 def _is_thing(words: str) -> bool:

@@ -27,6 +27,7 @@ from t2vu_core.model_folders import LOCAL, folder_problem
 from t2vu_core.model_limits import check_model_folder
 from t2vu_core.prompts import asked_neighbours
 from t2vu_core.prompts.concept import Concept
+from t2vu_core.prompts.fitting import same_concept
 from t2vu_core.prompts.grammar import short_prompt
 from t2vu_core.prompts.written import Written
 from t2vu_core.quiet import quiet_libraries
@@ -127,7 +128,8 @@ class _Writer:
     def _neighbours(self, concept: Concept) -> list[str]:
         """What a batch of answers says lies near the concept."""
         asked = [asked_neighbours.question(concept.names[0], concept.kind)] * BATCH
-        found = asked_neighbours.neighbours_in(self.answers(NEIGHBOURS, asked), concept.names)
+        erased = (*concept.names, *same_concept(concept.title))
+        found = asked_neighbours.neighbours_in(self.answers(NEIGHBOURS, asked), erased)
         if len(found) < asked_neighbours.FEWEST:
             log.info("%s named %d neighbours of %r; the shipped table is used", self.folder, len(found), concept.title)
             return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from t2vu_core.mentions import STYLE_STARTS, mentions, says
+from t2vu_core.mentions import STYLE_STARTS, mentions, without_weights
 from t2vu_core.prompts import english
 from t2vu_core.prompts.compounds import without_quotes
 from t2vu_core.prompts.concept import Concept
@@ -59,8 +59,6 @@ _LIES_OVER = (
 )
 """What is said of something that lies over a picture, where it is the subject."""
 _ON_TOP_OF = r"\s+(?:on|over|across)\s+(?:top\s+of\s+)?(?=(?:an?|the)\s)"
-_IN_BRACKETS = re.compile(r"\(+(?P<words>[^()]*?)(?::\s*\d*\.?\d+)?\)+")
-"""ComfyUI's weights: "(ghost:1.2)", "((ghost))"."""
 _ARTICLE_FIRST = re.compile(r"(?:An?|The|One|Two|Three|Several)\s")
 _LOWER_START = re.compile(r"(?:^|(?<=[.!?])\s+)[^\W\d_]")
 
@@ -75,7 +73,7 @@ _AFTER_NOUN = r"(?:between|with|of|on|in|at|from|under|after)"
 def without_concepts(text: str, concepts: Sequence[Concept]) -> str:
     """The prompt without any of the concepts; empty if it says none of them."""
     names = [name for concept in concepts for name in concept.names]
-    plain = _unweighted(text, names)
+    plain = without_weights(text, names)
     changed = without_quotes(plain, names)
     for concept in concepts:
         changed = _without(changed, concept)
@@ -83,11 +81,6 @@ def without_concepts(text: str, concepts: Sequence[Concept]) -> str:
         return ""
     changed = _cased_as(tidy(changed), text, names)
     return instead_of_all(concepts[0]) if is_dangling(changed, text) else changed
-
-
-def _unweighted(text: str, names: Sequence[str]) -> str:
-    """ "A (ghost:1.2) runs" is "A ghost runs": what is no longer named needs no weight."""
-    return _IN_BRACKETS.sub(lambda found: found["words"] if says(found["words"], names) else found.group(), text)
 
 
 def _cased_as(changed: str, text: str, names: Sequence[str]) -> str:

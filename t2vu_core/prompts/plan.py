@@ -24,8 +24,10 @@ from t2vu_core.prompts.common_concepts import ConceptKind
 from t2vu_core.prompts.concept import Concept, understand
 from t2vu_core.prompts.denials import teaches
 from t2vu_core.prompts.finished import instead_of_all
+from t2vu_core.prompts.fitting import check_kept, same_concept
 from t2vu_core.prompts.grammar import elaborate
-from t2vu_core.prompts.lines import Line
+from t2vu_core.prompts.languages import is_english
+from t2vu_core.prompts.meanings import kinds_of
 from t2vu_core.prompts.minors import check_no_children, words_to_avoid
 from t2vu_core.prompts.neighbours import neighbour_prompts
 from t2vu_core.prompts.neutral import without_concepts
@@ -62,6 +64,10 @@ class PromptPlan:
     """The user's prompts that only deny a concept, or name somebody else."""
     are_few: bool = False
     """Whether the contexts gave fewer pairs than were asked for, and hardly any."""
+    of_a_kind: tuple[str, ...] = ()
+    """The user's preserve prompts and neighbours that say a kind of a concept."""
+    language: str = ""
+    """What was done about prompts that are not in English."""
 
     @property
     def title(self) -> str:
@@ -112,6 +118,12 @@ class PromptPlan:
                 f"{len(self.left_out)} of your concept prompts are left out, since they deny {self.title!r} or name somebody "
                 f"else ({self.left_out[0]!r} is the first): remove or change them."
             )
+        doubts += [self.language] if self.language else []
+        if self.of_a_kind:
+            doubts.append(
+                f"{len(self.of_a_kind)} of your preserve prompts and neighbours say a kind of {self.title!r} "
+                f"({self.of_a_kind[0]!r} is the first): what is kept there works against the erasure."
+            )
         return tuple(doubts)
 
     def _says_subject(self, text: str) -> bool:
@@ -140,17 +152,21 @@ def plan_request(
 
     Several concepts share the pairs in turn. Each gets those of the user's `concept_prompts` that name it, and the first
     one also those that name none. The user's preserve prompts come first; half of the others show neighbours. No context
-    and no preserve prompt says any of the concepts. Raises UserError if a replacement, a neighbour or one of the user's
-    preserve prompts does, if hardly a context is left, or if a prompt for nudity or sex speaks of a child.
+    and no preserve prompt says any of the concepts. Enough prompts in another language stand alone, without the contexts.
+
+    Raises UserError if a replacement, a neighbour or one of the user's preserve prompts says a concept, if hardly a context
+    is left, if a prompt for nudity or sex speaks of a child, or if nothing is given to replace a subject in another language.
     """
     concepts = understand(request, prompts, {title: each.neighbours for title, each in written.items()})
     names = [name for concept in concepts for name in concept.names]
-    _check_preserve(request, names)
+    check_kept(request.preserve_prompts, "preserve prompt", concepts)
+    of_a_kind = _kinds_kept(request, concepts)
     own, kept = spelled_out(request.concept_prompts, names), spelled_out(request.preserve_prompts)
     left_out = tuple(text for text in own if not teaches(text, concepts))
     taught = tuple(text for text in own if text not in left_out)
     request = replace(request, concept_prompts=taught, preserve_prompts=tuple(kept))
     check_no_children(concepts, request.concept_prompts)
+    foreign = _in_other_languages(request, concepts)
     share = replace(size, num_pairs=-(-size.num_pairs // len(concepts)))
     free = prompts.without(_avoided(concepts))
     texts = [
@@ -159,13 +175,19 @@ def plan_request(
     ]
     for each in texts:
         _check_contexts(each, prompts, free, size)
-    chosen = [list(candidate_pairs(each, free, share, random.Random(size.seed)).items())[: share.num_pairs] for each in texts]
+    found = [candidate_pairs(each, free, share, random.Random(size.seed)) for each in texts]
+    alone = len(foreign) >= FEW_PAIRS and 2 * len(foreign) > len(request.concept_prompts)
+    chosen = [[pair for pair in each.items() if not alone or pair[1] == "own"][: share.num_pairs] for each in found]
     pairs = dict(pair for pair in chain.from_iterable(zip_longest(*chosen)) if pair is not None)
     taken = dict(list(pairs.items())[: size.num_pairs])
     preserve, near = _preserve(request, concepts, prompts, size)
     unsaid = tuple(text for text in taught if not (says(text, names) or without_concepts(text, concepts)))
     are_few = "templates" in taken.values() and len(taken) < min(FEW_PAIRS, size.num_pairs)
-    return PromptPlan(concepts, tuple(taken), preserve, near, dict(Counter(taken.values())), unsaid, left_out, are_few)
+    sources = dict(Counter(taken.values()))
+    language = _said_of(foreign, alone)
+    return PromptPlan(
+        concepts, tuple(taken), preserve, near, sources, unsaid, left_out, are_few, of_a_kind=of_a_kind, language=language
+    )
 
 
 def warn_unused(plan: Any, request: ConceptRequest, settings: tuple[str, str]) -> str | None:
@@ -194,12 +216,34 @@ def _a(kind: ConceptKind) -> str:
     return f"{'an' if kind.startswith('a') else 'a'} {kind}"
 
 
-def _check_preserve(request: ConceptRequest, names: Sequence[str]) -> None:
-    for text in request.preserve_prompts:
-        if says(text, names):
-            line = f"Line {text.number} of the preserve prompts, {text!r}," if isinstance(text, Line) else None
-            what = line or f"The preserve prompt {text!r}"
-            raise UserError(f"{what} says {request.title!r}, which is to be erased: remove or change it.")
+def _kinds_kept(request: ConceptRequest, concepts: Sequence[Concept]) -> tuple[str, ...]:
+    """What the user wants kept although it is a kind of a concept: a taxi where cars go."""
+    kinds = [kind for concept in concepts for kind in kinds_of(concept.title)]
+    return tuple(text for text in (*request.preserve_prompts, *request.neighbours) if kinds and says(text, kinds))
+
+
+def _in_other_languages(request: ConceptRequest, concepts: Sequence[Concept]) -> list[str]:
+    """The user's prompts that are not in English. Raises UserError if what replaces a subject in one of them is not said."""
+    names = [name for concept in concepts for name in concept.names]
+    foreign = [text for text in request.concept_prompts if not is_english(text, names)]
+    subjects = [name for concept in concepts if concept.kind in SUBJECT_KINDS for name in concept.names]
+    said = [text for text in foreign if says(text, subjects)]
+    if said and request.replacement is None:
+        raise UserError(
+            f"The prompt {said[0]!r} is not in English, so what shall stand in place of {request.title!r} must be given: name "
+            "it in the words of that language (--instead, or replacement of the node)."
+        )
+    return foreign
+
+
+def _said_of(foreign: Sequence[str], alone: bool) -> str:
+    """What a plan says of prompts in another language."""
+    if not foreign:
+        return ""
+    start = f"{len(foreign)} of your concept prompts are not in English ({foreign[0]!r} is the first)"
+    if alone:
+        return f"{start}: only your own are trained on, without the English contexts."
+    return f"{start} and are mixed with English contexts: give {FEW_PAIRS} or more to train on them alone."
 
 
 def _check_contexts(texts: ConceptTexts, prompts: PromptSet, free: PromptSet, size: PlanSize) -> None:
@@ -237,6 +281,10 @@ def _preserve(
     names = [name for concept in concepts for name in (*concept.names, *concept.shown_by)]
     general = [text for text in prompts.preserve if not says(text, names)]
     random.Random(size.seed).shuffle(general)
+    if not prompts.own:
+        # The words of a model's own set are its names.
+        means = list(dict.fromkeys(word for each in concepts for word in same_concept(each.title)))
+        names, general = [*names, *means], [text for text in general if not says(text, means)]
     near: list[str] = []
     if request.neighbours or not prompts.own:
         share = -(-size.num_preserve // len(concepts))

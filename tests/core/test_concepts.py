@@ -340,7 +340,7 @@ def test_the_training_knows_which_preserve_prompts_are_neighbours() -> None:
         ({"kind": "thing", "attribute_of": "a shirt"}, "choose the kind attribute"),
         ({"replacement": "two Ghosts"}, "says the concept itself"),
         ({"replacement": "a phantom", "synonyms": ["phantom"]}, "says the concept itself"),
-        ({"neighbours": ["a zombie", "a ghost ship"]}, "neighbour 'a ghost ship' says the concept"),
+        ({"neighbours": ["a zombie", "a ghost ship"]}, "neighbour 'a ghost ship' says 'ghost', which is to be erased"),
         ({"preserve_prompts": ["a cat", "a cat and a ghost"]}, "preserve prompt 'a cat and a ghost' says 'ghost'"),
     ],
 )

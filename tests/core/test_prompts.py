@@ -174,7 +174,8 @@ def test_no_augmentation_says_the_names_alone() -> None:
 
 
 def test_a_prompt_in_a_language_without_spaces_gets_a_neutral_form() -> None:
-    assert plan("幽灵", concept_prompts=["夜晚的幽灵在飞"]).pairs[0].neutral == "夜晚的something在飞"
+    made = plan("幽灵", concept_prompts=["夜晚的幽灵在飞"], replacement="小狗")
+    assert made.pairs[0].neutral == "夜晚的小狗在飞"
 
 
 @pytest.mark.parametrize(

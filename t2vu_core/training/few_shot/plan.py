@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,11 +60,16 @@ class EncoderPlan:
 
 
 def plan_encoder(model: T2VModel | AnyImageModel, request: ConceptRequest, recipe: FewShotRecipe) -> EncoderPlan:
-    """Pairs of every concept in turn, and preserve prompts that name none of them.
+    """Pairs of every concept in turn, and preserve prompts that name none of them."""
+    folder, text = (model.family.folder, model.family.text) if isinstance(model, T2VModel) else (model.folder, model.text)
+    return encoder_plan(folder, request, recipe, text.note)
+
+
+def encoder_plan(folder: Path | None, request: ConceptRequest, recipe: FewShotRecipe, note: str | None = None) -> EncoderPlan:
+    """The plan of a run on the model in that folder; `note` is what its text encoders say of themselves.
 
     No context names any of the concepts: the neutral prompt of one pair would otherwise preserve another concept.
     """
-    folder = model.family.folder if isinstance(model, T2VModel) else model.folder
     prompts = prompt_set_for(folder)
     if folder is None or not (folder / "prompts.json").is_file():
         prompts = with_image_templates(prompts)
@@ -72,6 +78,4 @@ def plan_encoder(model: T2VModel | AnyImageModel, request: ConceptRequest, recip
     size = PlanSize(recipe.prompts, recipe.preserve_prompts, recipe.seed, recipe.augmentation)
     plan = plan_request(request, prompts, size)
     plans = {concept.title: concept.describe() for concept in plan.concepts}
-    text = model.family.text if isinstance(model, T2VModel) else model.text
-    warnings = (*plan.warnings, *filter(None, [text.note]))
-    return EncoderPlan(request.concepts, plan.pairs, plan.preserve, plans, plan.near, warnings)
+    return EncoderPlan(request.concepts, plan.pairs, plan.preserve, plans, plan.near, (*plan.warnings, *filter(None, [note])))
