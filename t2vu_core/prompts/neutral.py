@@ -214,7 +214,7 @@ def _without_attribute(text: str, name: str, replacement: str) -> str:
 def _is_noun_next(after: str) -> bool:
     """Whether a noun follows, which is no adverb: "a tattoo artist", but not "a tattoo outdoors"."""
     following = re.match(r"\s+([^\W\d_]+)", after)
-    return bool(following) and "ADV" not in english.parts_of_speech(following[1]) and is_noun_before(after, worn=False)
+    return following is not None and "ADV" not in english.parts_of_speech(following[1]) and is_noun_before(after, worn=False)
 
 
 def _takes_object(before: str) -> bool:
