@@ -207,17 +207,18 @@ def _without_attribute(text: str, name: str, replacement: str) -> str:
 def _is_noun_next(after: str) -> bool:
     """Whether a noun follows, which is no adverb: "a tattoo artist", but not "a tattoo outdoors"."""
     following = re.match(r"\s+([^\W\d_]+)", after)
-    return bool(following) and "ADV" not in english.parts_of_speech(following[1]) and is_noun_before(after, worn=False)
+    return following is not None and "ADV" not in english.parts_of_speech(following[1]) and is_noun_before(after, worn=False)
 
 
 def _takes_object(before: str) -> bool:
     """Whether the text ends with a verb, or its particle, that an object follows: "a man shows off"."""
-    *others, last = ["", "", *re.findall(r"[^\W\d_]+", before[-60:])]
+    words: list[str] = ["", "", *re.findall(r"[^\W\d_]+", before[-60:])]
+    last = words.pop()
     if not last or not before.rstrip().endswith(last):
         return False
     if last.lower() in english.word_lists()["particles"]:
-        *others, last = others
-    parts, acts = english.parts_of_speech(last), english.is_present(last, several=False) and _is_noun(others[-1])
+        last = words.pop()
+    parts, acts = english.parts_of_speech(last), english.is_present(last, several=False) and _is_noun((words or [""])[-1])
     return "VERB" in parts and not english.is_function_word(last) and ("NOUN" not in parts or last.endswith("ing") or acts)
 
 
@@ -241,9 +242,9 @@ def _before_attribute(text: str) -> str:
     while found := re.search(r"(?:^|\s)([^\W\d_]+)$", words):
         word = found[1].lower()
         kind = _is_noun(word) and re.search(r"\b(?:an?|the)\s+(?:[^\W\d_]+\s+)?$", words[: found.start(1)], re.IGNORECASE)
-        kind = kind and not (english.is_present(word, several=False) and _is_noun(_last_word(words[: found.start(1)])))
+        acts = english.is_present(word, several=False) and _is_noun(_last_word(words[: found.start(1)]))
         adjective = "ADJ" in english.parts_of_speech(word) and word not in (*_HAVING_WORDS, "off", "up", "down", "on")
-        if not (word in ("a", "an", "the") or adjective or kind):
+        if not (word in ("a", "an", "the") or adjective or (kind and not acts)):
             break
         words = words[: found.start()].rstrip()
     return words
