@@ -130,7 +130,7 @@ def test_soldiers_become_people() -> None:
 @pytest.mark.parametrize(
     ("concept", "words"),
     [("ghost", "a phantom"), ("ghost", "spectre"), ("gun", "firearm"), ("nudity", "undressed"), ("Trump", "Donald"),
-     ("red hair", "ginger hair"), ("red hair", "a redhead"), ("Van Gogh", "Vincent"), ("Van Gogh", "in the style of Vincent")],
+     ("red hair", "a redhead"), ("Van Gogh", "Vincent"), ("Van Gogh", "in the style of Vincent")],
 )  # fmt: skip
 def test_a_replacement_that_means_the_concept_is_refused(concept: str, words: str) -> None:
     with pytest.raises(UserError, match=re.escape(f"The replacement {words!r} means {concept!r} itself")):
