@@ -173,7 +173,8 @@ def _short_rate(found: re.Match[str]) -> str:
 def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Method] = METHODS) -> Path:
     """What is still shown against what is kept, one point per method with its intervals; also clean clips, if they are counted.
 
-    The best place is the upper left corner; of clean clips, the upper right one.
+    The best place is the upper left corner; of clean clips, the upper right one. Intervals of few concepts can reach beyond the
+    frame.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -183,6 +184,7 @@ def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Me
     figure = Figure(figsize=(4 + 5 * len(panels), 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     most = max((len(entry["concepts"]) for entry in entries), default=0)
+    kept = [entry["kept"] for entry in entries] or [1.0]
     for axes, key in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for index, entry in enumerate(entries):
             if entry[key] is not None:
@@ -195,6 +197,7 @@ def picture(rows: Sequence[dict[str, Any]], path: Path, methods: Mapping[str, Me
                     label=_label(methods[entry["method"]].title, len(entry["concepts"]), most),
                 )  # fmt: skip
         axes.set(xlabel=AXES[key], ylabel="other concepts kept, against base", xlim=(-0.03, 1.05))
+        axes.set_ylim(min(kept) - MARGIN, max(*kept, 1.0) + MARGIN)
         axes.grid(alpha=0.3)
     if entries:
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
@@ -209,6 +212,8 @@ COLOURS = (
     "tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink", "tab:gray", "tab:olive",
     "tab:cyan", "black", "navy", "darkgreen", "gold", "maroon",
 )  # fmt: skip
+MARGIN = 0.2
+"""Of what is kept, above and below all points."""
 LARGEST = 11
 """Points of the first method's marker."""
 
