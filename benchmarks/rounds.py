@@ -13,16 +13,20 @@ from benchmarks.methods import THOROUGH
 from benchmarks.scoreboard_numbers import with_best_stop
 from t2vu_core.evaluation.report.wording import percent
 
-BEFORE = Path(__file__).parent / "results" / "thorough-without-rounds.json"
-"""Rows of an earlier board: as many steps and trajectories as now, without rounds; replaced when the preset changed."""
+TODAY = Path(__file__).parent / "results" / "scoreboard.json"
 KEY = "probe_strong"
 Counts = tuple[int, int]
 
 
-def document(board: Mapping[str, Any]) -> str:
-    """A line per concept that has a row of both, and the clips of these concepts together, with Fisher's exact test."""
-    before = {row["concept"]: row for row in json.loads(BEFORE.read_text(encoding="utf-8"))["rows"]}
-    after = {row["concept"]: row for row in board["rows"] if row["method"] == THOROUGH}
+def document(before: Mapping[str, Any], today: Path = TODAY) -> str:
+    """A line per concept that has a row of both, and the clips of these concepts together, with Fisher's exact test.
+
+    `before` has rows of an earlier board: as many steps and trajectories as today, without rounds. They were replaced there
+    when the preset changed.
+    """
+    rows = json.loads(today.read_text(encoding="utf-8"))["rows"]
+    after = {row["concept"]: row for row in rows if row["method"] == THOROUGH}
+    before = {row["concept"]: row for row in before["rows"]}
     pairs = {concept: (_counts(before[concept]), _counts(after[concept])) for concept in before if concept in after}
     lines = ["| PROBE at strength | without rounds | with eight rounds | Fisher's exact test |", f"|{'---|' * 4}"]
     lines += [_line(concept, *pair) for concept, pair in pairs.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -324,13 +325,16 @@ def test_a_figure_of_fewer_concepts_than_its_line_says_so() -> None:
     assert "- -> 25.0 % (1 concept)" in scoreboard_then.document({"rows": rows})
 
 
-def test_rows_of_thorough_without_rounds_stand_next_to_todays() -> None:
+def test_rows_of_thorough_without_rounds_stand_next_to_todays(tmp_path: Path) -> None:
     """They are on two concepts; a concept without a row of today is left out."""
     today = [
         {"method": THOROUGH, "concept": concept, "probe_strong": 0.0, "attack_parts": {"probe": {"random": [0, 24, 24]}}}
         for concept in ("ghost", "in noir style")
     ]
-    text = rounds.document({"rows": today})
+    before = json.loads((scoreboard.RESULTS / "thorough-without-rounds.json").read_text())
+    (tmp_path / "today.json").write_text(json.dumps({"rows": today}))
+    text = rounds.document(before, tmp_path / "today.json")
     assert "| ghost | 6 of 24 (25 %) | 0 of 24 (0 %) | p 0.02 |" in text
     assert "| together | 12 of 48 (25 %) | 0 of 48 (0 %) | p 0.00 |" in text
-    assert "together" not in rounds.document({"rows": today[:1]})
+    (tmp_path / "today.json").write_text(json.dumps({"rows": today[:1]}))
+    assert "together" not in rounds.document(before, tmp_path / "today.json")
