@@ -33,8 +33,8 @@ KEPT_TURNS = 6
 NEVER_KNEW_CONCEPTS = ("ghost", "in noir style")
 """A subject and a style: models that never knew these are trained, one for each (`t2vu miniature build --without`)."""
 STRONG_CONCEPTS = ("ghost", "octopus", "wizard", "in noir style")
-THOROUGH_CONCEPTS = ("ghost", "in noir style", "in sepia style", "in pencil sketch style")
-"""The preset `thorough` is for styles above all: every style, and the subject that came back most often."""
+THOROUGH_CONCEPTS = (*STRONG_CONCEPTS, "in sepia style", "in pencil sketch style")
+"""The preset `thorough` is for styles above all: every style, and the subjects that are attacked at strength."""
 STRONG = {**dict.fromkeys((*BEST, "never_knew"), STRONG_CONCEPTS), "velocity_thorough": THOROUGH_CONCEPTS}
 """Where each of these methods is attacked at strength."""
 ON_STRONG_CONCEPTS = ("safree", "public_port", "leco", "refusal")

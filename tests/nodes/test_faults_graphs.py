@@ -118,7 +118,7 @@ def test_a_link_in_the_input_folder_does_not_lead_a_detector_outside(comfy: Comf
         graph: Graph = {
             "load": load(),
             "evaluate": node(
-                "T2VUEvaluateErasure", model=["load", 0], concept="her", preset="quick", detector="faces:photographs"
+                "T2VUEvaluateErasure", model=["load", 0], concept="ghost", preset="quick", detector="faces:photographs"
             ),
         }
         assert "A graph names a folder in ComfyUI's input folder" in refusal(comfy, graph)
