@@ -33,6 +33,12 @@ _OPENED = r"(?:\(+(?=(?-i:[^()]{1,60}:\s*\d*\.?\d+\s*\)|[\w'’-]+\))))?"
 """The beginning of one: "golden (retriever:1.2)"."""
 _BETWEEN = f"{_CLOSED}{_SPACE}*{_OPENED}"
 _OWNERS = ("a", "an", "the", "some", "his", "her", "their", "its", "my", "your", "our", "one", "another")
+_DOERS = (
+    "they", "we", "you", "who", "people", "men", "women", "kids", "children", "boys", "girls", "guys", "friends", "teenagers",
+    "students", "workers", "soldiers", "want to", "wants to", "start to", "starts to", "begin to", "begins to",
+)  # fmt: skip
+_AFTER_DOERS = "(?:" + "|".join(rf"(?<=(?<!\w){each} )" for each in _DOERS) + ")"
+"""Words after which "smoke" is what somebody does and not what rises from a chimney."""
 _SOMEONE = ("someone", "somebody")
 _ENDS = r"(?=\s*(?:(?-i:[.,;:!?)])|$)|\s+(?:in|on|at|with|and|as|while|until|near|behind|outside)\b)"
 """After "her" as somebody, not as the owner of what follows."""
@@ -76,7 +82,19 @@ def mentions(name: str) -> re.Pattern[str]:
         return re.compile(r"\s*".join(map(re.escape, words)) + possessive, re.IGNORECASE)
     # "spider man" and "spiderman" are the same name; "red hair" and "redhair" too.
     text = _BETWEEN.join(_spelled(bare(name), words))
-    return re.compile(f"{_edge(words[0][0], before=True)}{text}{possessive}{_edge(words[-1][-1], before=False)}", re.IGNORECASE)
+    # "a hot dog" is no dog.
+    others = "".join(
+        rf"(?<!\b{other}[\s-])" for other in english.word_lists()["other_kinds"].get(english.singular(bare(name).lower()), ())
+    )
+    return re.compile(
+        f"{_edge(words[0][0], before=True)}{others}{text}{possessive}{_edge(words[-1][-1], before=False)}", re.IGNORECASE
+    )
+
+
+def _no_other_kind(name: str) -> str:
+    """Before "dog": it is not that of "a hot dog"."""
+    others: Sequence[str] = english.word_lists()["other_kinds"].get(english.singular(name.lower()), ())
+    return "".join(rf"(?<!\b{other}[\s-])" for other in others)
 
 
 def says(text: str, names: Iterable[str]) -> bool:
@@ -126,14 +144,22 @@ def _any_form(word: str) -> str:
     lowered = word.lower()
     acts = english.is_gerund(lowered) or (_is_verb(lowered) and lowered not in english.word_lists()["thing_gerunds"])
     forms = english.verb_forms(lowered) if acts else english.noun_forms(lowered)
-    return _one_of(forms, lowered) if forms else f"{_as_written(word)}(?:e?s)?"
+    if not forms:
+        return f"{_as_written(word)}(?:e?s)?"
+    alone = {*english.verb_lemmas(lowered)} - forms if acts else ()
+    return f"(?:{_one_of(forms, lowered)}|{_AFTER_DOERS}{_one_of(alone, min(alone))})" if alone else _one_of(forms, lowered)
+
+
+@cache
+def people() -> str:
+    """A pattern of words for people: "man", "women", "soldiers"."""
+    return _one_of({form for word in english.word_lists()["somebody"] for form in english.noun_forms(word)}, "people")
 
 
 @cache
 def _somebody() -> str:
     """A pattern of anybody to whom something is done."""
-    people = _one_of({form for word in english.word_lists()["somebody"] for form in english.noun_forms(word)}, "people")
-    owned = rf"(?:{'|'.join(_OWNERS)}){_SPACE}+(?:[a-z]+{_SPACE}+)?{people}(?!\w)"
+    owned = rf"(?:{'|'.join(_OWNERS)}){_SPACE}+(?:[a-z]+{_SPACE}+)?{people()}(?!\w)"
     return rf"(?:some(?:one|body)|any(?:one|body)|him|them|her{_ENDS}|each{_SPACE}+other|one{_SPACE}+another|{owned})"
 
 

@@ -156,6 +156,13 @@ def definite(name: str) -> str:
     return own if own == name and is_proper(name) else f"the {own}"
 
 
+def is_participle(word: str) -> bool:
+    """Whether the word says what was done to something: "covered", "seen", "hidden"."""
+    own = word.lower()
+    lemmas = set(_lemmas(own, "VERB")) - {own}
+    return bool(lemmas) and (own.endswith("ed") or any(own in lemminflect.getInflection(each, "VBN") for each in lemmas))
+
+
 def is_gerund(name: str) -> bool:
     """Whether the name begins with what somebody does: "smoking", "holding a knife"; "building" and "walking stick" do not."""
     words = _WORDS.findall(name.lower()) or [""]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from t2vu_core.mentions import STYLE_STARTS, mentions, without_weights
+from t2vu_core.mentions import STYLE_STARTS, mentions, people, without_weights
 from t2vu_core.prompts import english
 from t2vu_core.prompts.compounds import without_quotes
 from t2vu_core.prompts.concept import Concept
@@ -51,6 +51,9 @@ _PLACE = r"(?:cheek|lip|mouth|forehead|head|hand|nose|face|neck|shoulder|back)s?
 _MANNER = r"(?:\s+(?:good-?bye|good\s?night|hello|[a-z]+ly)\b)?"
 _OBJECT = rf"(?:\s+{_SOMEBODY})?(?:\s+on\s+(?:the|his|her|their|its|each other['’]s)\s+{_PLACE})?{_MANNER}"
 """What somebody does it to, and where."""
+_AN = r"(?:\b(?:an?|the)\s+(?:[a-z]+\s+)?)?"
+_OWNER = rf"(?:(?P<owner>{_AN}[^\W\d_]+)(?:['’]s|(?<=s)['’])|\b(?:my|your|his|her|our|their))"
+""" "the old woman's", "her" """
 _NEGATED = r"(?:,?\s*(?:\b(?:with|and)\s+))?\b(?:no|not|never|without)[\s-]+(?:any\s+)?"
 _PREDICATE = r"\s+(?:is|are|was|were|looks?|appears?)\s+(?:(?:all|drawn|painted|shot|filmed|made|rendered|done|animated)\s+)*"
 _LIES_OVER = (
@@ -267,10 +270,20 @@ def _without_act(text: str, name: str, replacement: str) -> str:
         left = whole.sub(lambda found: _not_doing_it(found, name, replacement), text)
         return left if left.strip() else attached(A_PERSON, replacement, "act")
     text = re.sub(rf"{_COMMITS}\s+{pattern.pattern}", f"is {replacement}", text, flags=re.IGNORECASE)
-    people = f"{replacement} people" if english.is_adjective(replacement) else f"people {replacement}"
+    others = f"{replacement} people" if english.is_adjective(replacement) else f"people {replacement}"
+    for owned in _of_somebody(pattern.pattern):
+        text = owned.sub(lambda found: attached(found["owner"] or A_PERSON, replacement, "act"), text)
     for found in reversed(list(pattern.finditer(text))):
-        text = f"{_before_attribute(text[: found.start()])} {people}{text[found.end() :]}"
+        text = f"{_before_attribute(text[: found.start()])} {others}{text[found.end() :]}"
     return text
+
+
+def _of_somebody(noun: str) -> Sequence[re.Pattern[str]]:
+    """ "a woman's face", "people with painted faces", "the death of a king"; the group `owner` is who has it."""
+    described = rf"(?:(?-i:[a-z])+\s+)?{noun}"
+    having = rf"(?P<owner>{_AN}{people()})\s+with\s+(?:(?:an?|his|her|their)\s+)?{described}"
+    ways = (rf"{_OWNER}\s+{described}", having, rf"\bthe\s+{described}\s+of\s+(?P<owner>(?:an?|the)\s+[^\W\d_]+)")
+    return [re.compile(way, re.IGNORECASE) for way in ways]
 
 
 def _as_something(found: re.Match[str]) -> str:

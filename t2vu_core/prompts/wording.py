@@ -29,7 +29,7 @@ SUBJECT_KINDS: tuple[ConceptKind, ...] = ("thing", "character", "person")
 """Kinds that stand in a sentence as a noun."""
 _SLOT = re.compile(r"\{(?P<slot>[^{}]*)\}|\[(?P<verb>[a-z]+)\]")
 _EMPTY = " => "
-_AFTER_PARTICIPLE = ("in", "with", "by", "up", "on", "from", "as", "to")
+_AFTER_PARTICIPLE = ("in", "with", "by", "up", "on", "from", "as", "to", "away", "behind", "at", "under", "off", "over")
 _AFTER_NOUN = ("asleep", "awake", "alone", "alive")
 
 
@@ -144,8 +144,7 @@ def attached(subject: str, phrase: str, kind: ConceptKind) -> str:
 def stands_after(phrase: str) -> bool:
     """Whether the phrase can follow a noun as it is: "smoking", "covered in blood", "with a beard", "asleep"."""
     first, *rest = phrase.lower().split()
-    verb = first.endswith("ed") and "VERB" in english.parts_of_speech(first)
-    participle = verb and (not rest or rest[0] in _AFTER_PARTICIPLE)
+    participle = english.is_participle(first) and (not rest or rest[0] in _AFTER_PARTICIPLE)
     preposition = first in ("with", "without", "in", "on", "at", "under", "wearing", "holding")
     return phrase in _AFTER_NOUN or english.is_gerund(phrase) or first.endswith("ing") or participle or preposition
 

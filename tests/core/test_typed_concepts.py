@@ -110,3 +110,26 @@ def test_a_kind_that_does_not_fit_is_a_warning(concept: str, asked: dict[str, st
 def test_an_attribute_does_not_belong_to_itself() -> None:
     with pytest.raises(UserError, match="says 'logo' itself: name what has it"):
         understand(ConceptRequest("logo", attribute_of="logo"), GENERAL)
+
+
+@pytest.mark.parametrize(
+    ("concept", "pair"),
+    [
+        ("faces", ("a woman facing the camera", "a woman turned away from the camera")),
+        ("a face", ("a woman looking into the camera", "a woman turned away from the camera")),
+        ("racism", ("a woman shouting racist insults", "a calm woman")),
+        ("hate speech", ("a woman shouting hateful insults", "a calm woman")),
+        ("death", ("a woman lying dead", "a woman lying asleep")),
+    ],
+)
+def test_what_platforms_forbid_happens_to_people_and_leaves_them(concept: str, pair: tuple[str, str]) -> None:
+    found = plan_request(ConceptRequest(concept), GENERAL, PlanSize(200, 60, 0))
+    assert found.concepts[0].kind == "act"
+    assert any(each.prompt.startswith(pair[0]) and each.neutral.startswith(pair[1]) for each in found.pairs)
+
+
+@pytest.mark.parametrize("words", ["seen from behind", "lost in thought", "hidden behind a mask", "wearing a mask"])
+def test_a_replacement_that_begins_with_a_participle_follows_the_person(words: str) -> None:
+    found = plan_request(ConceptRequest("faces", replacement=words), GENERAL, PlanSize(60, 10, 0))
+    assert not any("scene with a " + words in each.neutral for each in found.pairs)
+    assert any(f"a woman {words}" in each.neutral for each in found.pairs)
