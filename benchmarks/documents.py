@@ -34,6 +34,7 @@ from benchmarks import (
     scoreboard_independent,
     scoreboard_table,
     scoreboard_then,
+    style_sites,
     tuning,
     velocity_step,
     width,
@@ -90,6 +91,7 @@ TABLES = (
     Table("paired tests", MEASURED, "scoreboard.json", scoreboard_comparisons.document),
     Table("our means without noir and ghost", MEASURED, "scoreboard.json", scoreboard_independent.document),
     Table("attacks at strength", MEASURED, "scoreboard.json", scoreboard_attacks.document),
+    Table("where a style comes back", MEASURED, "style_sites.json", style_sites.document),
     Table("rounds of learned tokens", MEASURED, "thorough-without-rounds.json", rounds.document),
     *(
         Table(f"the main rows on {model}", MEASURED, f"scoreboard-{model}.json", scoreboard_table.document)
