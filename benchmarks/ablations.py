@@ -78,6 +78,7 @@ CHANGES: dict[str, Change] = {
     **{f"rank_{rank}": Change(f"erasers of rank {rank}", {"rank": rank}) for rank in (4, 16, 32, 128)},
     "lora": Change("LoRA", {"kind": "lora"}),
     "bottleneck": Change("bottleneck", {"kind": "bottleneck"}),
+    "bottleneck_early": Change("bottleneck, timesteps early", {"kind": "bottleneck", "timestep_sampling": "early"}),
     "guided": Change("objective after guidance", {"guided_objective": True}),
     "on_policy": Change("on-policy, trajectories refreshed every 60 steps", {"refresh_every": 60}),
     "adversarial": Change("4 steps of adversarial soft tokens", {"adversarial_steps": 4}),
