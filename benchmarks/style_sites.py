@@ -45,6 +45,7 @@ from t2vu_core.prompts.prompt_set import prompt_set_for
 from t2vu_core.prompts.request import ConceptRequest
 from t2vu_core.recipes import PRESETS
 from t2vu_core.sampling import Guided, Predictor
+from t2vu_core.training.checkpoint import fingerprint_of
 from t2vu_core.training.pseudo_tokens import replaced
 
 RESULTS = Path(__file__).parent / "results"
@@ -216,10 +217,11 @@ def _chosen(transformer: CogVideoXTransformer3DModel, words: Sequence[str]) -> l
 
 def _erasure(model: T2VModel, concept: str, out: Path, options: argparse.Namespace) -> Erasure:
     """The erasure in the folder, or a new one that is kept there."""
-    path = out / f"{options.preset}-{model.base.hash[:12]}-{concept.replace(' ', '-')}.safetensors"
+    recipe = VelocityRecipe.preset(options.preset, **parse_options(options.method_option))
+    path = out / f"{fingerprint_of(recipe.describe(), concept, model.base.hash)[:16]}.safetensors"
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
-        erase_velocity(model, concept, VelocityRecipe.preset(options.preset, **parse_options(options.method_option))).save(path)
+        erase_velocity(model, concept, recipe).save(path)
     return Erasure.load(path)
 
 

@@ -82,13 +82,8 @@ def mentions(name: str) -> re.Pattern[str]:
         return re.compile(r"\s*".join(map(re.escape, words)) + possessive, re.IGNORECASE)
     # "spider man" and "spiderman" are the same name; "red hair" and "redhair" too.
     text = _BETWEEN.join(_spelled(bare(name), words))
-    # "a hot dog" is no dog.
-    others = "".join(
-        rf"(?<!\b{other}[\s-])" for other in english.word_lists()["other_kinds"].get(english.singular(bare(name).lower()), ())
-    )
-    return re.compile(
-        f"{_edge(words[0][0], before=True)}{others}{text}{possessive}{_edge(words[-1][-1], before=False)}", re.IGNORECASE
-    )
+    before, after = _edge(words[0][0], before=True), _edge(words[-1][-1], before=False)
+    return re.compile(f"{before}{_no_other_kind(bare(name))}{text}{possessive}{after}", re.IGNORECASE)
 
 
 def _no_other_kind(name: str) -> str:
