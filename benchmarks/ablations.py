@@ -89,6 +89,10 @@ CHANGES: dict[str, Change] = {
         )
         for percent in (50, 100)
     },
+    "bottleneck_rounds": Change("bottleneck, 8 rounds of learned tokens", {"kind": "bottleneck", "probe_rounds": 8}),
+    "clip_start_50_rounds": Change(
+        "50 % of the neutral points start from a clip, 8 rounds of learned tokens", {"clip_start_share": 0.5, "probe_rounds": 8}
+    ),
     "preset_paper": Change("preset paper", PRESETS["paper"].velocity),
     **{f"trajectories_{count}": Change(f"{count} trajectories", {"concept_trajectories": count}) for count in (40, 120)},
     "two_subjects": Change("16 trajectories with two subjects", {"two_subject_trajectories": 16}),
