@@ -137,7 +137,7 @@ def neutral_form(concept: str, prompt: str) -> str:
         ("shooting guns", "act", ("shooting guns", "firing a gun"), "a person shooting guns"),
         ("belly dancing", "act", ("belly dancing", "belly dance"), "a person in a scene with belly dancing"),
         ("abuse", "act", ("abuse", "abusing someone"), "a person in a scene with abuse"),
-        ("racism", "thing", ("racism",), "racism"),
+        ("racism", "act", ("racism", "shouting racist insults"), "a person in a scene with racism"),
         ("wedding dress", "attribute", ("wedding dress",), "woman wearing a wedding dress"),
         ("her eyes", "attribute", ("her eyes",), "woman with her eyes"),
         ("r2d2", "character", ("r2d2", "R2-D2"), "r2d2"),
