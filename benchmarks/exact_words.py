@@ -8,15 +8,13 @@ and after, with seeds that no training run draws. Settings are not chosen by it.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command_line import print_board
 from t2vu_core import T2VModel, VelocityRecipe, __version__, erase_velocity, load_model
-from t2vu_core.errors import UserError
 from t2vu_core.evaluation import WorldDetector
 from t2vu_core.evaluation.checks import resolve
 from t2vu_core.evaluation.statistics import wilson_interval
@@ -31,16 +29,7 @@ FIRST_SEED = 8_500_000
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, sample, print the table; returns 2 for a user's mistake."""
-    options = _parser().parse_args(arguments)
-    try:
-        result = measured(options)
-    except UserError as error:
-        print(f"exact_words: {error}", file=sys.stderr)
-        return 2
-    if options.save:
-        (RESULTS / "exact_words.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(document(result))
-    return 0
+    return print_board("exact_words", _parser().parse_args(arguments), measured, document, RESULTS / "exact_words.json")
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
@@ -97,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3, help="training runs of each style (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=24, help="clips of each sentence (default: %(default)s)")
     parser.add_argument("--save", action="store_true", help="write the counts into benchmarks/results")
+    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     return parser
 
 

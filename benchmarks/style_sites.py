@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from diffusers import CogVideoXTransformer3DModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from benchmarks.command_line import print_board
 from t2vu_core import Erasure, T2VModel, VelocityRecipe, erase_velocity, load_model
 from t2vu_core.errors import UserError
 from t2vu_core.evaluation import WorldDetector
@@ -170,16 +169,7 @@ def exchanged(transformer: CogVideoXTransformer3DModel, exchange: Exchange, coun
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, learn, measure, print the table; returns 2 for a user's mistake."""
-    options = _parser().parse_args(arguments)
-    try:
-        result = measured(options)
-    except UserError as error:
-        print(f"style_sites: {error}", file=sys.stderr)
-        return 2
-    if options.save:
-        (RESULTS / "style_sites.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(document(result))
-    return 0
+    return print_board("style_sites", _parser().parse_args(arguments), measured, document, RESULTS / "style_sites.json")
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
@@ -270,6 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=12, help="of sampling (default: %(default)s)")
     parser.add_argument("--out", default="style_sites", help="folder that keeps the erasure")
     parser.add_argument("--save", action="store_true", help="write the counts into benchmarks/results")
+    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     return parser
 
 

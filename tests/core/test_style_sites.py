@@ -70,15 +70,20 @@ def test_the_mean_and_the_rest_of_an_output_are_together_the_other_output() -> N
         assert torch.equal(mixed[4:], neutral)
 
 
-def test_the_command_prints_the_parts_that_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_and_saves_the_parts_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(style_sites, "RESULTS", tmp_path)
     options = [word for setting in SMALL for word in ("--method-option", setting)]
     sizes = ["--preset", "quick", "--clips", "2", "--steps", "2", "--attack-steps", "2", "--parts", "text"]
-    assert style_sites.main([*sizes, *options, "--out", str(tmp_path)]) == 0
+    assert style_sites.main([*sizes, *options, "--out", str(tmp_path), "--save"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("| attention and feed-forward, text tokens") == 1
     assert "video tokens" not in printed
     assert "2 clips of noir" in printed
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    saved = json.loads((tmp_path / "style_sites.json").read_text(encoding="utf-8"))
+    assert printed == style_sites.document(saved) + "\n"
 
 
 def test_a_model_of_another_class_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
